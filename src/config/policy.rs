@@ -1,0 +1,237 @@
+//! What one policy says, validated and compiled: every type here is ready to be used on the request path.
+//!
+//! The meaning and the default of each field are the contract's (see `docs/configuration.md`).
+
+use std::time::Duration;
+
+/// How requests of one route are guarded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Policy {
+    /// Whether the filter acts, only decides, or does nothing.
+    pub mode: Mode,
+    /// Where the key is and what a good one looks like.
+    pub key: KeyPolicy,
+    /// The methods that are guarded, in upper case.
+    pub methods: Vec<String>,
+    /// Whom a key belongs to.
+    pub caller: CallerPolicy,
+    /// What separates equal keys of one caller.
+    pub resource: Resource,
+    /// What a retry must have in common with the first request.
+    pub fingerprint: FingerprintPolicy,
+    /// What a duplicate gets while the first request runs.
+    pub duplicates: DuplicatesPolicy,
+    /// What the upstream's answer means for the operation.
+    pub outcome: OutcomePolicy,
+    /// How long a record is kept, from completion.
+    pub ttl: Duration,
+    /// How long a claim outlives a dead owner.
+    pub lease: Duration,
+    /// Where the operation runs.
+    pub execution: ExecutionPolicy,
+    /// The largest bodies that are held or kept.
+    pub limits: Limits,
+    /// What a replay says and leaves out.
+    pub replay: ReplayPolicy,
+    /// What happens when the store fails.
+    pub on_store_error: OnStoreError,
+    /// Whether responses carry `idempotency-status`.
+    pub status_header: bool,
+    /// Target of the `describedby` link of each problem.
+    pub docs_uri: Option<String>,
+}
+
+/// `mode`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// Decide and act.
+    Enforce,
+    /// Decide and count, change nothing on the wire.
+    Shadow,
+    /// Leave every request alone.
+    Off,
+}
+
+/// `key`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyPolicy {
+    /// Field names in lower case; the first one present is the key.
+    pub headers: Vec<String>,
+    /// Whether a guarded method without a key is refused.
+    pub required: bool,
+    /// Longest key in bytes, after unquoting.
+    pub max_length: usize,
+    /// Which keys are accepted.
+    pub format: KeyFormat,
+}
+
+/// `key.format`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyFormat {
+    /// Visible ASCII.
+    Any,
+    /// The 8-4-4-4-12 hexadecimal form of RFC 9562, section 4.
+    Uuid,
+}
+
+/// `caller`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CallerPolicy {
+    /// All sources that are present identify the caller, in order.
+    pub identity: Vec<IdentitySource>,
+    /// Whether a request without any identity is refused.
+    pub required: bool,
+}
+
+/// One entry of `caller.identity`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum IdentitySource {
+    /// Every value of a request header (name in lower case).
+    Header(String),
+    /// An Envoy attribute, by path.
+    Property(Vec<String>),
+}
+
+/// `resource`: which parts of the target separate equal keys of one caller.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Resource {
+    /// `:authority`.
+    pub authority: bool,
+    /// `:method`.
+    pub method: bool,
+    /// `:path` without its query.
+    pub path: bool,
+}
+
+/// `fingerprint`. Method, authority and path are always part of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FingerprintPolicy {
+    /// Whether the query counts.
+    pub query: bool,
+    /// How the body counts.
+    pub body: BodyFingerprint,
+    /// The headers that count, names in lower case.
+    pub headers: Vec<String>,
+}
+
+/// `fingerprint.body` with `fingerprint.ignore`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum BodyFingerprint {
+    /// The body's bytes.
+    Raw,
+    /// The RFC 8785 canonical form, without what `ignore` points to.
+    Json {
+        /// JSON Pointers (RFC 6901), each as its unescaped reference tokens.
+        ignore: Vec<Vec<String>>,
+    },
+    /// The body does not count and is not held.
+    None,
+}
+
+/// `duplicates`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DuplicatesPolicy {
+    /// What a duplicate in flight gets.
+    pub in_flight: InFlight,
+    /// How long it waits at most.
+    pub wait_timeout: Duration,
+    /// How many wait at most in one worker.
+    pub max_waiting: u32,
+}
+
+/// `duplicates.in_flight`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum InFlight {
+    /// 409 at once.
+    Reject,
+    /// Held until the first completes.
+    Wait,
+}
+
+/// `outcome`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OutcomePolicy {
+    /// Entries for single codes; they win over classes.
+    pub codes: Vec<(u16, Disposition)>,
+    /// Entries for classes, `1xx` to `5xx` in order; `None` is a class that no list names.
+    pub classes: [Option<Disposition>; 5],
+    /// What a retry of an unknown operation gets.
+    pub on_unknown: OnUnknown,
+}
+
+impl OutcomePolicy {
+    /// What an upstream's answer with `status` means; a status that no list names is stored.
+    #[must_use]
+    pub fn disposition(&self, status: u16) -> Disposition {
+        let code = self.codes.iter().find(|(code, _)| *code == status).map(|(_, disposition)| *disposition);
+        let class = || usize::from(status / 100).checked_sub(1).and_then(|class| *self.classes.get(class)?);
+        code.or_else(class).unwrap_or(Disposition::Store)
+    }
+}
+
+/// What becomes of an operation whose upstream answered.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Disposition {
+    /// The response is kept and replayed.
+    Store,
+    /// The operation did not run: a retry runs it.
+    Release,
+    /// The operation may have run.
+    Unknown,
+}
+
+/// `outcome.on_unknown`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum OnUnknown {
+    /// 409 until the record's end.
+    Block,
+    /// A new execution once the lease has run out.
+    Retry,
+}
+
+/// `execution`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ExecutionPolicy {
+    /// In the client's stream or outside of it.
+    pub mode: ExecutionMode,
+    /// How long a detached call may take.
+    pub timeout: Duration,
+    /// The cluster of detached calls; the route's own if absent.
+    pub cluster: Option<String>,
+}
+
+/// `execution.mode`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ExecutionMode {
+    /// The request goes down the filter chain.
+    Inline,
+    /// The filter calls the upstream itself, so that the client may hang up.
+    Detached,
+}
+
+/// `limits`, in bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// A larger guarded request is refused where its body is held.
+    pub request_body: u64,
+    /// A larger response is delivered whole and kept as a tombstone.
+    pub response_body: u64,
+}
+
+/// `replay`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReplayPolicy {
+    /// The field that marks a replay, in lower case.
+    pub header: String,
+    /// Fields that are never replayed besides the fixed ones, in lower case.
+    pub drop_headers: Vec<String>,
+}
+
+/// `on_store_error`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnStoreError {
+    /// 503 with `Retry-After`.
+    Reject,
+    /// Execute unprotected, and say so.
+    Bypass,
+}

@@ -1,0 +1,5 @@
+//! Idemgate: an Envoy proxy-wasm filter that makes any HTTP service safe to retry.
+
+pub mod config;
+mod envoy;
+pub mod headers;
