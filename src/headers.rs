@@ -19,7 +19,7 @@ impl Headers {
     /// The value of the first field called `name` (given in lower case).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.get_all(name).next()
+        self.iter().find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
     /// The values of every field called `name` (given in lower case), in order.
