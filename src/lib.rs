@@ -3,3 +3,7 @@
 pub mod config;
 mod envoy;
 pub mod headers;
+pub mod record;
+pub mod request;
+pub mod store;
+pub mod time;

@@ -7,3 +7,16 @@ pub use policy::{
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, Mode, OnStoreError, OnUnknown, OutcomePolicy, Policy,
     ReplayPolicy, Resource,
 };
+
+// stub until merge
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnFull {
+    EvictOldest,
+    Reject,
+}
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SharedDataConfig {
+    pub max_entries: u32,
+    pub max_bytes: u64,
+    pub on_full: OnFull,
+}
