@@ -2,6 +2,7 @@
 
 pub mod config;
 mod envoy;
+pub mod exchange;
 pub mod headers;
 pub mod record;
 pub mod request;
