@@ -3,3 +3,4 @@
 pub mod config;
 mod envoy;
 pub mod headers;
+pub mod request;
