@@ -17,8 +17,8 @@ help: ## List the commands
 
 .PHONY: demo
 demo: build envoy ## Show with real requests what Idemgate does (KEEP=1 leaves it running)
-	@[ -x target/debug/examples/orders ] || echo 'building the orders service (half a minute the first time)'
-	@cargo build --quiet $(NATIVE) --target-dir target --example orders
+	@[ -x "$${CARGO_TARGET_DIR:-target}"/debug/examples/orders ] || echo 'building the orders service (half a minute the first time)'
+	@cargo build --quiet $(NATIVE) --example orders
 	@demo/run $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: build
