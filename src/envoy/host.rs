@@ -259,6 +259,7 @@ fn serialize_pairs(headers: &Headers) -> Vec<u8> {
 }
 
 mod imports {
+    #[cfg_attr(target_arch = "wasm32", link(wasm_import_module = "env"))]
     unsafe extern "C" {
         pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
         pub(super) fn proxy_get_buffer_bytes(
