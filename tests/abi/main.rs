@@ -37,3 +37,4 @@ mod worker;
 
 mod bench;
 mod probe;
+mod scenarios;
