@@ -32,4 +32,4 @@ FROM envoyproxy/envoy:v1.40.0 AS envoy
 WORKDIR /idemgate
 COPY envoy.yaml .
 COPY --from=build /idemgate/dist/idemgate.wasm dist/
-CMD ["envoy", "--config-path", "envoy.yaml", "--concurrency", "2"]
+CMD ["envoy", "--config-path", "envoy.yaml", "--concurrency", "2", "--log-level", "warning"]
