@@ -116,6 +116,7 @@ fn documented_settings() -> BTreeMap<String, String> {
     tables
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))
+        .filter(|row| !row.starts_with('"'))
         .map(|row| {
             let (path, rest) = row.split_once("` | ").unwrap();
             let (default, _) = rest.split_once(" | ").unwrap();
