@@ -2,6 +2,8 @@
 //!
 //! After a change of the configuration: `IDEMGATE_WRITE_SCHEMA=1 cargo test --test config_schema`.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;

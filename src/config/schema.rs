@@ -1,10 +1,11 @@
 //! The JSON Schema of the configuration, made of the document's types. Native only: the module does not carry it.
 
+use std::borrow::Cow;
+
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 
 use super::document::{Document, Identity, IdentityDocument, RoutePolicyDocument, StoreDocument, StoresDocument};
 use super::value::{
