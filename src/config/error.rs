@@ -94,7 +94,7 @@ impl ConfigError {
     }
 }
 
-/// The vocabulary of serde's visitors. Paths are empty here; [`ConfigError::within`] builds them on the way out.
+/// The vocabulary of serde's visitors. A path is empty here, and gets its segments on the way out.
 impl de::Error for ConfigError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::InvalidValue {

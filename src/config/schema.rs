@@ -1,10 +1,11 @@
 //! The JSON Schema of the configuration, made of the document's types. Native only: the module does not carry it.
 
+use std::borrow::Cow;
+
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 
 use super::document::{Document, Identity, IdentityDocument, RoutePolicyDocument, StoreDocument, StoresDocument};
 use super::value::{
@@ -16,7 +17,11 @@ use super::value::{
 #[must_use]
 pub fn json_schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    let mut schema = settings.with_transform(WithoutNull).into_generator().into_root_schema_for::<Document>();
+    let mut schema = settings
+        .with_transform(WithoutNull)
+        .with_transform(Descriptions)
+        .into_generator()
+        .into_root_schema_for::<Document>();
     schema.insert("title".to_owned(), json!("Idemgate plugin configuration"));
     let mut schema = schema.to_value();
     set_defaults(&mut schema, &defaults());
@@ -97,6 +102,23 @@ impl Transform for WithoutNull {
                     schema.ensure_object().entry(keyword).or_insert(value);
                 }
             }
+        }
+        transform_subschemas(self, schema);
+    }
+}
+
+/// Joins the lines of a description, and adds the range that a value's type has left as a comment.
+#[derive(Clone, Debug)]
+struct Descriptions;
+
+impl Transform for Descriptions {
+    fn transform(&mut self, schema: &mut Schema) {
+        if let Some(Value::String(description)) = schema.get("description") {
+            let mut joined = description.replace('\n', " ");
+            if let Some(Value::String(range)) = schema.remove("$comment") {
+                joined = format!("{joined} Allowed: {range}.");
+            }
+            schema.insert("description".to_owned(), Value::String(joined));
         }
         transform_subschemas(self, schema);
     }
