@@ -12,7 +12,7 @@ use super::{
     host::{self, Refused, SharedWrite},
     metrics::Metrics,
     random::random,
-    stream::Guest,
+    stream::{Guest, Redirected},
 };
 use crate::{
     config::{Config, Policy, StoreConfig},
@@ -35,6 +35,8 @@ pub(super) struct Filter {
     pub(super) body_watch: BodyWatch,
     /// This worker under this configuration.
     pub(super) worker: Owner,
+    /// An exchange between the two streams of an internal redirect.
+    pub(super) redirected: RefCell<Option<Redirected>>,
     owners: Cell<u128>,
     guests: RefCell<BTreeMap<u32, Rc<Guest>>>,
 }
@@ -63,6 +65,7 @@ impl Filter {
             metrics: Metrics::define()?,
             body_watch: BodyWatch::default(),
             worker: Owner::new(random()),
+            redirected: RefCell::default(),
             owners: Cell::new(random()),
             guests: RefCell::default(),
         })

@@ -78,6 +78,9 @@ impl RootContext for Root {
             }
             let _ = drive(filter, &mut exchange, Event::Tick, now);
         }
+        if let Some(redirected) = filter.redirected.take() {
+            redirected.abandon(filter);
+        }
         match filter.store.sweep(filter.worker, now) {
             Ok(Sweep::Swept(totals)) => filter.metrics.show(totals),
             Ok(Sweep::NotElected) => {}

@@ -36,7 +36,31 @@ pub(super) struct Guest {
     waiting: Option<Waiting>,
 }
 
+/// An exchange whose stream ended because Envoy follows a redirect of the upstream itself.
+///
+/// That ends the stream, not the exchange: Envoy starts another stream with the same request, in the
+/// same call, and its response is the first one's answer. Were the claim let go in between, a retry
+/// could run what the upstream did before it redirected; were it kept by the old stream, the new one
+/// would meet it.
+#[derive(Debug)]
+pub(super) struct Redirected {
+    connection: Option<Vec<u8>>,
+    guest: Rc<Guest>,
+}
+
+impl Redirected {
+    /// Gives the exchange up: the stream that was to take it over did not come.
+    pub(super) fn abandon(self, filter: &Filter) {
+        self.guest.abandon(filter);
+    }
+}
+
 impl Guest {
+    fn abandon(&self, filter: &Filter) {
+        let evidence = Evidence::default();
+        drive(filter, &mut self.exchange.borrow_mut(), Event::Gone { evidence: &evidence }, host::now());
+    }
+
     pub(super) fn body_is_hopeless(&self, watch: &BodyWatch, now: Timestamp) -> bool {
         self.waiting.as_ref().is_some_and(|waiting| watch.is_hopeless(waiting, now))
     }
@@ -75,10 +99,13 @@ impl Stream {
                 waiting = Some(filter.body_watch.begin(&headers, now));
             }
         }
-        let guest = Rc::new(Guest { exchange: RefCell::new(exchange), waiting });
+        self.join(filter, Rc::new(Guest { exchange: RefCell::new(exchange), waiting }));
+        action
+    }
+
+    fn join(&mut self, filter: &Filter, guest: Rc<Guest>) {
         filter.admit(self.context_id, Rc::clone(&guest));
         self.guest = Some(guest);
-        action
     }
 }
 
@@ -87,6 +114,13 @@ impl Context for Stream {}
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let Some(filter) = self.filter.clone() else { return Action::Continue };
+        if let Some(redirected) = filter.redirected.take() {
+            if redirected.connection == connection() {
+                self.join(&filter, redirected.guest);
+                return Action::Continue;
+            }
+            redirected.abandon(&filter);
+        }
         if filter.policy.mode == Mode::Off {
             return Action::Continue;
         }
@@ -146,12 +180,16 @@ impl HttpContext for Stream {
 
     /// The last word on every stream, whoever ended it. On Envoy it comes before `on_done`.
     fn on_log(&mut self) {
-        if let (Some(filter), Some(guest)) = (&self.filter, self.guest.take()) {
-            filter.dismiss(self.context_id);
-            let mut exchange = guest.exchange.borrow_mut();
-            if !exchange.is_finished() {
-                drive(filter, &mut exchange, Event::Gone { evidence: &evidence() }, host::now());
-            }
+        let (Some(filter), Some(guest)) = (&self.filter, self.guest.take()) else { return };
+        filter.dismiss(self.context_id);
+        if guest.exchange.borrow().is_finished() {
+            return;
+        }
+        let evidence = evidence();
+        if evidence.is_internal_redirect() {
+            filter.redirected.replace(Some(Redirected { connection: connection(), guest }));
+        } else {
+            drive(filter, &mut guest.exchange.borrow_mut(), Event::Gone { evidence: &evidence }, host::now());
         }
     }
 }
@@ -163,6 +201,11 @@ fn evidence() -> Evidence {
         attempts: host::integer_property(&["upstream", "request_attempt_count"]),
         connected: host::property(&["upstream", "local_address"]).is_some(),
     }
+}
+
+/// Which downstream connection the stream is on.
+fn connection() -> Option<Vec<u8>> {
+    host::property(&["connection", "id"])
 }
 
 #[derive(Debug)]

@@ -57,6 +57,12 @@ impl Evidence {
         }
     }
 
+    /// Whether the stream ended because Envoy follows a redirect itself, with another stream.
+    #[must_use]
+    pub fn is_internal_redirect(&self) -> bool {
+        self.details.as_deref() == Some(b"internal_redirect")
+    }
+
     /// Whether the router tried more than once, so that an earlier attempt may have been executed.
     #[must_use]
     pub fn was_retried(&self) -> bool {
