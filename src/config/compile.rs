@@ -188,8 +188,8 @@ impl OutcomePolicy {
             }
             StatusEntry::Code(code) => {
                 self.codes.retain(|(known, _)| *known != code);
-                self.codes.push((code, disposition));
-                self.codes.sort_by_key(|(known, _)| *known);
+                let place = self.codes.partition_point(|(known, _)| *known < code);
+                self.codes.insert(place, (code, disposition));
             }
         }
     }

@@ -80,6 +80,8 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// The same error, seen from the object or list whose `segment` it is in.
+    #[cold]
+    #[inline(never)]
     pub(super) fn within(mut self, segment: Segment) -> Self {
         match &mut self {
             Self::Conflict { path, .. }
@@ -108,18 +110,22 @@ impl de::Error for ConfigError {
         Self::invalid_value(found, allowed)
     }
 
+    #[cold]
+    #[inline(never)]
     fn invalid_value(found: Unexpected<'_>, allowed: &dyn Expected) -> Self {
         let found = match found {
             Unexpected::Bool(value) => value.to_string(),
             Unexpected::Unsigned(value) => value.to_string(),
             Unexpected::Signed(value) => value.to_string(),
-            Unexpected::Float(value) => format!("{value:?}"),
+            // Not the number itself: writing a double takes 14 KiB of module.
+            Unexpected::Float(value) if value.fract() == 0.0 => "a number beyond 2^53".to_owned(),
+            Unexpected::Float(_) => "a fraction".to_owned(),
             Unexpected::Str(value) => quoted(value),
             Unexpected::Unit => "null".to_owned(),
             Unexpected::Seq => "a list".to_owned(),
             Unexpected::Map => "an object".to_owned(),
             Unexpected::Other(value) => value.to_owned(),
-            other => other.to_string(),
+            _ => "a value of another type".to_owned(),
         };
         Self::InvalidValue { path: JsonPath::default(), found, allowed: allowed.to_string() }
     }
@@ -205,7 +211,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 fn printable(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_control) { Cow::Owned(text.escape_debug().to_string()) } else { Cow::Borrowed(text) }
+    if text.chars().any(char::is_control) { Cow::Owned(text.escape_default().to_string()) } else { Cow::Borrowed(text) }
 }
 
 /// Whether a key can stand in a path without quotes.

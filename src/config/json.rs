@@ -4,7 +4,6 @@
 //! report a wrong type as a syntax error in places. Going through a tree gives one kind of error for everything, and
 //! the types of the document are compiled into the module once, for one source.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
@@ -117,9 +116,9 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     /// Numbers that pass through a protobuf Struct on their way (Istio, Kubernetes) come as doubles: `5.0` is 5.
-    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        let exact = value.fract() == 0.0 && (0.0..=LARGEST_EXACT).contains(&value);
-        Ok(if exact { Node::Unsigned(value as u64) } else { Node::Fraction(value) })
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Node, E> {
+        let exact = value.fract() == 0.0 && value.abs() <= LARGEST_EXACT;
+        if exact { self.visit_i64(value as i64) } else { Ok(Node::Fraction(value)) }
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {
@@ -211,16 +210,32 @@ impl<'de> SeqAccess<'de> for ListEntries {
 
 struct ObjectEntries {
     entries: std::vec::IntoIter<(String, Node)>,
-    seen: BTreeSet<String>,
+    /// The keys before the current one. There are few: an unknown key ends the reading.
+    seen: Vec<String>,
     /// The entry whose key has been given out.
     current: (String, Node),
 }
 
 impl ObjectEntries {
     fn new(entries: Vec<(String, Node)>) -> Self {
-        Self { entries: entries.into_iter(), seen: BTreeSet::new(), current: (String::new(), Node::Null) }
+        Self { entries: entries.into_iter(), seen: Vec::new(), current: (String::new(), Node::Null) }
     }
 
+    /// Makes the next entry the current one; `false` behind the last.
+    // Not inlined, as `at_current`: each struct of the document would have a copy of its own in the module.
+    #[inline(never)]
+    fn advance(&mut self) -> Result<bool, ConfigError> {
+        let Some(entry) = self.entries.next() else {
+            return Ok(false);
+        };
+        let (before, _) = std::mem::replace(&mut self.current, entry);
+        self.seen.push(before);
+        let again = self.seen.iter().skip(1).any(|key| *key == self.current.0);
+        if again { Err(self.at_current(ConfigError::DuplicateKey { path: <_>::default() })) } else { Ok(true) }
+    }
+
+    #[cold]
+    #[inline(never)]
     fn at_current(&self, error: ConfigError) -> ConfigError {
         error.within(Segment::Key(self.current.0.clone()))
     }
@@ -230,12 +245,8 @@ impl<'de> MapAccess<'de> for ObjectEntries {
     type Error = ConfigError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ConfigError> {
-        let Some(entry) = self.entries.next() else {
+        if !self.advance()? {
             return Ok(None);
-        };
-        self.current = entry;
-        if !self.seen.insert(self.current.0.clone()) {
-            return Err(self.at_current(ConfigError::DuplicateKey { path: <_>::default() }));
         }
         let key: StrDeserializer<'_, ConfigError> = self.current.0.as_str().into_deserializer();
         seed.deserialize(key).map(Some).map_err(|error| self.at_current(error))
