@@ -12,4 +12,17 @@
 )]
 
 mod bench;
+mod callers;
+mod configuration;
+mod hosts;
+mod in_flight;
+mod keys;
+mod limits;
+mod memory;
+mod observability;
+mod outcomes;
 mod passing;
+mod races;
+mod replays;
+mod retention;
+mod reuse;

@@ -60,11 +60,6 @@ impl Http1 {
         .await;
     }
 
-    /// Whether the peer has closed or reset the connection with nothing left to read.
-    pub(crate) async fn is_closed(&mut self) -> bool {
-        patiently("the end of the connection", async { self.received.is_empty() && !self.receive().await }).await
-    }
-
     /// Closes the connection, whatever is still to come on it.
     pub(crate) fn hang_up(self) {
         drop(self);
