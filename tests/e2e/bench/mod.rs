@@ -32,7 +32,7 @@ pub(crate) use message::{Request, Response};
 pub(crate) use upstream::Upstream;
 
 /// How long anything may take on a busy machine before it counts as hung. No test waits that long to pass.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The authority of every request that does not say otherwise.
 pub(crate) const AUTHORITY: &str = "orders.example";
