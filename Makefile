@@ -1,0 +1,61 @@
+# The one entry to everything. `make` lists what there is; each command installs what it needs first.
+
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# The profile of the tests, so that the demo and the tests share what they compile.
+NATIVE := --locked --profile test
+SCRIPTS := .ci/run tools/build-module tools/setup-envoy tools/setup-wasm tools/lib.sh
+
+.PHONY: help
+help: ## List the commands
+	@echo 'make COMMAND, where COMMAND is one of'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'ENVOY=/path/to/envoy runs another Envoy than the one that is fetched into .tools/.'
+
+.PHONY: demo
+demo: build envoy ## Show with real requests what Idemgate does (KEEP=1 leaves it running)
+	@[ -x "$${CARGO_TARGET_DIR:-target}"/debug/examples/orders ] || echo 'building the orders service (half a minute the first time)'
+	@cargo build --quiet $(NATIVE) --example orders
+	@demo/run $(if $(filter-out 0,$(KEEP)),--keep)
+
+.PHONY: build
+build: ## Build dist/idemgate.wasm and its checksum
+	@tools/build-module
+	@echo "dist/idemgate.wasm: $$(wc -c <dist/idemgate.wasm) bytes, SHA-256 $$(cut -d' ' -f1 dist/idemgate.wasm.sha256)"
+
+.PHONY: test
+test: lint build envoy ## Run every test: unit, property, ABI host, end to end on the real Envoy
+	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" cargo test --locked
+
+.PHONY: lint
+lint: ## Check the formatting, clippy's rules and the shell scripts
+	cargo fmt --check
+	cargo clippy --locked --all-targets --quiet -- -D warnings
+	@if command -v shellcheck >/dev/null; then \
+	    echo shellcheck $(SCRIPTS); shellcheck -x $(SCRIPTS); \
+	else \
+	    echo 'lint: shellcheck is not installed, so the shell scripts were not checked'; \
+	fi
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt
+
+.PHONY: docs
+docs: ## Build the API documentation into target/doc
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+.PHONY: tools
+tools: envoy ## Install what the other commands need: the wasm target and Envoy
+	@tools/setup-wasm >/dev/null
+
+.PHONY: envoy
+envoy:
+	@tools/setup-envoy
+
+.PHONY: clean
+clean: ## Remove everything that was built; .tools/ stays
+	rm -rf dist target

@@ -1,0 +1,54 @@
+# Shared by the scripts of this folder; sourced, not run.
+# shellcheck shell=bash
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# What a user should know while waiting; results go to standard output, this does not.
+note() {
+    echo "idemgate: $*" >&2
+}
+
+# Ends the script with one message: what is missing, then each further argument as a line on how to get it.
+die() {
+    echo "idemgate: error: $1" >&2
+    shift
+    printf '  %s\n' "$@" >&2
+    exit 1
+}
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+# Runs the rest of this script alone among the scripts that take the same lock, so that two makes at once do not
+# install the same thing twice. Where `flock` is missing they may, and the last one wins: every result is moved
+# into place whole.
+take_lock() {
+    mkdir -p "$ROOT/.tools"
+    if have flock; then
+        exec 9>"$ROOT/.tools/$1.lock"
+        flock 9
+    fi
+}
+
+# Whether packages of Debian or a distribution made from it can be installed without asking anyone.
+can_apt() {
+    have apt-get && { [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; }; }
+}
+
+# Installs Debian packages quietly; its output is shown only if it fails.
+apt_install() {
+    local as_root=() log
+    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+    log=$(mktemp)
+    # Lists that were fetched long ago name versions that the archive no longer has, so they are renewed first. One
+    # source of several may fail to answer; the installation itself tells whether that mattered.
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q >"$log" 2>&1 </dev/null || true
+    if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+        -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1 </dev/null; then
+        tail -n 20 "$log" >&2
+        rm -f "$log"
+        return 1
+    fi
+    rm -f "$log"
+}
