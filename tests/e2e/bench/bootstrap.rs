@@ -1,0 +1,269 @@
+//! The Envoy configuration of a test: one listener, the filter, and a route for each way a request can end.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{AUTHORITY, Protocol};
+
+/// What a test may set; the default is how users are told to run the filter.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    configuration: Configuration,
+    allow_on_headers_stop_iteration: bool,
+    buffer_limit: Option<u32>,
+    filters_after: Vec<Value>,
+    filters_before: Vec<Value>,
+    pub(super) upstream_protocol: Protocol,
+    pub(super) upstream_open: bool,
+    vm_id: &'static str,
+}
+
+#[derive(Clone, Debug)]
+enum Configuration {
+    Absent,
+    Struct(Value),
+    Text(String),
+}
+
+impl Setup {
+    /// The filter with this configuration.
+    pub(crate) fn new(configuration: &Value) -> Self {
+        Self::with(Configuration::Text(configuration.to_string()))
+    }
+
+    /// The filter with a configuration that need not be JSON.
+    pub(crate) fn with_text(configuration: &str) -> Self {
+        Self::with(Configuration::Text(configuration.to_owned()))
+    }
+
+    /// The filter with a configuration given as a `google.protobuf.Struct`.
+    pub(crate) fn with_struct(configuration: Value) -> Self {
+        Self::with(Configuration::Struct(configuration))
+    }
+
+    /// The filter without any configuration.
+    pub(crate) fn unconfigured() -> Self {
+        Self::with(Configuration::Absent)
+    }
+
+    fn with(configuration: Configuration) -> Self {
+        Self {
+            configuration,
+            allow_on_headers_stop_iteration: true,
+            buffer_limit: None,
+            filters_after: Vec::new(),
+            filters_before: Vec::new(),
+            upstream_protocol: Protocol::Http1,
+            upstream_open: true,
+            vm_id: "idemgate",
+        }
+    }
+
+    /// A host that does not hand over the body while headers are held, as Envoy before 1.35 and Istio.
+    pub(crate) fn without_stop_iteration(mut self) -> Self {
+        self.allow_on_headers_stop_iteration = false;
+        self
+    }
+
+    /// `per_connection_buffer_limit_bytes` of the listener.
+    pub(crate) fn buffer_limit(mut self, bytes: u32) -> Self {
+        self.buffer_limit = Some(bytes);
+        self
+    }
+
+    /// An HTTP filter between Idemgate and the router.
+    pub(crate) fn filter_after(mut self, filter: Value) -> Self {
+        self.filters_after.push(filter);
+        self
+    }
+
+    /// An HTTP filter in front of Idemgate.
+    pub(crate) fn filter_before(mut self, filter: Value) -> Self {
+        self.filters_before.push(filter);
+        self
+    }
+
+    /// The upstream speaks HTTP/2.
+    pub(crate) fn http2_upstream(mut self) -> Self {
+        self.upstream_protocol = Protocol::Http2;
+        self
+    }
+
+    /// The upstream refuses connections until the test opens it.
+    pub(crate) fn upstream_shut(mut self) -> Self {
+        self.upstream_open = false;
+        self
+    }
+
+    /// `vm_id`, which is the name space of shared data; Istio leaves it empty.
+    pub(crate) fn vm_id(mut self, vm_id: &'static str) -> Self {
+        self.vm_id = vm_id;
+        self
+    }
+
+    pub(super) fn bootstrap(&self, module: &Path, access_log: &Path, upstream: SocketAddr) -> Value {
+        json!({
+            "admin": { "address": address(SocketAddr::from(([127, 0, 0, 1], 0))) },
+            "static_resources": {
+                "listeners": [self.listener(module, access_log)],
+                "clusters": self.clusters(upstream),
+            },
+        })
+    }
+
+    fn listener(&self, module: &Path, access_log: &Path) -> Value {
+        let mut filters = self.filters_before.clone();
+        filters.push(self.filter(module));
+        filters.extend(self.filters_after.iter().cloned());
+        filters.push(json!({
+            "name": "router",
+            "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+        }));
+        let mut listener = json!({
+            "name": "ingress",
+            "address": address(SocketAddr::from(([127, 0, 0, 1], 0))),
+            "filter_chains": [{ "filters": [{
+                "name": "http",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                    "stat_prefix": "ingress",
+                    "http_protocol_options": { "enable_trailers": true },
+                    "access_log": [{
+                        "name": "file",
+                        "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                            "path": access_log,
+                            "log_format": { "text_format_source": { "inline_string": ACCESS_LOG } },
+                        },
+                    }],
+                    "route_config": { "validate_clusters": false, "virtual_hosts": [{
+                        "name": "all", "domains": ["*"], "routes": routes(),
+                    }] },
+                    "http_filters": filters,
+                },
+            }] }],
+        });
+        if let Some(limit) = self.buffer_limit {
+            listener["per_connection_buffer_limit_bytes"] = json!(limit);
+        }
+        listener
+    }
+
+    fn filter(&self, module: &Path) -> Value {
+        let mut config = json!({
+            "name": "idemgate",
+            "root_id": "idemgate",
+            "vm_config": {
+                "vm_id": self.vm_id,
+                "runtime": "envoy.wasm.runtime.v8",
+                "code": { "local": { "filename": module } },
+            },
+            "failure_policy": "FAIL_RELOAD",
+        });
+        if self.allow_on_headers_stop_iteration {
+            config["allow_on_headers_stop_iteration"] = json!(true);
+        }
+        match &self.configuration {
+            Configuration::Absent => {}
+            Configuration::Struct(value) => {
+                config["configuration"] =
+                    json!({ "@type": "type.googleapis.com/google.protobuf.Struct", "value": value });
+            }
+            Configuration::Text(text) => {
+                config["configuration"] =
+                    json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": text });
+            }
+        }
+        json!({
+            "name": "idemgate",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+                "config": config,
+            },
+        })
+    }
+
+    fn clusters(&self, upstream: SocketAddr) -> Value {
+        let protocol = match self.upstream_protocol {
+            Protocol::Http1 => json!({ "http_protocol_options": { "enable_trailers": true } }),
+            Protocol::Http2 => json!({ "http2_protocol_options": {} }),
+        };
+        let mut overflowing = cluster("overflowing", &[upstream], &protocol);
+        overflowing["circuit_breakers"] = thresholds(0);
+        json!([cluster("upstream", &[upstream], &protocol), cluster("hostless", &[], &protocol), overflowing,])
+    }
+}
+
+/// One line per request: what a test looks for there.
+const ACCESS_LOG: &str = "tag=%REQ(X-TAG)% code=%RESPONSE_CODE% status=%FILTER_STATE(wasm.idemgate.status:PLAIN)% \
+                          details=%RESPONSE_CODE_DETAILS%\n";
+
+/// First match wins. Whatever has no path of its own here goes to the upstream.
+fn routes() -> Value {
+    json!([
+        // No upstream at all: Envoy's own answer.
+        { "match": { "path": "/direct" }, "direct_response": { "status": 418, "body": { "inline_string": "teapot" } } },
+        { "match": { "path": "/hostless" }, "route": { "cluster": "hostless" } },
+        { "match": { "path": "/overflowing" }, "route": { "cluster": "overflowing" } },
+        { "match": { "path": "/unknown-cluster" }, "route": { "cluster": "nobody-knows" } },
+        // The upstream is asked, and Envoy does not wait for the answer.
+        { "match": { "path": "/impatient" }, "route": { "cluster": "upstream", "timeout": "0.3s" } },
+        { "match": { "path": "/retried" }, "route": {
+            "cluster": "upstream", "timeout": "30s",
+            "retry_policy": { "retry_on": "5xx,reset", "num_retries": 2, "retry_back_off": { "base_interval": "0.01s" } },
+        } },
+        { "match": { "path": "/redirected" }, "route": {
+            "cluster": "upstream", "timeout": "30s",
+            "internal_redirect_policy": { "redirect_response_codes": [307] },
+        } },
+        { "match": { "prefix": "/" }, "route": { "cluster": "upstream", "timeout": "30s" } },
+    ])
+}
+
+fn cluster(name: &str, hosts: &[SocketAddr], protocol: &Value) -> Value {
+    let endpoints: Vec<Value> = hosts.iter().map(|host| json!({ "endpoint": { "address": address(*host) } })).collect();
+    json!({
+        "name": name,
+        "connect_timeout": "5s",
+        "circuit_breakers": thresholds(100_000),
+        "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": protocol,
+            },
+        },
+    })
+}
+
+/// Circuit breakers that let so much through, of each kind.
+fn thresholds(limit: u32) -> Value {
+    json!({ "thresholds": [{
+        "max_connections": limit, "max_pending_requests": limit, "max_requests": limit,
+    }] })
+}
+
+fn address(address: SocketAddr) -> Value {
+    json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })
+}
+
+/// An RBAC filter that refuses requests with the header `name` and lets the others pass.
+pub(crate) fn deny_header(name: &str) -> Value {
+    json!({
+        "name": "rbac",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+            "rules": { "action": "DENY", "policies": { "denied": {
+                "permissions": [{ "header": { "name": name, "present_match": true } }],
+                "principals": [{ "any": true }],
+            } } },
+        },
+    })
+}
+
+/// The location of an internal redirect, on the host that the tests ask.
+pub(crate) fn location(path: &str) -> String {
+    format!("http://{AUTHORITY}{path}")
+}

@@ -1,0 +1,250 @@
+//! A real Envoy with the built module.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use std::{env, thread};
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::http1::Http1;
+use super::message::{Request, Response};
+use super::temp_dir::TempDir;
+use super::{PATIENCE, Setup};
+
+/// How often the state of something outside of this process is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A running Envoy, stopped when dropped.
+///
+/// Dropping it is also a check: a passed test with a dead Envoy or a failed wasm VM is no passed test.
+#[derive(Debug)]
+pub(crate) struct Envoy {
+    launched: Launched,
+    admin: SocketAddr,
+    listener: SocketAddr,
+}
+
+impl Envoy {
+    pub(crate) async fn start(setup: &Setup, upstream: SocketAddr) -> Self {
+        let mut launched = Launched::new(setup, upstream);
+        let deadline = Instant::now() + PATIENCE;
+        let admin = loop {
+            if let Some(admin) = launched.admin() {
+                break admin;
+            }
+            launched.must_run(deadline, "has no admin address");
+            tokio::time::sleep(POLL).await;
+        };
+        while ask(admin, "GET", "/ready").await.status != 200 {
+            launched.must_run(deadline, "is not ready");
+            tokio::time::sleep(POLL).await;
+        }
+        let listeners = ask(admin, "GET", "/listeners?format=json").await.json().unwrap_or_default();
+        let port = listeners.pointer("/listener_statuses/0/local_address/socket_address/port_value");
+        let port = port.and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
+        let port = port.unwrap_or_else(|| panic!("no port in /listeners: {listeners:#}\n{}", launched.log_tail()));
+        Self { launched, admin, listener: SocketAddr::from(([127, 0, 0, 1], port)) }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener
+    }
+
+    /// The counter or gauge `name` of `/stats`; None if Envoy does not know it.
+    pub(crate) async fn stat(&self, name: &str) -> Option<u64> {
+        let stats = ask(self.admin, "GET", "/stats").await;
+        let stats = String::from_utf8_lossy(&stats.body).into_owned();
+        stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok())
+    }
+
+    /// Every stat whose name contains `part`, a line each.
+    pub(crate) async fn stats_like(&self, part: &str) -> String {
+        let stats = ask(self.admin, "GET", "/stats").await;
+        let stats = String::from_utf8_lossy(&stats.body).into_owned();
+        stats.lines().filter(|line| line.contains(part)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits until `name` stands at `expected`: what is counted at the end of a stream may follow the response.
+    pub(crate) async fn reaches_stat(&self, name: &str, expected: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.stat(name).await;
+            if found == Some(expected) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{name} stands at {found:?}, expected {expected}; all of ours:\n{}",
+                self.stats_like("idemgate").await
+            );
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits for the access log line of the request with this `x-tag`.
+    pub(crate) async fn access_log_line(&self, tag: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let start = format!("tag={tag} ");
+        loop {
+            let log = fs::read_to_string(self.launched.access_log()).unwrap_or_default();
+            if let Some(line) = log.lines().find(|line| line.starts_with(&start)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < deadline, "no access log line {start:?} in:\n{log}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Everything that Envoy has logged.
+    pub(crate) fn log(&self) -> String {
+        self.launched.log()
+    }
+
+    /// Resident memory of the process in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.launched.child.id());
+        let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {path}: {error}"));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kibibytes.unwrap_or_else(|| panic!("no VmRSS in {path}:\n{status}")) * 1024
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        let exit = self.launched.child.try_wait().ok().flatten();
+        if thread::panicking() {
+            eprintln!("{}", self.launched.log_tail());
+            return;
+        }
+        assert!(exit.is_none(), "Envoy has ended by itself, {exit:?}\n{}", self.launched.log_tail());
+        let log = self.launched.log();
+        let failure = log.lines().find(|line| VM_FAILURES.iter().any(|failure| line.contains(failure)));
+        assert!(failure.is_none(), "a wasm VM failed: {failure:?}\n{}", self.launched.log_tail());
+    }
+}
+
+/// What Envoy logs when a VM dies or a call into it fails.
+const VM_FAILURES: [&str; 4] = ["Uncaught RuntimeError", "panicked at", "wasm_fail", "Wasm VM failed"];
+
+/// Starts Envoy with a configuration that it must refuse, and gives its log once it has ended.
+pub(crate) async fn refusal(setup: &Setup) -> String {
+    let mut launched = Launched::new(setup, SocketAddr::from(([127, 0, 0, 1], 9)));
+    let deadline = Instant::now() + PATIENCE;
+    let exit = loop {
+        if let Some(exit) = launched.exit() {
+            break exit;
+        }
+        assert!(Instant::now() < deadline, "Envoy accepts {setup:#?}\n{}", launched.log_tail());
+        tokio::time::sleep(POLL).await;
+    };
+    assert!(!exit.success(), "Envoy ended with {exit}\n{}", launched.log_tail());
+    launched.log()
+}
+
+/// One request to the admin endpoint.
+async fn ask(admin: SocketAddr, method: &'static str, target: &str) -> Response {
+    Http1::connect(admin).await.send(&Request::new(method, target)).await
+}
+
+/// The process and its files.
+#[derive(Debug)]
+struct Launched {
+    child: Child,
+    directory: TempDir,
+}
+
+impl Launched {
+    fn new(setup: &Setup, upstream: SocketAddr) -> Self {
+        let (envoy, module) = (binary(), module());
+        let directory = TempDir::new();
+        let bootstrap = directory.join("bootstrap.json");
+        let configuration = setup.bootstrap(&module, &directory.join("access.log"), upstream);
+        fs::write(&bootstrap, format!("{configuration:#}")).expect("cannot write Envoy's configuration");
+        let log = File::create(directory.join("envoy.log")).expect("cannot write Envoy's log");
+        let child = Command::new(&envoy)
+            .arg("--config-path")
+            .arg(&bootstrap)
+            .arg("--admin-address-path")
+            .arg(directory.join("admin"))
+            // Two workers are two VMs: what is common to them is what the filter is about.
+            .args(["--concurrency", "2"])
+            // Several Envoys on one machine would fight over one shared-memory segment.
+            .arg("--disable-hot-restart")
+            .args(["--log-level", "warning", "--component-log-level", "wasm:info", "--file-flush-interval-msec", "50"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run {}: {error}; {ENVOY_REMEDY}", envoy.display()));
+        Self { child, directory }
+    }
+
+    /// None until Envoy has written it whole.
+    fn admin(&self) -> Option<SocketAddr> {
+        fs::read_to_string(self.directory.join("admin")).ok()?.parse().ok()
+    }
+
+    fn access_log(&self) -> PathBuf {
+        self.directory.join("access.log")
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read(self.directory.join("envoy.log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    fn log_tail(&self) -> String {
+        const LINES: usize = 60;
+
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+        format!("--- the end of Envoy's log ---\n{}\n--- end ---", tail.join("\n"))
+    }
+
+    fn exit(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("Envoy is a child of this process")
+    }
+
+    fn must_run(&mut self, deadline: Instant, otherwise: &str) {
+        if let Some(exit) = self.exit() {
+            panic!("Envoy did not start: {exit}\n{}", self.log_tail());
+        }
+        assert!(Instant::now() < deadline, "Envoy {otherwise} after {PATIENCE:?}\n{}", self.log_tail());
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        // It may have ended already; there is nothing else to do then.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const ENVOY_REMEDY: &str = "`make tools` fetches Envoy, or name one in ENVOY";
+
+fn binary() -> PathBuf {
+    if let Some(named) = env::var_os("ENVOY").filter(|named| !named.is_empty()) {
+        return PathBuf::from(named);
+    }
+    let fetched = checkout().join(".tools/envoy");
+    assert!(fetched.exists(), "there is no {}; {ENVOY_REMEDY}", fetched.display());
+    fetched
+}
+
+fn module() -> PathBuf {
+    let built = checkout().join("dist/idemgate.wasm");
+    assert!(built.exists(), "there is no {}; `make build` builds it", built.display());
+    built
+}
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

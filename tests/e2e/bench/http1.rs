@@ -1,0 +1,198 @@
+//! An HTTP/1.1 client that sends exactly the bytes it is given and shows exactly those it gets.
+//!
+//! Hand-made, because well-behaved clients refuse to send what a hostile one does, and tidy up what they receive.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::message::{Framing, Request, Response};
+use super::patiently;
+
+/// One connection, kept alive between requests.
+#[derive(Debug)]
+pub(crate) struct Http1 {
+    stream: TcpStream,
+    /// What came and was not consumed yet.
+    received: Vec<u8>,
+}
+
+impl Http1 {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("Envoy does not accept connections");
+        stream.set_nodelay(true).expect("no TCP_NODELAY");
+        Self { stream, received: Vec::new() }
+    }
+
+    /// One request and its response.
+    pub(crate) async fn send(&mut self, request: &Request) -> Response {
+        self.write(&encode(request)).await;
+        self.response_to(request.method).await
+    }
+
+    /// Sends a request without waiting for the response.
+    pub(crate) async fn begin(&mut self, request: &Request) {
+        self.write(&encode(request)).await;
+    }
+
+    /// Sends these bytes. That the peer has closed shows when the response is read, not here.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+    }
+
+    /// Reads the response to a request with `method`.
+    pub(crate) async fn response_to(&mut self, method: &str) -> Response {
+        let what = format!("the HTTP/1.1 response to {method}");
+        patiently(&what, self.read_response(method))
+            .await
+            .unwrap_or_else(|| panic!("the connection ended instead of {what}; received {:?}", self.seen()))
+    }
+
+    /// Reads until `expected` has come, and leaves all of it to be read as a response.
+    pub(crate) async fn sees(&mut self, expected: &[u8]) {
+        let what = format!("{:?} on the wire", expected.escape_ascii().to_string());
+        patiently(&what, async {
+            while !self.received.windows(expected.len()).any(|window| window == expected) {
+                assert!(self.receive().await, "the connection ended instead of {what}; received {:?}", self.seen());
+            }
+        })
+        .await;
+    }
+
+    /// Closes the connection, whatever is still to come on it.
+    pub(crate) fn hang_up(self) {
+        drop(self);
+    }
+
+    async fn read_response(&mut self, method: &str) -> Option<Response> {
+        let (status, headers) = loop {
+            let head = self.until(b"\r\n\r\n").await?;
+            let (status, headers) = parse_head(&head);
+            // RFC 9110, section 15.2: interim responses come before the final one.
+            if status >= 200 {
+                break (status, headers);
+            }
+        };
+        let mut response = Response { status, headers, body: Vec::new(), complete: false };
+        // RFC 9112, section 6.3: how long a message is, in the order of precedence.
+        let (body, complete) = if method == "HEAD" || status == 204 || status == 304 {
+            (Vec::new(), true)
+        } else if response.text("transfer-encoding").contains("chunked") {
+            self.chunks().await
+        } else if let Ok(length) = response.text("content-length").parse() {
+            self.exactly(length).await
+        } else {
+            while self.receive().await {}
+            (std::mem::take(&mut self.received), true)
+        };
+        response.body = body;
+        response.complete = complete;
+        Some(response)
+    }
+
+    async fn chunks(&mut self) -> (Vec<u8>, bool) {
+        let mut body = Vec::new();
+        loop {
+            let Some(line) = self.until(b"\r\n").await else { return (body, false) };
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let size = line.trim().split(';').next().unwrap_or_default();
+            let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("not a chunk size: {line:?}"));
+            if size == 0 {
+                break;
+            }
+            let (data, complete) = self.exactly(size).await;
+            body.extend(data);
+            if !complete || self.until(b"\r\n").await.is_none() {
+                return (body, false);
+            }
+        }
+        // The trailer section ends with an empty line.
+        loop {
+            match self.until(b"\r\n").await {
+                Some(line) if line == b"\r\n" => return (body, true),
+                Some(_) => {}
+                None => return (body, false),
+            }
+        }
+    }
+
+    async fn exactly(&mut self, length: usize) -> (Vec<u8>, bool) {
+        while self.received.len() < length {
+            if !self.receive().await {
+                return (std::mem::take(&mut self.received), false);
+            }
+        }
+        (self.received.drain(..length).collect(), true)
+    }
+
+    /// Everything up to and including `end`; None if the connection ends before.
+    async fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
+        loop {
+            if let Some(at) = self.received.windows(end.len()).position(|window| window == end) {
+                return Some(self.received.drain(..at + end.len()).collect());
+            }
+            if !self.receive().await {
+                return None;
+            }
+        }
+    }
+
+    /// Waits for more bytes; false if there will be none, by a close or by a reset.
+    async fn receive(&mut self) -> bool {
+        self.stream.read_buf(&mut self.received).await.is_ok_and(|count| count > 0)
+    }
+
+    fn seen(&self) -> String {
+        self.received.escape_ascii().to_string()
+    }
+}
+
+/// The request's bytes on the wire.
+pub(crate) fn encode(request: &Request) -> Vec<u8> {
+    let mut bytes = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", request.method, request.target, super::AUTHORITY);
+    match request.framing {
+        Framing::Chunked => bytes.push_str("transfer-encoding: chunked\r\n"),
+        Framing::ContentLength if request.body.is_empty() && request.method == "GET" => {}
+        Framing::ContentLength => bytes.push_str(&format!("content-length: {}\r\n", request.body.len())),
+    }
+    let mut bytes = bytes.into_bytes();
+    for (name, value) in &request.headers {
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    match request.framing {
+        Framing::Chunked => {
+            // Uneven pieces, so that the receiver has to put them together.
+            for chunk in request.body.chunks(700) {
+                bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                bytes.extend_from_slice(chunk);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            bytes.extend_from_slice(b"0\r\n\r\n");
+        }
+        Framing::ContentLength => bytes.extend_from_slice(&request.body),
+    }
+    bytes
+}
+
+fn parse_head(head: &[u8]) -> (u16, Vec<(String, Vec<u8>)>) {
+    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let status_line = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
+    let status = status_line
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok())
+        .unwrap_or_else(|| panic!("not an HTTP/1.1 status line: {status_line:?}"));
+    let headers = lines
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':').expect("a header line has a colon");
+            let name = String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase();
+            (name, line[colon + 1..].trim_ascii().to_vec())
+        })
+        .collect();
+    (status, headers)
+}

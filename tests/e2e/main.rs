@@ -1,0 +1,28 @@
+//! End to end: the built module in a real Envoy with two workers, section by section of the contract.
+//!
+//! Needs Envoy (`make tools`) and the module (`make build`). Each test has an Envoy of its own, an upstream in this
+//! process that counts what reaches it, and clients that send and show exact bytes. Times are never asserted, only
+//! order and counts; where the contract itself names a time the test says so.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in its helpers"
+)]
+
+mod bench;
+mod callers;
+mod configuration;
+mod hosts;
+mod in_flight;
+mod keys;
+mod limits;
+mod memory;
+mod observability;
+mod outcomes;
+mod passing;
+mod races;
+mod replays;
+mod retention;
+mod reuse;

@@ -1,0 +1,147 @@
+//! How long and how much is kept (contract, sections 2, 4 and 6).
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::bench::{
+    Answer, Bench, Gate, Protocol, Request, assert_executed, assert_problem, assert_replay_of, assert_retry_after,
+};
+
+#[tokio::test]
+async fn a_stored_response_is_forgotten_after_its_retention() {
+    let bench = Bench::new(json!({ "ttl": "1s" })).await;
+    let request = Request::post("/orders").key("k");
+    let first = bench.send(&request).await;
+    assert_executed(&first, 201);
+
+    let mut response = bench.send(&request).await;
+    while response.text("idempotency-status") == "replayed" {
+        assert_replay_of(&first, &response);
+        bench.assert_executions(1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        response = bench.send(&request).await;
+    }
+    assert_executed(&response, 201);
+    assert_ne!(response.body, first.body);
+    bench.assert_executions(2);
+}
+
+#[tokio::test]
+async fn a_full_table_that_evicts_forgets_the_oldest_and_keeps_the_newest() {
+    const BOUND: usize = 100;
+
+    let bench = Bench::new(json!({ "store": { "shared_data": { "max_entries": BOUND } } })).await;
+    let request = |number: usize| Request::post("/orders").key(format!("k{number}"));
+    let mut client = bench.http1().await;
+    for number in 0..10 * BOUND {
+        assert_executed(&client.send(&request(number)).await, 201);
+    }
+    bench.assert_executions(10 * BOUND);
+    let entries = bench.envoy.stat("wasmcustom.idemgate.store.entries").await;
+    assert!(entries.is_some_and(|entries| entries <= BOUND as u64), "{entries:?} entries, at most {BOUND} allowed");
+
+    let newest = bench.send(&request(10 * BOUND - 1)).await;
+    assert_eq!(newest.text("idempotency-status"), "replayed", "the newest is forgotten: {newest:?}");
+    assert_executed(&bench.send(&request(0)).await, 201);
+}
+
+#[tokio::test]
+async fn a_full_table_that_rejects_executes_nothing_new() {
+    const BOUND: usize = 100;
+
+    let store = json!({ "shared_data": { "max_entries": BOUND, "on_full": "reject" } });
+    let bench = Bench::new(json!({ "store": store })).await;
+    let request = |number: usize| Request::post("/orders").key(format!("k{number}"));
+    let mut executed = Vec::new();
+    let mut client = bench.http1().await;
+    for number in 0..4 * BOUND {
+        let response = client.send(&request(number)).await;
+        if response.status == 201 {
+            assert_executed(&response, 201);
+            executed.push((number, response));
+        } else {
+            assert_problem(&response, 503, "store-full");
+            assert_retry_after(&response, u64::from(u32::MAX));
+        }
+    }
+    assert!(!executed.is_empty() && executed.len() <= BOUND, "{} of at most {BOUND} executed", executed.len());
+    bench.assert_executions(executed.len());
+    // None of what was let in is lost.
+    for (number, first) in &executed {
+        assert_replay_of(first, &client.send(&request(*number)).await);
+    }
+    bench.assert_executions(executed.len());
+}
+
+#[tokio::test]
+async fn claims_in_flight_are_never_evicted() {
+    const BOUND: usize = 100;
+
+    let bench = Bench::new(json!({ "store": { "shared_data": { "max_entries": BOUND } } })).await;
+    let gate = Gate::closed();
+    bench.upstream.script("/orders", [Answer::new(201).json("{}").held_by(&gate)]);
+    let request = |number: usize| Request::post("/orders").key(format!("k{number}"));
+    let tasks: Vec<_> = (0..3 * BOUND).map(|number| bench.send_aside(Protocol::Http1, &request(number))).collect();
+
+    // Each is either held by the upstream or refused; then nothing can change any more.
+    let refused = async {
+        loop {
+            let finished = tasks.iter().filter(|task| task.is_finished()).count();
+            if finished + bench.upstream.executions() == tasks.len() {
+                return finished;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let refused = crate::bench::patiently("a decision on every request", refused).await;
+    assert!(refused >= 2 * BOUND, "{refused} refused, so more than {BOUND} claims are alive");
+    for number in 0..3 * BOUND {
+        let key = format!("k{number}");
+        if bench.upstream.executions_of(&key) == 1 {
+            assert_problem(&bench.send(&request(number)).await, 409, "request-in-flight");
+        }
+    }
+
+    gate.open();
+    for (number, task) in tasks.into_iter().enumerate() {
+        let response = task.await.unwrap();
+        match bench.upstream.executions_of(&format!("k{number}")) {
+            0 => {
+                assert_problem(&response, 503, "store-full");
+            }
+            executions => {
+                assert_executed(&response, 201);
+                assert_eq!(executions, 1, "executions of k{number}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn under_byte_pressure_bodies_go_first_and_nothing_executes_twice() {
+    let store = json!({ "shared_data": { "max_entries": 10_000, "max_bytes": "1MiB" } });
+    let bench = Bench::new(json!({ "store": store })).await;
+    bench.upstream.script("/reports", [Answer::new(201).body(vec![b'r'; 50_000])]);
+    let request = |number: usize| Request::post("/reports").key(format!("k{number}"));
+    let mut client = bench.http1().await;
+    for number in 0..100 {
+        assert_executed(&client.send(&request(number)).await, 201);
+    }
+    let bytes = bench.envoy.stat("wasmcustom.idemgate.store.bytes").await;
+    assert!(bytes.is_some_and(|bytes| bytes <= 1 << 20), "{bytes:?} bytes kept, at most 1 MiB allowed");
+
+    let mut tombstones = 0;
+    for number in 0..100 {
+        let retry = client.send(&request(number)).await;
+        if retry.status == 201 {
+            assert_eq!(retry.text("idempotency-status"), "replayed", "{retry:?}");
+            assert_eq!(retry.body.len(), 50_000, "{retry:?}");
+        } else {
+            assert_eq!(assert_problem(&retry, 409, "response-not-kept")["original_status"], 201, "{retry:?}");
+            tombstones += 1;
+        }
+    }
+    assert!((1..100).contains(&tombstones), "{tombstones} of 100 bodies of 50 kB left a table of 1 MiB");
+    bench.assert_executions(100);
+}

@@ -1,0 +1,212 @@
+//! What makes two requests the same operation, and a retry the same request (contract, sections 2 to 4).
+
+use serde_json::json;
+
+use crate::bench::{Answer, Bench, Gate, Protocol, Request, assert_executed, assert_problem, assert_replay_of};
+
+#[tokio::test]
+async fn a_key_cannot_be_reused_for_another_request() {
+    let bench = Bench::new(json!({})).await;
+    for (number, protocol) in Protocol::BOTH.into_iter().enumerate() {
+        let request = Request::post("/orders?region=eu").key(format!("{protocol:?}"));
+        let first = bench.send_over(protocol, &request).await;
+        assert_executed(&first, 201);
+
+        let mut other_query = request.clone();
+        other_query.target = "/orders?region=us".to_owned();
+        let mut no_query = request.clone();
+        no_query.target = "/orders".to_owned();
+        let others = [
+            ("another body", request.clone().body(r#"{"amount":1201}"#)),
+            ("no body", request.clone().body("")),
+            ("a longer body", request.clone().body(r#"{"amount":1200} "#)),
+            ("another content type", request.clone().content_type("text/plain")),
+            ("no content type", request.clone().without("content-type")),
+            ("another query", other_query),
+            ("no query", no_query),
+        ];
+        for (what, other) in others {
+            let response = bench.send_over(protocol, &other).await;
+            assert_problem(&response, 422, "key-reused");
+            assert_eq!(bench.upstream.executions(), number + 1, "{what} reached the upstream");
+        }
+        assert_replay_of(&first, &bench.send_over(protocol, &request).await);
+    }
+}
+
+#[tokio::test]
+async fn a_key_cannot_be_reused_while_its_request_is_in_flight() {
+    let bench = Bench::new(json!({})).await;
+    let gate = Gate::closed();
+    bench.upstream.script("/orders", [Answer::new(201).json("{}").held_by(&gate)]);
+    let request = Request::post("/orders").key("k");
+    let first = bench.send_aside(Protocol::Http1, &request);
+    bench.upstream.reached(1).await;
+
+    for protocol in Protocol::BOTH {
+        let other = bench.send_over(protocol, &request.clone().body("another body")).await;
+        assert_problem(&other, 422, "key-reused");
+    }
+
+    gate.open();
+    assert_executed(&first.await.unwrap(), 201);
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn what_is_no_part_of_the_fingerprint_does_not_matter() {
+    let bench = Bench::new(json!({})).await;
+    let request = Request::post("/orders").key("k").body(vec![b'x'; 5_000]);
+    let first = bench.send(&request).await;
+    assert_executed(&first, 201);
+    let others = [
+        request.clone().header("user-agent", "another/2"),
+        request.clone().header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        // The same content in another framing.
+        request.clone().chunked(),
+    ];
+    for other in others {
+        assert_replay_of(&first, &bench.send(&other).await);
+    }
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn one_callers_response_is_never_served_to_another() {
+    let bench = Bench::new(json!({})).await;
+    let request = Request::post("/orders").key("k");
+    let callers = [request.clone().caller("alice"), request.clone().caller("bob"), request.clone()];
+    let mut firsts = Vec::new();
+    for caller in &callers {
+        let first = bench.send(caller).await;
+        assert_executed(&first, 201);
+        firsts.push(first);
+    }
+    bench.assert_executions(3);
+    for (caller, first) in callers.iter().zip(&firsts) {
+        assert_replay_of(first, &bench.send(caller).await);
+    }
+    bench.assert_executions(3);
+}
+
+#[tokio::test]
+async fn equal_keys_for_other_resources_are_other_operations() {
+    let bench = Bench::new(json!({})).await;
+    let requests = [
+        Request::post("/orders").key("k"),
+        Request::post("/payments").key("k"),
+        Request::post("/orders/").key("k"),
+        Request::new("PATCH", "/orders").key("k").header("content-type", "application/json").body(r#"{"amount":1200}"#),
+    ];
+    for (number, request) in requests.iter().enumerate() {
+        let first = bench.send(request).await;
+        assert_executed(&first, 201);
+        assert_replay_of(&first, &bench.send(request).await);
+        bench.assert_executions(number + 1);
+    }
+}
+
+#[tokio::test]
+async fn equal_keys_for_other_authorities_are_other_operations() {
+    let bench = Bench::new(json!({})).await;
+    let message = |authority: &str| {
+        format!("POST /orders HTTP/1.1\r\nhost: {authority}\r\nidempotency-key: k\r\ncontent-length: 2\r\n\r\n{{}}")
+    };
+    for authority in ["a.example", "b.example"] {
+        let mut client = bench.http1().await;
+        client.write(message(authority).as_bytes()).await;
+        let first = client.response_to("POST").await;
+        assert_executed(&first, 201);
+        client.write(message(authority).as_bytes()).await;
+        assert_replay_of(&first, &client.response_to("POST").await);
+    }
+    bench.assert_executions(2);
+}
+
+#[tokio::test]
+async fn a_narrower_resource_finds_the_reuse_of_a_key_across_paths() {
+    let bench = Bench::new(json!({ "resource": ["authority"] })).await;
+    let request = Request::post("/orders").key("k");
+    let first = bench.send(&request).await;
+    assert_executed(&first, 201);
+
+    assert_problem(&bench.send(&Request::post("/payments").key("k")).await, 422, "key-reused");
+    let mut other_method = request.clone();
+    other_method.method = "PATCH";
+    assert_problem(&bench.send(&other_method).await, 422, "key-reused");
+    assert_replay_of(&first, &bench.send(&request).await);
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn a_json_fingerprint_ignores_order_space_and_what_it_is_told_to() {
+    let bench = Bench::new(json!({ "fingerprint": { "body": "json", "ignore": ["/sent_at", "/meta/try"] } })).await;
+    let request = Request::post("/orders").key("k");
+    let written = |body: &str| request.clone().body(body);
+    let first =
+        bench.send(&written(r#"{"amount":12,"sent_at":"10:00","meta":{"try":1,"app":"ios"},"lines":[1,2]}"#)).await;
+    assert_executed(&first, 201);
+
+    let same = [
+        r#"{"lines":[1,2],"meta":{"app":"ios","try":1},"sent_at":"10:00","amount":12}"#,
+        "{ \"amount\" : 12.0,\n\"sent_at\":\"10:00\", \"meta\":{\"try\":1,\"app\":\"\\u0069os\"}, \"lines\":[1, 2] }",
+        r#"{"amount":12,"sent_at":"10:07","meta":{"try":2,"app":"ios"},"lines":[1,2]}"#,
+        r#"{"amount":12,"meta":{"app":"ios"},"lines":[1,2]}"#,
+    ];
+    for body in same {
+        assert_replay_of(&first, &bench.send(&written(body)).await);
+    }
+    let others = [
+        r#"{"amount":13,"sent_at":"10:00","meta":{"try":1,"app":"ios"},"lines":[1,2]}"#,
+        r#"{"amount":12,"sent_at":"10:00","meta":{"try":1,"app":"ios"},"lines":[2,1]}"#,
+        r#"{"amount":"12","sent_at":"10:00","meta":{"try":1,"app":"ios"},"lines":[1,2]}"#,
+        "not JSON at all",
+    ];
+    for body in others {
+        assert_problem(&bench.send(&written(body)).await, 422, "key-reused");
+    }
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_json_counts_by_its_bytes() {
+    let bench = Bench::new(json!({ "fingerprint": { "body": "json" } })).await;
+    for (number, body) in ["{\"open\":", "\u{feff}{}", "plain text", ""].into_iter().enumerate() {
+        let request = Request::post("/orders").key(format!("k{number}")).body(body);
+        let first = bench.send(&request).await;
+        assert_executed(&first, 201);
+        assert_replay_of(&first, &bench.send(&request).await);
+        let other = format!("{body} ");
+        assert_problem(&bench.send(&request.body(other)).await, 422, "key-reused");
+        bench.assert_executions(number + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_fingerprint_can_leave_out_body_query_and_headers() {
+    let bench = Bench::new(json!({ "fingerprint": { "body": "none", "query": false, "headers": [] } })).await;
+    let request = Request::post("/orders?attempt=1").key("k");
+    let first = bench.send(&request).await;
+    assert_executed(&first, 201);
+
+    let mut retry = request.body("another body").content_type("text/plain");
+    retry.target = "/orders?attempt=2".to_owned();
+    for protocol in Protocol::BOTH {
+        assert_replay_of(&first, &bench.send_over(protocol, &retry).await);
+    }
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn a_fingerprint_can_take_in_more_headers() {
+    let bench = Bench::new(json!({ "fingerprint": { "headers": ["x-tenant"] } })).await;
+    let request = Request::post("/orders").key("k");
+    let first = bench.send(&request.clone().header("x-tenant", b"\xe9-1".as_slice())).await;
+    assert_executed(&first, 201);
+    assert_problem(&bench.send(&request.clone().header("x-tenant", "2")).await, 422, "key-reused");
+    assert_problem(&bench.send(&request.clone()).await, 422, "key-reused");
+    // The list replaces the default, so the content type no longer counts.
+    let retry = request.header("x-tenant", b"\xe9-1".as_slice()).content_type("text/plain");
+    assert_replay_of(&first, &bench.send(&retry).await);
+    bench.assert_executions(1);
+}
