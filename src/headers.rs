@@ -3,8 +3,10 @@
 //! RFC 9110, section 5.5, allows any octet above 0x7F in a field value, so nothing here is a `str`:
 //! a Latin-1 value must neither be changed nor stop a worker.
 
+use serde::{Deserialize, Serialize};
+
 /// The fields of one message, pseudo-headers (`:method`, `:status`, …) included.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct Headers {
     fields: Vec<(Vec<u8>, Vec<u8>)>,
 }

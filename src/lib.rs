@@ -2,4 +2,9 @@
 
 pub mod config;
 mod envoy;
+pub mod exchange;
 pub mod headers;
+pub mod record;
+pub mod request;
+pub mod store;
+pub mod time;

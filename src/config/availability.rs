@@ -1,0 +1,37 @@
+//! What can be written but is not built yet: refused, never silently ignored. To lift a refusal, remove its row.
+
+use super::document::{Document, StoreDocument};
+use super::error::{ConfigError, JsonPath};
+use super::policy::{ExecutionMode, InFlight, Mode};
+use super::value::Word;
+
+/// Refuses what this version does not do.
+pub(super) fn check(document: &Document) -> Result<(), ConfigError> {
+    match REFUSALS.iter().find(|(_, _, _, asks_for)| asks_for(document)) {
+        Some((path, found, allowed, _)) => {
+            Err(ConfigError::NotAvailable { path: JsonPath::from(*path), found, allowed })
+        }
+        None => Ok(()),
+    }
+}
+
+/// A path, the value that is refused there, what to use instead, and whether a document asks for that value.
+type Refusal = (&'static str, &'static str, &'static str, fn(&Document) -> bool);
+
+#[rustfmt::skip]
+const REFUSALS: &[Refusal] = &[
+    ("role", "a role", "no role, which is the filter", |document| document.role.is_some()),
+    ("mode", "\"shadow\"", "\"enforce\", \"off\"", |document| document.mode.map(Word::get) == Some(Mode::Shadow)),
+    ("duplicates.in_flight", "\"wait\"", "\"reject\"", |document| in_flight(document) == Some(InFlight::Wait)),
+    ("execution.mode", "\"detached\"", "\"inline\"", |document| execution(document) == Some(ExecutionMode::Detached)),
+    ("store.redis", "a Redis store", "shared_data", |document| matches!(document.store, Some(StoreDocument::Redis(_)))),
+    ("routes", "a route", "an empty list", |document| document.routes.as_ref().is_some_and(|routes| !routes.is_empty())),
+];
+
+fn in_flight(document: &Document) -> Option<InFlight> {
+    document.duplicates.as_ref()?.in_flight.map(Word::get)
+}
+
+fn execution(document: &Document) -> Option<ExecutionMode> {
+    document.execution.as_ref()?.mode.map(Word::get)
+}

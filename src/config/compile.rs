@@ -1,0 +1,302 @@
+//! From what is written to what the request path uses: the settings laid over a base, and checked together.
+
+use super::document::{
+    BodyKind, CallerDocument, Document, DuplicatesDocument, ExecutionDocument, FingerprintDocument, Identity,
+    KeyDocument, LimitsDocument, OutcomeDocument, ReplayDocument, ResourcePart, SharedDataDocument, StoreDocument,
+};
+use super::error::{ConfigError, JsonPath};
+use super::policy::{
+    BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
+    IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, OutcomePolicy, Policy, ReplayPolicy, Resource,
+};
+use super::store::{SharedDataConfig, StoreConfig};
+use super::value::{List, Number, Period, Size, StatusEntry, Word, bytes_text};
+use super::{Config, availability};
+
+impl Document {
+    /// The configuration that the document asks for.
+    pub(super) fn compile(mut self) -> Result<Config, ConfigError> {
+        availability::check(&self)?;
+        let limit_is_set = self.limits.as_ref().is_some_and(|limits| limits.response_body.is_some());
+        let store = match self.store.take() {
+            Some(StoreDocument::SharedData(document)) => {
+                StoreConfig::SharedData(document.over(SharedDataConfig::default()))
+            }
+            Some(StoreDocument::Redis(_)) | None => StoreConfig::default(),
+        };
+        let policy = self.over(Policy::default())?;
+        let StoreConfig::SharedData(shared_data) = &store;
+        largest_response_fits(&policy.limits, limit_is_set, shared_data)?;
+        Ok(Config { policy, store })
+    }
+
+    /// The policy that is `base` except for what the document sets.
+    fn over(self, base: Policy) -> Result<Policy, ConfigError> {
+        Ok(Policy {
+            mode: self.mode.map_or(base.mode, Word::get),
+            key: self.key.unwrap_or_default().over(base.key)?,
+            methods: self.methods.map_or(base.methods, List::into_values),
+            caller: self.caller.unwrap_or_default().over(base.caller)?,
+            resource: self.resource.map_or(base.resource, resource),
+            fingerprint: self.fingerprint.unwrap_or_default().over(base.fingerprint)?,
+            duplicates: self.duplicates.unwrap_or_default().over(base.duplicates)?,
+            outcome: self.outcome.unwrap_or_default().over(base.outcome)?,
+            ttl: self.ttl.map_or(base.ttl, Period::get),
+            lease: self.lease.map_or(base.lease, Period::get),
+            execution: self.execution.unwrap_or_default().over(base.execution)?,
+            limits: self.limits.unwrap_or_default().over(base.limits),
+            replay: self.replay.unwrap_or_default().over(base.replay)?,
+            on_store_error: self.on_store_error.map_or(base.on_store_error, Word::get),
+            status_header: self.status_header.unwrap_or(base.status_header),
+            docs_uri: self.docs_uri.map(String::from).or(base.docs_uri),
+        })
+    }
+}
+
+impl KeyDocument {
+    fn over(self, base: KeyPolicy) -> Result<KeyPolicy, ConfigError> {
+        let key = KeyPolicy {
+            headers: self.headers.map_or(base.headers, List::into_values),
+            required: self.required.unwrap_or(base.required),
+            max_length: self.max_length.map_or(base.max_length, |length| length.get() as usize),
+            format: self.format.map_or(base.format, Word::get),
+        };
+        if key.format == KeyFormat::Uuid && key.max_length < UUID_LENGTH {
+            return Err(ConfigError::Conflict {
+                path: JsonPath::from("key.max_length"),
+                found: format!("{}, too short for any key of format \"uuid\"", key.max_length),
+                allowed: format!("{UUID_LENGTH} or more if key.format is \"uuid\""),
+            });
+        }
+        Ok(key)
+    }
+}
+
+impl CallerDocument {
+    fn over(self, base: CallerPolicy) -> Result<CallerPolicy, ConfigError> {
+        let caller = CallerPolicy {
+            identity: self.identity.map_or(base.identity, List::into_values),
+            required: self.required.unwrap_or(base.required),
+        };
+        if caller.required && caller.identity.is_empty() {
+            return Err(ConfigError::Conflict {
+                path: JsonPath::from("caller.identity"),
+                found: "an empty list, with which caller.required would refuse every request".to_owned(),
+                allowed: "a list that is not empty if caller.required is true".to_owned(),
+            });
+        }
+        Ok(caller)
+    }
+}
+
+impl From<Identity> for IdentitySource {
+    fn from(identity: Identity) -> Self {
+        match identity {
+            Identity::Header(name) => Self::Header(name.into()),
+            Identity::Property(path) => Self::Property(path.into()),
+        }
+    }
+}
+
+fn resource(parts: List<Word<ResourcePart>>) -> Resource {
+    let names = |part| parts.iter().any(|word| word.get() == part);
+    Resource {
+        authority: names(ResourcePart::Authority),
+        method: names(ResourcePart::Method),
+        path: names(ResourcePart::Path),
+    }
+}
+
+impl FingerprintDocument {
+    fn over(self, base: FingerprintPolicy) -> Result<FingerprintPolicy, ConfigError> {
+        let (kind, ignore) = match base.body {
+            BodyFingerprint::Json { ignore } => (BodyKind::Json, ignore),
+            BodyFingerprint::None => (BodyKind::None, Vec::new()),
+            BodyFingerprint::Raw => (BodyKind::Raw, Vec::new()),
+        };
+        let kind = self.body.map_or(kind, Word::get);
+        if kind != BodyKind::Json && self.ignore.as_ref().is_some_and(|pointers| !pointers.is_empty()) {
+            return Err(without_effect("fingerprint.ignore", "fingerprint.body", "json"));
+        }
+        Ok(FingerprintPolicy {
+            query: self.query.unwrap_or(base.query),
+            body: match kind {
+                BodyKind::Json => BodyFingerprint::Json { ignore: self.ignore.map_or(ignore, List::into_values) },
+                BodyKind::None => BodyFingerprint::None,
+                BodyKind::Raw => BodyFingerprint::Raw,
+            },
+            headers: self.headers.map_or(base.headers, List::into_values),
+        })
+    }
+}
+
+impl DuplicatesDocument {
+    fn over(self, base: DuplicatesPolicy) -> Result<DuplicatesPolicy, ConfigError> {
+        let in_flight = self.in_flight.map_or(base.in_flight, Word::get);
+        if in_flight != InFlight::Wait {
+            if self.wait_timeout.is_some() {
+                return Err(without_effect("duplicates.wait_timeout", "duplicates.in_flight", "wait"));
+            }
+            if self.max_waiting.is_some() {
+                return Err(without_effect("duplicates.max_waiting", "duplicates.in_flight", "wait"));
+            }
+        }
+        Ok(DuplicatesPolicy {
+            in_flight,
+            wait_timeout: self.wait_timeout.map_or(base.wait_timeout, Period::get),
+            max_waiting: self.max_waiting.map_or(base.max_waiting, Number::get),
+        })
+    }
+}
+
+impl OutcomeDocument {
+    /// Lays each entry over the base's: an entry takes its status from whichever list of the base names it, and all
+    /// other entries stay.
+    fn over(self, mut base: OutcomePolicy) -> Result<OutcomePolicy, ConfigError> {
+        let lists = [
+            ("store", Disposition::Store, &self.store),
+            ("release", Disposition::Release, &self.release),
+            ("unknown", Disposition::Unknown, &self.unknown),
+        ];
+        let mut named: Vec<(StatusEntry, String)> = Vec::new();
+        for (list, disposition, entries) in lists {
+            for (index, entry) in entries.iter().flat_map(List::iter).enumerate() {
+                let path = JsonPath::from("outcome").key(list).entry(index);
+                if let Some((_, other)) = named.iter().find(|(other, _)| other == entry) {
+                    return Err(ConfigError::Conflict {
+                        path,
+                        found: format!("{entry}, which {other} names too"),
+                        allowed: "each code or class in one list".to_owned(),
+                    });
+                }
+                named.push((*entry, path.to_string()));
+                base.set(*entry, disposition);
+            }
+        }
+        base.on_unknown = self.on_unknown.map_or(base.on_unknown, Word::get);
+        Ok(base)
+    }
+}
+
+impl OutcomePolicy {
+    fn set(&mut self, entry: StatusEntry, disposition: Disposition) {
+        match entry {
+            StatusEntry::Class(class) => {
+                if let Some(known) = self.classes.get_mut(class) {
+                    *known = Some(disposition);
+                }
+            }
+            StatusEntry::Code(code) => {
+                self.codes.retain(|(known, _)| *known != code);
+                self.codes.push((code, disposition));
+                self.codes.sort_by_key(|(known, _)| *known);
+            }
+        }
+    }
+}
+
+impl ExecutionDocument {
+    fn over(self, base: ExecutionPolicy) -> Result<ExecutionPolicy, ConfigError> {
+        let mode = self.mode.map_or(base.mode, Word::get);
+        if mode != ExecutionMode::Detached {
+            if self.timeout.is_some() {
+                return Err(without_effect("execution.timeout", "execution.mode", "detached"));
+            }
+            if self.cluster.is_some() {
+                return Err(without_effect("execution.cluster", "execution.mode", "detached"));
+            }
+        }
+        Ok(ExecutionPolicy {
+            mode,
+            timeout: self.timeout.map_or(base.timeout, Period::get),
+            cluster: self.cluster.map(String::from).or(base.cluster),
+        })
+    }
+}
+
+impl LimitsDocument {
+    fn over(self, base: Limits) -> Limits {
+        Limits {
+            request_body: self.request_body.map_or(base.request_body, Size::get),
+            response_body: self.response_body.map_or(base.response_body, Size::get),
+        }
+    }
+}
+
+impl ReplayDocument {
+    fn over(self, base: ReplayPolicy) -> Result<ReplayPolicy, ConfigError> {
+        let replay = ReplayPolicy {
+            header: self.header.map_or(base.header, String::from),
+            drop_headers: self.drop_headers.map_or(base.drop_headers, List::into_values),
+        };
+        if TAKEN_HEADERS.contains(&replay.header.as_str()) {
+            return Err(ConfigError::Conflict {
+                path: JsonPath::from("replay.header"),
+                found: format!("\"{}\", which means something else on a response", replay.header),
+                allowed: "a header that only marks replays, such as \"idempotency-replayed\"".to_owned(),
+            });
+        }
+        Ok(replay)
+    }
+}
+
+impl SharedDataDocument {
+    fn over(self, base: SharedDataConfig) -> SharedDataConfig {
+        SharedDataConfig {
+            max_entries: self.max_entries.map_or(base.max_entries, Number::get),
+            max_bytes: self.max_bytes.map_or(base.max_bytes, Size::get),
+            on_full: self.on_full.map_or(base.on_full, Word::get),
+        }
+    }
+}
+
+/// A response that the limit lets in but that the whole store cannot hold would be kept as a tombstone, against what
+/// the limit says.
+fn largest_response_fits(limits: &Limits, limit_is_set: bool, store: &SharedDataConfig) -> Result<(), ConfigError> {
+    if limits.response_body <= store.max_bytes {
+        return Ok(());
+    }
+    let (limit, room) = (bytes_text(limits.response_body), bytes_text(store.max_bytes));
+    Err(if limit_is_set {
+        ConfigError::Conflict {
+            path: JsonPath::from("limits.response_body"),
+            found: format!("{limit}, more than store.shared_data.max_bytes, {room}"),
+            allowed: "at most store.shared_data.max_bytes".to_owned(),
+        }
+    } else {
+        ConfigError::Conflict {
+            path: JsonPath::from("store.shared_data.max_bytes"),
+            found: format!("{room}, less than limits.response_body, {limit} by default"),
+            allowed: "at least limits.response_body".to_owned(),
+        }
+    })
+}
+
+/// The error for a setting that would be ignored because another one is not `word`.
+fn without_effect(path: &str, other: &str, word: &str) -> ConfigError {
+    ConfigError::Conflict {
+        path: JsonPath::from(path),
+        found: "a value that has no effect here".to_owned(),
+        allowed: format!("only if {other} is \"{word}\""),
+    }
+}
+
+/// RFC 9562, section 4.
+const UUID_LENGTH: usize = 36;
+
+/// Fields that frame a message, or that the filter itself sets with another meaning.
+const TAKEN_HEADERS: [&str; 13] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "idempotency-expires",
+    "idempotency-policy",
+    "idempotency-status",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "retry-after",
+];

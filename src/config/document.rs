@@ -1,0 +1,379 @@
+//! The configuration as it is written: one struct per object, every key optional, each value checked by its type.
+//!
+//! The JSON Schema is made of these types and of their documentation, so the comments here speak to operators.
+//! What the values mean together is [`super::compile`]'s to decide.
+
+use serde::de::{self, Deserialize, Deserializer, Unexpected};
+
+use super::error::ConfigError;
+use super::json::Node;
+use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUnknown};
+use super::store::OnFull;
+use super::value::{
+    FieldName, LinkTarget, List, Method, Number, Period, Pointer, PropertyPath, Secret, Size, StatusEntry, Text, Word,
+    Words,
+};
+
+/// Configuration of Idemgate, an Envoy filter that makes HTTP services safe to retry by Idempotency-Key.
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct Document {
+    /// Which part the module plays in this listener; without it, it is the filter. Not available in this version.
+    pub(super) role: Option<Word<Role>>,
+    /// Whether the filter acts ("enforce"), only decides and counts ("shadow", not available in this version) or
+    /// leaves every request alone ("off").
+    pub(super) mode: Option<Word<Mode>>,
+    /// Where the idempotency key is and what a good one looks like.
+    pub(super) key: Option<KeyDocument>,
+    /// The methods that are guarded, in any case. GET, HEAD, OPTIONS, TRACE and CONNECT never are.
+    pub(super) methods: Option<List<Method, 1>>,
+    /// Whom a key belongs to.
+    pub(super) caller: Option<CallerDocument>,
+    /// What separates equal keys of one caller. The path is without its query.
+    pub(super) resource: Option<List<Word<ResourcePart>>>,
+    /// What a retry must have in common with the first request. Method, authority and path always count.
+    pub(super) fingerprint: Option<FingerprintDocument>,
+    /// What a duplicate gets while the first request runs.
+    pub(super) duplicates: Option<DuplicatesDocument>,
+    /// What the upstream's answer means for the operation, by status. The entries are laid over the defaults one by
+    /// one; a code wins over its class; a status that no list names is stored.
+    pub(super) outcome: Option<OutcomeDocument>,
+    /// How long a completed operation is kept, from its completion; a replay does not extend it.
+    pub(super) ttl: Option<Period<SECOND, TEN_YEARS>>,
+    /// How long a claim outlives an owner that died; it is renewed while its owner lives.
+    pub(super) lease: Option<Period<SECOND, DAY>>,
+    /// Where the operation runs.
+    pub(super) execution: Option<ExecutionDocument>,
+    /// The largest bodies that are held or kept.
+    pub(super) limits: Option<LimitsDocument>,
+    /// What a replay says and leaves out.
+    pub(super) replay: Option<ReplayDocument>,
+    /// Where the records are.
+    pub(super) store: Option<StoreDocument>,
+    /// What happens when the store fails: 503 ("reject"), or the request runs unprotected ("bypass").
+    pub(super) on_store_error: Option<Word<OnStoreError>>,
+    /// Whether responses to guarded requests carry idempotency-status.
+    pub(super) status_header: Option<bool>,
+    /// A URI, or an absolute path, sent as a Link with rel="describedby" with every problem.
+    pub(super) docs_uri: Option<LinkTarget>,
+    /// Other settings for some requests; the first match wins. Not available in this version unless empty.
+    pub(super) routes: Option<List<RouteDocument>>,
+}
+
+impl Document {
+    /// Reads JSON text.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, ConfigError> {
+        Self::deserialize(Node::parse(text)?)
+    }
+}
+
+/// What `{"role": …}` makes of the module.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Role {
+    Admin,
+    RedisBridge,
+}
+
+impl Words for Role {
+    const WORDS: &'static [(&'static str, Self)] = &[("redis_bridge", Self::RedisBridge), ("admin", Self::Admin)];
+}
+
+impl Words for Mode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("enforce", Self::Enforce), ("shadow", Self::Shadow), ("off", Self::Off)];
+}
+
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct KeyDocument {
+    /// Names of headers, in any case; the first one present is the key.
+    pub(super) headers: Option<List<FieldName, 1>>,
+    /// Whether a guarded method without a key gets 400.
+    pub(super) required: Option<bool>,
+    /// The longest key in bytes, after unquoting; 36 at least if format is "uuid".
+    pub(super) max_length: Option<Number<1, 4096>>,
+    /// Which keys are good: visible ASCII ("any"), or the textual form of a UUID ("uuid").
+    pub(super) format: Option<Word<KeyFormat>>,
+}
+
+impl Words for KeyFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("any", Self::Any), ("uuid", Self::Uuid)];
+}
+
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct CallerDocument {
+    /// What identifies the caller: all that are present are hashed in, in order.
+    pub(super) identity: Option<List<Identity>>,
+    /// Whether a request without any identity gets 403; otherwise all such requests are one caller.
+    pub(super) required: Option<bool>,
+}
+
+/// One entry of `caller.identity`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Identity {
+    Header(FieldName),
+    Property(PropertyPath),
+}
+
+impl<'de> Deserialize<'de> for Identity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = match IdentityDocument::deserialize(deserializer)? {
+            IdentityDocument { header: Some(name), property: None } => return Ok(Self::Header(name)),
+            IdentityDocument { header: None, property: Some(path) } => return Ok(Self::Property(path)),
+            IdentityDocument { header: None, property: None } => "neither header nor property",
+            IdentityDocument { header: Some(_), property: Some(_) } => "both header and property",
+        };
+        Err(de::Error::invalid_value(Unexpected::Other(found), &"exactly one of header, property"))
+    }
+}
+
+/// Exactly one of header and property.
+#[derive(Debug, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("minProperties" = 1, "maxProperties" = 1)))]
+#[serde(deny_unknown_fields, expecting = "an object with exactly one of header, property")]
+pub(super) struct IdentityDocument {
+    /// The name of a request header; every value of it counts.
+    header: Option<FieldName>,
+    /// The path of an Envoy attribute, such as the verified sub that jwt_authn wrote to dynamic metadata.
+    property: Option<PropertyPath>,
+}
+
+/// One entry of `resource`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ResourcePart {
+    Authority,
+    Method,
+    Path,
+}
+
+impl Words for ResourcePart {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("authority", Self::Authority), ("method", Self::Method), ("path", Self::Path)];
+}
+
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct FingerprintDocument {
+    /// Whether the query counts.
+    pub(super) query: Option<bool>,
+    /// How the body counts: its bytes ("raw"), its RFC 8785 canonical form ("json"; a body that is not JSON counts
+    /// raw), or not at all ("none").
+    pub(super) body: Option<Word<BodyKind>>,
+    /// JSON Pointers (RFC 6901) to parts of the body that do not count; only if body is "json".
+    pub(super) ignore: Option<List<Pointer>>,
+    /// Names of the headers that count, in any case.
+    pub(super) headers: Option<List<FieldName>>,
+}
+
+/// `fingerprint.body`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum BodyKind {
+    Json,
+    None,
+    Raw,
+}
+
+impl Words for BodyKind {
+    const WORDS: &'static [(&'static str, Self)] = &[("raw", Self::Raw), ("json", Self::Json), ("none", Self::None)];
+}
+
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct DuplicatesDocument {
+    /// 409 at once ("reject"), or held until the first request completes ("wait", not available in this version).
+    pub(super) in_flight: Option<Word<InFlight>>,
+    /// How long a duplicate is held before it gets 409; only if in_flight is "wait".
+    pub(super) wait_timeout: Option<Period<TEN_MILLIS, TEN_MINUTES>>,
+    /// How many duplicates one worker holds; past it 409; only if in_flight is "wait".
+    pub(super) max_waiting: Option<Number<1, 65_536>>,
+}
+
+impl Words for InFlight {
+    const WORDS: &'static [(&'static str, Self)] = &[("reject", Self::Reject), ("wait", Self::Wait)];
+}
+
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct OutcomeDocument {
+    /// Statuses whose response is kept and replayed.
+    pub(super) store: Option<List<StatusEntry>>,
+    /// Statuses that say that nothing was done: a retry runs.
+    pub(super) release: Option<List<StatusEntry>>,
+    /// Statuses that leave open whether something was done: a retry gets what on_unknown says.
+    pub(super) unknown: Option<List<StatusEntry>>,
+    /// What a retry of an unknown operation gets: 409 until ttl ("block"), or a new execution once the lease has run
+    /// out ("retry").
+    pub(super) on_unknown: Option<Word<OnUnknown>>,
+}
+
+impl Words for OnUnknown {
+    const WORDS: &'static [(&'static str, Self)] = &[("block", Self::Block), ("retry", Self::Retry)];
+}
+
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct ExecutionDocument {
+    /// Down the filter chain ("inline"), or outside the client's stream ("detached", not available in this version).
+    pub(super) mode: Option<Word<ExecutionMode>>,
+    /// How long a detached call may take; only if mode is "detached".
+    pub(super) timeout: Option<Period<TEN_MILLIS, HOUR>>,
+    /// The Envoy cluster that executes, instead of the route's own; only if mode is "detached".
+    pub(super) cluster: Option<Text>,
+}
+
+impl Words for ExecutionMode {
+    const WORDS: &'static [(&'static str, Self)] = &[("inline", Self::Inline), ("detached", Self::Detached)];
+}
+
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct LimitsDocument {
+    /// A larger guarded request gets 413, where its body is held: unless fingerprint.body is "none".
+    pub(super) request_body: Option<Size<1, { 64 * MIB }>>,
+    /// A larger response is delivered whole and kept as a tombstone; not above store.shared_data.max_bytes.
+    pub(super) response_body: Option<Size<0, { 64 * MIB }>>,
+}
+
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct ReplayDocument {
+    /// The header that is set to "true" on every replay.
+    pub(super) header: Option<FieldName>,
+    /// Names of headers that are not replayed, besides hop-by-hop ones, www-authenticate, proxy-*, date, server and
+    /// x-envoy-*, which never are.
+    pub(super) drop_headers: Option<List<FieldName>>,
+}
+
+impl Words for OnStoreError {
+    const WORDS: &'static [(&'static str, Self)] = &[("reject", Self::Reject), ("bypass", Self::Bypass)];
+}
+
+/// `store`.
+#[derive(Debug, PartialEq)]
+pub(super) enum StoreDocument {
+    Redis(RedisDocument),
+    SharedData(SharedDataDocument),
+}
+
+impl<'de> Deserialize<'de> for StoreDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = match StoresDocument::deserialize(deserializer)? {
+            StoresDocument { shared_data: Some(document), redis: None } => return Ok(Self::SharedData(document)),
+            StoresDocument { shared_data: None, redis: Some(document) } => return Ok(Self::Redis(document)),
+            StoresDocument { shared_data: None, redis: None } => "neither shared_data nor redis",
+            StoresDocument { shared_data: Some(_), redis: Some(_) } => "both shared_data and redis",
+        };
+        Err(de::Error::invalid_value(Unexpected::Other(found), &"exactly one of shared_data, redis"))
+    }
+}
+
+/// Exactly one of shared_data and redis.
+#[derive(Debug, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("minProperties" = 1, "maxProperties" = 1)))]
+#[serde(deny_unknown_fields, expecting = "an object with exactly one of shared_data, redis")]
+pub(super) struct StoresDocument {
+    /// The memory of this Envoy process, common to its workers.
+    shared_data: Option<SharedDataDocument>,
+    /// Redis or Valkey, for any number of Envoys. Not available in this version.
+    redis: Option<RedisDocument>,
+}
+
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct SharedDataDocument {
+    /// How many operations are kept at most.
+    pub(super) max_entries: Option<Number<1, 10_000_000>>,
+    /// How much memory the records may take.
+    pub(super) max_bytes: Option<Size<{ 64 * KIB }, { 64 * GIB }>>,
+    /// What a new operation does to a full store: the oldest completed one goes ("evict_oldest"), or it gets 503
+    /// ("reject"). A claim in flight is never evicted.
+    pub(super) on_full: Option<Word<OnFull>>,
+}
+
+impl Words for OnFull {
+    const WORDS: &'static [(&'static str, Self)] = &[("evict_oldest", Self::EvictOldest), ("reject", Self::Reject)];
+}
+
+#[derive(Debug, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct RedisDocument {
+    /// The Envoy cluster of the Redis servers.
+    cluster: Text,
+    /// What every Redis key starts with.
+    prefix: Option<Text>,
+    /// How long one call may take.
+    timeout: Option<Period<1, MINUTE>>,
+    /// The number of the Redis database.
+    database: Option<Number<0, 65_535>>,
+    /// The name of a Redis user (ACL).
+    username: Option<Text>,
+    /// The password, never shown.
+    password: Option<Secret>,
+}
+
+#[derive(Debug, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(super) struct RouteDocument {
+    /// Which requests; what is left out matches any.
+    #[serde(rename = "match")]
+    matches: MatchDocument,
+    /// The settings that differ.
+    policy: RoutePolicyDocument,
+}
+
+#[derive(Debug, PartialEq, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct MatchDocument {
+    /// A glob over the path without its query.
+    path: Option<Text>,
+    /// Methods, in any case.
+    methods: Option<List<Method, 1>>,
+    /// A glob over the authority.
+    authority: Option<Text>,
+}
+
+/// What a route may change: every setting except `store`, `routes` and `role`.
+#[derive(Debug, PartialEq)]
+pub(super) struct RoutePolicyDocument(Box<Document>);
+
+impl<'de> Deserialize<'de> for RoutePolicyDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let document = Document::deserialize(deserializer)?;
+        let found = match &document {
+            Document { store: Some(_), .. } => "store",
+            Document { routes: Some(_), .. } => "routes",
+            Document { role: Some(_), .. } => "role",
+            _ => return Ok(Self(Box::new(document))),
+        };
+        Err(de::Error::invalid_value(Unexpected::Other(found), &"any setting except store, routes and role"))
+    }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+// In milliseconds.
+const TEN_MILLIS: u64 = 10;
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const TEN_MINUTES: u64 = 10 * MINUTE;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const TEN_YEARS: u64 = 3_650 * DAY;

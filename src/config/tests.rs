@@ -1,0 +1,702 @@
+//! What a configuration means, and what a wrong one is told.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn nothing_white_space_and_an_empty_object_are_the_defaults() {
+    for text in ["", " \r\n\t ", "{}", " { } \n"] {
+        assert_eq!(Config::parse(text.as_bytes()), Ok(Config::default()), "{text:?}");
+    }
+}
+
+#[test]
+fn the_defaults_are_the_contracts() {
+    let store = Some(Disposition::Store);
+    let policy = Policy {
+        mode: Mode::Enforce,
+        key: KeyPolicy {
+            headers: vec!["idempotency-key".to_owned()],
+            required: false,
+            max_length: 255,
+            format: KeyFormat::Any,
+        },
+        methods: vec!["POST".to_owned(), "PATCH".to_owned()],
+        caller: CallerPolicy { identity: vec![IdentitySource::Header("authorization".to_owned())], required: false },
+        resource: Resource { authority: true, method: true, path: true },
+        fingerprint: FingerprintPolicy {
+            query: true,
+            body: BodyFingerprint::Raw,
+            headers: vec!["content-type".to_owned()],
+        },
+        duplicates: DuplicatesPolicy {
+            in_flight: InFlight::Reject,
+            wait_timeout: Duration::from_secs(10),
+            max_waiting: 1024,
+        },
+        outcome: OutcomePolicy {
+            codes: [401, 403, 408, 425, 429]
+                .map(|code| (code, Disposition::Release))
+                .into_iter()
+                .chain([502, 504].map(|code| (code, Disposition::Unknown)))
+                .collect(),
+            classes: [None, store, store, store, Some(Disposition::Release)],
+            on_unknown: OnUnknown::Block,
+        },
+        ttl: Duration::from_secs(86_400),
+        lease: Duration::from_secs(30),
+        execution: ExecutionPolicy { mode: ExecutionMode::Inline, timeout: Duration::from_secs(60), cluster: None },
+        limits: Limits { request_body: 1_048_576, response_body: 1_048_576 },
+        replay: ReplayPolicy { header: "idempotency-replayed".to_owned(), drop_headers: vec!["set-cookie".to_owned()] },
+        on_store_error: OnStoreError::Reject,
+        status_header: true,
+        docs_uri: None,
+    };
+    let store = StoreConfig::SharedData(SharedDataConfig {
+        max_entries: 100_000,
+        max_bytes: 67_108_864,
+        on_full: OnFull::EvictOldest,
+    });
+    assert_eq!(Config::default(), Config { policy, store });
+}
+
+#[test]
+fn every_setting_reaches_the_policy() {
+    let config = parse(
+        r#"{
+            "mode": "off",
+            "key": {"headers": ["X-Request-Key", "idempotency-key"], "required": true, "max_length": 64, "format": "uuid"},
+            "methods": ["post", "Put"],
+            "caller": {"identity": [{"property": ["metadata", "filter_metadata"]}, {"header": "X-Tenant"}], "required": true},
+            "resource": ["path"],
+            "fingerprint": {"query": false, "body": "json", "ignore": ["/meta/sent_at", "/a~1b/~0/", "/"], "headers": []},
+            "duplicates": {"in_flight": "reject"},
+            "outcome": {"on_unknown": "retry"},
+            "ttl": "90m",
+            "lease": "1s",
+            "execution": {"mode": "inline"},
+            "limits": {"request_body": 1, "response_body": "64KiB"},
+            "replay": {"header": "Idempotent-Replayed", "drop_headers": ["Set-Cookie", "ETag"]},
+            "store": {"shared_data": {"max_entries": 5000, "max_bytes": "8MiB", "on_full": "reject"}},
+            "on_store_error": "bypass",
+            "status_header": false,
+            "docs_uri": "https://example.com/docs?a=b#retries",
+            "routes": []
+        }"#,
+    );
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let policy = Policy {
+        mode: Mode::Off,
+        key: KeyPolicy {
+            headers: owned(&["x-request-key", "idempotency-key"]),
+            required: true,
+            max_length: 64,
+            format: KeyFormat::Uuid,
+        },
+        methods: owned(&["POST", "PUT"]),
+        caller: CallerPolicy {
+            identity: vec![
+                IdentitySource::Property(owned(&["metadata", "filter_metadata"])),
+                IdentitySource::Header("x-tenant".to_owned()),
+            ],
+            required: true,
+        },
+        resource: Resource { authority: false, method: false, path: true },
+        fingerprint: FingerprintPolicy {
+            query: false,
+            body: BodyFingerprint::Json {
+                ignore: vec![owned(&["meta", "sent_at"]), owned(&["a/b", "~", ""]), owned(&[""])],
+            },
+            headers: Vec::new(),
+        },
+        duplicates: DuplicatesPolicy::default(),
+        outcome: OutcomePolicy { on_unknown: OnUnknown::Retry, ..OutcomePolicy::default() },
+        ttl: Duration::from_secs(5400),
+        lease: Duration::from_secs(1),
+        execution: ExecutionPolicy::default(),
+        limits: Limits { request_body: 1, response_body: 65_536 },
+        replay: ReplayPolicy { header: "idempotent-replayed".to_owned(), drop_headers: owned(&["set-cookie", "etag"]) },
+        on_store_error: OnStoreError::Bypass,
+        status_header: false,
+        docs_uri: Some("https://example.com/docs?a=b#retries".to_owned()),
+    };
+    let shared_data = SharedDataConfig { max_entries: 5000, max_bytes: 8_388_608, on_full: OnFull::Reject };
+    assert_eq!(config, Config { policy, store: StoreConfig::SharedData(shared_data) });
+}
+
+#[test]
+fn a_pointer_escape_is_read_once() {
+    let config = parse(r#"{"fingerprint": {"body": "json", "ignore": ["/~01"]}}"#);
+    assert_eq!(config.policy.fingerprint.body, BodyFingerprint::Json { ignore: vec![vec!["~1".to_owned()]] });
+}
+
+#[test]
+fn whole_numbers_may_come_as_doubles() {
+    let config =
+        parse(r#"{"key": {"max_length": 64.0}, "outcome": {"store": [503.0]}, "limits": {"request_body": 1e3}}"#);
+    assert_eq!(config.policy.key.max_length, 64);
+    assert_eq!(config.policy.outcome.disposition(503), Disposition::Store);
+    assert_eq!(config.policy.limits.request_body, 1000);
+}
+
+#[test]
+fn the_bounds_of_a_range_belong_to_it() {
+    for text in [
+        r#"{"ttl": "1s"}"#,
+        r#"{"ttl": "1000ms"}"#,
+        r#"{"ttl": "3650d"}"#,
+        r#"{"lease": "2s"}"#,
+        r#"{"lease": "24h"}"#,
+        r#"{"key": {"max_length": 1}}"#,
+        r#"{"key": {"max_length": 4096}}"#,
+        r#"{"key": {"max_length": 36, "format": "uuid"}}"#,
+        r#"{"limits": {"response_body": 0}}"#,
+        r#"{"limits": {"request_body": "64MiB", "response_body": "64MiB"}}"#,
+        r#"{"store": {"shared_data": {"max_entries": 1, "max_bytes": "1MiB"}}}"#,
+        r#"{"store": {"shared_data": {"max_bytes": "64KiB"}}, "limits": {"response_body": 65536}}"#,
+        r#"{"outcome": {"store": [100, 599, "1xx", "5XX"]}}"#,
+        r#"{"docs_uri": "/docs/idempotency"}"#,
+        r#"{"docs_uri": "urn:example:docs"}"#,
+        r#"{"caller": {"identity": []}}"#,
+        r#"{"resource": []}"#,
+        r#"{"fingerprint": {"body": "none", "ignore": []}}"#,
+        r#"{"store": {"shared_data": {}}}"#,
+    ] {
+        parse(text);
+    }
+}
+
+#[test]
+fn an_outcome_entry_is_laid_over_the_defaults_and_leaves_the_others() {
+    use Disposition::{Release, Store, Unknown};
+    for (outcome, expected) in [
+        (
+            "{}",
+            [(200, Store), (404, Store), (409, Store), (429, Release), (500, Release), (502, Unknown), (101, Store)],
+        ),
+        (
+            r#"{"release": [409]}"#,
+            [(200, Store), (404, Store), (409, Release), (429, Release), (500, Release), (502, Unknown), (101, Store)],
+        ),
+        (
+            r#"{"store": ["5xx"]}"#,
+            [(200, Store), (404, Store), (409, Store), (429, Release), (500, Store), (502, Unknown), (101, Store)],
+        ),
+        (
+            r#"{"release": ["4xx", 502], "unknown": ["1xx", 409, 500]}"#,
+            [
+                (200, Store),
+                (404, Release),
+                (409, Unknown),
+                (429, Release),
+                (500, Unknown),
+                (502, Release),
+                (101, Unknown),
+            ],
+        ),
+        (
+            r#"{"store": [429], "release": [], "unknown": []}"#,
+            [(200, Store), (404, Store), (409, Store), (429, Store), (500, Release), (502, Unknown), (101, Store)],
+        ),
+    ] {
+        let policy = parse(&format!(r#"{{"outcome": {outcome}}}"#)).policy.outcome;
+        for (status, disposition) in expected {
+            assert_eq!(policy.disposition(status), disposition, "{status} with {outcome}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_a_json_object_is_told_so() {
+    let text = "a JSON object as text in a google.protobuf.StringValue";
+    let object = "one JSON object (RFC 8259)";
+    for (input, message) in [
+        // A Struct with one field, as Envoy 1.40 hands it over.
+        (
+            &b"\n\x12\n\x04mode\x12\n\x1a\x08enforce"[..],
+            format!("$: found binary data, such as a google.protobuf.Struct; allowed: {text}"),
+        ),
+        (b"{\"mode\": \"\x00\"}", format!("$: found binary data, such as a google.protobuf.Struct; allowed: {text}")),
+        (
+            b"{\"mode\": \"\xff\"}",
+            format!("$: found bytes that are not UTF-8, such as a google.protobuf.Struct; allowed: {text}"),
+        ),
+        (b"mode: enforce", format!("$: found text that does not start with {{; allowed: {text}")),
+        (b"[]", format!("$: found text that does not start with {{; allowed: {text}")),
+        (b"\"{}\"", format!("$: found text that does not start with {{; allowed: {text}")),
+        (b"null", format!("$: found text that does not start with {{; allowed: {text}")),
+        (b"\xef\xbb\xbf{}", format!("$: found text that does not start with {{; allowed: {text}")),
+        (b"{", format!("$: found malformed JSON (EOF while parsing an object at line 1 column 1); allowed: {object}")),
+        (
+            b"{\n\"ttl\": \"1h\",}",
+            format!("$: found malformed JSON (trailing comma at line 2 column 13); allowed: {object}"),
+        ),
+        (b"{} {}", format!("$: found malformed JSON (trailing characters at line 1 column 4); allowed: {object}")),
+        (
+            b"{\"ttl\": 1e999}",
+            format!("$: found malformed JSON (number out of range at line 1 column 13); allowed: {object}"),
+        ),
+    ] {
+        assert_eq!(refusal(input), message);
+    }
+}
+
+#[test]
+fn nesting_that_would_exhaust_the_stack_is_refused() {
+    let deep = format!("{{\"mode\": {}", "[".repeat(100_000));
+    assert!(refusal(deep.as_bytes()).starts_with("$: found malformed JSON (recursion limit exceeded"));
+}
+
+#[test]
+fn unknown_keys_are_named_with_those_that_exist() {
+    let key = "headers, required, max_length, format";
+    for (input, message) in [
+        (r#"{"key": {"requierd": true}}"#, format!("key.requierd: found an unknown key (did you mean required?); allowed: {key}")),
+        (r#"{"key": {"maxLength": 1}}"#, format!("key.maxLength: found an unknown key (did you mean max_length?); allowed: {key}")),
+        (r#"{"key": {"pattern": ""}}"#, format!("key.pattern: found an unknown key; allowed: {key}")),
+        (r#"{"key": {"a.b\n": 1}}"#, format!(r#"key["a.b\n"]: found an unknown key; allowed: {key}"#)),
+        (r#"{"key": {"": 1}}"#, format!(r#"key[""]: found an unknown key; allowed: {key}"#)),
+        (r#"{"caller": {"identity": [{"cookie": "sid"}]}}"#, "caller.identity[0].cookie: found an unknown key; allowed: header, property".to_owned()),
+        (r#"{"store": {"memory": {}}}"#, "store.memory: found an unknown key; allowed: shared_data, redis".to_owned()),
+        (r#"{"store": {"shared_data": {"max_byte": 1}}}"#, "store.shared_data.max_byte: found an unknown key (did you mean max_bytes?); allowed: max_entries, max_bytes, on_full".to_owned()),
+        (
+            r#"{"ttls": "1h"}"#,
+            "ttls: found an unknown key (did you mean ttl?); allowed: role, mode, key, methods, caller, resource, \
+             fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay, store, on_store_error, \
+             status_header, docs_uri, routes"
+                .to_owned(),
+        ),
+    ] {
+        assert_eq!(refusal(input.as_bytes()), message);
+    }
+}
+
+#[test]
+fn repeated_keys_are_refused_where_they_stand() {
+    for (input, message) in [
+        (r#"{"ttl": "1h", "ttl": "1h"}"#, "ttl: found the key twice; allowed: each key once"),
+        (
+            r#"{"key": {"required": true, "required": false}}"#,
+            "key.required: found the key twice; allowed: each key once",
+        ),
+        (
+            r#"{"caller": {"identity": [{"header": "a"}, {"header": "a", "header": "b"}]}}"#,
+            "caller.identity[1].header: found the key twice; allowed: each key once",
+        ),
+    ] {
+        assert_eq!(refusal(input.as_bytes()), message);
+    }
+}
+
+#[test]
+fn wrong_values_are_told_what_is_allowed() {
+    let ttl = r#"a duration from "1s" to "3650d", digits and one of the units ms, s, m, h, d"#;
+    let lease = r#"a duration from "1s" to "1d", digits and one of the units ms, s, m, h, d"#;
+    let size = r#"a size from 1 to "64MiB", a whole number of bytes or digits and one of the units KiB, MiB, GiB"#;
+    let memory =
+        r#"a size from "64KiB" to "64GiB", a whole number of bytes or digits and one of the units KiB, MiB, GiB"#;
+    let name = "the name of a header (an RFC 9110 token, so no pseudo-header)";
+    let method = "a method other than GET, HEAD, OPTIONS, TRACE and CONNECT, which are never guarded";
+    let status = r#"a status code from 100 to 599 or a class from "1xx" to "5xx""#;
+    let pointer = r#"a JSON Pointer to a part of the body (RFC 6901), such as "/meta/sent_at""#;
+    let property = r#"the path of an Envoy attribute, a list such as ["connection","uri_san_peer_certificate"]"#;
+    let uri = "a URI with a scheme, or a path that starts with one /, of at most 2048 characters (RFC 3986)";
+    let words = r#""enforce", "shadow", "off""#;
+    let long = "x".repeat(100);
+    for (input, path, found, allowed) in [
+        // Words, in every wrong type.
+        (r#"{"mode": "on"}"#, "mode", r#""on""#, words),
+        (r#"{"mode": "Enforce"}"#, "mode", r#""Enforce""#, words),
+        (r#"{"mode": true}"#, "mode", "true", words),
+        (r#"{"mode": null}"#, "mode", "null", words),
+        (r#"{"mode": -1}"#, "mode", "-1", words),
+        (r#"{"mode": 0.5}"#, "mode", "0.5", words),
+        (r#"{"mode": ["off"]}"#, "mode", "a list", words),
+        (r#"{"mode": {"off": null}}"#, "mode", "an object", words),
+        (r#"{"mode": "off\u000a\u0085"}"#, "mode", r#""off\n\u{85}""#, words),
+        (&format!(r#"{{"mode": "{long}"}}"#), "mode", &format!("\"{}…\"", "x".repeat(64)), words),
+        (r#"{"key": {"format": "ulid"}}"#, "key.format", r#""ulid""#, r#""any", "uuid""#),
+        (r#"{"resource": ["path", "query"]}"#, "resource[1]", r#""query""#, r#""authority", "method", "path""#),
+        (r#"{"fingerprint": {"body": "xml"}}"#, "fingerprint.body", r#""xml""#, r#""raw", "json", "none""#),
+        (r#"{"duplicates": {"in_flight": "hold"}}"#, "duplicates.in_flight", r#""hold""#, r#""reject", "wait""#),
+        (r#"{"outcome": {"on_unknown": 1}}"#, "outcome.on_unknown", "1", r#""block", "retry""#),
+        (r#"{"execution": {"mode": ""}}"#, "execution.mode", r#""""#, r#""inline", "detached""#),
+        (r#"{"on_store_error": "fail"}"#, "on_store_error", r#""fail""#, r#""reject", "bypass""#),
+        (
+            r#"{"store": {"shared_data": {"on_full": "drop"}}}"#,
+            "store.shared_data.on_full",
+            r#""drop""#,
+            r#""evict_oldest", "reject""#,
+        ),
+        (r#"{"role": "proxy"}"#, "role", r#""proxy""#, r#""redis_bridge", "admin""#),
+        // Objects, lists and booleans.
+        (r#"{"key": ["idempotency-key"]}"#, "key", "a list", "an object"),
+        (r#"{"caller": null}"#, "caller", "null", "an object"),
+        (r#"{"outcome": "store"}"#, "outcome", r#""store""#, "an object"),
+        (r#"{"key": {"required": "yes"}}"#, "key.required", r#""yes""#, "a boolean"),
+        (r#"{"fingerprint": {"query": 1}}"#, "fingerprint.query", "1", "a boolean"),
+        (r#"{"status_header": null}"#, "status_header", "null", "a boolean"),
+        (r#"{"methods": "POST"}"#, "methods", r#""POST""#, "a list that is not empty"),
+        (r#"{"methods": []}"#, "methods", "an empty list", "a list that is not empty"),
+        (r#"{"key": {"headers": []}}"#, "key.headers", "an empty list", "a list that is not empty"),
+        (r#"{"resource": {}}"#, "resource", "an object", "a list"),
+        (r#"{"resource": ["path", "method", "path"]}"#, "resource", "the same entry at [0] and [2]", "each entry once"),
+        (r#"{"methods": ["POST", "post"]}"#, "methods", "the same entry at [0] and [1]", "each entry once"),
+        (r#"{"key": {"headers": ["A", "a"]}}"#, "key.headers", "the same entry at [0] and [1]", "each entry once"),
+        (r#"{"outcome": {"store": [200, 200]}}"#, "outcome.store", "the same entry at [0] and [1]", "each entry once"),
+        // Names.
+        (r#"{"key": {"headers": [":path"]}}"#, "key.headers[0]", r#"":path""#, name),
+        (r#"{"key": {"headers": ["a", ""]}}"#, "key.headers[1]", r#""""#, name),
+        (r#"{"fingerprint": {"headers": ["x y"]}}"#, "fingerprint.headers[0]", r#""x y""#, name),
+        (r#"{"replay": {"header": "näme"}}"#, "replay.header", r#""näme""#, name),
+        (r#"{"replay": {"drop_headers": [1]}}"#, "replay.drop_headers[0]", "1", name),
+        (
+            r#"{"caller": {"identity": [{"header": "a"}, {"header": ["b"]}]}}"#,
+            "caller.identity[1].header",
+            "a list",
+            name,
+        ),
+        (r#"{"methods": ["GET"]}"#, "methods[0]", r#""GET""#, method),
+        (r#"{"methods": ["POST", "connect"]}"#, "methods[1]", r#""connect""#, method),
+        (r#"{"methods": ["HEAD"]}"#, "methods[0]", r#""HEAD""#, method),
+        (r#"{"methods": ["OPTIONS"]}"#, "methods[0]", r#""OPTIONS""#, method),
+        (r#"{"methods": ["TRACE"]}"#, "methods[0]", r#""TRACE""#, method),
+        (r#"{"methods": ["PO ST"]}"#, "methods[0]", r#""PO ST""#, method),
+        // Callers.
+        (
+            r#"{"caller": {"identity": [{}]}}"#,
+            "caller.identity[0]",
+            "neither header nor property",
+            "exactly one of header, property",
+        ),
+        (
+            r#"{"caller": {"identity": [{"header": "a", "property": ["b"]}]}}"#,
+            "caller.identity[0]",
+            "both header and property",
+            "exactly one of header, property",
+        ),
+        (
+            r#"{"caller": {"identity": ["authorization"]}}"#,
+            "caller.identity[0]",
+            r#""authorization""#,
+            "an object with exactly one of header, property",
+        ),
+        (r#"{"caller": {"identity": [{"property": []}]}}"#, "caller.identity[0].property", "a list", property),
+        (r#"{"caller": {"identity": [{"property": ["a", ""]}]}}"#, "caller.identity[0].property", "a list", property),
+        (
+            r#"{"caller": {"identity": [{"property": ["a\u0000b"]}]}}"#,
+            "caller.identity[0].property",
+            "a list",
+            property,
+        ),
+        (r#"{"caller": {"identity": [{"property": "a.b"}]}}"#, "caller.identity[0].property", r#""a.b""#, property),
+        // Durations.
+        (r#"{"ttl": "0s"}"#, "ttl", r#""0s""#, ttl),
+        (r#"{"ttl": "999ms"}"#, "ttl", r#""999ms""#, ttl),
+        (r#"{"ttl": "3651d"}"#, "ttl", r#""3651d""#, ttl),
+        (r#"{"ttl": "99999999999999999999h"}"#, "ttl", r#""99999999999999999999h""#, ttl),
+        (r#"{"ttl": "-1h"}"#, "ttl", r#""-1h""#, ttl),
+        (r#"{"ttl": "1.5h"}"#, "ttl", r#""1.5h""#, ttl),
+        (r#"{"ttl": "1h 30m"}"#, "ttl", r#""1h 30m""#, ttl),
+        (r#"{"ttl": "1 day"}"#, "ttl", r#""1 day""#, ttl),
+        (r#"{"ttl": 86400}"#, "ttl", "86400", ttl),
+        (r#"{"lease": "500ms"}"#, "lease", r#""500ms""#, lease),
+        (r#"{"lease": "25h"}"#, "lease", r#""25h""#, lease),
+        // Sizes and numbers.
+        (r#"{"limits": {"request_body": 0}}"#, "limits.request_body", "0", size),
+        (r#"{"limits": {"request_body": -1}}"#, "limits.request_body", "-1", size),
+        (r#"{"limits": {"request_body": 1.5}}"#, "limits.request_body", "1.5", size),
+        (r#"{"limits": {"request_body": "1.5MiB"}}"#, "limits.request_body", r#""1.5MiB""#, size),
+        (r#"{"limits": {"request_body": "1MB"}}"#, "limits.request_body", r#""1MB""#, size),
+        (r#"{"limits": {"request_body": "1024"}}"#, "limits.request_body", r#""1024""#, size),
+        (r#"{"limits": {"request_body": 67108865}}"#, "limits.request_body", "67108865", size),
+        (r#"{"limits": {"request_body": 18446744073709551616}}"#, "limits.request_body", "1.8446744073709552e19", size),
+        (r#"{"limits": {"request_body": "17179869185GiB"}}"#, "limits.request_body", r#""17179869185GiB""#, size),
+        (r#"{"store": {"shared_data": {"max_bytes": 65535}}}"#, "store.shared_data.max_bytes", "65535", memory),
+        (r#"{"key": {"max_length": 0}}"#, "key.max_length", "0", "a whole number from 1 to 4096"),
+        (r#"{"key": {"max_length": 4097}}"#, "key.max_length", "4097", "a whole number from 1 to 4096"),
+        (r#"{"key": {"max_length": 4294967297}}"#, "key.max_length", "4294967297", "a whole number from 1 to 4096"),
+        (r#"{"key": {"max_length": "64"}}"#, "key.max_length", r#""64""#, "a whole number from 1 to 4096"),
+        (
+            r#"{"store": {"shared_data": {"max_entries": 0}}}"#,
+            "store.shared_data.max_entries",
+            "0",
+            "a whole number from 1 to 10000000",
+        ),
+        (
+            r#"{"duplicates": {"max_waiting": 65537}}"#,
+            "duplicates.max_waiting",
+            "65537",
+            "a whole number from 1 to 65536",
+        ),
+        // Statuses, pointers, links, texts.
+        (r#"{"outcome": {"store": ["2xx", "6xx"]}}"#, "outcome.store[1]", r#""6xx""#, status),
+        (r#"{"outcome": {"release": [99]}}"#, "outcome.release[0]", "99", status),
+        (r#"{"outcome": {"release": [600]}}"#, "outcome.release[0]", "600", status),
+        (r#"{"outcome": {"release": [65736]}}"#, "outcome.release[0]", "65736", status),
+        (r#"{"outcome": {"unknown": ["503"]}}"#, "outcome.unknown[0]", r#""503""#, status),
+        (r#"{"outcome": {"unknown": [503.5]}}"#, "outcome.unknown[0]", "503.5", status),
+        (r#"{"fingerprint": {"body": "json", "ignore": [""]}}"#, "fingerprint.ignore[0]", r#""""#, pointer),
+        (r#"{"fingerprint": {"body": "json", "ignore": ["/a", "b"]}}"#, "fingerprint.ignore[1]", r#""b""#, pointer),
+        (r#"{"fingerprint": {"body": "json", "ignore": ["/a~"]}}"#, "fingerprint.ignore[0]", r#""/a~""#, pointer),
+        (r#"{"fingerprint": {"body": "json", "ignore": ["/~2"]}}"#, "fingerprint.ignore[0]", r#""/~2""#, pointer),
+        (r#"{"docs_uri": "docs/x"}"#, "docs_uri", r#""docs/x""#, uri),
+        (r#"{"docs_uri": "//host/x"}"#, "docs_uri", r#""//host/x""#, uri),
+        (r#"{"docs_uri": "https:"}"#, "docs_uri", r#""https:""#, uri),
+        (r#"{"docs_uri": "1a:b"}"#, "docs_uri", r#""1a:b""#, uri),
+        (r#"{"docs_uri": "https://a/>;x"}"#, "docs_uri", r#""https://a/>;x""#, uri),
+        (r#"{"docs_uri": "/a b"}"#, "docs_uri", r#""/a b""#, uri),
+        (r#"{"docs_uri": "/a\r\nx: y"}"#, "docs_uri", r#""/a\r\nx: y""#, uri),
+        (r#"{"docs_uri": ""}"#, "docs_uri", r#""""#, uri),
+        (
+            r#"{"execution": {"cluster": ""}}"#,
+            "execution.cluster",
+            r#""""#,
+            "text that is not empty, without control characters",
+        ),
+        // Stores and routes.
+        (r#"{"store": {}}"#, "store", "neither shared_data nor redis", "exactly one of shared_data, redis"),
+        (
+            r#"{"store": {"shared_data": {}, "redis": {"cluster": "r"}}}"#,
+            "store",
+            "both shared_data and redis",
+            "exactly one of shared_data, redis",
+        ),
+        (r#"{"store": "redis"}"#, "store", r#""redis""#, "an object with exactly one of shared_data, redis"),
+        (r#"{"store": {"redis": {}}}"#, "store.redis.cluster", "nothing", "this key must be given"),
+        (
+            r#"{"store": {"redis": {"cluster": "r", "password": 4711}}}"#,
+            "store.redis.password",
+            "a hidden value",
+            "text that is not empty",
+        ),
+        (r#"{"routes": {}}"#, "routes", "an object", "a list"),
+        (r#"{"routes": [{"policy": {}}]}"#, "routes[0].match", "nothing", "this key must be given"),
+        (
+            r#"{"routes": [{"match": {}, "policy": {"routes": []}}]}"#,
+            "routes[0].policy",
+            "routes",
+            "any setting except store, routes and role",
+        ),
+        (
+            r#"{"routes": [{"match": {}, "policy": {"store": {"shared_data": {}}}}]}"#,
+            "routes[0].policy",
+            "store",
+            "any setting except store, routes and role",
+        ),
+        (r#"{"routes": [{"match": {}, "policy": {"ttl": 5}}]}"#, "routes[0].policy.ttl", "5", ttl),
+    ] {
+        assert_eq!(refusal(input.as_bytes()), format!("{path}: found {found}; allowed: {allowed}"), "{input}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    for (input, message) in [
+        (
+            r#"{"outcome": {"store": [409], "release": [200, 409]}}"#,
+            "outcome.release[1]: found 409, which outcome.store[0] names too; allowed: each code or class in one list",
+        ),
+        (
+            r#"{"outcome": {"release": ["5xx"], "unknown": ["5XX"]}}"#,
+            "outcome.unknown[0]: found \"5xx\", which outcome.release[0] names too; allowed: each code or class in one list",
+        ),
+        (
+            r#"{"key": {"format": "uuid", "max_length": 35}}"#,
+            "key.max_length: found 35, too short for any key of format \"uuid\"; \
+             allowed: 36 or more if key.format is \"uuid\"",
+        ),
+        (
+            r#"{"caller": {"identity": [], "required": true}}"#,
+            "caller.identity: found an empty list, with which caller.required would refuse every request; \
+             allowed: a list that is not empty if caller.required is true",
+        ),
+        (
+            r#"{"fingerprint": {"ignore": ["/a"]}}"#,
+            "fingerprint.ignore: found a value that has no effect here; allowed: only if fingerprint.body is \"json\"",
+        ),
+        (
+            r#"{"fingerprint": {"body": "none", "ignore": ["/a"]}}"#,
+            "fingerprint.ignore: found a value that has no effect here; allowed: only if fingerprint.body is \"json\"",
+        ),
+        (
+            r#"{"execution": {"timeout": "5s"}}"#,
+            "execution.timeout: found a value that has no effect here; allowed: only if execution.mode is \"detached\"",
+        ),
+        (
+            r#"{"execution": {"mode": "inline", "cluster": "orders"}}"#,
+            "execution.cluster: found a value that has no effect here; allowed: only if execution.mode is \"detached\"",
+        ),
+        (
+            r#"{"duplicates": {"wait_timeout": "5s"}}"#,
+            "duplicates.wait_timeout: found a value that has no effect here; allowed: only if duplicates.in_flight is \"wait\"",
+        ),
+        (
+            r#"{"duplicates": {"in_flight": "reject", "max_waiting": 1}}"#,
+            "duplicates.max_waiting: found a value that has no effect here; allowed: only if duplicates.in_flight is \"wait\"",
+        ),
+        (
+            r#"{"limits": {"response_body": "2MiB"}, "store": {"shared_data": {"max_bytes": 2000000}}}"#,
+            "limits.response_body: found \"2MiB\", more than store.shared_data.max_bytes, 2000000; \
+             allowed: at most store.shared_data.max_bytes",
+        ),
+        (
+            r#"{"store": {"shared_data": {"max_bytes": "512KiB"}}}"#,
+            "store.shared_data.max_bytes: found \"512KiB\", less than limits.response_body, \"1MiB\" by default; \
+             allowed: at least limits.response_body",
+        ),
+        (
+            r#"{"replay": {"header": "Content-Length"}}"#,
+            "replay.header: found \"content-length\", which means something else on a response; \
+             allowed: a header that only marks replays, such as \"idempotency-replayed\"",
+        ),
+    ] {
+        assert_eq!(refusal(input.as_bytes()), message, "{input}");
+    }
+}
+
+#[test]
+fn what_a_later_version_does_is_refused_and_not_ignored() {
+    for (input, message) in [
+        (
+            r#"{"mode": "shadow"}"#,
+            "mode: found \"shadow\", which is not available in this version; allowed: \"enforce\", \"off\"",
+        ),
+        (
+            r#"{"duplicates": {"in_flight": "wait", "wait_timeout": "50ms", "max_waiting": 10}}"#,
+            "duplicates.in_flight: found \"wait\", which is not available in this version; allowed: \"reject\"",
+        ),
+        (
+            r#"{"execution": {"mode": "detached", "timeout": "5s", "cluster": "orders"}}"#,
+            "execution.mode: found \"detached\", which is not available in this version; allowed: \"inline\"",
+        ),
+        (
+            r#"{"store": {"redis": {"cluster": "redis", "prefix": "a:", "timeout": "100ms", "database": 1, "username": "u", "password": "p"}}}"#,
+            "store.redis: found a Redis store, which is not available in this version; allowed: shared_data",
+        ),
+        (
+            r#"{"routes": [{"match": {"path": "/orders/*", "methods": ["POST"], "authority": "*.example.com"}, "policy": {"ttl": "1h"}}]}"#,
+            "routes: found a route, which is not available in this version; allowed: an empty list",
+        ),
+        (
+            r#"{"role": "admin"}"#,
+            "role: found a role, which is not available in this version; allowed: no role, which is the filter",
+        ),
+        (
+            r#"{"role": "redis_bridge"}"#,
+            "role: found a role, which is not available in this version; allowed: no role, which is the filter",
+        ),
+    ] {
+        let refused = Config::parse(input.as_bytes()).unwrap_err();
+        assert!(matches!(refused, ConfigError::NotAvailable { .. }), "{refused:?}");
+        assert_eq!(refused.to_string(), message, "{input}");
+    }
+}
+
+#[test]
+fn neither_errors_nor_debug_output_show_a_password() {
+    for text in [
+        r#"{"store": {"redis": {"cluster": "r", "password": "hunter2"}}}"#,
+        r#"{"store": {"redis": {"cluster": "r", "password": ["hunter2"]}}}"#,
+        r#"{"store": {"redis": {"cluster": 1, "password": "hunter2"}}}"#,
+    ] {
+        assert!(!format!("{:?}", Config::parse(text.as_bytes())).contains("hunter2"));
+        assert!(!format!("{:?}", Document::parse(text.as_bytes())).contains("hunter2"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_a_configuration_or_one_line_that_says_why_not(text in proptest::collection::vec(any::<u8>(), 0..64)) {
+        says_why_not(&text);
+    }
+
+    #[test]
+    fn any_json_is_a_configuration_or_one_line_that_says_why_not(json in json()) {
+        says_why_not(json.to_string().as_bytes());
+    }
+
+    #[test]
+    fn a_configuration_with_a_flaw_is_told_its_path(
+        path in proptest::sample::subsequence(&GOOD[..], 1..5), place in any::<proptest::sample::Index>(), flaw in json()
+    ) {
+        let flawed = place.index(path.len());
+        let entries = path.iter().enumerate().map(|(index, (key, value))| {
+            if index == flawed { format!("\"{key}\": {flaw}") } else { format!("\"{key}\": {value}") }
+        });
+        let text = format!("{{{}}}", entries.collect::<Vec<_>>().join(", "));
+        if let Err(error) = Config::parse(text.as_bytes()) {
+            let message = error.to_string();
+            prop_assert!(message.starts_with(path[flawed].0), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_status_has_the_outcome_of_its_code_or_else_of_its_class(status in 100_u16..600, other in 100_u16..600) {
+        prop_assume!(status != other);
+        let text = format!(r#"{{"outcome": {{"store": [{other}], "unknown": [{status}], "release": ["{}xx"]}}}}"#, status / 100);
+        let outcome = parse(&text).policy.outcome;
+        prop_assert_eq!(outcome.disposition(status), Disposition::Unknown);
+        prop_assert_eq!(outcome.disposition(other), Disposition::Store);
+    }
+}
+
+/// Settings that are good, whichever of them stand together.
+const GOOD: [(&str, &str); 8] = [
+    ("caller", r#"{"identity": [{"header": "x-tenant"}]}"#),
+    ("fingerprint", r#"{"body": "json", "ignore": ["/a"]}"#),
+    ("key", r#"{"required": true}"#),
+    ("lease", "\"2s\""),
+    ("methods", "[\"PUT\"]"),
+    ("outcome", r#"{"store": [500]}"#),
+    ("replay", r#"{"drop_headers": []}"#),
+    ("store", r#"{"shared_data": {"max_entries": 10}}"#),
+];
+
+const WORDS: [&str; 12] =
+    ["key", "headers", "store", "redis", "ttl", "1s", "5xx", "/a", "POST", "shared_data", "max_bytes", "\n"];
+
+/// JSON that is made of what configurations are made of.
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<f64>().prop_map(Into::into),
+        proptest::sample::select(&WORDS[..]).prop_map(Into::into),
+        any::<String>().prop_map(Into::into),
+    ];
+    leaf.prop_recursive(4, 32, 6, move |inner| {
+        let key = prop_oneof![proptest::sample::select(&WORDS[..]).prop_map(str::to_owned), any::<String>()];
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+            proptest::collection::btree_map(key, inner, 0..6)
+                .prop_map(|entries| serde_json::Value::Object(entries.into_iter().collect())),
+        ]
+    })
+}
+
+fn says_why_not(text: &[u8]) {
+    if let Err(error) = Config::parse(text) {
+        let message = error.to_string();
+        let (path, rest) = message.split_once(": found ").unwrap_or_else(|| panic!("no path in {message}"));
+        assert!(!path.is_empty() && rest.contains("; allowed: "), "{message}");
+        assert!(!message.chars().any(char::is_control), "{message:?}");
+    }
+}
+
+fn parse(text: &str) -> Config {
+    Config::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn refusal(text: &[u8]) -> String {
+    match Config::parse(text) {
+        Ok(_) => panic!("{} is accepted", text.escape_ascii()),
+        Err(error) => error.to_string(),
+    }
+}

@@ -1,0 +1,87 @@
+//! Finds out whether the host hands over request bodies while the headers are held.
+//!
+//! By default a paused request stops at its headers and no body callback ever comes: Envoy before 1.35,
+//! Istio's WasmPlugin, or a configuration without `allow_on_headers_stop_iteration`. The host does not
+//! say so; the request would hang. What can be seen is that bytes of the body have arrived (the
+//! attribute `request.total_size` counts them with the headers) and were not handed over.
+//!
+//! One body callback proves the contrary for as long as the configuration lives, because the option is
+//! part of it; then a client that is slow to send its body is left in peace.
+
+use std::{cell::Cell, time::Duration};
+
+use super::host;
+use crate::{headers::Headers, time::Timestamp};
+
+/// What is known of the host.
+#[derive(Debug, Default)]
+pub(super) struct BodyWatch {
+    verdict: Cell<Verdict>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Verdict {
+    #[default]
+    Unproven,
+    HandedOver,
+    Withheld,
+}
+
+/// When a request began to wait for its body, and what had arrived of it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    since: Timestamp,
+    /// `request.total_size` of the headers alone.
+    size: u64,
+    has_length: bool,
+}
+
+impl BodyWatch {
+    /// Notes that a request begins to wait.
+    pub(super) fn begin(&self, headers: &Headers, now: Timestamp) -> Waiting {
+        let size = match self.verdict.get() {
+            Verdict::Unproven => received(),
+            Verdict::HandedOver | Verdict::Withheld => 0,
+        };
+        Waiting { since: now, size, has_length: headers.get("content-length").is_some() }
+    }
+
+    /// Notes that a body callback came while headers were held.
+    pub(super) fn handed_over(&self) {
+        self.verdict.set(Verdict::HandedOver);
+    }
+
+    /// Whether the host is known to withhold bodies.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.verdict.get() == Verdict::Withheld
+    }
+
+    /// Whether the body that a request waits for will never be handed over. Ask it with the request's
+    /// context in effect.
+    pub(super) fn is_hopeless(&self, waiting: &Waiting, now: Timestamp) -> bool {
+        let waited = now.since(waiting.since);
+        match self.verdict.get() {
+            Verdict::HandedOver => false,
+            Verdict::Withheld => true,
+            Verdict::Unproven if waited < PATIENCE => false,
+            Verdict::Unproven if received() > waiting.size => {
+                self.verdict.set(Verdict::Withheld);
+                true
+            }
+            // Nothing has arrived. With a declared length the client is still to send it. Without one,
+            // an empty chunked body may have ended already, which no attribute shows.
+            Verdict::Unproven => !waiting.has_length && waited >= PATIENCE_WITHOUT_LENGTH,
+        }
+    }
+}
+
+/// Bytes of the request's headers and body that have arrived.
+fn received() -> u64 {
+    host::integer_property(&["request", "total_size"]).unwrap_or(0)
+}
+
+/// How long a request waits before the watch looks at it; a handed-over body comes at once.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long one waits whose body may be empty. The contract's bound is 5 s.
+const PATIENCE_WITHOUT_LENGTH: Duration = Duration::from_secs(3);

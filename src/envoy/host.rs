@@ -1,0 +1,346 @@
+//! The host calls of proxy-wasm ABI 0.2.1 that this filter uses, each checked and none of them able to panic.
+//!
+//! The SDK's own wrappers panic on a header value that is not UTF-8, on a map that is not there in the
+//! present phase, and on every status that they do not list; one such panic kills the worker's VM. So
+//! these are imports of our own. They return the raw status, because a status outside of the SDK's enum
+//! would be undefined behaviour there.
+//!
+//! Signatures: <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>.
+
+#![allow(unsafe_code, reason = "this is the C ABI of the host; nothing else in the crate is unsafe")]
+
+use std::ptr;
+
+use crate::{headers::Headers, time::Timestamp};
+
+/// A host call was refused, with this status.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Refused(pub(crate) u32);
+
+/// Which message's fields.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum Map {
+    RequestHeaders = 0,
+    ResponseHeaders = 2,
+}
+
+/// Which bytes.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum Buffer {
+    RequestBody = 0,
+    ResponseBody = 1,
+    PluginConfiguration = 7,
+}
+
+/// Which kind of metric.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum MetricKind {
+    Counter = 0,
+    Gauge = 1,
+}
+
+/// What became of a write to shared data.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SharedWrite {
+    Done,
+    CasMismatch,
+}
+
+/// The wall clock of the host; the epoch if the host has none.
+pub(crate) fn now() -> Timestamp {
+    let mut nanos = 0_u64;
+    // SAFETY: the host writes one u64.
+    unsafe { imports::proxy_get_current_time_nanoseconds(&mut nanos) };
+    Timestamp::from_millis(nanos / 1_000_000)
+}
+
+/// All fields of a message; none outside of its phase.
+pub(crate) fn headers(map: Map) -> Headers {
+    // SAFETY: the host allocates the value in this VM and hands it over.
+    let bytes = unsafe { returned(|data, size| imports::proxy_get_header_map_pairs(map as u32, data, size)) };
+    bytes.ok().flatten().and_then(|bytes| parse_pairs(&bytes)).unwrap_or_default()
+}
+
+/// The first value of one field.
+pub(crate) fn header(map: Map, name: &str) -> Option<Vec<u8>> {
+    // SAFETY: as above; the name is only read.
+    let value = unsafe {
+        returned(|data, size| imports::proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size))
+    };
+    value.ok().flatten()
+}
+
+/// Sets a field in place of all that have its name.
+pub(crate) fn set_header(map: Map, name: &str, value: &[u8]) -> Result<(), Refused> {
+    // SAFETY: the host only reads.
+    check(unsafe {
+        imports::proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
+/// Takes a field out.
+pub(crate) fn remove_header(map: Map, name: &str) -> Result<(), Refused> {
+    // SAFETY: the host only reads.
+    check(unsafe { imports::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
+}
+
+/// `length` bytes of a buffer from `start` on, or fewer if it ends before.
+pub(crate) fn buffer(buffer: Buffer, start: usize, length: usize) -> Vec<u8> {
+    // SAFETY: the host allocates the value in this VM and hands it over.
+    let bytes =
+        unsafe { returned(|data, size| imports::proxy_get_buffer_bytes(buffer as u32, start, length, data, size)) };
+    bytes.ok().flatten().unwrap_or_default()
+}
+
+/// An attribute of the host, as its raw bytes.
+pub(crate) fn property<P: AsRef<[u8]>>(path: &[P]) -> Option<Vec<u8>> {
+    let path = path.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(&0);
+    // SAFETY: as above.
+    let value = unsafe { returned(|data, size| imports::proxy_get_property(path.as_ptr(), path.len(), data, size)) };
+    value.ok().flatten()
+}
+
+/// An integer attribute: eight bytes, little-endian.
+pub(crate) fn integer_property<P: AsRef<[u8]>>(path: &[P]) -> Option<u64> {
+    property(path).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
+}
+
+/// Writes the filter state `wasm.<name>`.
+pub(crate) fn set_filter_state(name: &str, value: &[u8]) -> Result<(), Refused> {
+    // SAFETY: the host only reads.
+    check(unsafe { imports::proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
+}
+
+/// A value of the shared data and its version; `None` if the key was never written.
+pub(crate) fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Refused> {
+    let mut cas = 0_u32;
+    // SAFETY: as above, and the host writes one u32.
+    let value = unsafe {
+        returned(|data, size| imports::proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas))
+    }?;
+    // An emptied value has no bytes, but it has a version: zero is never one.
+    Ok(match value {
+        None if cas == 0 => None,
+        value => Some((value.unwrap_or_default(), cas)),
+    })
+}
+
+/// Writes shared data if `cas` is the present version of it (FACTS of the host: `store/shared_data/memory.rs`).
+pub(crate) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<SharedWrite, Refused> {
+    // SAFETY: the host only reads.
+    let status = unsafe { imports::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) };
+    match status {
+        STATUS_CAS_MISMATCH => Ok(SharedWrite::CasMismatch),
+        status => check(status).map(|()| SharedWrite::Done),
+    }
+}
+
+/// Answers the client in place of the upstream. Never from `on_log`: that brings down Envoy.
+pub(crate) fn send_local_response(status: u16, details: &str, headers: &Headers, body: &[u8]) -> Result<(), Refused> {
+    let pairs = serialize_pairs(headers);
+    // SAFETY: the host only reads.
+    check(unsafe {
+        imports::proxy_send_local_response(
+            u32::from(status),
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            pairs.as_ptr(),
+            pairs.len(),
+            NO_GRPC_STATUS,
+        )
+    })
+}
+
+/// Makes the following calls act on another context of this VM.
+pub(crate) fn set_effective_context(context_id: u32) -> Result<(), Refused> {
+    // SAFETY: a plain value.
+    check(unsafe { imports::proxy_set_effective_context(context_id) })
+}
+
+/// Asks for `on_tick` every `millis` milliseconds.
+pub(crate) fn set_tick_period(millis: u32) -> Result<(), Refused> {
+    // SAFETY: a plain value.
+    check(unsafe { imports::proxy_set_tick_period_milliseconds(millis) })
+}
+
+/// Defines a metric and returns its id; the same name gives the same metric in every worker.
+pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Result<u32, Refused> {
+    let mut id = 0_u32;
+    // SAFETY: the host reads the name and writes one u32.
+    check(unsafe { imports::proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) }).map(|()| id)
+}
+
+/// Adds to a counter (more than zero) or a gauge.
+pub(crate) fn increment_metric(id: u32, offset: i64) {
+    // SAFETY: plain values. A metric that cannot be counted is no reason to fail a request.
+    unsafe { imports::proxy_increment_metric(id, offset) };
+}
+
+/// Sets a gauge.
+pub(crate) fn record_metric(id: u32, value: u64) {
+    // SAFETY: plain values.
+    unsafe { imports::proxy_record_metric(id, value) };
+}
+
+const STATUS_OK: u32 = 0;
+const STATUS_NOT_FOUND: u32 = 1;
+const STATUS_CAS_MISMATCH: u32 = 8;
+
+const NO_GRPC_STATUS: i32 = -1;
+
+fn check(status: u32) -> Result<(), Refused> {
+    if status == STATUS_OK { Ok(()) } else { Err(Refused(status)) }
+}
+
+/// Takes over a value that the host returns by pointer and size; `None` if there is none.
+///
+/// # Safety
+/// `call` must hand both pointers to a host call that, when it writes to them, has allocated that many
+/// bytes with this VM's `proxy_on_memory_allocate`, which is a `Vec` of that capacity.
+unsafe fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Option<Vec<u8>>, Refused> {
+    let mut data: *mut u8 = ptr::null_mut();
+    let mut size = 0_usize;
+    match call(&mut data, &mut size) {
+        STATUS_OK if data.is_null() => Ok(None),
+        // SAFETY: by the contract of this function.
+        STATUS_OK => Ok(Some(unsafe { Vec::from_raw_parts(data, size, size) })),
+        STATUS_NOT_FOUND => Ok(None),
+        status => Err(Refused(status)),
+    }
+}
+
+/// Reads the ABI's form of a header map: the number of pairs, the sizes of each, then each name and
+/// value with a zero byte behind it. `None` if the bytes do not add up.
+fn parse_pairs(bytes: &[u8]) -> Option<Headers> {
+    fn take_u32(bytes: &mut &[u8]) -> Option<usize> {
+        let (number, rest) = bytes.split_first_chunk::<4>()?;
+        *bytes = rest;
+        usize::try_from(u32::from_le_bytes(*number)).ok()
+    }
+    fn take_text<'a>(bytes: &mut &'a [u8], size: usize) -> Option<&'a [u8]> {
+        let (text, rest) = bytes.split_at_checked(size)?;
+        *bytes = rest.get(1..)?;
+        Some(text)
+    }
+    let mut sizes = bytes;
+    let count = take_u32(&mut sizes)?;
+    let mut texts = sizes.get(count.checked_mul(8)?..)?;
+    let mut headers = Headers::new();
+    for _ in 0..count {
+        let (name, value) = (take_u32(&mut sizes)?, take_u32(&mut sizes)?);
+        headers.push(take_text(&mut texts, name)?, take_text(&mut texts, value)?);
+    }
+    Some(headers)
+}
+
+fn serialize_pairs(headers: &Headers) -> Vec<u8> {
+    let size = headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum::<usize>() + 4;
+    let mut bytes = Vec::with_capacity(size);
+    let push_u32 = |bytes: &mut Vec<u8>, number: usize| {
+        bytes.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+    };
+    push_u32(&mut bytes, headers.len());
+    for (name, value) in headers.iter() {
+        push_u32(&mut bytes, name.len());
+        push_u32(&mut bytes, value.len());
+    }
+    for (name, value) in headers.iter() {
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(value);
+        bytes.push(0);
+    }
+    bytes
+}
+
+mod imports {
+    #[cfg_attr(target_arch = "wasm32", link(wasm_import_module = "env"))]
+    unsafe extern "C" {
+        pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+        pub(super) fn proxy_get_buffer_bytes(
+            buffer: u32,
+            start: usize,
+            length: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
+        pub(super) fn proxy_get_current_time_nanoseconds(nanos: *mut u64) -> u32;
+        pub(super) fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub(super) fn proxy_get_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
+        pub(super) fn proxy_get_property(
+            path: *const u8,
+            path_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
+        pub(super) fn proxy_get_shared_data(
+            key: *const u8,
+            key_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+            cas: *mut u32,
+        ) -> u32;
+        pub(super) fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+        pub(super) fn proxy_record_metric(id: u32, value: u64) -> u32;
+        pub(super) fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+        pub(super) fn proxy_replace_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
+        pub(super) fn proxy_send_local_response(
+            status: u32,
+            details: *const u8,
+            details_size: usize,
+            body: *const u8,
+            body_size: usize,
+            headers: *const u8,
+            headers_size: usize,
+            grpc_status: i32,
+        ) -> u32;
+        pub(super) fn proxy_set_effective_context(context_id: u32) -> u32;
+        pub(super) fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize)
+        -> u32;
+        pub(super) fn proxy_set_shared_data(
+            key: *const u8,
+            key_size: usize,
+            value: *const u8,
+            value_size: usize,
+            cas: u32,
+        ) -> u32;
+        pub(super) fn proxy_set_tick_period_milliseconds(millis: u32) -> u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_pairs_survive_the_way_to_the_host_and_back() {
+        let headers: Headers = [("a", &b"\xe9\x00"[..]), ("a", b""), (":status", b"200")].into_iter().collect();
+        assert_eq!(parse_pairs(&serialize_pairs(&headers)), Some(headers));
+    }
+
+    #[test]
+    fn header_pairs_that_do_not_add_up_are_refused() {
+        let bytes = serialize_pairs(&[("name", "value")].into_iter().collect());
+        for length in 0..bytes.len() {
+            assert_eq!(parse_pairs(&bytes[..length]), None, "cut to {length} bytes");
+        }
+        assert_eq!(parse_pairs(&[0xff; 12]), None);
+    }
+}

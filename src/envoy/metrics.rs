@@ -1,0 +1,40 @@
+//! Envoy stats. Names, once defined, are the same metrics in every worker.
+
+use super::host::{self, MetricKind, Refused};
+use crate::{exchange::Counter, store::shared_data::Totals};
+
+/// The ids of everything that is counted.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    counters: Vec<u32>,
+    entries: u32,
+    bytes: u32,
+}
+
+impl Metrics {
+    pub(super) fn define() -> Result<Self, Refused> {
+        Ok(Self {
+            counters: Counter::ALL
+                .iter()
+                .map(|counter| host::define_metric(MetricKind::Counter, counter.name()))
+                .collect::<Result<_, _>>()?,
+            entries: host::define_metric(MetricKind::Gauge, "idemgate.store.entries")?,
+            bytes: host::define_metric(MetricKind::Gauge, "idemgate.store.bytes")?,
+        })
+    }
+
+    pub(super) fn count(&self, counter: Counter, times: u32) {
+        if let Some(id) = self.counters.get(counter as usize)
+            && times > 0
+        {
+            host::increment_metric(*id, i64::from(times));
+        }
+    }
+
+    /// Shows what the table holds. Written by the sweeper alone: workers that each wrote what they saw
+    /// last would overwrite newer figures with older ones.
+    pub(super) fn show(&self, totals: Totals) {
+        host::record_metric(self.entries, totals.entries);
+        host::record_metric(self.bytes, totals.bytes);
+    }
+}

@@ -1,0 +1,89 @@
+//! From a request's headers to the first decision: is it guarded, and may it go on?
+
+use super::{Attributes, AwaitBody, Counter, Effect, Problem, State, Step};
+use crate::{
+    config::{BodyFingerprint, Mode, Policy},
+    headers::Headers,
+    record::Owner,
+    request::{Caller, FingerprintBuilder, Key, OperationId, Target},
+};
+
+/// A request that bears a key and is to be run at most once.
+#[derive(Debug)]
+pub(super) struct Guarded {
+    pub(super) operation: OperationId,
+    pub(super) owner: Owner,
+}
+
+impl Step<'_> {
+    /// Decides on the request's headers.
+    pub(super) fn open(
+        &mut self,
+        headers: &Headers,
+        attributes: &dyn Attributes,
+        owner: Owner,
+        end_of_stream: bool,
+    ) -> State {
+        if !may_be_guarded(headers, self.policy) {
+            self.effects.push(Effect::Forward);
+            return State::Finished;
+        }
+        let key = match Key::find(headers, &self.policy.key) {
+            Ok(Some(key)) => key,
+            Ok(None) if self.policy.key.required => {
+                let header = self.policy.key.headers.first().cloned().unwrap_or_default();
+                return self.refuse(&Problem::KeyMissing { header });
+            }
+            Ok(None) => {
+                self.count(Counter::RequestsUnguarded);
+                self.effects.push(Effect::Forward);
+                return State::Finished;
+            }
+            Err(reason) => return self.refuse(&Problem::KeyInvalid(reason)),
+        };
+        let Ok(caller) = Caller::identify(&self.policy.caller, headers, |path| attributes.get(path)) else {
+            return self.refuse(&Problem::CallerUnknown);
+        };
+        let target = Target::from_headers(headers);
+        let guarded = Guarded { operation: OperationId::new(&caller, &self.policy.resource, &target, &key), owner };
+        let fingerprint = FingerprintBuilder::new(&self.policy.fingerprint, &target, headers);
+        if end_of_stream || self.policy.fingerprint.body == BodyFingerprint::None {
+            return self.claim(&guarded, fingerprint.finish());
+        }
+        let limit = self.policy.limits.request_body;
+        if declared_length(headers).is_some_and(|length| length > limit) {
+            return self.refuse(&Problem::RequestTooLarge { limit });
+        }
+        self.effects.push(Effect::Hold);
+        State::AwaitBody(AwaitBody { guarded, fingerprint, received: 0 })
+    }
+}
+
+/// Whether the policy guards requests like this one, if they bear a key.
+fn may_be_guarded(headers: &Headers, policy: &Policy) -> bool {
+    policy.mode != Mode::Off && guards_method(headers, policy) && !is_upgrade(headers) && !is_grpc(headers)
+}
+
+fn guards_method(headers: &Headers, policy: &Policy) -> bool {
+    let method = headers.get(":method").unwrap_or_default();
+    policy.methods.iter().any(|guarded| guarded.as_bytes() == method)
+}
+
+/// HTTP/1.1 upgrades (RFC 9110, section 7.8) and extended CONNECT (RFC 8441) have no end to wait for.
+fn is_upgrade(headers: &Headers) -> bool {
+    headers.get("upgrade").is_some() || headers.get(":protocol").is_some()
+}
+
+/// gRPC carries its outcome in trailers, and Envoy turns local replies to it into other ones.
+fn is_grpc(headers: &Headers) -> bool {
+    headers
+        .get("content-type")
+        .and_then(|value| value.get(..GRPC.len()))
+        .is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
+}
+
+fn declared_length(headers: &Headers) -> Option<u64> {
+    std::str::from_utf8(headers.get("content-length")?).ok()?.trim().parse().ok()
+}
+
+const GRPC: &[u8] = b"application/grpc";

@@ -1,0 +1,287 @@
+//! The filter's own answers: problem details as of RFC 9457.
+//!
+//! Clients act on `type`; people act on `detail`, so each says what happened, whether anything ran,
+//! and what to do next. None repeats what the client sent.
+
+use std::{borrow::Cow, time::Duration};
+
+use serde::Serialize;
+
+use super::{
+    reply::Reply,
+    vocabulary::{Counter, Status},
+};
+use crate::{headers::Headers, request::InvalidKey};
+
+/// Why a request is not executed and not replayed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Problem {
+    /// No source of `caller.identity` is present, and `caller.required` is set.
+    CallerUnknown,
+    /// The body that the fingerprint needs is withheld while the headers are held.
+    HostUnsupported,
+    /// The key is malformed.
+    KeyInvalid(InvalidKey),
+    /// There is no key, and `key.required` is set.
+    KeyMissing {
+        /// The header that should bear it.
+        header: String,
+    },
+    /// The key belongs to a different request.
+    KeyReused,
+    /// The operation may have run.
+    OutcomeUnknown {
+        /// When a retry may run it anew, if the policy allows that.
+        retry_after: Option<Duration>,
+    },
+    /// The operation is running.
+    RequestInFlight {
+        /// What is left of its lease.
+        lease_left: Duration,
+    },
+    /// The body is over `limits.request_body`.
+    RequestTooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The operation ran, its response is not kept.
+    ResponseNotKept {
+        /// The status of the response.
+        status: u16,
+    },
+    /// The store has no room for another claim.
+    StoreFull,
+    /// The store cannot say whether the operation ran.
+    StoreUnavailable,
+}
+
+impl Problem {
+    /// The name of the problem: its type is `urn:idemgate:` and this.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::CallerUnknown => "caller-unknown",
+            Self::HostUnsupported => "host-unsupported",
+            Self::KeyInvalid(_) => "key-invalid",
+            Self::KeyMissing { .. } => "key-missing",
+            Self::KeyReused => "key-reused",
+            Self::OutcomeUnknown { .. } => "outcome-unknown",
+            Self::RequestInFlight { .. } => "request-in-flight",
+            Self::RequestTooLarge { .. } => "request-too-large",
+            Self::ResponseNotKept { .. } => "response-not-kept",
+            Self::StoreFull => "store-full",
+            Self::StoreUnavailable => "store-unavailable",
+        }
+    }
+
+    /// The HTTP status code.
+    #[must_use]
+    pub const fn http_status(&self) -> u16 {
+        match self {
+            Self::KeyInvalid(_) | Self::KeyMissing { .. } => 400,
+            Self::CallerUnknown => 403,
+            Self::OutcomeUnknown { .. } | Self::RequestInFlight { .. } | Self::ResponseNotKept { .. } => 409,
+            Self::RequestTooLarge { .. } => 413,
+            // The Idempotency-Key draft, section 2.7: "Unprocessable Content" for a reused key.
+            Self::KeyReused => 422,
+            Self::HostUnsupported => 500,
+            Self::StoreFull | Self::StoreUnavailable => 503,
+        }
+    }
+
+    /// The word for `idempotency-status`.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::KeyReused => Status::KeyReused,
+            Self::OutcomeUnknown { .. } => Status::Unknown,
+            Self::RequestInFlight { .. } => Status::InFlight,
+            Self::ResponseNotKept { .. } => Status::NotKept,
+            Self::CallerUnknown
+            | Self::HostUnsupported
+            | Self::KeyInvalid(_)
+            | Self::KeyMissing { .. }
+            | Self::RequestTooLarge { .. }
+            | Self::StoreFull
+            | Self::StoreUnavailable => Status::Rejected,
+        }
+    }
+
+    /// What counts it.
+    #[must_use]
+    pub const fn counter(&self) -> Counter {
+        match self {
+            Self::CallerUnknown => Counter::RequestsCallerUnknown,
+            Self::HostUnsupported => Counter::RequestsHostUnsupported,
+            Self::KeyInvalid(_) => Counter::RequestsKeyInvalid,
+            Self::KeyMissing { .. } => Counter::RequestsKeyMissing,
+            Self::KeyReused => Counter::RequestsKeyReused,
+            Self::OutcomeUnknown { .. } => Counter::RequestsUnknown,
+            Self::RequestInFlight { .. } => Counter::RequestsInFlight,
+            Self::RequestTooLarge { .. } => Counter::RequestsTooLarge,
+            Self::ResponseNotKept { .. } => Counter::RequestsNotKept,
+            Self::StoreFull => Counter::StoreFull,
+            Self::StoreUnavailable => Counter::StoreErrors,
+        }
+    }
+
+    /// The answer. `docs_uri` is where the API's own documentation of these answers is.
+    #[must_use]
+    pub fn reply(&self, docs_uri: Option<&str>, status_header: bool) -> Reply {
+        let mut headers = Headers::new();
+        headers.push("content-type", "application/problem+json");
+        // A problem describes this moment; RFC 9111 lets caches keep some of these statuses.
+        headers.push("cache-control", "no-store");
+        if let Some(seconds) = self.retry_after() {
+            headers.push("retry-after", seconds.to_string());
+        }
+        if let Some(uri) = docs_uri {
+            headers.push("link", format!("<{uri}>; rel=\"describedby\""));
+        }
+        if status_header {
+            headers.push(super::STATUS_HEADER, self.status().as_str());
+        }
+        let document = Document {
+            r#type: format!("urn:idemgate:{}", self.name()),
+            title: self.title(),
+            status: self.http_status(),
+            detail: self.detail(),
+            original_status: self.original_status(),
+        };
+        Reply {
+            status: self.http_status(),
+            headers,
+            // Strings and numbers always serialize; an empty body would still carry the status.
+            body: serde_json::to_vec(&document).unwrap_or_default(),
+            details: self.code_details(),
+            content_type_absent: false,
+        }
+    }
+
+    const fn title(&self) -> &'static str {
+        match self {
+            Self::CallerUnknown => "Caller is not identified",
+            Self::HostUnsupported => "Idempotency is misconfigured at the proxy",
+            Self::KeyInvalid(_) => "Idempotency key is malformed",
+            Self::KeyMissing { .. } => "Idempotency key is missing",
+            Self::KeyReused => "Idempotency key was used for a different request",
+            Self::OutcomeUnknown { .. } => "Outcome of the first request is unknown",
+            Self::RequestInFlight { .. } => "First request with this idempotency key is still running",
+            Self::RequestTooLarge { .. } => "Request body is too large",
+            Self::ResponseNotKept { .. } => "Request was executed, its response is not available",
+            Self::StoreFull => "No room for another idempotent request",
+            Self::StoreUnavailable => "Idempotency store is not available",
+        }
+    }
+
+    fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Self::CallerUnknown => "Nothing was executed. Idempotent requests must bear the credentials that identify \
+                 the caller. Authenticate and send the request again with the same key."
+                .into(),
+            Self::HostUnsupported => "Nothing was executed. The proxy does not hand over the request body for \
+                 comparison, so it cannot protect this request. Retrying does not help until the operator has \
+                 changed the proxy's configuration."
+                .into(),
+            Self::KeyInvalid(reason) => format!("Nothing was executed. {reason}").into(),
+            Self::KeyMissing { header } => format!(
+                "Nothing was executed. Send the request again with a header '{header}' whose value is unique to this \
+                 operation, such as a UUID, and use the same value for every retry of it."
+            )
+            .into(),
+            Self::KeyReused => {
+                "This request was not executed: an earlier request with the same key had another method, \
+                 target, body or header. Use a new key for a new operation; to retry the earlier one, send exactly \
+                 what was sent then."
+                    .into()
+            }
+            Self::OutcomeUnknown { retry_after: None } => "An earlier request with this key may or may not have been \
+                 executed: no complete response was seen. It is not executed again by itself. Look up the state of \
+                 the resource before you try again with a new key."
+                .into(),
+            Self::OutcomeUnknown { retry_after: Some(_) } => {
+                "An earlier request with this key may or may not have been \
+                 executed: no complete response was seen. Send the request again with the same key after the time in \
+                 Retry-After; it is then executed anew."
+                    .into()
+            }
+            Self::RequestInFlight { .. } => {
+                "This request was not executed because the first one with this key is still \
+                 running. Send it again with the same key after the time in Retry-After to get the first one's \
+                 response."
+                    .into()
+            }
+            Self::RequestTooLarge { limit } => format!(
+                "Nothing was executed. The body of an idempotent request may have {limit} bytes at most here. Send a \
+                 smaller body, or split the operation into several with a key each."
+            )
+            .into(),
+            Self::ResponseNotKept { status } => format!(
+                "The first request with this key was executed and answered with status {status}; its response is not \
+                 kept. Do not send it with a new key. Look up the resource to see the result."
+            )
+            .into(),
+            Self::StoreFull => "Nothing was executed. Too many idempotent requests are being processed. Send the \
+                 request again with the same key after the time in Retry-After."
+                .into(),
+            Self::StoreUnavailable => "Nothing was executed by this request, but it cannot be told now whether an \
+                 earlier one with this key was. Send it again with the same key after the time in Retry-After."
+                .into(),
+        }
+    }
+
+    /// Seconds for `Retry-After`: at least one, and never more than the lease that is left.
+    ///
+    /// The one in flight usually ends long before its lease does, so a client is asked to come back
+    /// at once; the lease only matters when its owner is dead.
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::OutcomeUnknown { retry_after } => {
+                retry_after.map(|left| left.as_millis().div_ceil(1000).max(1) as u64)
+            }
+            Self::RequestInFlight { .. } | Self::StoreFull | Self::StoreUnavailable => Some(1),
+            Self::CallerUnknown
+            | Self::HostUnsupported
+            | Self::KeyInvalid(_)
+            | Self::KeyMissing { .. }
+            | Self::KeyReused
+            | Self::RequestTooLarge { .. }
+            | Self::ResponseNotKept { .. } => None,
+        }
+    }
+
+    const fn original_status(&self) -> Option<u16> {
+        match self {
+            Self::ResponseNotKept { status } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// `%RESPONSE_CODE_DETAILS%` in access logs.
+    const fn code_details(&self) -> &'static str {
+        match self {
+            Self::CallerUnknown => "idemgate_caller_unknown",
+            Self::HostUnsupported => "idemgate_host_unsupported",
+            Self::KeyInvalid(_) => "idemgate_key_invalid",
+            Self::KeyMissing { .. } => "idemgate_key_missing",
+            Self::KeyReused => "idemgate_key_reused",
+            Self::OutcomeUnknown { .. } => "idemgate_outcome_unknown",
+            Self::RequestInFlight { .. } => "idemgate_request_in_flight",
+            Self::RequestTooLarge { .. } => "idemgate_request_too_large",
+            Self::ResponseNotKept { .. } => "idemgate_response_not_kept",
+            Self::StoreFull => "idemgate_store_full",
+            Self::StoreUnavailable => "idemgate_store_unavailable",
+        }
+    }
+}
+
+/// RFC 9457, section 3.1, and one extension member.
+#[derive(Serialize)]
+struct Document {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: Cow<'static, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_status: Option<u16>,
+}

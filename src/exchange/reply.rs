@@ -1,0 +1,81 @@
+//! Answers that the filter gives itself: problems and replays.
+
+use super::{EXPIRES_HEADER, POLICY_HEADER, STATUS_HEADER, vocabulary::Status};
+use crate::{config::Policy, headers::Headers, record::StoredResponse, time::Timestamp};
+
+/// A whole response of the filter's own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// All fields but those that the host adds (`content-length`, `date`, `server`).
+    pub headers: Headers,
+    /// The body's bytes.
+    pub body: Vec<u8>,
+    /// What access logs show as the response code's details.
+    pub details: &'static str,
+    /// Whether the response must have no `content-type`: Envoy adds `text/plain` to a local reply
+    /// with a body that has none, which a replay of such a response must not show.
+    pub content_type_absent: bool,
+}
+
+impl Reply {
+    /// The stored response, marked as a replay.
+    #[must_use]
+    pub fn replay(response: StoredResponse, expires: Timestamp, policy: &Policy) -> Self {
+        // Filtered when it was stored, and again by the policy of today.
+        let mut headers = replayable(&response.headers, policy);
+        headers.push(policy.replay.header.as_str(), "true");
+        headers.push(EXPIRES_HEADER, expires.to_rfc3339());
+        if policy.status_header {
+            headers.push(STATUS_HEADER, Status::Replayed.as_str());
+        }
+        let content_type_absent = headers.get("content-type").is_none();
+        Self { status: response.status, headers, body: response.body, details: "idemgate_replay", content_type_absent }
+    }
+}
+
+/// The fields of a response that a replay may carry, in their order.
+#[must_use]
+pub fn replayable(headers: &Headers, policy: &Policy) -> Headers {
+    let named_by_connection: Vec<Vec<u8>> = headers
+        .get_all("connection")
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(|name| name.trim_ascii().to_ascii_lowercase())
+        .collect();
+    headers
+        .iter()
+        .filter(|(name, _)| {
+            !is_never_replayed(name)
+                && !named_by_connection.iter().any(|other| name.eq_ignore_ascii_case(other))
+                && !policy.replay.drop_headers.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+                && !name.eq_ignore_ascii_case(policy.replay.header.as_bytes())
+        })
+        .collect()
+}
+
+/// Fields that belong to one message or one hop, or that the host sets anew on every response.
+fn is_never_replayed(name: &[u8]) -> bool {
+    /// RFC 9110, section 7.6.1 (hop by hop), authentication challenges, and what the proxy adds.
+    const NAMES: [&str; 15] = [
+        "connection",
+        "content-length",
+        "date",
+        "keep-alive",
+        "proxy-connection",
+        "server",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "www-authenticate",
+        ":status",
+        EXPIRES_HEADER,
+        POLICY_HEADER,
+        STATUS_HEADER,
+    ];
+    let has_prefix = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    NAMES.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+        || has_prefix(b"proxy-")
+        || has_prefix(b"x-envoy-")
+}

@@ -1,0 +1,149 @@
+//! The words by which users, operators and logs know what happened.
+
+/// The value of `idempotency-status`, and of the filter state `wasm.idemgate.status`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Status {
+    /// The store failed and the policy lets requests through unprotected.
+    Bypassed,
+    /// This request ran the operation; the response is the upstream's.
+    Executed,
+    /// Another request is running the operation.
+    InFlight,
+    /// The key belongs to a different request.
+    KeyReused,
+    /// The operation ran, its response is not kept.
+    NotKept,
+    /// Nothing ran.
+    Rejected,
+    /// The response is the first one's.
+    Replayed,
+    /// The operation may have run.
+    Unknown,
+}
+
+impl Status {
+    /// The word itself.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypassed => "bypassed",
+            Self::Executed => "executed",
+            Self::InFlight => "in-flight",
+            Self::KeyReused => "key-reused",
+            Self::NotKept => "not-kept",
+            Self::Rejected => "rejected",
+            Self::Replayed => "replayed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What is counted. Each variant is one counter of the contract, named by [`name`](Self::name).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Counter {
+    /// Let through unprotected because the store failed.
+    RequestsBypassed,
+    /// Refused: no caller identity where one is required.
+    RequestsCallerUnknown,
+    /// Let through to the upstream under a claim.
+    RequestsExecuted,
+    /// Refused: the host withholds the body that the fingerprint needs.
+    RequestsHostUnsupported,
+    /// Answered 409: the operation is running.
+    RequestsInFlight,
+    /// Refused: the key is malformed.
+    RequestsKeyInvalid,
+    /// Refused: no key where one is required.
+    RequestsKeyMissing,
+    /// Refused: the key belongs to a different request.
+    RequestsKeyReused,
+    /// Answered 409: the operation ran, the response is not kept.
+    RequestsNotKept,
+    /// Answered from the stored response.
+    RequestsReplayed,
+    /// Refused: the body is over the limit.
+    RequestsTooLarge,
+    /// Of a guarded method, without a key: passed on untouched.
+    RequestsUnguarded,
+    /// Answered 409: the operation may have run.
+    RequestsUnknown,
+    /// A late owner's write was refused.
+    OutcomesFenced,
+    /// The operation counts as never run.
+    OutcomesReleased,
+    /// The response was kept.
+    OutcomesStored,
+    /// The execution is recorded without its response.
+    OutcomesTombstoned,
+    /// The operation counts as perhaps run.
+    OutcomesUnknown,
+    /// The store could not do what it was asked.
+    StoreErrors,
+    /// A record or a response was given up before its time.
+    StoreEvicted,
+    /// A record was reclaimed after its time.
+    StoreExpired,
+    /// A claim was refused for want of room.
+    StoreFull,
+    /// The store did not answer in time.
+    StoreTimeouts,
+}
+
+impl Counter {
+    /// Every counter.
+    pub const ALL: [Self; 23] = [
+        Self::RequestsBypassed,
+        Self::RequestsCallerUnknown,
+        Self::RequestsExecuted,
+        Self::RequestsHostUnsupported,
+        Self::RequestsInFlight,
+        Self::RequestsKeyInvalid,
+        Self::RequestsKeyMissing,
+        Self::RequestsKeyReused,
+        Self::RequestsNotKept,
+        Self::RequestsReplayed,
+        Self::RequestsTooLarge,
+        Self::RequestsUnguarded,
+        Self::RequestsUnknown,
+        Self::OutcomesFenced,
+        Self::OutcomesReleased,
+        Self::OutcomesStored,
+        Self::OutcomesTombstoned,
+        Self::OutcomesUnknown,
+        Self::StoreErrors,
+        Self::StoreEvicted,
+        Self::StoreExpired,
+        Self::StoreFull,
+        Self::StoreTimeouts,
+    ];
+
+    /// The name of the counter, without the host's prefix.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RequestsBypassed => "idemgate.requests.bypassed",
+            Self::RequestsCallerUnknown => "idemgate.requests.caller_unknown",
+            Self::RequestsExecuted => "idemgate.requests.executed",
+            Self::RequestsHostUnsupported => "idemgate.requests.host_unsupported",
+            Self::RequestsInFlight => "idemgate.requests.in_flight",
+            Self::RequestsKeyInvalid => "idemgate.requests.key_invalid",
+            Self::RequestsKeyMissing => "idemgate.requests.key_missing",
+            Self::RequestsKeyReused => "idemgate.requests.key_reused",
+            Self::RequestsNotKept => "idemgate.requests.not_kept",
+            Self::RequestsReplayed => "idemgate.requests.replayed",
+            Self::RequestsTooLarge => "idemgate.requests.too_large",
+            Self::RequestsUnguarded => "idemgate.requests.unguarded",
+            Self::RequestsUnknown => "idemgate.requests.unknown",
+            Self::OutcomesFenced => "idemgate.outcomes.fenced",
+            Self::OutcomesReleased => "idemgate.outcomes.released",
+            Self::OutcomesStored => "idemgate.outcomes.stored",
+            Self::OutcomesTombstoned => "idemgate.outcomes.tombstoned",
+            Self::OutcomesUnknown => "idemgate.outcomes.unknown",
+            Self::StoreErrors => "idemgate.store.errors",
+            Self::StoreEvicted => "idemgate.store.evicted",
+            Self::StoreExpired => "idemgate.store.expired",
+            Self::StoreFull => "idemgate.store.full",
+            Self::StoreTimeouts => "idemgate.store.timeouts",
+        }
+    }
+}

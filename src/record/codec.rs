@@ -1,0 +1,36 @@
+//! The binary form of what is stored: a version byte, then `postcard`.
+//!
+//! The version stands first and alone, so that a reader knows a record of another release before it
+//! reads on. A change of any encoded type is a new version; readers refuse what they do not know,
+//! because a record that is misread could let an operation run twice.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The version that this release writes and reads.
+pub const FORMAT_VERSION: u8 = 1;
+
+/// Why stored bytes cannot be used.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The bytes are no record of this version: cut, changed, or written by something else.
+    #[error("the stored bytes are damaged")]
+    Damaged,
+    /// Another release wrote the record.
+    #[error("the record has format version {0}, this release reads {FORMAT_VERSION}")]
+    Version(u8),
+}
+
+/// Encodes `value` behind the version byte. Fails only for types that `postcard` cannot express.
+pub(crate) fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
+    postcard::to_extend(value, vec![FORMAT_VERSION]).map_err(|_| CodecError::Damaged)
+}
+
+/// Decodes what [`encode`] wrote; hands back the bytes behind it, too.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
+    match bytes.split_first() {
+        Some((&FORMAT_VERSION, rest)) => postcard::take_from_bytes(rest).map_err(|_| CodecError::Damaged),
+        Some((&version, _)) => Err(CodecError::Version(version)),
+        None => Err(CodecError::Damaged),
+    }
+}

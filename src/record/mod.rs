@@ -1,0 +1,302 @@
+//! What a store keeps for one operation, and the rules by which that may change.
+//!
+//! Every store applies these rules inside its own atomic step: the shared-data store within a
+//! compare-and-swap, a remote store within its script. The rules themselves know no store.
+
+mod codec;
+mod response;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use codec::{CodecError, FORMAT_VERSION};
+pub(crate) use codec::{decode, encode};
+pub use response::StoredResponse;
+
+use crate::{
+    request::{Fingerprint, OperationId},
+    time::Timestamp,
+};
+
+/// Names one execution of an operation: the fencing token that every later write must bear.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Owner(u128);
+
+impl Owner {
+    /// The owner with this token; tokens must never repeat, so they come from real randomness.
+    #[must_use]
+    pub const fn new(token: u128) -> Self {
+        Self(token)
+    }
+}
+
+/// A request for the right to run an operation.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Claim {
+    /// What is to be run at most once.
+    pub operation: OperationId,
+    /// What this request asks for.
+    pub fingerprint: Fingerprint,
+    /// Who asks.
+    pub owner: Owner,
+    /// How long the claim outlives a dead owner.
+    pub lease: Duration,
+    /// How long the record is kept once the claim has ended.
+    pub ttl: Duration,
+    /// Whether an operation whose outcome is unknown may be run again once its lease has run out
+    /// (`outcome.on_unknown: retry`).
+    pub retry_unknown: bool,
+}
+
+impl Claim {
+    /// The record of a claim that is granted at `now`.
+    #[must_use]
+    pub fn granted(&self, now: Timestamp) -> Record {
+        let lease_until = now.after(self.lease);
+        Record {
+            fingerprint: self.fingerprint,
+            owner: self.owner,
+            phase: Phase::InFlight { lease_until, expires: lease_until.after(self.ttl) },
+        }
+    }
+}
+
+/// What is known of an operation.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct Record {
+    /// What the first request asked for.
+    pub fingerprint: Fingerprint,
+    /// Whose execution it is.
+    pub owner: Owner,
+    /// How far the execution got.
+    pub phase: Phase,
+}
+
+/// How far an execution got.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub enum Phase {
+    /// Claimed and running, for all that is known.
+    InFlight {
+        /// When the owner counts as dead unless it renews.
+        lease_until: Timestamp,
+        /// When the record ends if nobody ever says what became of it.
+        expires: Timestamp,
+    },
+    /// It may have run; no answer was seen.
+    Unknown {
+        /// When a new execution may start, if the policy allows one.
+        lease_until: Timestamp,
+        /// When the record ends.
+        expires: Timestamp,
+    },
+    /// It ran, and its response is kept.
+    Completed {
+        /// The status of the response.
+        status: u16,
+        /// When it completed.
+        at: Timestamp,
+        /// When the record ends.
+        expires: Timestamp,
+        /// Bytes that the stored response takes.
+        size: u32,
+    },
+    /// It ran; its response is not kept ("tombstone").
+    NotKept {
+        /// The status of the response.
+        status: u16,
+        /// When it completed.
+        at: Timestamp,
+        /// When the record ends.
+        expires: Timestamp,
+    },
+}
+
+/// What a claim meets.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Admission {
+    /// The claimant takes the operation; what was there is void.
+    Take,
+    /// The operation is spoken for.
+    Refuse(Standing),
+}
+
+/// Why an operation is not to be run now, whoever asks.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Standing {
+    /// The fingerprint is another one: the key is reused for something else.
+    KeyReused,
+    /// An execution is under way.
+    InFlight {
+        /// What is left of its lease.
+        lease_left: Duration,
+    },
+    /// An execution may have happened.
+    Unknown {
+        /// How long until its lease has run out; zero if it has.
+        lease_left: Duration,
+    },
+    /// It was executed and the response is kept.
+    Completed {
+        /// When the record ends.
+        expires: Timestamp,
+    },
+    /// It was executed and the response is not kept.
+    NotKept {
+        /// The status of the response.
+        status: u16,
+    },
+}
+
+/// What an owner says of its execution when it ends.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Settlement {
+    /// The response is kept, `size` bytes of it.
+    Stored {
+        /// The status of the response.
+        status: u16,
+        /// Bytes that the stored response takes.
+        size: u32,
+    },
+    /// It was executed; the response is not kept.
+    Tombstoned {
+        /// The status of the response.
+        status: u16,
+    },
+    /// It certainly or declaredly did not happen.
+    Released,
+    /// It may have happened.
+    Unknown,
+}
+
+/// A write was refused because the claim belongs to another owner, or to nobody any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the claim is no longer this owner's")]
+pub struct Fenced;
+
+impl Record {
+    /// Whether the record has ended, so that the operation counts as never seen.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.phase.expires() <= now
+    }
+
+    /// Whether its owner may be running it still: such a record is never evicted.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        matches!(self.phase, Phase::InFlight { lease_until, .. } if lease_until > now)
+    }
+
+    /// What `claim` meets here at `now`.
+    #[must_use]
+    pub fn admit(&self, claim: &Claim, now: Timestamp) -> Admission {
+        if self.is_expired(now) {
+            return Admission::Take;
+        }
+        if self.fingerprint != claim.fingerprint {
+            return Admission::Refuse(Standing::KeyReused);
+        }
+        let standing = match self.phase {
+            Phase::InFlight { lease_until, .. } if lease_until > now => {
+                Standing::InFlight { lease_left: lease_until.since(now) }
+            }
+            Phase::InFlight { lease_until, .. } | Phase::Unknown { lease_until, .. } => {
+                if claim.retry_unknown && lease_until <= now {
+                    return Admission::Take;
+                }
+                Standing::Unknown { lease_left: lease_until.since(now) }
+            }
+            Phase::Completed { expires, .. } => Standing::Completed { expires },
+            Phase::NotKept { status, .. } => Standing::NotKept { status },
+        };
+        Admission::Refuse(standing)
+    }
+
+    /// The record with the owner's lease extended to `lease` from `now`.
+    ///
+    /// # Errors
+    /// [`Fenced`] if `owner` does not hold a running claim on it.
+    pub fn renew(&self, owner: Owner, lease: Duration, ttl: Duration, now: Timestamp) -> Result<Self, Fenced> {
+        self.check_owner(owner)?;
+        let lease_until = now.after(lease);
+        let phase = Phase::InFlight { lease_until, expires: lease_until.after(ttl) };
+        Ok(Self { phase, ..self.clone() })
+    }
+
+    /// What is left of the record after `owner` said how its execution ended; `None` if nothing is.
+    ///
+    /// # Errors
+    /// [`Fenced`] if `owner` does not hold a running claim on it.
+    pub fn settle(
+        &self,
+        owner: Owner,
+        settlement: Settlement,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Self>, Fenced> {
+        self.check_owner(owner)?;
+        let Phase::InFlight { lease_until, .. } = self.phase else { return Err(Fenced) };
+        let expires = now.after(ttl);
+        let phase = match settlement {
+            Settlement::Released => return Ok(None),
+            Settlement::Stored { status, size } => Phase::Completed { status, at: now, expires, size },
+            Settlement::Tombstoned { status } => Phase::NotKept { status, at: now, expires },
+            Settlement::Unknown => Phase::Unknown { lease_until, expires: expires.max(lease_until) },
+        };
+        Ok(Some(Self { phase, ..self.clone() }))
+    }
+
+    /// The record without its response, if it has one: what byte pressure leaves of it.
+    #[must_use]
+    pub fn without_response(&self) -> Option<Self> {
+        match self.phase {
+            Phase::Completed { status, at, expires, .. } => {
+                Some(Self { phase: Phase::NotKept { status, at, expires }, ..self.clone() })
+            }
+            Phase::InFlight { .. } | Phase::NotKept { .. } | Phase::Unknown { .. } => None,
+        }
+    }
+
+    fn check_owner(&self, owner: Owner) -> Result<(), Fenced> {
+        // A lapsed lease alone fences nobody: as long as no other owner took over, the late owner
+        // knows more than anyone else, and its word makes an unknown outcome certain.
+        match self.phase {
+            Phase::InFlight { .. } if self.owner == owner => Ok(()),
+            _ => Err(Fenced),
+        }
+    }
+}
+
+impl Phase {
+    /// When the record ends.
+    #[must_use]
+    pub fn expires(&self) -> Timestamp {
+        match *self {
+            Self::Completed { expires, .. }
+            | Self::InFlight { expires, .. }
+            | Self::NotKept { expires, .. }
+            | Self::Unknown { expires, .. } => expires,
+        }
+    }
+
+    /// Since when the record has stood as it is; the order in which a full table evicts.
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
+        match *self {
+            Self::Completed { at, .. } | Self::NotKept { at, .. } => at,
+            Self::InFlight { lease_until, .. } | Self::Unknown { lease_until, .. } => lease_until,
+        }
+    }
+
+    /// Bytes of the stored response.
+    #[must_use]
+    pub fn response_size(&self) -> u32 {
+        match *self {
+            Self::Completed { size, .. } => size,
+            Self::InFlight { .. } | Self::NotKept { .. } | Self::Unknown { .. } => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! The upstream's response as it is kept for replays.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CodecError, Owner, decode, encode};
+use crate::{headers::Headers, request::OperationId};
+
+/// A response that can be replayed.
+///
+/// Stored apart from its record, so it says whose it is: a reader that finds another operation or
+/// owner here must not use it.
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub struct StoredResponse {
+    /// The status code.
+    pub status: u16,
+    /// The fields that may be replayed, in order.
+    pub headers: Headers,
+    /// The body's bytes, in the `content-encoding` that the fields name.
+    pub body: Vec<u8>,
+}
+
+impl StoredResponse {
+    /// The binary form, bound to the execution that it came from.
+    ///
+    /// # Errors
+    /// [`CodecError`] if it cannot be encoded.
+    pub fn encode(&self, operation: &OperationId, owner: Owner) -> Result<Vec<u8>, CodecError> {
+        let head =
+            Head { operation: *operation, owner, status: self.status, headers: &self.headers, body: self.body.len() };
+        let mut bytes = encode(&head)?;
+        // The body follows as it is: a serializer would copy it byte by byte.
+        bytes.extend_from_slice(&self.body);
+        Ok(bytes)
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// [`CodecError`] if the bytes are not a whole response of this very execution.
+    pub fn decode(bytes: &[u8], operation: &OperationId, owner: Owner) -> Result<Self, CodecError> {
+        let (head, body) = decode::<OwnedHead>(bytes)?;
+        if head.operation != *operation || head.owner != owner || head.body != body.len() {
+            return Err(CodecError::Damaged);
+        }
+        Ok(Self { status: head.status, headers: head.headers, body: body.to_vec() })
+    }
+
+    /// Whether `bytes` are a response of `owner`, without reading all of it.
+    pub(crate) fn belongs_to(bytes: &[u8], owner: Owner) -> bool {
+        decode::<Provenance>(bytes).is_ok_and(|(provenance, _)| provenance.owner == owner)
+    }
+}
+
+impl std::fmt::Debug for StoredResponse {
+    /// Neither fields nor body: they are the caller's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredResponse")
+            .field("status", &self.status)
+            .field("headers", &self.headers.len())
+            .field("body", &self.body.len())
+            .finish()
+    }
+}
+
+// `Head` and `OwnedHead` share one layout, and `Provenance` is its beginning.
+
+#[derive(Serialize)]
+struct Head<'a> {
+    operation: OperationId,
+    owner: Owner,
+    status: u16,
+    headers: &'a Headers,
+    body: usize,
+}
+
+#[derive(Deserialize)]
+struct OwnedHead {
+    operation: OperationId,
+    owner: Owner,
+    status: u16,
+    headers: Headers,
+    body: usize,
+}
+
+#[derive(Deserialize)]
+struct Provenance {
+    #[serde(rename = "operation")]
+    _operation: OperationId,
+    owner: Owner,
+}

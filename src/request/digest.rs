@@ -1,0 +1,141 @@
+//! SHA-256 over parts that cannot run into each other.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+/// Hashes a sequence of parts so that different sequences are different inputs.
+///
+/// Each part is preceded by its length, each optional part and each list element by a mark, and each use
+/// by its domain: `("ab", "c")` and `("a", "bc")` differ, and so do one use's parts and another's.
+#[derive(Clone, Debug)]
+pub(super) struct Digest(Sha256);
+
+impl Digest {
+    /// An empty sequence in `domain`. A change of the encoding within a domain needs a new domain, since
+    /// stores keep these hashes.
+    pub(super) fn new(domain: &'static str) -> Self {
+        let mut digest = Self(Sha256::new());
+        digest.part(domain.as_bytes());
+        digest
+    }
+
+    /// Adds one part.
+    pub(super) fn part(&mut self, bytes: &[u8]) {
+        self.number(bytes.len());
+        self.0.update(bytes);
+    }
+
+    /// Adds a part that may be absent; absent is not empty.
+    pub(super) fn optional(&mut self, bytes: Option<&[u8]>) {
+        self.list(bytes.into_iter());
+    }
+
+    /// Adds a list of any length.
+    pub(super) fn list<'a>(&mut self, elements: impl Iterator<Item = &'a [u8]>) {
+        for element in elements {
+            self.0.update([1]);
+            self.part(element);
+        }
+        self.0.update([0]);
+    }
+
+    /// Adds a number that was counted in this process.
+    pub(super) fn number(&mut self, number: usize) {
+        self.0.update((number as u64).to_le_bytes());
+    }
+
+    /// Adds the next piece of the last part, which ends where the input ends and so needs no length.
+    pub(super) fn tail(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all parts.
+    pub(super) fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+/// The first eight hexadecimal digits of a hash: enough to tell log lines apart, too few to look anything up.
+pub(super) struct Short<'a>(pub(super) &'a [u8; 32]);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(4).try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of_parts(parts: &[Vec<u8>]) -> [u8; 32] {
+        let mut digest = Digest::new("test");
+        parts.iter().for_each(|part| digest.part(part));
+        digest.finish()
+    }
+
+    fn of_lists(lists: &[Vec<Vec<u8>>]) -> [u8; 32] {
+        let mut digest = Digest::new("test");
+        lists.iter().for_each(|list| digest.list(list.iter().map(Vec::as_slice)));
+        digest.finish()
+    }
+
+    /// Short strings over the bytes that the encoding itself uses, where a confusion would show.
+    fn parts() -> impl Strategy<Value = Vec<Vec<u8>>> {
+        prop::collection::vec(prop::collection::vec(0_u8..3, 0..4), 0..4)
+    }
+
+    #[test]
+    fn a_part_does_not_run_into_the_next_one() {
+        assert_ne!(of_parts(&[b"ab".to_vec(), b"c".to_vec()]), of_parts(&[b"a".to_vec(), b"bc".to_vec()]));
+        assert_ne!(of_parts(&[b"ab".to_vec()]), of_parts(&[b"ab".to_vec(), Vec::new()]));
+    }
+
+    #[test]
+    fn a_part_cannot_spell_the_length_of_the_next_one() {
+        let mut spelt = b"a".to_vec();
+        spelt.extend(1_u64.to_le_bytes());
+        spelt.extend(b"b");
+        assert_ne!(of_parts(&[b"a".to_vec(), b"b".to_vec()]), of_parts(&[spelt]));
+    }
+
+    #[test]
+    fn absent_is_not_empty() {
+        let optional = |part: Option<&[u8]>| {
+            let mut digest = Digest::new("test");
+            digest.optional(part);
+            digest.finish()
+        };
+        assert_ne!(optional(None), optional(Some(b"")));
+    }
+
+    #[test]
+    fn equal_parts_of_two_domains_differ() {
+        assert_ne!(Digest::new("test").finish(), Digest::new("toast").finish());
+    }
+
+    #[test]
+    fn the_short_form_is_the_first_eight_digits() {
+        let mut hash = [0xff; 32];
+        hash[..4].copy_from_slice(&[0x0a, 0xb1, 0x00, 0xc3]);
+        assert_eq!(Short(&hash).to_string(), "0ab100c3");
+    }
+
+    proptest! {
+        #[test]
+        fn different_sequences_have_different_hashes(left in parts(), right in parts()) {
+            prop_assert_eq!(left == right, of_parts(&left) == of_parts(&right));
+        }
+
+        #[test]
+        fn different_lists_have_different_hashes(
+            left in prop::collection::vec(parts(), 0..3),
+            right in prop::collection::vec(parts(), 0..3),
+        ) {
+            prop_assert_eq!(left == right, of_lists(&left) == of_lists(&right));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The name of an operation.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Caller, Key, Target, digest::Digest, digest::Short};
+use crate::config::Resource;
+
+/// What may run at most once per retention period: a hash of the caller, the configured parts of the
+/// target, and the key.
+///
+/// Stores and logs see this instead of the key and the caller.
+#[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct OperationId([u8; 32]);
+
+impl OperationId {
+    /// The operation that `caller` names with `key` at `target`.
+    ///
+    /// A part that `resource` leaves out is hashed as absent, so that a policy with fewer parts never
+    /// meets an operation of a policy with more.
+    #[must_use]
+    pub fn new(caller: &Caller, resource: &Resource, target: &Target<'_>, key: &Key) -> Self {
+        let mut digest = Digest::new("idemgate operation 1");
+        digest.part(caller.as_bytes());
+        digest.optional(resource.authority.then(|| target.normalized_authority()).as_deref());
+        digest.optional(resource.method.then_some(target.method));
+        digest.optional(resource.path.then_some(target.path));
+        digest.part(key.as_bytes());
+        Self(digest.finish())
+    }
+
+    /// The operation whose hash a store kept.
+    #[must_use]
+    pub const fn from_bytes(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+
+    /// The hash.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first eight hexadecimal digits, for logs.
+    #[must_use]
+    pub fn short(&self) -> impl fmt::Display {
+        Short(&self.0)
+    }
+}
+
+impl fmt::Debug for OperationId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "OperationId({})", self.short())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WHOLE: Resource = Resource { authority: true, method: true, path: true };
+
+    const TARGET: Target<'static> =
+        Target { method: b"POST", authority: b"api.example", path: b"/orders", query: Some(b"a=1") };
+
+    fn caller(byte: u8) -> Caller {
+        Caller::from_bytes([byte; 32])
+    }
+
+    fn id(resource: Resource, target: Target<'_>) -> OperationId {
+        OperationId::new(&caller(1), &resource, &target, &Key::from_text("key"))
+    }
+
+    #[test]
+    fn each_part_separates_operations() {
+        let operation = id(WHOLE, TARGET);
+
+        assert_ne!(operation, id(WHOLE, Target { authority: b"api.example:8443", ..TARGET }));
+        assert_ne!(operation, id(WHOLE, Target { method: b"PATCH", ..TARGET }));
+        assert_ne!(operation, id(WHOLE, Target { path: b"/orders/", ..TARGET }));
+        assert_ne!(operation, OperationId::new(&caller(2), &WHOLE, &TARGET, &Key::from_text("key")));
+        assert_ne!(operation, OperationId::new(&caller(1), &WHOLE, &TARGET, &Key::from_text("Key")));
+    }
+
+    #[test]
+    fn the_query_does_not_separate_operations() {
+        assert_eq!(id(WHOLE, TARGET), id(WHOLE, Target { query: None, ..TARGET }));
+    }
+
+    #[test]
+    fn the_authority_is_case_insensitive() {
+        assert_eq!(id(WHOLE, TARGET), id(WHOLE, Target { authority: b"API.Example", ..TARGET }));
+    }
+
+    #[test]
+    fn a_part_that_the_resource_leaves_out_does_not_count() {
+        let without_path = Resource { path: false, ..WHOLE };
+        assert_eq!(id(without_path, TARGET), id(without_path, Target { path: b"/other", ..TARGET }));
+    }
+
+    #[test]
+    fn a_part_left_out_is_not_an_empty_one() {
+        let without_path = Resource { path: false, ..WHOLE };
+        let empty = Target { path: b"", ..TARGET };
+        assert_ne!(id(WHOLE, empty), id(without_path, empty));
+    }
+
+    #[test]
+    fn bytes_do_not_move_between_parts() {
+        assert_ne!(
+            id(WHOLE, Target { method: b"POST/", path: b"orders", ..TARGET }),
+            id(WHOLE, Target { method: b"POST", path: b"/orders", ..TARGET }),
+        );
+        let only_method = Resource { authority: false, method: true, path: false };
+        let only_path = Resource { authority: false, method: false, path: true };
+        let same = Target { method: b"same", path: b"same", ..TARGET };
+        assert_ne!(id(only_method, same), id(only_path, same));
+    }
+
+    #[test]
+    fn the_encoding_is_the_one_that_stores_hold() {
+        // A new release must find the operations of the one before it.
+        let hex: String = id(WHOLE, TARGET).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "f7129b6717e614e7ddecbcffcb26e64a03d5cd8d1047cd33f624792d641b8040");
+    }
+
+    #[test]
+    fn debug_shows_eight_digits_only() {
+        assert_eq!(format!("{:?}", OperationId::from_bytes([0xab; 32])), "OperationId(abababab)");
+    }
+
+    #[test]
+    fn bytes_survive_the_round_trip() {
+        let operation = id(WHOLE, TARGET);
+        assert_eq!(OperationId::from_bytes(*operation.as_bytes()), operation);
+    }
+
+    type Parts = (u8, (bool, bool, bool), Vec<u8>, Vec<u8>, Vec<u8>, String);
+
+    /// Tuples whose parts are so short and alike that a split in the wrong place would show.
+    fn parts() -> impl Strategy<Value = Parts> {
+        let text = || prop::collection::vec(prop::sample::select(vec![0, 1, b'a']), 0..3);
+        (0_u8..2, any::<(bool, bool, bool)>(), text(), text(), text(), "[ab]{1,2}")
+    }
+
+    /// The tuple with what its own resource leaves out blanked.
+    fn counted((caller, resource, authority, method, path, key): Parts) -> impl PartialEq {
+        let authority = resource.0.then_some(authority);
+        let method = resource.1.then_some(method);
+        let path = resource.2.then_some(path);
+        (caller, authority, method, path, key)
+    }
+
+    fn of((caller_byte, resource, authority, method, path, key): &Parts) -> OperationId {
+        let resource = Resource { authority: resource.0, method: resource.1, path: resource.2 };
+        let target = Target { method, authority, path, query: None };
+        OperationId::new(&caller(*caller_byte), &resource, &target, &Key::from_text(key))
+    }
+
+    proptest! {
+        #[test]
+        fn operations_are_equal_exactly_if_all_that_counts_is(left in parts(), right in parts()) {
+            let same_operation = of(&left) == of(&right);
+            prop_assert_eq!(same_operation, counted(left) == counted(right));
+        }
+    }
+}

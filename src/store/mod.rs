@@ -1,0 +1,145 @@
+//! Where records live, and the calls by which the exchange asks for them.
+//!
+//! The exchange emits a [`Call`] and is handed the [`Answer`] to it. The shared-data store answers at
+//! once; a remote store would answer later. The exchange does not know which.
+
+pub mod shared_data;
+
+use std::time::Duration;
+
+use crate::{
+    record::{Claim, Owner, StoredResponse},
+    request::OperationId,
+    time::Timestamp,
+};
+
+/// What an exchange asks of the store.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Call {
+    /// May this request run the operation?
+    Claim(Claim),
+    /// The owner is alive: its lease starts anew.
+    Renew {
+        /// Which operation.
+        operation: OperationId,
+        /// Whose claim.
+        owner: Owner,
+        /// How long the claim outlives the owner from now.
+        lease: Duration,
+        /// How long the record is kept behind the lease.
+        ttl: Duration,
+    },
+    /// The owner's execution has ended.
+    Settle {
+        /// Which operation.
+        operation: OperationId,
+        /// Whose claim.
+        owner: Owner,
+        /// How it ended.
+        ending: Ending,
+        /// How long the record is kept from now.
+        ttl: Duration,
+    },
+}
+
+/// How an execution ended.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Ending {
+    /// The upstream answered, and its answer is to be replayed.
+    Completed(StoredResponse),
+    /// The upstream answered with this status, and the answer is not to be kept.
+    NotKept(u16),
+    /// It certainly or declaredly did not happen.
+    Released,
+    /// It may have happened.
+    Unknown,
+}
+
+/// What the store says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// To [`Call::Claim`].
+    Claimed(Claimed),
+    /// To [`Call::Renew`].
+    Renewed(Renewed),
+    /// To [`Call::Settle`].
+    Settled(Settled),
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Claimed {
+    /// The request runs the operation.
+    Granted,
+    /// The key belongs to another request: the fingerprints differ.
+    KeyReused,
+    /// Another request is running it.
+    InFlight {
+        /// What is left of its lease.
+        lease_left: Duration,
+    },
+    /// It may have run.
+    Unknown {
+        /// How long until its lease has run out; zero if it has.
+        lease_left: Duration,
+    },
+    /// It ran; this is the answer.
+    Completed {
+        /// The first response.
+        response: StoredResponse,
+        /// When the record ends.
+        expires: Timestamp,
+    },
+    /// It ran; the answer is not kept.
+    NotKept {
+        /// The status of the first response.
+        status: u16,
+    },
+    /// There is no room for another claim.
+    Full,
+    /// The store cannot say.
+    Failed(StoreError),
+}
+
+/// What became of a renewal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Renewed {
+    /// The lease started anew.
+    Extended,
+    /// The claim is no longer this owner's.
+    Fenced,
+    /// The store cannot say.
+    Failed(StoreError),
+}
+
+/// What became of an owner's last word.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Settled {
+    /// The response is kept.
+    Stored,
+    /// The execution is known, its response is not kept.
+    Tombstoned,
+    /// The operation counts as never run.
+    Released,
+    /// The operation counts as perhaps run.
+    Unknown,
+    /// The claim is no longer this owner's: nothing was changed.
+    Fenced,
+    /// The store cannot say.
+    Failed(StoreError),
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Other workers changed the same record at each of many attempts.
+    #[error("too many workers changed the same record at once")]
+    Contended,
+    /// What is stored cannot be read: damaged, or of another release.
+    #[error("stored data cannot be read: {0}")]
+    Unreadable(#[from] crate::record::CodecError),
+    /// The host refused the call.
+    #[error("the host refused a shared-data call with status {0}")]
+    Host(u32),
+}

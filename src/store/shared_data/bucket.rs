@@ -1,0 +1,77 @@
+//! One index slot: the records of the operations that hash to it.
+
+use serde::{Deserialize, Serialize};
+
+use super::slots::BUCKET_CAPACITY;
+use crate::{
+    record::{CodecError, Record, decode, encode},
+    request::OperationId,
+    time::Timestamp,
+};
+
+/// A bucket's content.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Bucket {
+    entries: Vec<Entry>,
+}
+
+/// One operation's place in a bucket.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Entry {
+    /// The whole hash, because the bucket's index is only a few bits of it.
+    pub(super) operation: OperationId,
+    /// Which of the bucket's response keys is this entry's.
+    pub(super) position: u8,
+    pub(super) record: Record,
+}
+
+impl Bucket {
+    /// Reads a bucket; empty bytes are an empty bucket, because shared data cannot forget a key.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        let (bucket, rest) = decode::<Self>(bytes)?;
+        if rest.is_empty() { Ok(bucket) } else { Err(CodecError::Damaged) }
+    }
+
+    /// The binary form; nothing for an empty bucket.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        if self.entries.is_empty() { Ok(Vec::new()) } else { encode(self) }
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(super) fn find(&self, operation: &OperationId) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.operation == *operation)
+    }
+
+    /// A position that no entry has.
+    pub(super) fn free_position(&self) -> Option<u8> {
+        (0..BUCKET_CAPACITY).find(|position| self.entries.iter().all(|entry| entry.position != *position))
+    }
+
+    pub(super) fn insert(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
+
+    /// Puts `record` in place of the operation's present one.
+    pub(super) fn replace(&mut self, operation: &OperationId, record: Record) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.operation == *operation) {
+            entry.record = record;
+        }
+    }
+
+    /// Takes an operation out.
+    pub(super) fn remove(&mut self, operation: &OperationId) -> Option<Entry> {
+        let index = self.entries.iter().position(|entry| entry.operation == *operation)?;
+        Some(self.entries.swap_remove(index))
+    }
+
+    /// Takes out every record that has ended.
+    pub(super) fn remove_expired(&mut self, now: Timestamp) -> Vec<Entry> {
+        self.entries.extract_if(.., |entry| entry.record.is_expired(now)).collect()
+    }
+}

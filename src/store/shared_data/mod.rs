@@ -1,0 +1,404 @@
+//! The store in Envoy's own shared data: common to all workers of one process, gone with it.
+//!
+//! The table is a fixed set of keys ([`slots`]): index buckets that hold a few small records each, and
+//! one key per record for its response, so that a claim copies a few hundred bytes and never a body.
+//! Every change is a compare-and-swap on one bucket, and the bucket is what counts: a response is
+//! written before the bucket that points to it and emptied after the bucket that no longer does.
+//!
+//! What can go wrong between two steps, and what then holds:
+//! - *A worker dies after taking room and before writing its record*: the totals stay too high by one
+//!   record; the bound still holds.
+//! - *A worker dies after writing a response and before its bucket*: the response lies at a place that
+//!   is still the claim's; it is overwritten by the next response there.
+//! - *A late owner writes its response while a new owner does*: each has read the version of the
+//!   response's key before it made sure of its claim, so the late one's write fails, or is overwritten.
+
+mod bucket;
+mod memory;
+mod room;
+mod slots;
+mod sweeper;
+mod totals;
+
+use std::{cell::Cell, hash::Hasher as _, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
+
+pub use memory::{Cas, SharedMemory, Written};
+pub use sweeper::Sweep;
+pub use totals::Totals;
+
+use self::{
+    bucket::{Bucket, Entry},
+    slots::BucketIndex,
+};
+use super::{Answer, Call, Claimed, Ending, Renewed, Settled, StoreError};
+use crate::{
+    config::SharedDataConfig,
+    record::{Admission, Claim, Owner, Record, Settlement, Standing, StoredResponse, decode, encode},
+    request::OperationId,
+    time::Timestamp,
+};
+
+/// How often a compare-and-swap is tried before the store gives up.
+///
+/// Each lost try means that another worker's write succeeded, so this many in a row take that many
+/// writes to one bucket within microseconds.
+const ATTEMPTS: usize = 64;
+
+/// The store of one worker; all workers see the same records.
+#[derive(Debug)]
+pub struct SharedDataStore<M> {
+    memory: M,
+    table: Table,
+    limits: SharedDataConfig,
+    tally: Cell<Tally>,
+}
+
+/// What the store did on its own account since it was last asked.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// Records or responses given up before their time to make room.
+    pub evicted: u32,
+    /// Records reclaimed after their time.
+    pub expired: u32,
+}
+
+/// The table's geometry. It stays as it was when the table was first used: with another number of
+/// buckets the records would no longer be found, and their operations would run again.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+struct Table {
+    /// Keys the hash that picks a bucket, so that no client can aim its keys at one.
+    seed: u128,
+    buckets: u32,
+}
+
+impl<M: SharedMemory> SharedDataStore<M> {
+    /// Opens the table, or lays it out if this is the first worker.
+    ///
+    /// `seed` must be random; it is used only by the worker that lays the table out.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the host refuses or the table is of another release.
+    pub fn open(memory: M, limits: SharedDataConfig, seed: u128) -> Result<Self, StoreError> {
+        let wanted = Table { seed, buckets: limits.max_entries.div_ceil(slots::BUCKET_LOAD).max(1) };
+        // If another worker was first, this write is lost and its table is the one that is read.
+        memory.set(slots::TABLE, &encode(&wanted)?, Cas::NEVER_ISSUED)?;
+        let bytes = memory.get(slots::TABLE)?.map(|(bytes, _)| bytes).unwrap_or_default();
+        let (table, _) = decode::<Table>(&bytes)?;
+        Ok(Self { memory, table, limits, tally: Cell::default() })
+    }
+
+    /// Whether the table can hold what the limits allow. It cannot after the limits were raised far
+    /// beyond those that it was laid out for; then it takes effect when Envoy starts anew.
+    #[must_use]
+    pub fn has_capacity(&self) -> bool {
+        u64::from(self.table.buckets) * u64::from(slots::BUCKET_CAPACITY / 2) >= u64::from(self.limits.max_entries)
+    }
+
+    /// Does what `call` asks.
+    pub fn call(&self, call: Call, now: Timestamp) -> Answer {
+        match call {
+            Call::Claim(claim) => Answer::Claimed(self.claim(&claim, now).unwrap_or_else(Claimed::Failed)),
+            Call::Renew { operation, owner, lease, ttl } => {
+                Answer::Renewed(self.renew(&operation, owner, lease, ttl, now).unwrap_or_else(Renewed::Failed))
+            }
+            Call::Settle { operation, owner, ending, ttl } => {
+                Answer::Settled(self.settle(&operation, owner, &ending, ttl, now).unwrap_or_else(Settled::Failed))
+            }
+        }
+    }
+
+    /// What the store did on its own account since the last call of this method.
+    pub fn take_tally(&self) -> Tally {
+        self.tally.take()
+    }
+
+    /// What is in use of the table, by all workers.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the totals cannot be read.
+    pub fn totals(&self) -> Result<Totals, StoreError> {
+        totals::read(&self.memory).map(|(totals, _)| totals)
+    }
+
+    fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
+        let index = self.index_of(&claim.operation);
+        for _ in 0..ATTEMPTS {
+            let (mut bucket, cas) = self.read_bucket(index)?;
+            if bucket.entries().iter().any(|entry| entry.record.is_expired(now)) {
+                self.reclaim(index, now)?;
+                continue;
+            }
+            let Some(entry) = bucket.find(&claim.operation) else {
+                match self.insert(index, bucket, cas, claim, now)? {
+                    Inserted::Done => return Ok(Claimed::Granted),
+                    Inserted::Full => return Ok(Claimed::Full),
+                    Inserted::Lost => continue,
+                }
+            };
+            let standing = match entry.record.admit(claim, now) {
+                Admission::Take => {
+                    bucket.replace(&claim.operation, claim.granted(now));
+                    match self.write_bucket(index, &bucket, cas)? {
+                        Written::Done => return Ok(Claimed::Granted),
+                        Written::Lost => continue,
+                    }
+                }
+                Admission::Refuse(standing) => standing,
+            };
+            return Ok(match standing {
+                Standing::KeyReused => Claimed::KeyReused,
+                Standing::InFlight { lease_left } => Claimed::InFlight { lease_left },
+                Standing::Unknown { lease_left } => Claimed::Unknown { lease_left },
+                Standing::NotKept { status } => Claimed::NotKept { status },
+                Standing::Completed { expires } => match self.response(index, entry)? {
+                    Some(response) => Claimed::Completed { response, expires },
+                    // Evicted between the two reads: the next look finds a tombstone or nothing.
+                    None => continue,
+                },
+            });
+        }
+        Err(StoreError::Contended)
+    }
+
+    /// Adds a claim to a bucket that does not know its operation.
+    fn insert(
+        &self,
+        index: BucketIndex,
+        mut bucket: Bucket,
+        cas: Cas,
+        claim: &Claim,
+        now: Timestamp,
+    ) -> Result<Inserted, StoreError> {
+        let Some(position) = bucket.free_position() else {
+            let made_room = self.may_evict() && self.evict_from(index, now)?;
+            return Ok(if made_room { Inserted::Lost } else { Inserted::Full });
+        };
+        let room = Totals::of_entry(0);
+        if !self.take_room(room, &claim.operation, now)? {
+            return Ok(Inserted::Full);
+        }
+        bucket.insert(Entry { operation: claim.operation, position, record: claim.granted(now) });
+        let written = self.write_bucket(index, &bucket, cas);
+        if written != Ok(Written::Done) {
+            totals::give_back(&self.memory, room)?;
+        }
+        Ok(match written? {
+            Written::Done => Inserted::Done,
+            Written::Lost => Inserted::Lost,
+        })
+    }
+
+    fn renew(
+        &self,
+        operation: &OperationId,
+        owner: Owner,
+        lease: Duration,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<Renewed, StoreError> {
+        let changed = self.change(operation, |record| record.renew(owner, lease, ttl, now).ok().map(Some))?;
+        Ok(if changed.is_some() { Renewed::Extended } else { Renewed::Fenced })
+    }
+
+    fn settle(
+        &self,
+        operation: &OperationId,
+        owner: Owner,
+        ending: &Ending,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<Settled, StoreError> {
+        let (settlement, settled) = match ending {
+            Ending::Completed(response) => return self.complete(operation, owner, response, ttl, now),
+            Ending::NotKept(status) => (Settlement::Tombstoned { status: *status }, Settled::Tombstoned),
+            Ending::Released => (Settlement::Released, Settled::Released),
+            Ending::Unknown => (Settlement::Unknown, Settled::Unknown),
+        };
+        let changed = self.change(operation, |record| record.settle(owner, settlement, ttl, now).ok())?;
+        Ok(if changed.is_some() { settled } else { Settled::Fenced })
+    }
+
+    /// Keeps the response if there is room for it, else the fact that there was one.
+    fn complete(
+        &self,
+        operation: &OperationId,
+        owner: Owner,
+        response: &StoredResponse,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<Settled, StoreError> {
+        let bytes = response.encode(operation, owner)?;
+        let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let room = Totals::of_response(size);
+        if self.take_room(room, operation, now)? {
+            let stored = self.store_response(operation, owner, &bytes, |record| {
+                record.settle(owner, Settlement::Stored { status: response.status, size }, ttl, now).ok().flatten()
+            });
+            if stored != Ok(true) {
+                totals::give_back(&self.memory, room)?;
+            }
+            return Ok(if stored? { Settled::Stored } else { Settled::Fenced });
+        }
+        self.settle(operation, owner, &Ending::NotKept(response.status), ttl, now)
+    }
+
+    /// Writes a response, then the record that points to it; `Ok(false)` if `settle` refuses.
+    fn store_response(
+        &self,
+        operation: &OperationId,
+        owner: Owner,
+        bytes: &[u8],
+        settle: impl Fn(&Record) -> Option<Record>,
+    ) -> Result<bool, StoreError> {
+        let index = self.index_of(operation);
+        let mut ours = None;
+        for _ in 0..ATTEMPTS {
+            let (mut bucket, mut cas) = self.read_bucket(index)?;
+            let Some((position, mut record)) =
+                bucket.find(operation).and_then(|e| Some((e.position, settle(&e.record)?)))
+            else {
+                break;
+            };
+            let key = index.response_key(position);
+            let (present, response_cas) = self.memory.get(&key)?.unwrap_or((Vec::new(), Cas::NEVER_ISSUED));
+            if !StoredResponse::belongs_to(&present, owner) {
+                if !present.is_empty() {
+                    // Left by a dead worker, or just written by an owner that took the claim over. The
+                    // version of it is known now, so a second look at the claim decides safely.
+                    (bucket, cas) = self.read_bucket(index)?;
+                    let Some(settled) = bucket.find(operation).and_then(|entry| settle(&entry.record)) else { break };
+                    record = settled;
+                }
+                if self.memory.set(&key, bytes, response_cas)? == Written::Lost {
+                    continue;
+                }
+            }
+            ours = Some(key);
+            bucket.replace(operation, record);
+            if self.write_bucket(index, &bucket, cas)? == Written::Done {
+                return Ok(true);
+            }
+        }
+        if let Some(key) = ours {
+            self.empty_response(&key, owner)?;
+        }
+        Ok(false)
+    }
+
+    /// Changes one record by compare-and-swap; `None` if there is none or `change` refuses.
+    ///
+    /// `change` says what the record becomes, or `Some(None)` to take it out.
+    fn change(
+        &self,
+        operation: &OperationId,
+        change: impl Fn(&Record) -> Option<Option<Record>>,
+    ) -> Result<Option<()>, StoreError> {
+        let index = self.index_of(operation);
+        for _ in 0..ATTEMPTS {
+            let (mut bucket, cas) = self.read_bucket(index)?;
+            let Some(changed) = bucket.find(operation).and_then(|entry| change(&entry.record)) else {
+                return Ok(None);
+            };
+            let removed = match changed {
+                Some(record) => {
+                    bucket.replace(operation, record);
+                    None
+                }
+                None => bucket.remove(operation),
+            };
+            if self.write_bucket(index, &bucket, cas)? == Written::Done {
+                if let Some(entry) = removed {
+                    self.discard(index, &entry)?;
+                }
+                return Ok(Some(()));
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    /// The stored response of a completed entry; `None` if it is no longer there.
+    fn response(&self, index: BucketIndex, entry: &Entry) -> Result<Option<StoredResponse>, StoreError> {
+        let Some((bytes, _)) = self.memory.get(&index.response_key(entry.position))? else { return Ok(None) };
+        if !StoredResponse::belongs_to(&bytes, entry.record.owner) {
+            return Ok(None);
+        }
+        Ok(Some(StoredResponse::decode(&bytes, &entry.operation, entry.record.owner)?))
+    }
+
+    /// Takes out what has ended in one bucket.
+    fn reclaim(&self, index: BucketIndex, now: Timestamp) -> Result<(), StoreError> {
+        for _ in 0..ATTEMPTS {
+            let (mut bucket, cas) = self.read_bucket(index)?;
+            let expired = bucket.remove_expired(now);
+            if expired.is_empty() {
+                return Ok(());
+            }
+            if self.write_bucket(index, &bucket, cas)? == Written::Done {
+                self.count(|tally| tally.expired += u32::try_from(expired.len()).unwrap_or(u32::MAX));
+                return expired.iter().try_for_each(|entry| self.discard(index, entry));
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    /// Gives back what an entry took that is no longer in its bucket.
+    fn discard(&self, index: BucketIndex, entry: &Entry) -> Result<(), StoreError> {
+        let size = entry.record.phase.response_size();
+        if size > 0 {
+            self.empty_response(&index.response_key(entry.position), entry.record.owner)?;
+        }
+        totals::give_back(&self.memory, Totals::of_entry(size))
+    }
+
+    /// Empties a response's key if what is there is `owner`'s.
+    fn empty_response(&self, key: &str, owner: Owner) -> Result<(), StoreError> {
+        if let Some((bytes, cas)) = self.memory.get(key)?
+            && StoredResponse::belongs_to(&bytes, owner)
+        {
+            // Lost only to a new response at the same place, which must stay.
+            self.memory.set(key, &[], cas)?;
+        }
+        Ok(())
+    }
+
+    fn read_bucket(&self, index: BucketIndex) -> Result<(Bucket, Cas), StoreError> {
+        match self.memory.get(&index.key())? {
+            Some((bytes, cas)) => Ok((Bucket::decode(&bytes)?, cas)),
+            None => Ok((Bucket::default(), Cas::NEVER_ISSUED)),
+        }
+    }
+
+    fn write_bucket(&self, index: BucketIndex, bucket: &Bucket, cas: Cas) -> Result<Written, StoreError> {
+        self.memory.set(&index.key(), &bucket.encode()?, cas)
+    }
+
+    fn index_of(&self, operation: &OperationId) -> BucketIndex {
+        let seed = self.table.seed.to_le_bytes();
+        let mut hasher = SipHasher13::new_with_key(&seed);
+        hasher.write(operation.as_bytes());
+        let buckets = u64::from(self.table.buckets.max(1));
+        BucketIndex(u32::try_from(hasher.finish() % buckets).unwrap_or(0))
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Tally)) {
+        let mut tally = self.tally.get();
+        change(&mut tally);
+        self.tally.set(tally);
+    }
+}
+
+/// What became of a new record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Inserted {
+    Done,
+    /// The bucket has changed: look again.
+    Lost,
+    /// There is no room, and none can be made.
+    Full,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Making room in a full table (`on_full: evict_oldest`).
+//!
+//! The table has no order over all its records: keeping one would make every claim write to one common
+//! place. As Redis does, a full table looks at a sample, here of [`SAMPLE`] buckets, and gives up the
+//! oldest it finds there. Small tables are looked at whole, so there the oldest is the oldest. In large
+//! ones about [`SAMPLE`] times four records are compared, so that the chance that the one given up is
+//! among the newer half of all is one in 2 to the power of that number.
+//!
+//! The order of sacrifice: what has ended; under byte pressure, responses (their records stay as
+//! tombstones, so nothing runs twice); completed records; records of unknown outcome. A claim in flight
+//! is never given up.
+
+use super::{
+    SharedDataStore, SharedMemory, bucket::Bucket, slots::BucketIndex, totals, totals::Reserved, totals::Totals,
+};
+use crate::{
+    config::OnFull,
+    record::{Phase, Record},
+    request::OperationId,
+    store::StoreError,
+    store::shared_data::memory::Written,
+    time::Timestamp,
+};
+
+/// How many buckets are looked at for the oldest record.
+const SAMPLE: u32 = 16;
+
+/// How many samples are taken before the table counts as full of what must stay.
+const SAMPLES: u32 = 32;
+
+/// How many sacrifices one request may cause; a response of many small ones' size needs several.
+const SACRIFICES: u32 = 64;
+
+/// What is to be gained.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Need {
+    Entry,
+    Bytes,
+}
+
+/// A record that may be given up, and how readily.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Victim {
+    rank: Rank,
+    since: Timestamp,
+    index: BucketIndex,
+    operation: OperationId,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Rank {
+    Expired,
+    Response,
+    Completed,
+    Unknown,
+}
+
+impl<M: SharedMemory> SharedDataStore<M> {
+    /// Takes room in the table, making some if need be; `false` if there is none to be had.
+    pub(super) fn take_room(
+        &self,
+        wanted: Totals,
+        operation: &OperationId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if wanted.bytes > self.limits.max_bytes {
+            return Ok(false);
+        }
+        for _ in 0..SACRIFICES {
+            let need = match totals::reserve(&self.memory, wanted, &self.limits)? {
+                Reserved::Done => return Ok(true),
+                Reserved::TooManyEntries => Need::Entry,
+                Reserved::TooManyBytes => Need::Bytes,
+            };
+            if !self.sacrifice(need, operation, now)? {
+                return Ok(false);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Gives up one record of the bucket itself, if any may be.
+    pub(super) fn evict_from(&self, index: BucketIndex, now: Timestamp) -> Result<bool, StoreError> {
+        let (bucket, _) = self.read_bucket(index)?;
+        match self.victims(index, &bucket, Need::Entry, now).min() {
+            Some(victim) => self.give_up(victim, now),
+            None => Ok(false),
+        }
+    }
+
+    pub(super) fn may_evict(&self) -> bool {
+        self.limits.on_full == OnFull::EvictOldest
+    }
+
+    /// Gives up the oldest record (or response) of a sample; `false` if there is none that may go.
+    ///
+    /// The sample begins where the operation's keyed hash says, which is as good as at random.
+    fn sacrifice(&self, need: Need, operation: &OperationId, now: Timestamp) -> Result<bool, StoreError> {
+        let buckets = self.table.buckets.max(1);
+        let start = self.index_of(operation).0;
+        let samples = buckets.div_ceil(SAMPLE).min(SAMPLES);
+        for sample in 0..samples {
+            let mut oldest: Option<Victim> = None;
+            for offset in 0..SAMPLE.min(buckets) {
+                let step = sample.wrapping_mul(SAMPLE).wrapping_add(offset);
+                let index = BucketIndex(start.wrapping_add(step).checked_rem(buckets).unwrap_or(0));
+                let (bucket, _) = self.read_bucket(index)?;
+                oldest = self.victims(index, &bucket, need, now).chain(oldest).min();
+            }
+            if let Some(victim) = oldest {
+                return self.give_up(victim, now).map(|_| true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What of a bucket may be given up for `need`.
+    fn victims(&self, index: BucketIndex, bucket: &Bucket, need: Need, now: Timestamp) -> impl Iterator<Item = Victim> {
+        let may_evict = self.may_evict();
+        bucket.entries().iter().filter_map(move |entry| {
+            let rank = rank(&entry.record, need, now)?;
+            let may_go = may_evict || rank == Rank::Expired;
+            may_go.then_some(Victim { rank, since: entry.record.phase.since(), index, operation: entry.operation })
+        })
+    }
+
+    /// Takes a victim out, or its response; `false` if it is no longer what it was.
+    fn give_up(&self, victim: Victim, now: Timestamp) -> Result<bool, StoreError> {
+        let (mut bucket, cas) = self.read_bucket(victim.index)?;
+        let Some(entry) = bucket.find(&victim.operation).cloned() else { return Ok(false) };
+        let tombstone = match victim.rank {
+            Rank::Response => entry.record.without_response(),
+            _ => None,
+        };
+        let unchanged = if victim.rank == Rank::Response { tombstone.is_some() } else { !entry.record.is_live(now) };
+        if !unchanged {
+            return Ok(false);
+        }
+        match &tombstone {
+            Some(record) => bucket.replace(&victim.operation, record.clone()),
+            None => drop(bucket.remove(&victim.operation)),
+        }
+        if self.write_bucket(victim.index, &bucket, cas)? == Written::Lost {
+            return Ok(false);
+        }
+        self.count(|tally| match victim.rank {
+            Rank::Expired => tally.expired += 1,
+            Rank::Completed | Rank::Response | Rank::Unknown => tally.evicted += 1,
+        });
+        if tombstone.is_none() {
+            return self.discard(victim.index, &entry).map(|()| true);
+        }
+        self.empty_response(&victim.index.response_key(entry.position), entry.record.owner)?;
+        totals::give_back(&self.memory, Totals::of_response(entry.record.phase.response_size()))?;
+        Ok(true)
+    }
+}
+
+/// How readily a record is given up for `need`; `None` if it must stay.
+fn rank(record: &Record, need: Need, now: Timestamp) -> Option<Rank> {
+    if record.is_expired(now) {
+        return Some(Rank::Expired);
+    }
+    match (&record.phase, need) {
+        (Phase::Completed { .. }, Need::Bytes) => Some(Rank::Response),
+        (Phase::Completed { .. } | Phase::NotKept { .. }, _) => Some(Rank::Completed),
+        (Phase::Unknown { .. }, _) => Some(Rank::Unknown),
+        // Lapsed: its owner is dead or late, and what became of it is unknown.
+        (Phase::InFlight { .. }, _) => (!record.is_live(now)).then_some(Rank::Unknown),
+    }
+}

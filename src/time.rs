@@ -1,0 +1,65 @@
+//! Points in time as the core sees them: an argument, never a clock.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the Unix epoch, read by the host layer at the start of each callback.
+///
+/// The host's wall clock, because it is the one clock that all workers of an Envoy share.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The point `millis` milliseconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This point moved on by `duration`; the last representable point if that is beyond it.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long it takes from `earlier` to here; zero if `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The date and time in the format of RFC 3339, in UTC and whole seconds.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        let point = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(self.0.min(LAST_RFC3339)));
+        humantime::format_rfc3339_seconds(point.unwrap_or(SystemTime::UNIX_EPOCH)).to_string()
+    }
+}
+
+/// 9999-12-31T23:59:59Z: RFC 3339, section 5.6, has four digits for the year.
+const LAST_RFC3339: u64 = 253_402_300_799_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_as_rfc_3339() {
+        assert_eq!(Timestamp::from_millis(1_700_000_000_999).to_rfc3339(), "2023-11-14T22:13:20Z");
+        assert_eq!(Timestamp::from_millis(u64::MAX).to_rfc3339(), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn saturates_at_both_ends() {
+        let end = Timestamp::from_millis(u64::MAX);
+        assert_eq!(end.after(Duration::from_secs(1)), end);
+        assert_eq!(Timestamp::from_millis(1).since(end), Duration::ZERO);
+    }
+}
