@@ -84,7 +84,7 @@ pub enum Event<'a> {
     Answered(Answer),
     /// The response's headers arrived, from the upstream or from Envoy itself.
     ResponseHeaders {
-        /// The status code.
+        /// The status code; 0 if the host does not say.
         status: u16,
         /// All of them.
         headers: &'a Headers,

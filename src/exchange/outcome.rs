@@ -105,8 +105,13 @@ pub enum Verdict {
 }
 
 /// Judges an answer of the upstream: its own word first ([`POLICY_HEADER`]), else the policy's.
+///
+/// A `status` below 100 is none (RFC 9110, section 15): the host could not say what the answer was.
 #[must_use]
 pub fn judge(status: u16, headers: &Headers, evidence: &Evidence, policy: &OutcomePolicy) -> Verdict {
+    if status < 100 {
+        return Verdict::Unknown;
+    }
     let declared = headers.get(POLICY_HEADER).and_then(|value| match value.trim_ascii() {
         b"store" => Some(Verdict::Store),
         b"no-store" => Some(Verdict::Tombstone),
