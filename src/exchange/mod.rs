@@ -364,7 +364,7 @@ impl AwaitResponse {
                 step.mark(Status::Rejected, headers);
                 return self.execution.settle(Ending::Released, step);
             }
-            Delivery::Uncertain => Verdict::Unknown,
+            Delivery::Redirected | Delivery::Uncertain => Verdict::Unknown,
             Delivery::Answered => outcome::judge(status, headers, evidence, &step.policy.outcome),
         };
         step.mark(if verdict == Verdict::Unknown { Status::Unknown } else { Status::Executed }, headers);
@@ -386,7 +386,8 @@ impl AwaitResponse {
 
     fn on_gone(self, evidence: &Evidence, step: &mut Step<'_>) -> State {
         match evidence.delivery_without_response() {
-            Delivery::NeverSent => self.execution.settle(Ending::Released, step),
+            // The stream that follows the redirect bears the same key, and must not meet this claim.
+            Delivery::NeverSent | Delivery::Redirected => self.execution.settle(Ending::Released, step),
             Delivery::Answered | Delivery::Uncertain => {
                 step.tell(Status::Unknown);
                 self.execution.settle(Ending::Unknown, step)
