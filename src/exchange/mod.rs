@@ -146,6 +146,8 @@ enum State {
     Idle,
     AwaitBody(AwaitBody),
     AwaitClaim(AwaitClaim),
+    /// Waits for the same answer, with the stream answered or over: a grant is given back.
+    AwaitMootClaim(AwaitClaim),
     AwaitResponse(AwaitResponse),
     AwaitEnd(AwaitEnd),
     /// Waits for the store's word on how the execution was settled.
@@ -224,6 +226,13 @@ impl Exchange {
             (State::AwaitBody(_), Event::Gone { .. }) => State::Finished,
             (State::AwaitClaim(state), Event::Answered(Answer::Claimed(claimed))) => {
                 state.on_claimed(claimed, &mut step)
+            }
+            (State::AwaitClaim(state), Event::Gone { .. }) => {
+                step.tell(Status::Rejected);
+                State::AwaitMootClaim(state)
+            }
+            (State::AwaitMootClaim(state), Event::Answered(Answer::Claimed(claimed))) => {
+                state.on_claimed_in_vain(claimed, &mut step)
             }
             (State::AwaitResponse(state), Event::ResponseHeaders { status, headers, evidence, end_of_stream }) => {
                 state.on_headers(status, headers, evidence, end_of_stream, &mut step)
@@ -315,10 +324,7 @@ impl AwaitClaim {
                 step.count(Counter::RequestsExecuted);
                 step.tell(Status::Executed);
                 step.effects.push(Effect::Forward);
-                let renew_at = step.next_renewal();
-                State::AwaitResponse(AwaitResponse {
-                    execution: Execution { operation: self.operation, owner: self.owner, renew_at },
-                })
+                State::AwaitResponse(AwaitResponse { execution: self.granted(step) })
             }
             Claimed::Completed { response, expires } => {
                 step.count(Counter::RequestsReplayed);
@@ -347,6 +353,27 @@ impl AwaitClaim {
                 }
             }
         }
+    }
+
+    /// Nothing was forwarded, and nobody is left to answer.
+    fn on_claimed_in_vain(self, claimed: Claimed, step: &mut Step<'_>) -> State {
+        match claimed {
+            Claimed::Granted => self.granted(step).settle(Ending::Released, step),
+            Claimed::Failed(error) => {
+                step.warn(error);
+                State::Finished
+            }
+            Claimed::Completed { .. }
+            | Claimed::Full
+            | Claimed::InFlight { .. }
+            | Claimed::KeyReused
+            | Claimed::NotKept { .. }
+            | Claimed::Unknown { .. } => State::Finished,
+        }
+    }
+
+    fn granted(self, step: &Step<'_>) -> Execution {
+        Execution { operation: self.operation, owner: self.owner, renew_at: step.next_renewal() }
     }
 }
 
