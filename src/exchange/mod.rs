@@ -227,6 +227,15 @@ impl Exchange {
             (State::AwaitClaim(state), Event::Answered(Answer::Claimed(claimed))) => {
                 state.on_claimed(claimed, &mut step)
             }
+            // Envoy itself answers, by a limit or a timeout of its own: nothing was sent or will be.
+            (State::AwaitBody(_), Event::ResponseHeaders { headers, .. }) => {
+                step.mark(Status::Rejected, headers);
+                State::Finished
+            }
+            (State::AwaitClaim(state), Event::ResponseHeaders { headers, .. }) => {
+                step.mark(Status::Rejected, headers);
+                State::AwaitMootClaim(state)
+            }
             (State::AwaitClaim(state), Event::Gone { .. }) => {
                 step.tell(Status::Rejected);
                 State::AwaitMootClaim(state)
