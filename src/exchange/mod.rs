@@ -255,7 +255,8 @@ impl Exchange {
                 state.on_body(chunk, end_of_stream, &mut step)
             }
             (State::AwaitEnd(state), Event::ResponseTrailers) => state.on_end(&mut step),
-            (State::AwaitEnd(state), Event::Gone { .. }) => state.execution.settle(Ending::Unknown, &mut step),
+            // A second response on one stream is one in place of the first, which never got to its end.
+            (State::AwaitEnd(state), Event::Gone { .. } | Event::ResponseHeaders { .. }) => state.on_cut(&mut step),
             (State::AwaitEnd(mut state), Event::Tick) => {
                 state.execution.renew_if_due(&mut step);
                 State::AwaitEnd(state)
@@ -436,6 +437,11 @@ impl AwaitEnd {
     fn on_body(mut self, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
         self.capture.push(chunk);
         if end_of_stream { self.on_end(step) } else { State::AwaitEnd(self) }
+    }
+
+    fn on_cut(self, step: &mut Step<'_>) -> State {
+        step.tell(Status::Unknown);
+        self.execution.settle(Ending::Unknown, step)
     }
 
     fn on_end(self, step: &mut Step<'_>) -> State {
