@@ -223,7 +223,10 @@ impl Exchange {
             }
             (State::AwaitBody(state), Event::RequestTrailers) => state.on_end(&mut step),
             (State::AwaitBody(_), Event::BodyWithheld) => step.refuse(&Problem::HostUnsupported),
-            (State::AwaitBody(_), Event::Gone { .. }) => State::Finished,
+            (State::AwaitBody(_), Event::Gone { .. }) => {
+                step.tell(Status::Rejected);
+                State::Finished
+            }
             (State::AwaitClaim(state), Event::Answered(Answer::Claimed(claimed))) => {
                 state.on_claimed(claimed, &mut step)
             }
@@ -278,6 +281,7 @@ impl Exchange {
                 }
                 State::Finished
             }
+            (State::Idle | State::Bypassed | State::Replied { .. }, Event::Gone { .. }) => State::Finished,
             (state, _) => state,
         };
     }
@@ -423,8 +427,12 @@ impl AwaitResponse {
 
     fn on_gone(self, evidence: &Evidence, step: &mut Step<'_>) -> State {
         match evidence.delivery_without_response() {
-            // The stream that follows the redirect bears the same key, and must not meet this claim.
-            Delivery::NeverSent | Delivery::Redirected => self.execution.settle(Ending::Released, step),
+            Delivery::NeverSent => {
+                step.tell(Status::Rejected);
+                self.execution.settle(Ending::Released, step)
+            }
+            // The stream that follows bears the same key, and must not meet this claim.
+            Delivery::Redirected => self.execution.settle(Ending::Released, step),
             Delivery::Answered | Delivery::Uncertain => {
                 step.tell(Status::Unknown);
                 self.execution.settle(Ending::Unknown, step)
