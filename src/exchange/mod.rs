@@ -405,7 +405,7 @@ impl AwaitResponse {
                 step.mark(Status::Rejected, headers);
                 return self.execution.settle(Ending::Released, step);
             }
-            Delivery::Redirected | Delivery::Uncertain => Verdict::Unknown,
+            Delivery::Uncertain => Verdict::Unknown,
             Delivery::Answered => outcome::judge(status, headers, evidence, &step.policy.outcome),
         };
         step.mark(if verdict == Verdict::Unknown { Status::Unknown } else { Status::Executed }, headers);
@@ -431,8 +431,6 @@ impl AwaitResponse {
                 step.tell(Status::Rejected);
                 self.execution.settle(Ending::Released, step)
             }
-            // The stream that follows bears the same key, and must not meet this claim.
-            Delivery::Redirected => self.execution.settle(Ending::Released, step),
             Delivery::Answered | Delivery::Uncertain => {
                 step.tell(Status::Unknown);
                 self.execution.settle(Ending::Unknown, step)

@@ -28,8 +28,6 @@ pub enum Delivery {
     Answered,
     /// The request certainly never left the proxy, or was refused unprocessed.
     NeverSent,
-    /// The upstream pointed elsewhere, and the proxy follows in a stream of its own.
-    Redirected,
     /// It left, or may have left, and nothing certain came back.
     Uncertain,
 }
@@ -52,12 +50,10 @@ impl Evidence {
     /// What is known when the stream ended before any response headers.
     #[must_use]
     pub fn delivery_without_response(&self) -> Delivery {
-        let details = self.details.as_deref().unwrap_or_default();
         match self.attempts {
             // The upstream answered, and its answer got lost on the way here.
-            _ if details == VIA_UPSTREAM => Delivery::Uncertain,
+            _ if self.details.as_deref() == Some(VIA_UPSTREAM) => Delivery::Uncertain,
             Some(0) => Delivery::NeverSent,
-            Some(1) if details == b"internal_redirect" => Delivery::Redirected,
             // Chosen a host, still waiting for a connection to it.
             Some(1) if !self.connected => Delivery::NeverSent,
             _ => Delivery::Uncertain,
