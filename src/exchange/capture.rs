@@ -15,12 +15,18 @@ impl Capture {
     }
 
     pub(super) fn push(&mut self, chunk: &[u8]) {
-        if let Self::Whole { body, limit } = self {
-            if body.len() as u64 + chunk.len() as u64 > *limit {
-                *self = Self::Overflown;
-            } else {
-                body.extend_from_slice(chunk);
-            }
+        let Self::Whole { body, limit } = self else { return };
+        let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+        let needed = body.len().saturating_add(chunk.len());
+        if needed > limit {
+            *self = Self::Overflown;
+            return;
         }
+        if needed > body.capacity() {
+            // Doubled, as a `Vec` grows by itself, but not past the limit.
+            let capacity = body.capacity().saturating_mul(2).clamp(needed, limit);
+            body.reserve_exact(capacity - body.len());
+        }
+        body.extend_from_slice(chunk);
     }
 }

@@ -84,7 +84,7 @@ pub enum Event<'a> {
     Answered(Answer),
     /// The response's headers arrived, from the upstream or from Envoy itself.
     ResponseHeaders {
-        /// The status code.
+        /// The status code; 0 if the host does not say.
         status: u16,
         /// All of them.
         headers: &'a Headers,
@@ -146,6 +146,8 @@ enum State {
     Idle,
     AwaitBody(AwaitBody),
     AwaitClaim(AwaitClaim),
+    /// Waits for the same answer, with the stream answered or over: a grant is given back.
+    AwaitMootClaim(AwaitClaim),
     AwaitResponse(AwaitResponse),
     AwaitEnd(AwaitEnd),
     /// Waits for the store's word on how the execution was settled.
@@ -221,9 +223,28 @@ impl Exchange {
             }
             (State::AwaitBody(state), Event::RequestTrailers) => state.on_end(&mut step),
             (State::AwaitBody(_), Event::BodyWithheld) => step.refuse(&Problem::HostUnsupported),
-            (State::AwaitBody(_), Event::Gone { .. }) => State::Finished,
+            (State::AwaitBody(_), Event::Gone { .. }) => {
+                step.tell(Status::Rejected);
+                State::Finished
+            }
             (State::AwaitClaim(state), Event::Answered(Answer::Claimed(claimed))) => {
                 state.on_claimed(claimed, &mut step)
+            }
+            // Envoy itself answers, by a limit or a timeout of its own: nothing was sent or will be.
+            (State::AwaitBody(_), Event::ResponseHeaders { headers, .. }) => {
+                step.mark(Status::Rejected, headers);
+                State::Finished
+            }
+            (State::AwaitClaim(state), Event::ResponseHeaders { headers, .. }) => {
+                step.mark(Status::Rejected, headers);
+                State::AwaitMootClaim(state)
+            }
+            (State::AwaitClaim(state), Event::Gone { .. }) => {
+                step.tell(Status::Rejected);
+                State::AwaitMootClaim(state)
+            }
+            (State::AwaitMootClaim(state), Event::Answered(Answer::Claimed(claimed))) => {
+                state.on_claimed_in_vain(claimed, &mut step)
             }
             (State::AwaitResponse(state), Event::ResponseHeaders { status, headers, evidence, end_of_stream }) => {
                 state.on_headers(status, headers, evidence, end_of_stream, &mut step)
@@ -237,7 +258,8 @@ impl Exchange {
                 state.on_body(chunk, end_of_stream, &mut step)
             }
             (State::AwaitEnd(state), Event::ResponseTrailers) => state.on_end(&mut step),
-            (State::AwaitEnd(state), Event::Gone { .. }) => state.execution.settle(Ending::Unknown, &mut step),
+            // A second response on one stream is one in place of the first, which never got to its end.
+            (State::AwaitEnd(state), Event::Gone { .. } | Event::ResponseHeaders { .. }) => state.on_cut(&mut step),
             (State::AwaitEnd(mut state), Event::Tick) => {
                 state.execution.renew_if_due(&mut step);
                 State::AwaitEnd(state)
@@ -259,6 +281,7 @@ impl Exchange {
                 }
                 State::Finished
             }
+            (State::Idle | State::Bypassed | State::Replied { .. }, Event::Gone { .. }) => State::Finished,
             (state, _) => state,
         };
     }
@@ -315,10 +338,7 @@ impl AwaitClaim {
                 step.count(Counter::RequestsExecuted);
                 step.tell(Status::Executed);
                 step.effects.push(Effect::Forward);
-                let renew_at = step.next_renewal();
-                State::AwaitResponse(AwaitResponse {
-                    execution: Execution { operation: self.operation, owner: self.owner, renew_at },
-                })
+                State::AwaitResponse(AwaitResponse { execution: self.granted(step) })
             }
             Claimed::Completed { response, expires } => {
                 step.count(Counter::RequestsReplayed);
@@ -347,6 +367,27 @@ impl AwaitClaim {
                 }
             }
         }
+    }
+
+    /// Nothing was forwarded, and nobody is left to answer.
+    fn on_claimed_in_vain(self, claimed: Claimed, step: &mut Step<'_>) -> State {
+        match claimed {
+            Claimed::Granted => self.granted(step).settle(Ending::Released, step),
+            Claimed::Failed(error) => {
+                step.warn(error);
+                State::Finished
+            }
+            Claimed::Completed { .. }
+            | Claimed::Full
+            | Claimed::InFlight { .. }
+            | Claimed::KeyReused
+            | Claimed::NotKept { .. }
+            | Claimed::Unknown { .. } => State::Finished,
+        }
+    }
+
+    fn granted(self, step: &Step<'_>) -> Execution {
+        Execution { operation: self.operation, owner: self.owner, renew_at: step.next_renewal() }
     }
 }
 
@@ -386,7 +427,10 @@ impl AwaitResponse {
 
     fn on_gone(self, evidence: &Evidence, step: &mut Step<'_>) -> State {
         match evidence.delivery_without_response() {
-            Delivery::NeverSent => self.execution.settle(Ending::Released, step),
+            Delivery::NeverSent => {
+                step.tell(Status::Rejected);
+                self.execution.settle(Ending::Released, step)
+            }
             Delivery::Answered | Delivery::Uncertain => {
                 step.tell(Status::Unknown);
                 self.execution.settle(Ending::Unknown, step)
@@ -399,6 +443,11 @@ impl AwaitEnd {
     fn on_body(mut self, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
         self.capture.push(chunk);
         if end_of_stream { self.on_end(step) } else { State::AwaitEnd(self) }
+    }
+
+    fn on_cut(self, step: &mut Step<'_>) -> State {
+        step.tell(Status::Unknown);
+        self.execution.settle(Ending::Unknown, step)
     }
 
     fn on_end(self, step: &mut Step<'_>) -> State {

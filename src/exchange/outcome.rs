@@ -38,8 +38,9 @@ impl Evidence {
     pub fn delivery(&self) -> Delivery {
         let details = self.details.as_deref().unwrap_or_default();
         match self.attempts {
+            // First of all, so that no count can turn an answer into a request that was never sent.
+            _ if details == VIA_UPSTREAM => Delivery::Answered,
             Some(0) => Delivery::NeverSent,
-            _ if details == b"via_upstream" => Delivery::Answered,
             // Only the last attempt is described; an earlier one may have been executed.
             Some(1) if is_certainly_unprocessed(details) => Delivery::NeverSent,
             _ => Delivery::Uncertain,
@@ -50,6 +51,8 @@ impl Evidence {
     #[must_use]
     pub fn delivery_without_response(&self) -> Delivery {
         match self.attempts {
+            // The upstream answered, and its answer got lost on the way here.
+            _ if self.details.as_deref() == Some(VIA_UPSTREAM) => Delivery::Uncertain,
             Some(0) => Delivery::NeverSent,
             // Chosen a host, still waiting for a connection to it.
             Some(1) if !self.connected => Delivery::NeverSent,
@@ -69,6 +72,9 @@ impl Evidence {
         self.attempts.is_none_or(|attempts| attempts > 1)
     }
 }
+
+/// The details of each answer that is the upstream's own.
+const VIA_UPSTREAM: &[u8] = b"via_upstream";
 
 /// Whether details of a failed only attempt say that the upstream cannot have processed the request.
 fn is_certainly_unprocessed(details: &[u8]) -> bool {
@@ -105,8 +111,13 @@ pub enum Verdict {
 }
 
 /// Judges an answer of the upstream: its own word first ([`POLICY_HEADER`]), else the policy's.
+///
+/// A `status` below 100 is none (RFC 9110, section 15): the host could not say what the answer was.
 #[must_use]
 pub fn judge(status: u16, headers: &Headers, evidence: &Evidence, policy: &OutcomePolicy) -> Verdict {
+    if status < 100 {
+        return Verdict::Unknown;
+    }
     let declared = headers.get(POLICY_HEADER).and_then(|value| match value.trim_ascii() {
         b"store" => Some(Verdict::Store),
         b"no-store" => Some(Verdict::Tombstone),

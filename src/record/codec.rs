@@ -1,10 +1,15 @@
-//! The binary form of what is stored: a version byte, then `postcard`.
+//! The binary form of what is stored: a version byte, then `postcard`, then a checksum of both.
 //!
 //! The version stands first and alone, so that a reader knows a record of another release before it
 //! reads on. A change of any encoded type is a new version; readers refuse what they do not know,
-//! because a record that is misread could let an operation run twice.
+//! because a record that is misread could let an operation run twice. The checksum is there for the
+//! same reason: `postcard` makes sense of most bytes, and a hash with one bit changed is another
+//! operation's.
+
+use std::hash::Hasher as _;
 
 use serde::{Serialize, de::DeserializeOwned};
+use siphasher::sip::SipHasher13;
 
 /// The version that this release writes and reads.
 pub const FORMAT_VERSION: u8 = 1;
@@ -23,14 +28,35 @@ pub enum CodecError {
 
 /// Encodes `value` behind the version byte. Fails only for types that `postcard` cannot express.
 pub(crate) fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
-    postcard::to_extend(value, vec![FORMAT_VERSION]).map_err(|_| CodecError::Damaged)
+    let mut bytes = postcard::to_extend(value, vec![FORMAT_VERSION]).map_err(|_| CodecError::Damaged)?;
+    let sum = checksum(&bytes);
+    bytes.extend_from_slice(&sum);
+    Ok(bytes)
 }
 
 /// Decodes what [`encode`] wrote; hands back the bytes behind it, too.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
+    let (value, rest) = decode_beginning(bytes)?;
+    let encoded = bytes.get(..bytes.len() - rest.len()).ok_or(CodecError::Damaged)?;
+    match rest.split_first_chunk() {
+        Some((sum, rest)) if *sum == checksum(encoded) => Ok((value, rest)),
+        _ => Err(CodecError::Damaged),
+    }
+}
+
+/// Decodes the first fields of what [`encode`] wrote, unchecked: a hint, on which nothing may rest.
+pub(crate) fn decode_beginning<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
     match bytes.split_first() {
         Some((&FORMAT_VERSION, rest)) => postcard::take_from_bytes(rest).map_err(|_| CodecError::Damaged),
         Some((&version, _)) => Err(CodecError::Version(version)),
         None => Err(CodecError::Damaged),
     }
+}
+
+/// Tells accidents from records; whoever can write to the store can make a sum that fits.
+fn checksum(bytes: &[u8]) -> [u8; 4] {
+    let mut hasher = SipHasher13::new();
+    hasher.write(bytes);
+    let [a, b, c, d, ..] = hasher.finish().to_le_bytes();
+    [a, b, c, d]
 }

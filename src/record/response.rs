@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CodecError, Owner, decode, encode};
+use super::{CodecError, Owner, decode, decode_beginning, encode};
 use crate::{headers::Headers, request::OperationId};
 
 /// A response that can be replayed.
@@ -45,9 +45,9 @@ impl StoredResponse {
         Ok(Self { status: head.status, headers: head.headers, body: body.to_vec() })
     }
 
-    /// Whether `bytes` are a response of `owner`, without reading all of it.
+    /// Whether `bytes` look like a response of `owner`, without reading all of it.
     pub(crate) fn belongs_to(bytes: &[u8], owner: Owner) -> bool {
-        decode::<Provenance>(bytes).is_ok_and(|(provenance, _)| provenance.owner == owner)
+        decode_beginning::<Provenance>(bytes).is_ok_and(|(provenance, _)| provenance.owner == owner)
     }
 }
 

@@ -1,1 +1,444 @@
+//! The rules of a record, row by row, and the stored form of everything that is stored.
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::headers::Headers;
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const LEASE: Duration = Duration::from_secs(30);
+const TTL: Duration = Duration::from_hours(24);
+const MOMENT: Duration = Duration::from_millis(1);
+const OPERATION: OperationId = OperationId::from_bytes([7; 32]);
+const OWNER: Owner = Owner::new(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+const OTHER_OWNER: Owner = Owner::new(2);
+
+fn claim() -> Claim {
+    Claim {
+        operation: OPERATION,
+        fingerprint: Fingerprint::from_bytes([9; 32]),
+        owner: OTHER_OWNER,
+        lease: LEASE,
+        ttl: TTL,
+        retry_unknown: false,
+    }
+}
+
+fn claim_that_retries_unknown() -> Claim {
+    Claim { retry_unknown: true, ..claim() }
+}
+
+fn claim_for_something_else() -> Claim {
+    Claim { fingerprint: Fingerprint::from_bytes([8; 32]), ..claim() }
+}
+
+fn in_flight() -> Record {
+    Claim { owner: OWNER, ..claim() }.granted(NOW)
+}
+
+fn settled(settlement: Settlement) -> Record {
+    in_flight().settle(OWNER, settlement, TTL, NOW).unwrap().unwrap()
+}
+
+fn completed() -> Record {
+    settled(Settlement::Stored { status: 201, size: 77 })
+}
+
+fn tombstone() -> Record {
+    settled(Settlement::Tombstoned { status: 201 })
+}
+
+fn unknown() -> Record {
+    settled(Settlement::Unknown)
+}
+
+fn every_phase() -> [Record; 4] {
+    [in_flight(), completed(), tombstone(), unknown()]
+}
+
+mod admission {
+    use super::*;
+
+    #[test]
+    fn a_granted_claim_runs_under_its_lease_and_ends_a_retention_period_after_it() {
+        let lease_until = NOW.after(LEASE);
+        assert_eq!(in_flight().phase, Phase::InFlight { lease_until, expires: lease_until.after(TTL) });
+        assert_eq!(in_flight().owner, OWNER);
+        assert_eq!(in_flight().fingerprint, claim().fingerprint);
+    }
+
+    #[test]
+    fn a_running_operation_is_refused_with_what_is_left_of_its_lease() {
+        let standing = |now| in_flight().admit(&claim(), now);
+
+        assert_eq!(standing(NOW), Admission::Refuse(Standing::InFlight { lease_left: LEASE }));
+        let last = NOW.after(LEASE - MOMENT);
+        assert_eq!(standing(last), Admission::Refuse(Standing::InFlight { lease_left: MOMENT }));
+    }
+
+    #[test]
+    fn a_lapsed_lease_leaves_the_outcome_unknown() {
+        let end = NOW.after(LEASE);
+        let unknown = Admission::Refuse(Standing::Unknown { lease_left: Duration::ZERO });
+        assert_eq!(in_flight().admit(&claim(), end), unknown);
+    }
+
+    #[test]
+    fn a_policy_that_retries_takes_over_only_once_the_lease_has_run_out() {
+        let claim = claim_that_retries_unknown();
+        let before = NOW.after(LEASE - MOMENT);
+
+        assert_eq!(in_flight().admit(&claim, before), Admission::Refuse(Standing::InFlight { lease_left: MOMENT }));
+        assert_eq!(in_flight().admit(&claim, NOW.after(LEASE)), Admission::Take);
+        assert_eq!(unknown().admit(&claim, before), Admission::Refuse(Standing::Unknown { lease_left: MOMENT }));
+        assert_eq!(unknown().admit(&claim, NOW.after(LEASE)), Admission::Take);
+    }
+
+    #[test]
+    fn an_unknown_outcome_stays_blocked_until_the_record_ends() {
+        let last = NOW.after(TTL - MOMENT);
+        assert_eq!(
+            unknown().admit(&claim(), last),
+            Admission::Refuse(Standing::Unknown { lease_left: Duration::ZERO })
+        );
+        assert_eq!(unknown().admit(&claim(), NOW.after(TTL)), Admission::Take);
+    }
+
+    #[test]
+    fn what_completed_is_never_run_again_before_it_ends_even_by_a_policy_that_retries() {
+        let expires = NOW.after(TTL);
+        let last = NOW.after(TTL - MOMENT);
+        for claim in [claim(), claim_that_retries_unknown()] {
+            assert_eq!(completed().admit(&claim, last), Admission::Refuse(Standing::Completed { expires }));
+            assert_eq!(tombstone().admit(&claim, last), Admission::Refuse(Standing::NotKept { status: 201 }));
+        }
+    }
+
+    #[test]
+    fn another_fingerprint_is_refused_in_every_phase_and_even_where_the_same_one_would_take_over() {
+        let claim = Claim { retry_unknown: true, ..claim_for_something_else() };
+        for record in every_phase() {
+            for now in [NOW, NOW.after(LEASE), NOW.after(TTL - MOMENT)] {
+                assert_eq!(record.admit(&claim, now), Admission::Refuse(Standing::KeyReused), "{record:?} at {now:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_that_has_ended_binds_nobody() {
+        for record in every_phase() {
+            let end = record.phase.expires();
+            for claim in [claim(), claim_for_something_else()] {
+                assert_eq!(record.admit(&claim, end), Admission::Take, "{record:?}");
+            }
+            assert!(record.is_expired(end));
+            assert!(!record.is_expired(Timestamp::from_millis(end.as_millis() - 1)));
+        }
+    }
+
+    #[test]
+    fn only_a_claim_under_its_lease_is_live() {
+        assert!(in_flight().is_live(NOW.after(LEASE - MOMENT)));
+        assert!(!in_flight().is_live(NOW.after(LEASE)));
+        for record in [completed(), tombstone(), unknown()] {
+            assert!(!record.is_live(NOW), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_steps_backwards_lengthens_what_is_left_and_frees_nothing() {
+        let before = Timestamp::from_millis(NOW.as_millis() - 60_000);
+        let lease_left = LEASE + Duration::from_mins(1);
+
+        assert_eq!(in_flight().admit(&claim(), before), Admission::Refuse(Standing::InFlight { lease_left }));
+        for record in every_phase() {
+            assert_ne!(record.admit(&claim_that_retries_unknown(), before), Admission::Take, "{record:?}");
+        }
+    }
+}
+
+mod renewal {
+    use super::*;
+
+    #[test]
+    fn starts_the_lease_anew_and_moves_the_end_along() {
+        let later = NOW.after(LEASE / 2);
+        let renewed = in_flight().renew(OWNER, LEASE, TTL, later).unwrap();
+
+        let lease_until = later.after(LEASE);
+        assert_eq!(renewed.phase, Phase::InFlight { lease_until, expires: lease_until.after(TTL) });
+        assert_eq!((renewed.owner, renewed.fingerprint), (OWNER, in_flight().fingerprint));
+    }
+
+    #[test]
+    fn revives_a_lapsed_lease_that_nobody_took_over() {
+        let late = NOW.after(LEASE * 2);
+        assert!(in_flight().renew(OWNER, LEASE, TTL, late).unwrap().is_live(late));
+    }
+
+    #[test]
+    fn is_refused_to_another_owner() {
+        assert_eq!(in_flight().renew(OTHER_OWNER, LEASE, TTL, NOW), Err(Fenced));
+    }
+
+    #[test]
+    fn is_refused_once_the_execution_has_ended() {
+        for record in [completed(), tombstone(), unknown()] {
+            assert_eq!(record.renew(OWNER, LEASE, TTL, NOW), Err(Fenced), "{record:?}");
+        }
+    }
+}
+
+mod settlement {
+    use super::*;
+
+    const EVERY: [Settlement; 4] = [
+        Settlement::Stored { status: 201, size: 77 },
+        Settlement::Tombstoned { status: 201 },
+        Settlement::Released,
+        Settlement::Unknown,
+    ];
+
+    #[test]
+    fn a_response_is_retained_from_its_completion() {
+        let later = NOW.after(LEASE / 2);
+        let record =
+            in_flight().settle(OWNER, Settlement::Stored { status: 201, size: 77 }, TTL, later).unwrap().unwrap();
+
+        let expires = later.after(TTL);
+        assert_eq!(record.phase, Phase::Completed { status: 201, at: later, expires, size: 77 });
+        assert_eq!((record.owner, record.fingerprint), (OWNER, in_flight().fingerprint));
+    }
+
+    #[test]
+    fn a_response_that_is_not_kept_leaves_its_status() {
+        assert_eq!(tombstone().phase, Phase::NotKept { status: 201, at: NOW, expires: NOW.after(TTL) });
+    }
+
+    #[test]
+    fn a_released_operation_leaves_nothing() {
+        assert_eq!(in_flight().settle(OWNER, Settlement::Released, TTL, NOW), Ok(None));
+    }
+
+    #[test]
+    fn an_unknown_outcome_keeps_the_lease_and_does_not_end_before_it() {
+        let lease_until = NOW.after(LEASE);
+        assert_eq!(unknown().phase, Phase::Unknown { lease_until, expires: NOW.after(TTL) });
+
+        let short = in_flight().settle(OWNER, Settlement::Unknown, MOMENT, NOW).unwrap().unwrap();
+        assert_eq!(short.phase, Phase::Unknown { lease_until, expires: lease_until });
+    }
+
+    #[test]
+    fn a_late_owner_still_has_its_word_while_nobody_took_over() {
+        let late = NOW.after(LEASE * 2);
+        for settlement in EVERY {
+            assert!(in_flight().settle(OWNER, settlement, TTL, late).is_ok(), "{settlement:?}");
+        }
+    }
+
+    #[test]
+    fn is_refused_to_another_owner_whatever_it_says() {
+        for settlement in EVERY {
+            assert_eq!(in_flight().settle(OTHER_OWNER, settlement, TTL, NOW), Err(Fenced), "{settlement:?}");
+        }
+    }
+
+    #[test]
+    fn is_said_once() {
+        for record in [completed(), tombstone(), unknown()] {
+            for settlement in EVERY {
+                assert_eq!(record.settle(OWNER, settlement, TTL, NOW), Err(Fenced), "{settlement:?} of {record:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_owner_that_was_taken_over_from_is_fenced() {
+        let taken = claim_that_retries_unknown().granted(NOW.after(LEASE));
+        assert_eq!(taken.renew(OWNER, LEASE, TTL, NOW.after(LEASE)), Err(Fenced));
+        assert_eq!(taken.settle(OWNER, Settlement::Released, TTL, NOW.after(LEASE)), Err(Fenced));
+    }
+}
+
+mod tombstones {
+    use super::*;
+
+    #[test]
+    fn a_completed_record_without_its_response_stands_as_before() {
+        let record = completed();
+        let without = record.without_response().unwrap();
+
+        assert_eq!(without, tombstone());
+        assert_eq!(without.phase.response_size(), 0);
+        assert_eq!(without.phase.expires(), record.phase.expires());
+        assert_eq!(without.phase.since(), record.phase.since());
+    }
+
+    #[test]
+    fn only_a_completed_record_has_a_response_to_lose() {
+        assert_eq!(completed().phase.response_size(), 77);
+        for record in [in_flight(), tombstone(), unknown()] {
+            assert_eq!(record.without_response(), None, "{record:?}");
+            assert_eq!(record.phase.response_size(), 0, "{record:?}");
+        }
+    }
+}
+
+mod codec {
+    use super::*;
+
+    fn response() -> StoredResponse {
+        let mut headers = Headers::new();
+        headers.push("content-type", "application/json");
+        headers.push("x-latin", b"caf\xe9".as_slice());
+        headers.push("link", "a");
+        headers.push("link", "");
+        StoredResponse { status: 201, headers, body: b"{\"id\":1}\0\xff".to_vec() }
+    }
+
+    fn encoded() -> Vec<u8> {
+        response().encode(&OPERATION, OWNER).unwrap()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn bytes_of(hex: &str) -> Vec<u8> {
+        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
+    }
+
+    /// Bytes that release 0.1.0 wrote: every later reader of version 1 must read them so.
+    const GOLDEN_RESPONSE: &str = "010707070707070707070707070707070707070707070707070707070707070707f7ccd5a2b4c6c88880deb7de9af1d9a2a302c901040c636f6e74656e742d74797065106170706c69636174696f6e2f6a736f6e07782d6c6174696e04636166e9046c696e6b0161046c696e6b000a1e436ec17b226964223a317d00ff";
+
+    /// As [`GOLDEN_RESPONSE`], for [`every_phase`].
+    const GOLDEN_RECORDS: [&str; 4] = [
+        "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30200b0ba97ffbc31b0f2b0a8bd31c08262ec",
+        "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30202c90180d095ffbc318088afa8bd314d8830d3e4",
+        "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30203c90180d095ffbc318088afa8bd31ffcb67ad",
+        "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30201b0ba97ffbc318088afa8bd319f5044de",
+    ];
+
+    #[test]
+    fn the_format_of_a_response_is_that_of_version_1() {
+        assert_eq!(hex(&encoded()), GOLDEN_RESPONSE);
+        assert_eq!(StoredResponse::decode(&bytes_of(GOLDEN_RESPONSE), &OPERATION, OWNER), Ok(response()));
+    }
+
+    #[test]
+    fn the_format_of_a_record_is_that_of_version_1() {
+        assert_eq!(every_phase().map(|record| hex(&encode(&record).unwrap())), GOLDEN_RECORDS);
+        for (record, golden) in every_phase().into_iter().zip(GOLDEN_RECORDS) {
+            assert_eq!(decode::<Record>(&bytes_of(golden)), Ok((record, [].as_slice())));
+        }
+    }
+
+    #[test]
+    fn an_empty_response_survives_the_round_trip() {
+        let empty = StoredResponse { status: 204, headers: Headers::new(), body: Vec::new() };
+        let bytes = empty.encode(&OPERATION, OWNER).unwrap();
+        assert_eq!(StoredResponse::decode(&bytes, &OPERATION, OWNER), Ok(empty));
+    }
+
+    #[test]
+    fn a_response_is_read_only_as_that_of_its_own_execution() {
+        let other = OperationId::from_bytes([8; 32]);
+        assert_eq!(StoredResponse::decode(&encoded(), &other, OWNER), Err(CodecError::Damaged));
+        assert_eq!(StoredResponse::decode(&encoded(), &OPERATION, OTHER_OWNER), Err(CodecError::Damaged));
+        assert!(StoredResponse::belongs_to(&encoded(), OWNER));
+        assert!(!StoredResponse::belongs_to(&encoded(), OTHER_OWNER));
+        assert!(!StoredResponse::belongs_to(&[], OWNER));
+    }
+
+    #[test]
+    fn a_response_that_was_cut_anywhere_is_damaged() {
+        let whole = encoded();
+        for length in 0..whole.len() {
+            let cut = StoredResponse::decode(&whole[..length], &OPERATION, OWNER);
+            assert_eq!(cut, Err(CodecError::Damaged), "first {length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_response_with_anything_behind_it_is_damaged() {
+        let mut longer = encoded();
+        longer.push(0);
+        assert_eq!(StoredResponse::decode(&longer, &OPERATION, OWNER), Err(CodecError::Damaged));
+    }
+
+    #[test]
+    fn a_response_with_any_bit_of_its_head_changed_is_refused() {
+        let whole = encoded();
+        for at in 0..whole.len() - response().body.len() {
+            for bit in 0..8 {
+                let mut changed = whole.clone();
+                changed[at] ^= 1 << bit;
+                let read = StoredResponse::decode(&changed, &OPERATION, OWNER);
+                let expected = if at == 0 { CodecError::Version(changed[0]) } else { CodecError::Damaged };
+                assert_eq!(read, Err(expected), "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_with_any_bit_changed_or_any_byte_missing_is_refused() {
+        for record in every_phase() {
+            let whole = encode(&record).unwrap();
+            for at in 0..whole.len() {
+                assert!(decode::<Record>(&whole[..at]).is_err(), "first {at} bytes of {record:?}");
+                for bit in 0..8 {
+                    let mut changed = whole.clone();
+                    changed[at] ^= 1 << bit;
+                    assert!(decode::<Record>(&changed).is_err(), "bit {bit} of byte {at} of {record:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_other_version_is_refused_by_its_number() {
+        let mut bytes = encoded();
+        for version in (0..=u8::MAX).filter(|version| *version != FORMAT_VERSION) {
+            bytes[0] = version;
+            let read = StoredResponse::decode(&bytes, &OPERATION, OWNER);
+            assert_eq!(read, Err(CodecError::Version(version)));
+            assert!(!StoredResponse::belongs_to(&bytes, OWNER));
+        }
+    }
+
+    #[test]
+    fn debug_shows_neither_fields_nor_body() {
+        let shown = format!("{:?}", response());
+        assert_eq!(shown, "StoredResponse { status: 201, headers: 4, body: 10 }");
+    }
+
+    fn any_response() -> impl Strategy<Value = StoredResponse> {
+        let bytes = || prop::collection::vec(any::<u8>(), 0..40);
+        let headers = prop::collection::vec((bytes(), bytes()), 0..6).prop_map(Headers::from_iter);
+        (any::<u16>(), headers, bytes()).prop_map(|(status, headers, body)| StoredResponse { status, headers, body })
+    }
+
+    proptest! {
+        #[test]
+        fn every_response_survives_the_round_trip(
+            response in any_response(),
+            operation in any::<[u8; 32]>(),
+            token in any::<u128>(),
+        ) {
+            let (operation, owner) = (OperationId::from_bytes(operation), Owner::new(token));
+            let bytes = response.encode(&operation, owner).unwrap();
+            prop_assert!(StoredResponse::belongs_to(&bytes, owner));
+            prop_assert_eq!(StoredResponse::decode(&bytes, &operation, owner), Ok(response));
+        }
+
+        #[test]
+        fn no_bytes_panic_a_reader(mut bytes in prop::collection::vec(any::<u8>(), 0..200), ours in any::<bool>()) {
+            if let Some(first) = bytes.first_mut().filter(|_| ours) {
+                *first = FORMAT_VERSION;
+            }
+            prop_assert!(StoredResponse::decode(&bytes, &OPERATION, OWNER).is_err());
+            prop_assert!(decode::<Record>(&bytes).is_err());
+        }
+    }
+}

@@ -25,7 +25,8 @@ use crate::{
 /// How many buckets are looked at for the oldest record.
 const SAMPLE: u32 = 16;
 
-/// How many samples are taken before the table counts as full of what must stay.
+/// How many samples are taken before the table counts as full of what must stay, unless a response is
+/// sought that is known to be there.
 const SAMPLES: u32 = 32;
 
 /// How many sacrifices one request may cause; a response of many small ones' size needs several.
@@ -94,24 +95,30 @@ impl<M: SharedMemory> SharedDataStore<M> {
 
     /// Gives up the oldest record (or response) of a sample; `false` if there is none that may go.
     ///
-    /// The sample begins where the operation's keyed hash says, which is as good as at random.
+    /// The sample begins where the operation's keyed hash says, which is as good as at random. As long
+    /// as there is a response anywhere, no record goes for want of bytes: then the samples go on
+    /// through the whole table.
     fn sacrifice(&self, need: Need, operation: &OperationId, now: Timestamp) -> Result<bool, StoreError> {
         let buckets = self.table.buckets.max(1);
         let start = self.index_of(operation).0;
-        let samples = buckets.div_ceil(SAMPLE).min(SAMPLES);
+        let seeks_response = need == Need::Bytes && self.may_evict() && totals::read(&self.memory)?.0.holds_responses();
+        let samples = buckets.div_ceil(SAMPLE).min(if seeks_response { u32::MAX } else { SAMPLES });
+        let mut oldest: Option<Victim> = None;
         for sample in 0..samples {
-            let mut oldest: Option<Victim> = None;
             for offset in 0..SAMPLE.min(buckets) {
                 let step = sample.wrapping_mul(SAMPLE).wrapping_add(offset);
                 let index = BucketIndex(start.wrapping_add(step).checked_rem(buckets).unwrap_or(0));
                 let (bucket, _) = self.read_bucket(index)?;
                 oldest = self.victims(index, &bucket, need, now).chain(oldest).min();
             }
-            if let Some(victim) = oldest {
-                return self.give_up(victim, now).map(|_| true);
+            if oldest.is_some_and(|victim| !seeks_response || victim.rank <= Rank::Response) {
+                break;
             }
         }
-        Ok(false)
+        match oldest {
+            Some(victim) => self.give_up(victim, now).map(|_| true),
+            None => Ok(false),
+        }
     }
 
     /// What of a bucket may be given up for `need`.

@@ -37,6 +37,11 @@ impl Totals {
         Self { entries: 0, bytes: u64::from(response) }
     }
 
+    /// Whether some of the bytes are stored responses (or room taken for one).
+    pub(super) fn holds_responses(self) -> bool {
+        self.bytes > self.entries.saturating_mul(ENTRY_BYTES)
+    }
+
     pub(super) fn plus(self, other: Self) -> Self {
         Self { entries: self.entries.saturating_add(other.entries), bytes: self.bytes.saturating_add(other.bytes) }
     }
