@@ -12,7 +12,8 @@ use super::{
     host::{self, Refused, SharedWrite},
     metrics::Metrics,
     random::random,
-    stream::{Guest, Redirected},
+    redirects::Redirects,
+    stream::Guest,
 };
 use crate::{
     config::{Config, Policy, StoreConfig},
@@ -35,8 +36,7 @@ pub(super) struct Filter {
     pub(super) body_watch: BodyWatch,
     /// This worker under this configuration.
     pub(super) worker: Owner,
-    /// An exchange between the two streams of an internal redirect.
-    pub(super) redirected: RefCell<Option<Redirected>>,
+    pub(super) redirects: Redirects,
     owners: Cell<u128>,
     guests: RefCell<BTreeMap<u32, Rc<Guest>>>,
 }
@@ -65,7 +65,7 @@ impl Filter {
             metrics: Metrics::define()?,
             body_watch: BodyWatch::default(),
             worker: Owner::new(random()),
-            redirected: RefCell::default(),
+            redirects: Redirects::default(),
             owners: Cell::new(random()),
             guests: RefCell::default(),
         })
@@ -76,6 +76,11 @@ impl Filter {
         let token = self.owners.get().wrapping_add(1);
         self.owners.set(token);
         Owner::new(token)
+    }
+
+    /// The header that most keys come in; enough to tell one request from another.
+    pub(super) fn key_header(&self) -> &str {
+        self.policy.key.headers.first().map_or("idempotency-key", |name| name.as_str())
     }
 
     /// Lets ticks reach a guarded stream.

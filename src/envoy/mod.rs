@@ -9,6 +9,7 @@ mod filter;
 mod host;
 mod metrics;
 mod random;
+mod redirects;
 mod root;
 mod stream;
 

@@ -78,8 +78,11 @@ impl RootContext for Root {
             }
             let _ = drive(filter, &mut exchange, Event::Tick, now);
         }
-        if let Some(redirected) = filter.redirected.take() {
-            redirected.abandon(filter);
+        for guest in filter.redirects.take_overdue(filter.policy.lease, now) {
+            guest.abandon(filter);
+        }
+        for guest in filter.redirects.guests() {
+            let _ = drive(filter, &mut guest.exchange.borrow_mut(), Event::Tick, now);
         }
         match filter.store.sweep(filter.worker, now) {
             Ok(Sweep::Swept(totals)) => filter.metrics.show(totals),

@@ -1,6 +1,9 @@
 //! The stream context: one HTTP exchange as the host reports it.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use proxy_wasm::{
     traits::{Context, HttpContext},
@@ -33,32 +36,26 @@ pub(super) struct Stream {
 #[derive(Debug)]
 pub(super) struct Guest {
     pub(super) exchange: RefCell<Exchange>,
+    /// Whether an earlier stream of the same request had an answer of the upstream, a redirect.
+    redirected: Cell<bool>,
     waiting: Option<Waiting>,
 }
 
-/// An exchange whose stream ended because Envoy follows a redirect of the upstream itself.
-///
-/// That ends the stream, not the exchange: Envoy starts another stream with the same request, in the
-/// same call, and its response is the first one's answer. Were the claim let go in between, a retry
-/// could run what the upstream did before it redirected; were it kept by the old stream, the new one
-/// would meet it.
-#[derive(Debug)]
-pub(super) struct Redirected {
-    connection: Option<Vec<u8>>,
-    guest: Rc<Guest>,
-}
-
-impl Redirected {
-    /// Gives the exchange up: the stream that was to take it over did not come.
-    pub(super) fn abandon(self, filter: &Filter) {
-        self.guest.abandon(filter);
-    }
-}
-
 impl Guest {
-    fn abandon(&self, filter: &Filter) {
-        let evidence = Evidence::default();
+    /// Ends an exchange whose next stream did not come.
+    pub(super) fn abandon(&self, filter: &Filter) {
+        let evidence = Evidence { redirected: true, ..Evidence::default() };
         drive(filter, &mut self.exchange.borrow_mut(), Event::Gone { evidence: &evidence }, host::now());
+    }
+
+    /// What the host knows of the upstream call now.
+    fn evidence(&self) -> Evidence {
+        Evidence {
+            details: host::property(&["response", "code_details"]),
+            attempts: host::integer_property(&["upstream", "request_attempt_count"]),
+            connected: has_connection(),
+            redirected: self.redirected.get(),
+        }
     }
 
     pub(super) fn body_is_hopeless(&self, watch: &BodyWatch, now: Timestamp) -> bool {
@@ -99,7 +96,7 @@ impl Stream {
                 waiting = Some(filter.body_watch.begin(&headers, now));
             }
         }
-        self.join(filter, Rc::new(Guest { exchange: RefCell::new(exchange), waiting }));
+        self.join(filter, Rc::new(Guest { exchange: RefCell::new(exchange), redirected: Cell::default(), waiting }));
         action
     }
 
@@ -114,12 +111,9 @@ impl Context for Stream {}
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let Some(filter) = self.filter.clone() else { return Action::Continue };
-        if let Some(redirected) = filter.redirected.take() {
-            if redirected.connection == connection() {
-                self.join(&filter, redirected.guest);
-                return Action::Continue;
-            }
-            redirected.abandon(&filter);
+        if let Some(guest) = filter.redirects.take(filter.key_header()) {
+            self.join(&filter, guest);
+            return Action::Continue;
         }
         if filter.policy.mode == Mode::Off {
             return Action::Continue;
@@ -156,7 +150,7 @@ impl HttpContext for Stream {
         }
         let headers = host::headers(Map::ResponseHeaders);
         let status = headers.get(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
-        let evidence = evidence();
+        let evidence = guest.evidence();
         let status = status.unwrap_or_default();
         self.on(Event::ResponseHeaders { status, headers: &headers, evidence: &evidence, end_of_stream });
         Action::Continue
@@ -180,32 +174,35 @@ impl HttpContext for Stream {
 
     /// The last word on every stream, whoever ended it. On Envoy it comes before `on_done`.
     fn on_log(&mut self) {
-        let (Some(filter), Some(guest)) = (&self.filter, self.guest.take()) else { return };
+        let Some(filter) = &self.filter else { return };
+        let Some(guest) = self.guest.take() else {
+            // A filter in front has answered the stream that was to go on with an exchange.
+            if let Some(guest) = filter.redirects.take(filter.key_header()) {
+                guest.abandon(filter);
+            }
+            return;
+        };
         filter.dismiss(self.context_id);
         if guest.exchange.borrow().is_finished() {
             return;
         }
-        let evidence = evidence();
+        let evidence = guest.evidence();
         if evidence.is_internal_redirect() {
-            filter.redirected.replace(Some(Redirected { connection: connection(), guest }));
+            guest.redirected.set(true);
+            filter.redirects.leave(filter.key_header(), guest, host::now());
         } else {
             drive(filter, &mut guest.exchange.borrow_mut(), Event::Gone { evidence: &evidence }, host::now());
         }
     }
 }
 
-/// What the host knows of the upstream call now.
-fn evidence() -> Evidence {
-    Evidence {
-        details: host::property(&["response", "code_details"]),
-        attempts: host::integer_property(&["upstream", "request_attempt_count"]),
-        connected: host::property(&["upstream", "local_address"]).is_some(),
-    }
-}
-
-/// Which downstream connection the stream is on.
-fn connection() -> Option<Vec<u8>> {
-    host::property(&["connection", "id"])
+/// Whether the request has got a connection to the upstream.
+///
+/// Over a Unix domain socket there is no local address. The other attribute is as old as the attempt
+/// count (Envoy 1.33), without which nothing counts as never sent.
+fn has_connection() -> bool {
+    host::property(&["upstream", "cx_pool_ready_duration"]).is_some()
+        || host::property(&["upstream", "local_address"]).is_some()
 }
 
 #[derive(Debug)]
