@@ -12,6 +12,7 @@ use proxy_wasm::{
 
 use super::{
     body_watch::{BodyWatch, Waiting},
+    crash_test::{Faults, Moment},
     driver::drive,
     filter::Filter,
     host::{self, Buffer, Map},
@@ -26,6 +27,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Stream {
     context_id: u32,
+    faults: Faults,
     filter: Option<Rc<Filter>>,
     guest: Option<Rc<Guest>>,
     /// How much of the request's body was handed to the exchange.
@@ -65,7 +67,7 @@ impl Guest {
 
 impl Stream {
     pub(super) fn new(context_id: u32, filter: Option<Rc<Filter>>) -> Self {
-        Self { context_id, filter, guest: None, body_read: 0 }
+        Self { context_id, faults: Faults::default(), filter, guest: None, body_read: 0 }
     }
 
     /// Hands an event to the exchange, if there is one.
@@ -110,6 +112,8 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.faults = Faults::of_request();
+        self.faults.strike(Moment::RequestHeaders);
         let Some(filter) = self.filter.clone() else { return Action::Continue };
         if let Some(guest) = filter.redirects.take(filter.key_header()) {
             self.join(&filter, guest);
@@ -144,6 +148,7 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.faults.strike(Moment::ResponseHeaders);
         let Some(guest) = &self.guest else { return Action::Continue };
         if guest.exchange.borrow().is_finished() {
             return Action::Continue;
@@ -174,6 +179,7 @@ impl HttpContext for Stream {
 
     /// The last word on every stream, whoever ended it. On Envoy it comes before `on_done`.
     fn on_log(&mut self) {
+        self.faults.strike(Moment::Log);
         let Some(filter) = &self.filter else { return };
         let Some(guest) = self.guest.take() else {
             // A filter in front has answered the stream that was to go on with an exchange.
