@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use codec::{CodecError, FORMAT_VERSION};
-pub(crate) use codec::{decode, decode_beginning, encode};
+pub(crate) use codec::{decode, encode};
 pub use response::StoredResponse;
 
 use crate::{

@@ -86,8 +86,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         // If another worker was first, this write is lost and its table is the one that is read.
         memory.set(slots::TABLE, &encode(&wanted)?, Cas::NEVER_ISSUED)?;
         let bytes = memory.get(slots::TABLE)?.map(|(bytes, _)| bytes).unwrap_or_default();
-        let (table, _) = decode::<Table>(&bytes)?;
-        Ok(Self { memory, table, limits, tally: Cell::default() })
+        Ok(Self { memory, table: decode(&bytes)?, limits, tally: Cell::default() })
     }
 
     /// Whether the table can hold what the limits allow. It cannot after the limits were raised far

@@ -57,7 +57,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
             let (first, cas) = match self.memory.get(slots::SWEEPER)? {
                 None => (0, Cas::NEVER_ISSUED),
                 Some((bytes, cas)) => {
-                    let (office, _) = decode::<Office>(&bytes)?;
+                    let office = decode::<Office>(&bytes)?;
                     if office.holder != worker && office.until > now {
                         return Ok(None);
                     }

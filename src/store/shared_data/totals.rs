@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::SharedDataConfig,
-    record::{CodecError, decode, encode},
+    record::{decode, encode},
     store::StoreError,
 };
 
@@ -101,6 +101,5 @@ pub(super) fn read(memory: &impl SharedMemory) -> Result<(Totals, Cas), StoreErr
     let Some((bytes, cas)) = memory.get(slots::TOTALS)? else {
         return Ok((Totals::default(), Cas::NEVER_ISSUED));
     };
-    let (totals, rest) = decode::<Totals>(&bytes)?;
-    if rest.is_empty() { Ok((totals, cas)) } else { Err(CodecError::Damaged.into()) }
+    Ok((decode(&bytes)?, cas))
 }
