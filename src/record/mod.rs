@@ -138,6 +138,8 @@ pub enum Standing {
     },
     /// It was executed and the response is kept.
     Completed {
+        /// The status of the response.
+        status: u16,
         /// When the record ends.
         expires: Timestamp,
     },
@@ -206,7 +208,7 @@ impl Record {
                 }
                 Standing::Unknown { lease_left: lease_until.since(now) }
             }
-            Phase::Completed { expires, .. } => Standing::Completed { expires },
+            Phase::Completed { status, expires, .. } => Standing::Completed { status, expires },
             Phase::NotKept { status, .. } => Standing::NotKept { status },
         };
         Admission::Refuse(standing)

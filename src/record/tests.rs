@@ -109,7 +109,10 @@ mod admission {
         let expires = NOW.after(TTL);
         let last = NOW.after(TTL - MOMENT);
         for claim in [claim(), claim_that_retries_unknown()] {
-            assert_eq!(completed().admit(&claim, last), Admission::Refuse(Standing::Completed { expires }));
+            assert_eq!(
+                completed().admit(&claim, last),
+                Admission::Refuse(Standing::Completed { status: 201, expires })
+            );
             assert_eq!(tombstone().admit(&claim, last), Admission::Refuse(Standing::NotKept { status: 201 }));
         }
     }

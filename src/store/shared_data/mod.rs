@@ -152,10 +152,13 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 Standing::InFlight { lease_left } => Claimed::InFlight { lease_left },
                 Standing::Unknown { lease_left } => Claimed::Unknown { lease_left },
                 Standing::NotKept { status } => Claimed::NotKept { status },
-                Standing::Completed { expires } => match self.response(index, entry)? {
+                Standing::Completed { status, expires } => match self.response(index, entry)? {
                     Some(response) => Claimed::Completed { response, expires },
                     // Evicted between the two reads: the next look finds a tombstone or nothing.
-                    None => continue,
+                    None if self.read_bucket(index)?.1 != cas => continue,
+                    // Damaged from outside. That it ran is known all the same, and must be said: a
+                    // store that merely fails may be bypassed.
+                    None => Claimed::NotKept { status },
                 },
             });
         }
@@ -320,11 +323,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
 
     /// The stored response of a completed entry; `None` if it is no longer there.
     fn response(&self, index: BucketIndex, entry: &Entry) -> Result<Option<StoredResponse>, StoreError> {
-        let Some((bytes, _)) = self.memory.get(&index.response_key(entry.position))? else { return Ok(None) };
-        if !StoredResponse::belongs_to(&bytes, entry.record.owner) {
-            return Ok(None);
-        }
-        Ok(Some(StoredResponse::decode(&bytes, &entry.operation, entry.record.owner)?))
+        let stored = self.memory.get(&index.response_key(entry.position))?;
+        Ok(stored.and_then(|(bytes, _)| StoredResponse::decode(&bytes, &entry.operation, entry.record.owner).ok()))
     }
 
     /// Takes out what has ended in one bucket.
