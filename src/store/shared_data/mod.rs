@@ -255,14 +255,32 @@ impl<M: SharedMemory> SharedDataStore<M> {
         bytes: &[u8],
         settle: impl Fn(&Record) -> Option<Record>,
     ) -> Result<bool, StoreError> {
+        let mut written = None;
+        let stored = self.try_to_store(operation, owner, bytes, settle, &mut written);
+        if stored != Ok(true)
+            && let Some(key) = written
+        {
+            self.empty_response(&key, owner)?;
+        }
+        stored
+    }
+
+    /// As [`store_response`](Self::store_response), but leaves what it wrote under the key `written`.
+    fn try_to_store(
+        &self,
+        operation: &OperationId,
+        owner: Owner,
+        bytes: &[u8],
+        settle: impl Fn(&Record) -> Option<Record>,
+        written: &mut Option<String>,
+    ) -> Result<bool, StoreError> {
         let index = self.index_of(operation);
-        let mut ours = None;
         for _ in 0..ATTEMPTS {
             let (mut bucket, mut cas) = self.read_bucket(index)?;
             let Some((position, mut record)) =
                 bucket.find(operation).and_then(|e| Some((e.position, settle(&e.record)?)))
             else {
-                break;
+                return Ok(false);
             };
             let key = index.response_key(position);
             let (present, response_cas) = self.memory.get(&key)?.unwrap_or((Vec::new(), Cas::NEVER_ISSUED));
@@ -271,23 +289,22 @@ impl<M: SharedMemory> SharedDataStore<M> {
                     // Left by a dead worker, or just written by an owner that took the claim over. The
                     // version of it is known now, so a second look at the claim decides safely.
                     (bucket, cas) = self.read_bucket(index)?;
-                    let Some(settled) = bucket.find(operation).and_then(|entry| settle(&entry.record)) else { break };
+                    let Some(settled) = bucket.find(operation).and_then(|entry| settle(&entry.record)) else {
+                        return Ok(false);
+                    };
                     record = settled;
                 }
                 if self.memory.set(&key, bytes, response_cas)? == Written::Lost {
                     continue;
                 }
             }
-            ours = Some(key);
+            *written = Some(key);
             bucket.replace(operation, record);
             if self.write_bucket(index, &bucket, cas)? == Written::Done {
                 return Ok(true);
             }
         }
-        if let Some(key) = ours {
-            self.empty_response(&key, owner)?;
-        }
-        Ok(false)
+        Err(StoreError::Contended)
     }
 
     /// Changes one record by compare-and-swap; `None` if there is none or `change` refuses.
