@@ -79,11 +79,11 @@ impl<M: SharedMemory> SharedDataStore<M> {
         Ok(false)
     }
 
-    /// Gives up one record of the bucket itself, if any may be.
+    /// Gives up one record of the bucket itself; `false` if there is none that may go.
     pub(super) fn evict_from(&self, index: BucketIndex, now: Timestamp) -> Result<bool, StoreError> {
         let (bucket, _) = self.read_bucket(index)?;
         match self.victims(index, &bucket, Need::Entry, now).min() {
-            Some(victim) => self.give_up(victim, now),
+            Some(victim) => self.give_up(victim, Need::Entry, now).map(|()| true),
             None => Ok(false),
         }
     }
@@ -108,7 +108,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 oldest = self.victims(index, &bucket, need, now).chain(oldest).min();
             }
             if let Some(victim) = oldest {
-                return self.give_up(victim, now).map(|_| true);
+                return self.give_up(victim, need, now).map(|()| true);
             }
         }
         Ok(false)
@@ -124,35 +124,34 @@ impl<M: SharedMemory> SharedDataStore<M> {
         })
     }
 
-    /// Takes a victim out, or its response; `false` if it is no longer what it was.
-    fn give_up(&self, victim: Victim, now: Timestamp) -> Result<bool, StoreError> {
+    /// Takes a victim out, or its response; does nothing if it is no longer what it was, because then
+    /// another worker has changed it and the caller looks again.
+    fn give_up(&self, victim: Victim, need: Need, now: Timestamp) -> Result<(), StoreError> {
         let (mut bucket, cas) = self.read_bucket(victim.index)?;
-        let Some(entry) = bucket.find(&victim.operation).cloned() else { return Ok(false) };
+        let Some(entry) = bucket.find(&victim.operation).cloned() else { return Ok(()) };
+        if rank(&entry.record, need, now) != Some(victim.rank) || entry.record.phase.since() != victim.since {
+            return Ok(());
+        }
         let tombstone = match victim.rank {
             Rank::Response => entry.record.without_response(),
             _ => None,
         };
-        let unchanged = if victim.rank == Rank::Response { tombstone.is_some() } else { !entry.record.is_live(now) };
-        if !unchanged {
-            return Ok(false);
-        }
         match &tombstone {
             Some(record) => bucket.replace(&victim.operation, record.clone()),
             None => drop(bucket.remove(&victim.operation)),
         }
         if self.write_bucket(victim.index, &bucket, cas)? == Written::Lost {
-            return Ok(false);
+            return Ok(());
         }
         self.count(|tally| match victim.rank {
             Rank::Expired => tally.expired += 1,
             Rank::Completed | Rank::Response | Rank::Unknown => tally.evicted += 1,
         });
         if tombstone.is_none() {
-            return self.discard(victim.index, &entry).map(|()| true);
+            return self.discard(victim.index, &entry);
         }
         self.empty_response(&victim.index.response_key(entry.position), entry.record.owner)?;
-        totals::give_back(&self.memory, Totals::of_response(entry.record.phase.response_size()))?;
-        Ok(true)
+        totals::give_back(&self.memory, Totals::of_response(entry.record.phase.response_size()))
     }
 }
 
