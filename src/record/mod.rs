@@ -259,7 +259,8 @@ impl Record {
         }
     }
 
-    fn check_owner(&self, owner: Owner) -> Result<(), Fenced> {
+    /// Refuses every owner but the one whose running claim this is.
+    pub(crate) fn check_owner(&self, owner: Owner) -> Result<(), Fenced> {
         // A lapsed lease alone fences nobody: as long as no other owner took over, the late owner
         // knows more than anyone else, and its word makes an unknown outcome certain.
         match self.phase {

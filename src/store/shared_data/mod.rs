@@ -232,6 +232,11 @@ impl<M: SharedMemory> SharedDataStore<M> {
         ttl: Duration,
         now: Timestamp,
     ) -> Result<Settled, StoreError> {
+        // Seen to before room is made: an owner that lost its claim must cost nobody anything.
+        let (bucket, _) = self.read_bucket(self.index_of(operation))?;
+        if bucket.find(operation).is_none_or(|entry| entry.record.check_owner(owner).is_err()) {
+            return Ok(Settled::Fenced);
+        }
         let bytes = response.encode(operation, owner)?;
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let room = Totals::of_response(size);

@@ -8,10 +8,12 @@
 //!
 //! The order of sacrifice: what has ended; under byte pressure, responses (their records stay as
 //! tombstones, so nothing runs twice); completed records; records of unknown outcome. A claim in flight
-//! is never given up.
+//! is never given up. A response is worth less than a record: it costs other responses and at most
+//! [`RECORDS_PER_RESPONSE`] old tombstones, or else becomes a tombstone itself.
 
 use super::{
-    SharedDataStore, SharedMemory, bucket::Bucket, slots::BucketIndex, totals, totals::Reserved, totals::Totals,
+    SharedDataStore, SharedMemory, bucket::Bucket, slots::BucketIndex, totals, totals::ENTRY_BYTES, totals::Reserved,
+    totals::Totals,
 };
 use crate::{
     config::OnFull,
@@ -31,11 +33,20 @@ const SAMPLES: u32 = 32;
 /// How many sacrifices one request may cause; a response of many small ones' size needs several.
 const SACRIFICES: u32 = 64;
 
+/// How many tombstones a response may cost where there are no more responses to give up. So a table
+/// that is full of tombstones still keeps new responses of a few kilobytes; for larger ones too many
+/// operations would lose what protects them.
+const RECORDS_PER_RESPONSE: u64 = 8;
+
 /// What is to be gained.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Need {
+    /// A place for a record.
     Entry,
-    Bytes,
+    /// Bytes for a record.
+    RecordBytes,
+    /// Bytes for a response, of which so many are lacking.
+    ResponseBytes(u64),
 }
 
 /// A record that may be given up, and how readily.
@@ -70,7 +81,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
             let need = match totals::reserve(&self.memory, wanted, &self.limits)? {
                 Reserved::Done => return Ok(true),
                 Reserved::TooManyEntries => Need::Entry,
-                Reserved::TooManyBytes => Need::Bytes,
+                Reserved::TooManyBytes(_) if wanted.entries > 0 => Need::RecordBytes,
+                Reserved::TooManyBytes(lacking) => Need::ResponseBytes(lacking),
             };
             if !self.sacrifice(need, operation, now)? {
                 return Ok(false);
@@ -161,8 +173,13 @@ fn rank(record: &Record, need: Need, now: Timestamp) -> Option<Rank> {
         return Some(Rank::Expired);
     }
     match (&record.phase, need) {
-        (Phase::Completed { .. }, Need::Bytes) => Some(Rank::Response),
+        (Phase::Completed { .. }, Need::RecordBytes | Need::ResponseBytes(_)) => Some(Rank::Response),
+        (Phase::NotKept { .. }, Need::ResponseBytes(lacking)) => {
+            (lacking <= RECORDS_PER_RESPONSE * ENTRY_BYTES).then_some(Rank::Completed)
+        }
         (Phase::Completed { .. } | Phase::NotKept { .. }, _) => Some(Rank::Completed),
+        // Perhaps even the record of the response's own operation, whose owner is late.
+        (Phase::InFlight { .. } | Phase::Unknown { .. }, Need::ResponseBytes(_)) => None,
         (Phase::Unknown { .. }, _) => Some(Rank::Unknown),
         // Lapsed: its owner is dead or late, and what became of it is unknown.
         (Phase::InFlight { .. }, _) => (!record.is_live(now)).then_some(Rank::Unknown),

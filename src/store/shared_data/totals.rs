@@ -53,8 +53,8 @@ pub(super) enum Reserved {
     Done,
     /// `max_entries`.
     TooManyEntries,
-    /// `max_bytes`.
-    TooManyBytes,
+    /// `max_bytes`, by so many.
+    TooManyBytes(u64),
 }
 
 /// Takes `wanted`, if both bounds allow it; otherwise changes nothing.
@@ -73,7 +73,7 @@ pub(super) fn reserve(
             return Ok(Reserved::TooManyEntries);
         }
         if wanted.bytes > 0 && after.bytes > limits.max_bytes {
-            return Ok(Reserved::TooManyBytes);
+            return Ok(Reserved::TooManyBytes(after.bytes - limits.max_bytes));
         }
         if memory.set(slots::TOTALS, &encode(&after)?, cas)? == Written::Done {
             return Ok(Reserved::Done);
