@@ -359,7 +359,12 @@ impl<M: SharedMemory> SharedDataStore<M> {
             }
             if self.write_bucket(index, &bucket, cas)? == Written::Done {
                 self.count(|tally| tally.expired += u32::try_from(expired.len()).unwrap_or(u32::MAX));
-                return expired.iter().try_for_each(|entry| self.discard(index, entry));
+                let mut discarded = Ok(());
+                for entry in &expired {
+                    // All of them, even if one fails: nobody else will.
+                    discarded = discarded.and(self.discard(index, entry));
+                }
+                return discarded;
             }
         }
         Err(StoreError::Contended)

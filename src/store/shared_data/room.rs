@@ -116,7 +116,12 @@ impl<M: SharedMemory> SharedDataStore<M> {
             for offset in 0..SAMPLE.min(buckets) {
                 let step = sample.wrapping_mul(SAMPLE).wrapping_add(offset);
                 let index = BucketIndex(start.wrapping_add(step).checked_rem(buckets).unwrap_or(0));
-                let (bucket, _) = self.read_bucket(index)?;
+                let bucket = match self.read_bucket(index) {
+                    Ok((bucket, _)) => bucket,
+                    // Calls for its own operations fail; those for others need not.
+                    Err(StoreError::Unreadable(_)) => continue,
+                    Err(error) => return Err(error),
+                };
                 oldest = self.victims(index, &bucket, need, now).chain(oldest).min();
             }
             if let Some(victim) = oldest {
