@@ -309,7 +309,8 @@ mod codec {
     }
 
     fn bytes_of(hex: &str) -> Vec<u8> {
-        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
+        let digits: Vec<_> = hex.chars().map(|digit| digit.to_digit(16).unwrap() as u8).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 
     /// Bytes that release 0.1.0 wrote: every later reader of version 1 must read them so.
