@@ -77,9 +77,23 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The error for a good value that contradicts another setting.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn conflict(path: &str, found: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Self::Conflict { path: JsonPath::from(path), found: found.into(), allowed: allowed.into() }
+    }
+
     /// The error for a value that is not what is `allowed`; its path gets its segments on the way out.
     pub(super) fn invalid_value(found: impl Into<String>, allowed: impl Into<String>) -> Self {
         Self::InvalidValue { path: JsonPath::default(), found: found.into(), allowed: allowed.into() }
+    }
+
+    /// The same error, seen from the object in which it is under `key`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn within_key(self, key: &str) -> Self {
+        self.within(Segment::Key(key.to_owned()))
     }
 
     /// The same error, seen from the object or list whose `segment` it is in.

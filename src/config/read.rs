@@ -58,10 +58,10 @@ impl<'a> Object<'a> {
         for (position, (key, _)) in entries.iter().enumerate() {
             let path = JsonPath::default();
             if !keys.contains(&key.as_str()) {
-                return Err(ConfigError::UnknownKey { path, allowed: keys }.within(Segment::Key(key.clone())));
+                return Err(ConfigError::UnknownKey { path, allowed: keys }.within_key(key));
             }
             if entries.iter().take(position).any(|(before, _)| before == key) {
-                return Err(ConfigError::DuplicateKey { path }.within(Segment::Key(key.clone())));
+                return Err(ConfigError::DuplicateKey { path }.within_key(key));
             }
         }
         Ok(Self(entries))
@@ -69,10 +69,16 @@ impl<'a> Object<'a> {
 
     /// Reads the value of `key`.
     pub(super) fn get<T: Read>(self, key: &'static str) -> Result<T, ConfigError> {
-        match self.0.iter().find(|(name, _)| name == key) {
-            Some((_, node)) => T::read(node).map_err(|error| error.within(Segment::Key(key.to_owned()))),
+        match self.value(key) {
+            Some(node) => T::read(node).map_err(|error| error.within_key(key)),
             None => T::absent(key),
         }
+    }
+
+    // Not inlined: each key of each document would have a copy of its own in the module.
+    #[inline(never)]
+    fn value(self, key: &str) -> Option<&'a Node> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, node)| node)
     }
 }
 
