@@ -30,3 +30,50 @@ impl Capture {
         body.extend_from_slice(chunk);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn capture(limit: u64, chunks: &[Vec<u8>]) -> Capture {
+        let mut capture = Capture::new(limit);
+        for chunk in chunks {
+            capture.push(chunk);
+            if let Capture::Whole { body, .. } = &capture {
+                assert!(body.capacity() as u64 <= limit, "{} bytes held, limit {limit}", body.capacity());
+            }
+        }
+        capture
+    }
+
+    #[test]
+    fn an_empty_body_is_a_whole_one_whatever_the_limit() {
+        assert_eq!(capture(0, &[vec![], vec![]]), Capture::Whole { body: vec![], limit: 0 });
+    }
+
+    #[test]
+    fn the_limit_itself_is_within_the_limit() {
+        assert!(matches!(capture(4, &[b"12".to_vec(), b"34".to_vec()]), Capture::Whole { .. }));
+        assert_eq!(capture(4, &[b"12".to_vec(), b"345".to_vec()]), Capture::Overflown);
+    }
+
+    #[test]
+    fn what_comes_after_too_much_is_not_a_body_again() {
+        assert_eq!(capture(1, &[b"12".to_vec(), b"3".to_vec()]), Capture::Overflown);
+    }
+
+    proptest! {
+        #[test]
+        fn it_holds_all_chunks_in_order_or_nothing_and_never_more_than_the_limit(
+            limit in 0_u64..200,
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..8),
+        ) {
+            let whole = chunks.concat();
+            let expected =
+                if whole.len() as u64 <= limit { Capture::Whole { body: whole, limit } } else { Capture::Overflown };
+            prop_assert_eq!(capture(limit, &chunks), expected);
+        }
+    }
+}

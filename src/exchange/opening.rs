@@ -87,3 +87,44 @@ fn declared_length(headers: &Headers) -> Option<u64> {
 }
 
 const GRPC: &[u8] = b"application/grpc";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declared_length_is_a_number_or_nothing() {
+        let declared = |value: &str| declared_length(&Headers::from_iter([("content-length", value)]));
+        assert_eq!(declared("0"), Some(0));
+        assert_eq!(declared(" 1048577 "), Some(1_048_577));
+        // The limit is then applied to the body as it arrives.
+        for value in ["", "-1", "1e9", "5, 5", "18446744073709551616", "\u{661}"] {
+            assert_eq!(declared(value), None, "{value:?}");
+        }
+        assert_eq!(declared_length(&Headers::from_iter([("content-length", b"\xff".as_slice())])), None);
+        assert_eq!(declared_length(&Headers::new()), None);
+    }
+
+    #[test]
+    fn grpc_is_known_by_the_start_of_its_type_in_any_case() {
+        let grpc = |value: &[u8]| is_grpc(&Headers::from_iter([("content-type", value)]));
+        for value in ["application/grpc", "application/grpc+proto", "APPLICATION/GRPC-web", "application/grpc;a=b"] {
+            assert!(grpc(value.as_bytes()), "{value}");
+        }
+        for value in ["", "application/json", "application/grp", " application/grpc", "text/application/grpc"] {
+            assert!(!grpc(value.as_bytes()), "{value}");
+        }
+        assert!(!grpc(b"application/grp\xff"));
+    }
+
+    #[test]
+    fn methods_are_guarded_by_their_exact_name() {
+        let policy = Policy::default();
+        let guarded = |method: &str| guards_method(&Headers::from_iter([(":method", method)]), &policy);
+        assert!(guarded("POST") && guarded("PATCH"));
+        for method in ["GET", "PUT", "post", "POSTS", "POS", ""] {
+            assert!(!guarded(method), "{method}");
+        }
+        assert!(!guards_method(&Headers::new(), &policy));
+    }
+}

@@ -136,3 +136,215 @@ pub fn judge(status: u16, headers: &Headers, evidence: &Evidence, policy: &Outco
         verdict => verdict,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(details: &str, attempts: impl Into<Option<u64>>, connected: bool) -> Evidence {
+        Evidence { details: Some(details.into()), attempts: attempts.into(), connected }
+    }
+
+    fn before_response(reason: &str) -> String {
+        format!("upstream_reset_before_response_started{{{reason}}}")
+    }
+
+    #[test]
+    fn what_was_observed_on_envoy_is_told_apart() {
+        use Delivery::{Answered, NeverSent, Uncertain};
+        // Details, attempts, and whether there was a connection, as Envoy 1.40.0 reports them.
+        let observed = [
+            ("upstream answer", "via_upstream", 1, true, Answered),
+            ("upstream 503, router retries used up", "via_upstream", 3, true, Answered),
+            ("retries used up, all resets", &before_response("connection_termination"), 3, true, Uncertain),
+            ("route timeout", "response_timeout", 1, true, Uncertain),
+            (
+                "connection refused",
+                &before_response("remote_connection_failure|delayed_connect_error:_Connection_refused"),
+                1,
+                false,
+                NeverSent,
+            ),
+            ("upstream closed before headers", &before_response("connection_termination"), 1, true, Uncertain),
+            ("no healthy host", "no_healthy_upstream", 1, false, NeverSent),
+            ("no healthy host, nothing tried", "no_healthy_upstream", 0, false, NeverSent),
+            ("unknown cluster", "cluster_not_found", 0, false, NeverSent),
+            ("direct response", "direct_response", 0, false, NeverSent),
+            ("RBAC", "rbac_access_denied_matched_policy[p]", 0, false, NeverSent),
+            ("buffer overflow before the router", "request_payload_too_large", 0, false, NeverSent),
+            ("buffer overflow after it", "request_payload_too_large", 1, true, Uncertain),
+            ("VM died", "wasm_fail_stream", 1, true, Uncertain),
+            ("per-try timeout", "upstream_per_try_timeout", 1, true, Uncertain),
+        ];
+        for (case, details, attempts, connected, delivery) in observed {
+            assert_eq!(evidence(details, attempts, connected).delivery(), delivery, "{case}");
+        }
+    }
+
+    #[test]
+    fn an_only_attempt_that_failed_before_the_request_was_processed_never_sent_it() {
+        let certain = [
+            "connection_failure",
+            "connection_timeout",
+            "local_connection_failure",
+            "overflow",
+            "remote_connection_failure",
+            "remote_refused_stream_reset",
+        ];
+        for reason in certain {
+            for details in [before_response(reason), before_response(&format!("{reason}|TLS_error:_x|y}}"))] {
+                assert_eq!(evidence(&details, 1, false).delivery(), Delivery::NeverSent, "{details}");
+                // Only the last of several attempts is described.
+                assert_eq!(evidence(&details, 2, false).delivery(), Delivery::Uncertain, "{details}");
+                assert_eq!(evidence(&details, None, false).delivery(), Delivery::Uncertain, "{details}");
+            }
+        }
+        for details in ["no_healthy_upstream", "cluster_not_found", "maintenance_mode"] {
+            assert_eq!(evidence(details, 1, false).delivery(), Delivery::NeverSent, "{details}");
+            assert_eq!(evidence(details, 2, false).delivery(), Delivery::Uncertain, "{details}");
+        }
+    }
+
+    #[test]
+    fn a_reason_counts_only_where_envoy_writes_it() {
+        let lookalikes = [
+            "overflow".to_owned(),
+            "upstream_reset_after_response_started{overflow}".to_owned(),
+            before_response("connection_termination|overflow"),
+            before_response("overflowing"),
+            before_response(" overflow"),
+            before_response(""),
+            "upstream_reset_before_response_started".to_owned(),
+            "upstream_reset_before_response_started{".to_owned(),
+            "no_healthy_upstream_at_all".to_owned(),
+            String::new(),
+        ];
+        for details in lookalikes {
+            assert_eq!(evidence(&details, 1, false).delivery(), Delivery::Uncertain, "{details}");
+        }
+        let silent = Evidence { details: None, attempts: Some(1), connected: false };
+        assert_eq!(silent.delivery(), Delivery::Uncertain);
+    }
+
+    #[test]
+    fn an_answer_of_the_upstream_is_one_whatever_the_host_counted() {
+        for attempts in [None, Some(0), Some(1), Some(2)] {
+            for connected in [false, true] {
+                assert_eq!(evidence("via_upstream", attempts, connected).delivery(), Delivery::Answered);
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_response_the_attempts_and_the_connection_decide() {
+        use Delivery::{NeverSent, Uncertain};
+        for details in ["downstream_remote_disconnect", "http2.remote_reset", ""] {
+            for (attempts, connected, delivery) in [
+                (Some(0), false, NeverSent),
+                (Some(1), false, NeverSent),
+                (Some(1), true, Uncertain),
+                (Some(2), false, Uncertain),
+                (Some(2), true, Uncertain),
+                (None, false, Uncertain),
+                (None, true, Uncertain),
+            ] {
+                let evidence = evidence(details, attempts, connected);
+                assert_eq!(evidence.delivery_without_response(), delivery, "{evidence:?}");
+            }
+        }
+        // The upstream answered, and the filter did not see it.
+        assert_eq!(evidence("via_upstream", 1, false).delivery_without_response(), Uncertain);
+        assert_eq!(Evidence::default().delivery_without_response(), Uncertain);
+    }
+
+    #[test]
+    fn a_redirect_that_envoy_follows_is_no_proof_that_nothing_ran() {
+        for attempts in [Some(1), Some(2), None] {
+            let evidence = evidence("internal_redirect", attempts, true);
+            assert!(evidence.is_internal_redirect());
+            assert_eq!(evidence.delivery_without_response(), Delivery::Uncertain);
+        }
+    }
+
+    fn judged(status: u16, declared: &str, attempts: impl Into<Option<u64>>, policy: &OutcomePolicy) -> Verdict {
+        let headers: Headers =
+            if declared.is_empty() { Headers::new() } else { [("idempotency-policy", declared)].into_iter().collect() };
+        judge(status, &headers, &evidence("via_upstream", attempts, true), policy)
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let policy = OutcomePolicy::default();
+        for status in 200..=599 {
+            let expected = match status {
+                401 | 403 | 408 | 425 | 429 => Verdict::Release,
+                502 | 504 => Verdict::Unknown,
+                500.. => Verdict::Release,
+                _ => Verdict::Store,
+            };
+            assert_eq!(judged(status, "", 1, &policy), expected, "{status}");
+        }
+        // A status that no list names is stored.
+        assert_eq!(judged(600, "", 1, &policy), Verdict::Store);
+    }
+
+    #[test]
+    fn a_code_wins_over_its_class() {
+        let policy = OutcomePolicy {
+            codes: vec![(500, Disposition::Store), (201, Disposition::Unknown), (404, Disposition::Release)],
+            classes: [None, Some(Disposition::Store), None, Some(Disposition::Store), Some(Disposition::Unknown)],
+            ..OutcomePolicy::default()
+        };
+        for (status, expected) in [
+            (200, Verdict::Store),
+            (201, Verdict::Unknown),
+            (303, Verdict::Store),
+            (400, Verdict::Store),
+            (404, Verdict::Release),
+            (500, Verdict::Store),
+            (503, Verdict::Unknown),
+        ] {
+            assert_eq!(judged(status, "", 1, &policy), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_upstreams_own_word_wins_over_the_policy() {
+        let policy = OutcomePolicy::default();
+        for status in [200, 401, 502, 503] {
+            for (word, verdict) in [
+                ("store", Verdict::Store),
+                ("no-store", Verdict::Tombstone),
+                ("release", Verdict::Release),
+                ("unknown", Verdict::Unknown),
+            ] {
+                assert_eq!(judged(status, word, 1, &policy), verdict, "{status} {word}");
+                assert_eq!(judged(status, &format!("\t {word} "), 1, &policy), verdict, "{status} {word}");
+            }
+            for noise in [" ", "STORE", "stored", "no store", "release;now", "store,store"] {
+                assert_eq!(judged(status, noise, 1, &policy), judged(status, "", 1, &policy), "{status} {noise}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_released_if_an_earlier_attempt_may_have_run() {
+        let policy = OutcomePolicy::default();
+        for attempts in [Some(2), Some(3), None] {
+            assert_eq!(judged(503, "", attempts, &policy), Verdict::Unknown);
+            assert_eq!(judged(200, "release", attempts, &policy), Verdict::Unknown);
+            assert_eq!(judged(200, "", attempts, &policy), Verdict::Store);
+            assert_eq!(judged(200, "no-store", attempts, &policy), Verdict::Tombstone);
+            assert_eq!(judged(502, "", attempts, &policy), Verdict::Unknown);
+        }
+    }
+
+    #[test]
+    fn a_status_that_is_none_says_nothing_about_the_operation() {
+        for declared in ["", "store", "no-store", "release", "unknown"] {
+            for status in [0, 1, 99] {
+                assert_eq!(judged(status, declared, 1, &OutcomePolicy::default()), Verdict::Unknown);
+            }
+        }
+    }
+}

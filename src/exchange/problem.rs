@@ -285,3 +285,172 @@ struct Document {
     #[serde(skip_serializing_if = "Option::is_none")]
     original_status: Option<u16>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const LEFT: Duration = Duration::from_millis(19_500);
+
+    /// Every problem, with its row of the contract (section 4): name, status, word, `Retry-After`.
+    fn rows() -> Vec<(Problem, &'static str, u16, &'static str, Option<u64>)> {
+        vec![
+            (Problem::CallerUnknown, "caller-unknown", 403, "rejected", None),
+            (Problem::HostUnsupported, "host-unsupported", 500, "rejected", None),
+            (Problem::KeyInvalid(InvalidKey::List), "key-invalid", 400, "rejected", None),
+            (Problem::KeyMissing { header: "idempotency-key".to_owned() }, "key-missing", 400, "rejected", None),
+            (Problem::KeyReused, "key-reused", 422, "key-reused", None),
+            (Problem::OutcomeUnknown { retry_after: None }, "outcome-unknown", 409, "unknown", None),
+            (Problem::OutcomeUnknown { retry_after: Some(LEFT) }, "outcome-unknown", 409, "unknown", Some(20)),
+            (Problem::RequestInFlight { lease_left: LEFT }, "request-in-flight", 409, "in-flight", Some(1)),
+            (Problem::RequestTooLarge { limit: 1_048_576 }, "request-too-large", 413, "rejected", None),
+            (Problem::ResponseNotKept { status: 201 }, "response-not-kept", 409, "not-kept", None),
+            (Problem::StoreFull, "store-full", 503, "rejected", Some(1)),
+            (Problem::StoreUnavailable, "store-unavailable", 503, "rejected", Some(1)),
+        ]
+    }
+
+    fn document(problem: &Problem) -> Value {
+        serde_json::from_slice(&problem.reply(None, true).body).unwrap()
+    }
+
+    #[test]
+    fn each_problem_is_answered_as_the_contract_says() {
+        for (problem, name, status, word, retry_after) in rows() {
+            let reply = problem.reply(None, true);
+            let header = |name| reply.headers.get(name).map(|value| String::from_utf8(value.to_vec()).unwrap());
+            assert_eq!(reply.status, status, "{problem:?}");
+            assert_eq!(header("content-type").as_deref(), Some("application/problem+json"));
+            assert_eq!(header("idempotency-status").as_deref(), Some(word), "{problem:?}");
+            assert_eq!(header("retry-after"), retry_after.map(|seconds| seconds.to_string()), "{problem:?}");
+            assert_eq!(header("link"), None);
+            assert!(!reply.content_type_absent);
+
+            let document = document(&problem);
+            assert_eq!(document["type"], format!("urn:idemgate:{name}"));
+            assert_eq!(document["status"], status);
+            assert_eq!(reply.details, format!("idemgate_{}", name.replace('-', "_")));
+        }
+    }
+
+    #[test]
+    fn a_document_has_the_members_of_rfc_9457_and_no_empty_ones() {
+        for (problem, ..) in rows() {
+            let document = document(&problem);
+            let members: Vec<_> = document.as_object().unwrap().keys().map(String::as_str).collect();
+            let expected: &[&str] = match problem {
+                Problem::ResponseNotKept { .. } => &["detail", "original_status", "status", "title", "type"],
+                _ => &["detail", "status", "title", "type"],
+            };
+            assert_eq!(members, expected);
+            assert!(document["title"].as_str().is_some_and(|title| !title.is_empty() && !title.ends_with('.')));
+        }
+    }
+
+    #[test]
+    fn the_status_of_a_response_that_is_not_kept_is_told() {
+        let document = document(&Problem::ResponseNotKept { status: 422 });
+        assert_eq!(document["original_status"], 422);
+        assert!(document["detail"].as_str().unwrap().contains("422"));
+    }
+
+    #[test]
+    fn each_detail_says_what_to_do_next() {
+        for (problem, ..) in rows() {
+            let next = match problem {
+                Problem::CallerUnknown => "Authenticate and send the request again with the same key.",
+                Problem::HostUnsupported => "Retrying does not help",
+                Problem::KeyInvalid(_) => "Send one key",
+                Problem::KeyMissing { .. } => "Send the request again with a header 'idempotency-key'",
+                Problem::KeyReused => "Use a new key for a new operation",
+                Problem::OutcomeUnknown { retry_after: None } => "Look up the state of the resource",
+                Problem::OutcomeUnknown { retry_after: Some(_) }
+                | Problem::RequestInFlight { .. }
+                | Problem::StoreFull
+                | Problem::StoreUnavailable => "again with the same key after the time in Retry-After",
+                Problem::RequestTooLarge { .. } => "Send a smaller body",
+                Problem::ResponseNotKept { .. } => "Look up the resource to see the result.",
+            };
+            let document = document(&problem);
+            let detail = document["detail"].as_str().unwrap();
+            assert!(detail.contains(next), "{detail}");
+            assert!(detail.ends_with('.') && !detail.contains("  "), "{detail}");
+        }
+    }
+
+    #[test]
+    fn each_detail_says_whether_anything_ran() {
+        for (problem, ..) in rows() {
+            let document = document(&problem);
+            let detail = document["detail"].as_str().unwrap();
+            assert!(detail.contains("executed"), "{detail}");
+        }
+    }
+
+    #[test]
+    fn a_detail_points_to_retry_after_exactly_if_there_is_one() {
+        for (problem, .., retry_after) in rows() {
+            let document = document(&problem);
+            let points_to_it = document["detail"].as_str().unwrap().contains("Retry-After");
+            assert_eq!(points_to_it, retry_after.is_some(), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn every_reason_to_refuse_a_key_says_what_to_send() {
+        for reason in [
+            InvalidKey::Blank,
+            InvalidKey::ControlCharacter,
+            InvalidKey::List,
+            InvalidKey::Malformed,
+            InvalidKey::NotAscii,
+            InvalidKey::NotUuid,
+            InvalidKey::Parameters,
+            InvalidKey::Repeated,
+            InvalidKey::Space,
+            InvalidKey::TooLong { max_length: 255 },
+            InvalidKey::Unterminated,
+        ] {
+            let document = document(&Problem::KeyInvalid(reason));
+            let detail = document["detail"].as_str().unwrap();
+            let advises = ["Send ", "Write ", "Close "].iter().any(|verb| detail.contains(verb));
+            assert!(detail.starts_with("Nothing was executed. ") && advises, "{detail}");
+        }
+    }
+
+    #[test]
+    fn who_comes_back_in_time_never_waits_longer_than_the_lease_or_less_than_a_second() {
+        for millis in [0, 1, 999, 1_000, 1_001, 30_000] {
+            let lease_left = Duration::from_millis(millis);
+            let seconds = Problem::RequestInFlight { lease_left }.retry_after().unwrap();
+            assert!((1..=lease_left.as_secs().max(1)).contains(&seconds), "{seconds} s of {lease_left:?}");
+            // Here the lease must be over first, so its last second counts in full.
+            let seconds = Problem::OutcomeUnknown { retry_after: Some(lease_left) }.retry_after().unwrap();
+            assert!(Duration::from_secs(seconds) >= lease_left);
+            assert_eq!(seconds, millis.div_ceil(1000).max(1));
+        }
+    }
+
+    #[test]
+    fn the_documentation_is_linked_and_the_status_can_be_left_out() {
+        let reply = Problem::KeyReused.reply(Some("https://docs.example/retries"), false);
+        let link = reply.headers.get("link");
+        assert_eq!(link, Some(b"<https://docs.example/retries>; rel=\"describedby\"".as_slice()));
+        assert_eq!(reply.headers.get("idempotency-status"), None);
+    }
+
+    #[test]
+    fn a_header_name_cannot_break_the_document() {
+        let document = document(&Problem::KeyMissing { header: "a\"b\\c".to_owned() });
+        assert!(document["detail"].as_str().unwrap().contains("'a\"b\\c'"));
+    }
+
+    #[test]
+    fn no_cache_keeps_a_problem() {
+        for (problem, ..) in rows() {
+            assert_eq!(problem.reply(None, true).headers.get("cache-control"), Some(b"no-store".as_slice()));
+        }
+    }
+}

@@ -147,3 +147,101 @@ impl Counter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The counters of the contract (section 7), and `host_unsupported` for its situation in section 4.
+    const CONTRACT: [(&str, &[&str]); 3] = [
+        (
+            "requests",
+            &[
+                "executed",
+                "replayed",
+                "in_flight",
+                "key_reused",
+                "unknown",
+                "not_kept",
+                "key_missing",
+                "key_invalid",
+                "caller_unknown",
+                "too_large",
+                "bypassed",
+                "unguarded",
+                "host_unsupported",
+            ],
+        ),
+        ("outcomes", &["stored", "tombstoned", "released", "unknown", "fenced"]),
+        ("store", &["errors", "timeouts", "full", "evicted", "expired"]),
+    ];
+
+    #[test]
+    fn each_counter_stands_at_the_index_that_it_is() {
+        // The host layer keeps the ids of its metrics in this order.
+        for (index, counter) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, index, "{counter:?}");
+        }
+    }
+
+    #[test]
+    fn all_counters_are_counted() {
+        // Add a variant after the last one, and this match does not compile until it is named here.
+        let last = |counter| match counter {
+            Counter::RequestsBypassed
+            | Counter::RequestsCallerUnknown
+            | Counter::RequestsExecuted
+            | Counter::RequestsHostUnsupported
+            | Counter::RequestsInFlight
+            | Counter::RequestsKeyInvalid
+            | Counter::RequestsKeyMissing
+            | Counter::RequestsKeyReused
+            | Counter::RequestsNotKept
+            | Counter::RequestsReplayed
+            | Counter::RequestsTooLarge
+            | Counter::RequestsUnguarded
+            | Counter::RequestsUnknown
+            | Counter::OutcomesFenced
+            | Counter::OutcomesReleased
+            | Counter::OutcomesStored
+            | Counter::OutcomesTombstoned
+            | Counter::OutcomesUnknown
+            | Counter::StoreErrors
+            | Counter::StoreEvicted
+            | Counter::StoreExpired
+            | Counter::StoreFull => false,
+            Counter::StoreTimeouts => true,
+        };
+        assert_eq!(Counter::ALL.into_iter().filter(|counter| last(*counter)).count(), 1);
+        assert!(Counter::ALL.last().copied().is_some_and(last));
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_contract() {
+        let mut expected: Vec<String> = CONTRACT
+            .iter()
+            .flat_map(|(group, names)| names.iter().map(move |name| format!("idemgate.{group}.{name}")))
+            .collect();
+        let mut found: Vec<String> = Counter::ALL.map(|counter| counter.name().to_owned()).to_vec();
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_words_of_the_status_are_those_of_the_contract() {
+        let words = [
+            (Status::Executed, "executed"),
+            (Status::Replayed, "replayed"),
+            (Status::InFlight, "in-flight"),
+            (Status::KeyReused, "key-reused"),
+            (Status::Unknown, "unknown"),
+            (Status::NotKept, "not-kept"),
+            (Status::Rejected, "rejected"),
+            (Status::Bypassed, "bypassed"),
+        ];
+        for (status, word) in words {
+            assert_eq!(status.as_str(), word);
+        }
+    }
+}

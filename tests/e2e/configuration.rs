@@ -51,7 +51,7 @@ async fn what_this_version_does_not_have_is_refused_by_name() {
 #[tokio::test]
 async fn a_configuration_that_is_no_json_text_is_refused_with_the_remedy() {
     assert_refused(Setup::with_text("{\"key\": "), &["JSON"]).await;
-    assert_refused(Setup::with_text("[]"), &["expected"]).await;
+    assert_refused(Setup::with_text("[]"), &["JSON object"]).await;
     assert_refused(Setup::with_struct(json!({ "key": { "required": true } })), &["StringValue"]).await;
 }
 

@@ -43,8 +43,9 @@ async fn a_body_that_is_not_held_has_no_limit() {
 async fn a_body_over_envoys_own_buffer_limit_is_never_passed_unprotected() {
     let bench = Bench::start(Setup::new(&json!({})).buffer_limit(16_384)).await;
     let request = Request::post("/orders").key("k").body(vec![b'x'; 200_000]);
-    for protocol in Protocol::BOTH {
-        let response = bench.send_over(protocol, &request).await;
+    // Over HTTP/1.1: what an HTTP/2 stream may hold is its window, whatever the connection's limit.
+    for request in [request.clone(), request.clone().chunked()] {
+        let response = bench.send(&request).await;
         assert_eq!(response.status, 413, "{response:?}");
     }
     bench.assert_executions(0);

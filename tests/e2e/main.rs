@@ -26,3 +26,4 @@ mod races;
 mod replays;
 mod retention;
 mod reuse;
+mod shipped;

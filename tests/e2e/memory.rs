@@ -29,6 +29,8 @@ async fn memory_of_a_full_table_does_not_grow_with_more_keys() {
     send_keys(clients, FILLING, FILLING + AFTER).await;
     let later = bench.envoy.resident_bytes();
 
+    println!("Envoy's resident memory: {full} bytes with a full table, {later} after {AFTER} more keys");
+
     let stats = bench.envoy.stats_like("idemgate.store").await;
     let entries = bench.envoy.stat("wasmcustom.idemgate.store.entries").await;
     assert!(entries.is_some_and(|entries| entries <= 5_000), "entries: {entries:?}\n{stats}");

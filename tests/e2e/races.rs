@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::bench::{Bench, Http1, Request, assert_executed, assert_in_flight};
 
 /// Keys raced, each by this many connections.
-const KEYS: usize = 2_000;
+const KEYS: usize = 10_000;
 const CONNECTIONS: usize = 4;
 /// Groups of connections that race at the same time, each over keys of its own.
 const LANES: usize = 5;

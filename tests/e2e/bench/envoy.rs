@@ -30,7 +30,15 @@ pub(crate) struct Envoy {
 
 impl Envoy {
     pub(crate) async fn start(setup: &Setup, upstream: SocketAddr) -> Self {
-        let mut launched = Launched::new(setup, upstream);
+        Self::once_ready(Launched::with_setup(setup, upstream)).await
+    }
+
+    /// Envoy with the file that users are told to copy, on ports of its own.
+    pub(crate) async fn shipped(upstream: SocketAddr) -> Self {
+        Self::once_ready(Launched::with_shipped_file(upstream)).await
+    }
+
+    async fn once_ready(mut launched: Launched) -> Self {
         let deadline = Instant::now() + PATIENCE;
         let admin = loop {
             if let Some(admin) = launched.admin() {
@@ -134,7 +142,7 @@ const VM_FAILURES: [&str; 4] = ["Uncaught RuntimeError", "panicked at", "wasm_fa
 
 /// Starts Envoy with a configuration that it must refuse, and gives its log once it has ended.
 pub(crate) async fn refusal(setup: &Setup) -> String {
-    let mut launched = Launched::new(setup, SocketAddr::from(([127, 0, 0, 1], 9)));
+    let mut launched = Launched::with_setup(setup, SocketAddr::from(([127, 0, 0, 1], 9)));
     let deadline = Instant::now() + PATIENCE;
     let exit = loop {
         if let Some(exit) = launched.exit() {
@@ -160,12 +168,28 @@ struct Launched {
 }
 
 impl Launched {
-    fn new(setup: &Setup, upstream: SocketAddr) -> Self {
-        let (envoy, module) = (binary(), module());
+    fn with_setup(setup: &Setup, upstream: SocketAddr) -> Self {
         let directory = TempDir::new();
-        let bootstrap = directory.join("bootstrap.json");
-        let configuration = setup.bootstrap(&module, &directory.join("access.log"), upstream);
-        fs::write(&bootstrap, format!("{configuration:#}")).expect("cannot write Envoy's configuration");
+        let bootstrap = setup.bootstrap(&module(), &directory.join("access.log"), upstream);
+        Self::run(directory, "bootstrap.json", format!("{bootstrap:#}").as_bytes())
+    }
+
+    fn with_shipped_file(upstream: SocketAddr) -> Self {
+        let render = Command::new(checkout().join("tools/render-config"))
+            .args(["--bind", "127.0.0.1", "--listener", "0", "--admin", "0"])
+            .args(["--upstream", &upstream.port().to_string()])
+            .arg("--module")
+            .arg(module())
+            .output()
+            .expect("cannot run tools/render-config");
+        assert!(render.status.success(), "tools/render-config: {}", String::from_utf8_lossy(&render.stderr));
+        Self::run(TempDir::new(), "envoy.yaml", &render.stdout)
+    }
+
+    fn run(directory: TempDir, name: &str, configuration: &[u8]) -> Self {
+        let envoy = binary();
+        let bootstrap = directory.join(name);
+        fs::write(&bootstrap, configuration).expect("cannot write Envoy's configuration");
         let log = File::create(directory.join("envoy.log")).expect("cannot write Envoy's log");
         let child = Command::new(&envoy)
             .arg("--config-path")

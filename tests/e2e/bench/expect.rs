@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::message::Response;
 
 /// Fields that a replay leaves out or that belong to one connection; `set-cookie` by default.
-const NOT_REPLAYED: [&str; 10] = [
+const NOT_REPLAYED: [&str; 11] = [
     "connection",
     "content-length",
     "date",
@@ -14,6 +14,7 @@ const NOT_REPLAYED: [&str; 10] = [
     "idempotency-status",
     "server",
     "set-cookie",
+    "trailer",
     "transfer-encoding",
     "www-authenticate",
 ];
@@ -104,10 +105,9 @@ pub(crate) fn idempotency_fields(response: &Response) -> Vec<&str> {
     response.headers.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("idempotency-")).collect()
 }
 
-/// The word of `idempotency-status` that goes with a problem; a request without a key is not guarded.
+/// The word of `idempotency-status` that goes with a problem.
 fn status_word(problem: &str) -> &'static str {
     match problem {
-        "key-missing" => "",
         "key-reused" => "key-reused",
         "outcome-unknown" => "unknown",
         "request-in-flight" => "in-flight",

@@ -70,6 +70,14 @@ impl Bench {
         Self { envoy, upstream }
     }
 
+    /// The `envoy.yaml` that users are told to copy.
+    pub(crate) async fn shipped() -> Self {
+        let mut upstream = Upstream::shut(Protocol::Http1);
+        upstream.open();
+        let envoy = Envoy::shipped(upstream.address()).await;
+        Self { envoy, upstream }
+    }
+
     /// One request over a new HTTP/1.1 connection, so that each may meet another worker.
     pub(crate) async fn send(&self, request: &Request) -> Response {
         self.send_over(Protocol::Http1, request).await

@@ -1,0 +1,194 @@
+//! What holds whatever the host reports, and in whichever order. [`Stream::on`] checks after every event
+//! that there is at most one claim, one settlement of it, and one of reply and release.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::harness::{Response, Stream, Subject, World, evidence, via_upstream};
+use crate::{
+    exchange::{Event, Evidence},
+    headers::Headers,
+    record::{Owner, StoredResponse},
+    store::{Answer, Call, Claimed, Ending, Renewed, Settled, StoreError},
+    time::Timestamp,
+};
+
+/// An [`Event`] that owns what it says.
+#[derive(Clone, Debug)]
+enum Told {
+    RequestHeaders { end: bool },
+    RequestBody { chunk: Vec<u8>, end: bool },
+    RequestTrailers,
+    BodyWithheld,
+    Answered(Answer),
+    ResponseHeaders { status: u16, policy: &'static str, evidence: Evidence, end: bool },
+    ResponseBody { chunk: Vec<u8>, end: bool },
+    ResponseTrailers,
+    Tick,
+    Gone { evidence: Evidence },
+}
+
+impl Told {
+    fn to(&self, stream: &mut Stream<'_>) {
+        let request = Headers::from_iter([(":method", "POST"), (":path", "/orders"), ("idempotency-key", "k-1")]);
+        stream.on(match self {
+            Self::RequestHeaders { end } => Event::RequestHeaders {
+                headers: &request,
+                attribute: &Subject("ann"),
+                owner: Owner::new(1),
+                end_of_stream: *end,
+            },
+            Self::RequestBody { chunk, end } => Event::RequestBody { chunk, end_of_stream: *end },
+            Self::RequestTrailers => Event::RequestTrailers,
+            Self::BodyWithheld => Event::BodyWithheld,
+            Self::Answered(answer) => Event::Answered(answer.clone()),
+            Self::ResponseHeaders { status, policy, evidence, end } => {
+                let headers = Headers::from_iter([("idempotency-policy", *policy), ("etag", "1")]);
+                return stream.on(Event::ResponseHeaders {
+                    status: *status,
+                    headers: &headers,
+                    evidence,
+                    end_of_stream: *end,
+                });
+            }
+            Self::ResponseBody { chunk, end } => Event::ResponseBody { chunk, end_of_stream: *end },
+            Self::ResponseTrailers => Event::ResponseTrailers,
+            Self::Tick => Event::Tick,
+            Self::Gone { evidence } => Event::Gone { evidence },
+        });
+    }
+}
+
+fn evidences() -> impl Strategy<Value = Evidence> {
+    let details = prop::sample::select(vec![
+        "via_upstream",
+        "no_healthy_upstream",
+        "response_timeout",
+        "internal_redirect",
+        "upstream_reset_before_response_started{overflow}",
+        "upstream_reset_before_response_started{",
+        "",
+    ]);
+    (prop::option::of(details), prop::option::of(0_u64..4), any::<bool>())
+        .prop_map(|(details, attempts, connected)| Evidence { details: details.map(Into::into), attempts, connected })
+}
+
+fn answers() -> impl Strategy<Value = Answer> {
+    let lease_left = Duration::from_secs(3);
+    let response = StoredResponse { status: 200, headers: Headers::new(), body: b"stored".to_vec() };
+    let expires = Timestamp::from_millis(u64::MAX);
+    prop_oneof![
+        6 => Just(Answer::Claimed(Claimed::Granted)),
+        2 => prop::sample::select(vec![
+            Claimed::KeyReused,
+            Claimed::InFlight { lease_left },
+            Claimed::Unknown { lease_left },
+            Claimed::Completed { response, expires },
+            Claimed::NotKept { status: 200 },
+            Claimed::Full,
+            Claimed::Failed(StoreError::Contended),
+        ]).prop_map(Answer::Claimed),
+        1 => prop::sample::select(vec![Renewed::Extended, Renewed::Fenced, Renewed::Failed(StoreError::Contended)])
+            .prop_map(Answer::Renewed),
+        2 => prop::sample::select(vec![
+            Settled::Stored,
+            Settled::Tombstoned,
+            Settled::Released,
+            Settled::Unknown,
+            Settled::Fenced,
+            Settled::Failed(StoreError::Contended),
+        ]).prop_map(Answer::Settled),
+    ]
+}
+
+fn events() -> impl Strategy<Value = Told> {
+    let chunk = || prop::collection::vec(any::<u8>(), 0..12);
+    let policy = prop::sample::select(vec!["", "store", "release", "unknown", "no-store"]);
+    prop_oneof![
+        2 => any::<bool>().prop_map(|end| Told::RequestHeaders { end }),
+        2 => (chunk(), any::<bool>()).prop_map(|(chunk, end)| Told::RequestBody { chunk, end }),
+        1 => Just(Told::RequestTrailers),
+        1 => Just(Told::BodyWithheld),
+        4 => answers().prop_map(Told::Answered),
+        3 => (any::<u16>(), policy, evidences(), any::<bool>())
+            .prop_map(|(status, policy, evidence, end)| Told::ResponseHeaders { status, policy, evidence, end }),
+        3 => (chunk(), any::<bool>()).prop_map(|(chunk, end)| Told::ResponseBody { chunk, end }),
+        1 => Just(Told::ResponseTrailers),
+        1 => Just(Told::Tick),
+        1 => evidences().prop_map(|evidence| Told::Gone { evidence }),
+    ]
+}
+
+/// A policy whose limits random bodies reach.
+fn world() -> World {
+    World::answering(
+        |policy| {
+            policy.limits.request_body = 24;
+            policy.limits.response_body = 24;
+        },
+        [],
+    )
+}
+
+fn is_claim(call: &Call) -> bool {
+    matches!(call, Call::Claim(_))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_claim_that_was_granted_is_settled_exactly_once_by_the_end(events in prop::collection::vec(events(), 0..24)) {
+        let world = world();
+        let mut stream = world.order().begin();
+        let end = [
+            Told::Gone { evidence: via_upstream() },
+            Told::Answered(Answer::Claimed(Claimed::Granted)),
+        ];
+        let mut claimed = None;
+        for event in events.iter().chain(&end) {
+            // The store answers a claim once; what else it seems to say is noise.
+            if let Told::Answered(Answer::Claimed(answer)) = event
+                && stream.calls().any(is_claim)
+            {
+                claimed.get_or_insert(answer);
+            }
+            event.to(&mut stream);
+            world.pass(Duration::from_secs(4));
+        }
+        let granted = claimed == Some(&Claimed::Granted);
+        prop_assert_eq!(stream.endings().len(), usize::from(granted), "{:?}", stream.effects);
+        // Either there was nothing to settle, or only the store's word on it is missing.
+        Told::Answered(Answer::Settled(Settled::Stored)).to(&mut stream);
+        prop_assert!(stream.exchange.is_finished(), "{:?}", stream.exchange);
+    }
+
+    #[test]
+    fn what_is_kept_is_what_the_client_got(
+        chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..6),
+        with_trailers in any::<bool>(),
+    ) {
+        let world = World::with(|policy| policy.limits.response_body = 48);
+        let whole = chunks.concat();
+        let mut response = Response::new(200).chunks(chunks);
+        if with_trailers {
+            response = response.with_trailers();
+        }
+        let stream = world.order().send().answered(&response);
+        match stream.ending() {
+            Ending::Completed(stored) => prop_assert_eq!(&stored.body, &whole),
+            ending => {
+                prop_assert_eq!(ending, &Ending::NotKept(200));
+                prop_assert!(whole.len() > 48);
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_of_unknown_fate_is_never_run_again(attempts in 1_u64..4, status in 200_u16..600) {
+        let world = World::new();
+        world.order().send().answered(&Response::new(status).evidence(evidence("response_timeout", attempts, true)));
+        prop_assert!(!world.order().send().was_forwarded());
+    }
+}

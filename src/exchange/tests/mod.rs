@@ -1,0 +1,8 @@
+//! The exchange as a whole: what the contract promises, state by state, and under random events.
+
+mod harness;
+mod laws;
+mod outcomes;
+mod replays;
+mod situations;
+mod states;
