@@ -109,7 +109,10 @@ mod admission {
         let expires = NOW.after(TTL);
         let last = NOW.after(TTL - MOMENT);
         for claim in [claim(), claim_that_retries_unknown()] {
-            assert_eq!(completed().admit(&claim, last), Admission::Refuse(Standing::Completed { expires }));
+            assert_eq!(
+                completed().admit(&claim, last),
+                Admission::Refuse(Standing::Completed { status: 201, expires })
+            );
             assert_eq!(tombstone().admit(&claim, last), Admission::Refuse(Standing::NotKept { status: 201 }));
         }
     }
@@ -306,7 +309,8 @@ mod codec {
     }
 
     fn bytes_of(hex: &str) -> Vec<u8> {
-        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap()).collect()
+        let digits: Vec<_> = hex.chars().map(|digit| digit.to_digit(16).unwrap() as u8).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 
     /// Bytes that release 0.1.0 wrote: every later reader of version 1 must read them so.
@@ -330,7 +334,7 @@ mod codec {
     fn the_format_of_a_record_is_that_of_version_1() {
         assert_eq!(every_phase().map(|record| hex(&encode(&record).unwrap())), GOLDEN_RECORDS);
         for (record, golden) in every_phase().into_iter().zip(GOLDEN_RECORDS) {
-            assert_eq!(decode::<Record>(&bytes_of(golden)), Ok((record, [].as_slice())));
+            assert_eq!(decode::<Record>(&bytes_of(golden)), Ok(record));
         }
     }
 
