@@ -128,7 +128,7 @@ pub(crate) fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Refused> 
     })
 }
 
-/// Writes shared data if `cas` is the present version of it (FACTS of the host: `store/shared_data/memory.rs`).
+/// Writes shared data if `cas` is the present version of it (the rules: `store/shared_data/memory.rs`).
 pub(crate) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<SharedWrite, Refused> {
     // SAFETY: the host only reads.
     let status = unsafe { imports::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) };

@@ -230,7 +230,7 @@ impl Problem {
         }
     }
 
-    /// Seconds for `Retry-After`: at least one, and never more than the lease that is left.
+    /// Seconds for `Retry-After`: at least one, and never more than the lease that is left, rounded up.
     ///
     /// The one in flight usually ends long before its lease does, so a client is asked to come back
     /// at once; the lease only matters when its owner is dead.
