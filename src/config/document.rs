@@ -187,7 +187,7 @@ impl Words for BodyKind {
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct DuplicatesDocument {
-    /// 409 at once ("reject"), or held until the first request completes ("wait", not available in this version).
+    /// 409 at once ("reject"), or held until the first request completes ("wait").
     pub(super) in_flight: Option<Word<InFlight>>,
     /// How long a duplicate is held before it gets 409; only if in_flight is "wait".
     pub(super) wait_timeout: Option<Period<TEN_MILLIS, TEN_MINUTES>>,
@@ -222,7 +222,7 @@ impl Words for OnUnknown {
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct ExecutionDocument {
-    /// Down the filter chain ("inline"), or outside the client's stream ("detached", not available in this version).
+    /// Down the filter chain ("inline"), or outside the client's stream ("detached").
     pub(super) mode: Option<Word<ExecutionMode>>,
     /// How long a detached call may take; only if mode is "detached".
     pub(super) timeout: Option<Period<TEN_MILLIS, HOUR>>,

@@ -59,7 +59,7 @@ fn take(memory: &impl SharedMemory, place: u32, worker: Owner, now: Timestamp) -
     let cas = match memory.get(&key)? {
         None => Cas::NEVER_ISSUED,
         Some((bytes, cas)) => {
-            let (tenancy, _) = decode::<Tenancy>(&bytes)?;
+            let tenancy = decode::<Tenancy>(&bytes)?;
             if tenancy.holder != worker && tenancy.until > now {
                 return Ok(false);
             }

@@ -245,16 +245,16 @@ impl Exchange {
             (State::Idle, Event::RequestHeaders { headers, attribute, owner, mailbox, end_of_stream }) => {
                 step.open(headers, attribute, owner, mailbox, end_of_stream)
             }
-            (State::AwaitBody(state), event) => state.on(event, &mut step),
-            (State::AwaitClaim(state), event) => state.on(event, &mut step),
-            (State::AwaitMootClaim(state), event) => state.on_moot(event, &mut step),
-            (State::AwaitTurn(state), event) => state.on(event, &mut step),
             (state, Event::Answered(Answer::Renewed(renewed))) => {
                 if let Renewed::Failed(error) = renewed {
                     step.warn(error);
                 }
                 state
             }
+            (State::AwaitBody(state), event) => state.on(event, &mut step),
+            (State::AwaitClaim(state), event) => state.on(event, &mut step),
+            (State::AwaitMootClaim(state), event) => state.on_moot(event, &mut step),
+            (State::AwaitTurn(state), event) => state.on(event, &mut step),
             (State::AwaitResponse(state), event) => state.on(event, &mut step),
             (State::AwaitEnd(state), event) => state.on(event, &mut step),
             (State::AwaitCall(state), event) => state.on(event, &mut step),

@@ -174,6 +174,7 @@ mod tests {
                 "bypassed",
                 "unguarded",
                 "host_unsupported",
+                "wait_timeouts",
             ],
         ),
         ("outcomes", &["stored", "tombstoned", "released", "unknown", "fenced"]),
@@ -205,6 +206,7 @@ mod tests {
             | Counter::RequestsTooLarge
             | Counter::RequestsUnguarded
             | Counter::RequestsUnknown
+            | Counter::RequestsWaitTimeouts
             | Counter::OutcomesFenced
             | Counter::OutcomesReleased
             | Counter::OutcomesStored

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use codec::{CodecError, FORMAT_VERSION};
-pub(crate) use codec::{decode, decode_beginning, encode};
+pub(crate) use codec::{decode, encode};
 pub use response::StoredResponse;
 
 use crate::{
@@ -157,6 +157,8 @@ pub enum Standing {
     },
     /// It was executed and the response is kept.
     Completed {
+        /// The status of the response.
+        status: u16,
         /// When the record ends.
         expires: Timestamp,
     },
@@ -229,7 +231,7 @@ impl Record {
                 }
                 Standing::Unknown { lease_left: lease_until.since(now) }
             }
-            Phase::Completed { expires, .. } => Standing::Completed { expires },
+            Phase::Completed { status, expires, .. } => Standing::Completed { status, expires },
             Phase::NotKept { status, .. } => Standing::NotKept { status },
         };
         Admission::Refuse(standing)
@@ -300,7 +302,8 @@ impl Record {
         Some(record)
     }
 
-    fn check_owner(&self, owner: Owner) -> Result<(), Fenced> {
+    /// Refuses every owner but the one whose running claim this is.
+    pub(crate) fn check_owner(&self, owner: Owner) -> Result<(), Fenced> {
         // A lapsed lease alone fences nobody: as long as no other owner took over, the late owner
         // knows more than anyone else, and its word makes an unknown outcome certain.
         match self.phase {

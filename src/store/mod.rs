@@ -121,6 +121,13 @@ pub struct Ended {
     pub watchers: Vec<Mailbox>,
 }
 
+impl From<Settled> for Ended {
+    /// Nobody waits for it.
+    fn from(settled: Settled) -> Self {
+        Self { settled, watchers: Vec::new() }
+    }
+}
+
 /// What became of an owner's last word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Settled {

@@ -86,8 +86,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         // If another worker was first, this write is lost and its table is the one that is read.
         memory.set(slots::TABLE, &encode(&wanted)?, Cas::NEVER_ISSUED)?;
         let bytes = memory.get(slots::TABLE)?.map(|(bytes, _)| bytes).unwrap_or_default();
-        let (table, _) = decode::<Table>(&bytes)?;
-        Ok(Self { memory, table, limits, tally: Cell::default() })
+        Ok(Self { memory, table: decode(&bytes)?, limits, tally: Cell::default() })
     }
 
     /// Whether the table can hold what the limits allow. It cannot after the limits were raised far
@@ -105,7 +104,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 Answer::Renewed(self.renew(&operation, owner, lease, ttl, now).unwrap_or_else(Renewed::Failed))
             }
             Call::Settle { operation, owner, ending, ttl } => {
-                let failed = |error| Ended { settled: Settled::Failed(error), watchers: Vec::new() };
+                let failed = |error| Settled::Failed(error).into();
                 Answer::Settled(self.settle(&operation, owner, &ending, ttl, now).unwrap_or_else(failed))
             }
         }
@@ -161,10 +160,13 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 Standing::InFlight { lease_left } => Claimed::InFlight { lease_left },
                 Standing::Unknown { lease_left } => Claimed::Unknown { lease_left },
                 Standing::NotKept { status } => Claimed::NotKept { status },
-                Standing::Completed { expires } => match self.response(index, entry)? {
+                Standing::Completed { status, expires } => match self.response(index, entry)? {
                     Some(response) => Claimed::Completed { response, expires },
                     // Evicted between the two reads: the next look finds a tombstone or nothing.
-                    None => continue,
+                    None if self.read_bucket(index)?.1 != cas => continue,
+                    // Damaged from outside. That it ran is known all the same, and must be said: a
+                    // store that merely fails may be bypassed.
+                    None => Claimed::NotKept { status },
                 },
             });
         }
@@ -238,6 +240,11 @@ impl<M: SharedMemory> SharedDataStore<M> {
         ttl: Duration,
         now: Timestamp,
     ) -> Result<Ended, StoreError> {
+        // Seen to before room is made: an owner that lost its claim must cost nobody anything.
+        let (bucket, _) = self.read_bucket(self.index_of(operation))?;
+        if bucket.find(operation).is_none_or(|entry| entry.record.check_owner(owner).is_err()) {
+            return Ok(Settled::Fenced.into());
+        }
         let bytes = response.encode(operation, owner)?;
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let room = Totals::of_response(size);
@@ -262,14 +269,32 @@ impl<M: SharedMemory> SharedDataStore<M> {
         bytes: &[u8],
         settle: impl Fn(&Record) -> Option<Record>,
     ) -> Result<Option<Record>, StoreError> {
+        let mut written = None;
+        let stored = self.try_to_store(operation, owner, bytes, settle, &mut written);
+        if !matches!(stored, Ok(Some(_)))
+            && let Some(key) = written
+        {
+            self.empty_response(&key, owner)?;
+        }
+        stored
+    }
+
+    /// As [`store_response`](Self::store_response), but leaves what it wrote under the key `written`.
+    fn try_to_store(
+        &self,
+        operation: &OperationId,
+        owner: Owner,
+        bytes: &[u8],
+        settle: impl Fn(&Record) -> Option<Record>,
+        written: &mut Option<String>,
+    ) -> Result<Option<Record>, StoreError> {
         let index = self.index_of(operation);
-        let mut ours = None;
         for _ in 0..ATTEMPTS {
             let (mut bucket, mut cas) = self.read_bucket(index)?;
             let Some((mut before, mut settled)) =
                 bucket.find(operation).and_then(|entry| Some((entry.clone(), settle(&entry.record)?)))
             else {
-                break;
+                return Ok(None);
             };
             let key = index.response_key(before.position);
             let (present, response_cas) = self.memory.get(&key)?.unwrap_or((Vec::new(), Cas::NEVER_ISSUED));
@@ -279,23 +304,20 @@ impl<M: SharedMemory> SharedDataStore<M> {
                     // version of it is known now, so a second look at the claim decides safely.
                     (bucket, cas) = self.read_bucket(index)?;
                     let again = bucket.find(operation).and_then(|entry| Some((entry.clone(), settle(&entry.record)?)));
-                    let Some(again) = again else { break };
+                    let Some(again) = again else { return Ok(None) };
                     (before, settled) = again;
                 }
                 if self.memory.set(&key, bytes, response_cas)? == Written::Lost {
                     continue;
                 }
             }
-            ours = Some(key);
+            *written = Some(key);
             bucket.replace(operation, settled);
             if self.write_bucket(index, &bucket, cas)? == Written::Done {
                 return Ok(Some(before.record));
             }
         }
-        if let Some(key) = ours {
-            self.empty_response(&key, owner)?;
-        }
-        Ok(None)
+        Err(StoreError::Contended)
     }
 
     /// Changes one record by compare-and-swap; `None` if there is none or `change` refuses, else the
@@ -331,11 +353,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
 
     /// The stored response of a completed entry; `None` if it is no longer there.
     fn response(&self, index: BucketIndex, entry: &Entry) -> Result<Option<StoredResponse>, StoreError> {
-        let Some((bytes, _)) = self.memory.get(&index.response_key(entry.position))? else { return Ok(None) };
-        if !StoredResponse::belongs_to(&bytes, entry.record.owner) {
-            return Ok(None);
-        }
-        Ok(Some(StoredResponse::decode(&bytes, &entry.operation, entry.record.owner)?))
+        let stored = self.memory.get(&index.response_key(entry.position))?;
+        Ok(stored.and_then(|(bytes, _)| StoredResponse::decode(&bytes, &entry.operation, entry.record.owner).ok()))
     }
 
     /// Takes out what has ended in one bucket.
@@ -348,7 +367,12 @@ impl<M: SharedMemory> SharedDataStore<M> {
             }
             if self.write_bucket(index, &bucket, cas)? == Written::Done {
                 self.count(|tally| tally.expired += u32::try_from(expired.len()).unwrap_or(u32::MAX));
-                return expired.iter().try_for_each(|entry| self.discard(index, entry));
+                let mut discarded = Ok(());
+                for entry in &expired {
+                    // All of them, even if one fails: nobody else will.
+                    discarded = discarded.and(self.discard(index, entry));
+                }
+                return discarded;
             }
         }
         Err(StoreError::Contended)
@@ -405,7 +429,7 @@ impl Ended {
     fn new(settled: Settled, before: Option<Record>) -> Self {
         match before {
             Some(record) => Self { settled, watchers: record.watchers().to_vec() },
-            None => Self { settled: Settled::Fenced, watchers: Vec::new() },
+            None => Settled::Fenced.into(),
         }
     }
 }
