@@ -194,7 +194,7 @@ impl Words for BodyKind {
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct DuplicatesDocument {
-    /// 409 at once ("reject"), or held until the first request completes ("wait", not available in this version).
+    /// 409 at once ("reject"), or held until the first request completes ("wait").
     pub(super) in_flight: Option<Word<InFlight>>,
     /// How long a duplicate is held before it gets 409; only if in_flight is "wait".
     pub(super) wait_timeout: Option<Period<TEN_MILLIS, TEN_MINUTES>>,
@@ -231,7 +231,7 @@ impl Words for OnUnknown {
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct ExecutionDocument {
-    /// Down the filter chain ("inline"), or outside the client's stream ("detached", not available in this version).
+    /// Down the filter chain ("inline"), or outside the client's stream ("detached").
     pub(super) mode: Option<Word<ExecutionMode>>,
     /// How long a detached call may take; only if mode is "detached".
     pub(super) timeout: Option<Period<TEN_MILLIS, HOUR>>,

@@ -1,6 +1,6 @@
 //! The stream context: one HTTP exchange as the host reports it.
 
-use std::{cell::RefCell, rc::Rc};
+use std::rc::Rc;
 
 use proxy_wasm::{
     traits::{Context, HttpContext},
@@ -8,15 +8,14 @@ use proxy_wasm::{
 };
 
 use super::{
-    body_watch::{BodyWatch, Waiting},
     driver::drive,
     filter::Filter,
+    guest::{Guest, Redirected},
     host::{self, Buffer, Map},
 };
 use crate::{
     config::Mode,
-    exchange::{Attributes, Event, Evidence, Exchange},
-    time::Timestamp,
+    exchange::{Attributes, Event, Evidence},
 };
 
 /// A stream. Until its request turns out to be of a guarded method it is nothing but this.
@@ -29,43 +28,6 @@ pub(super) struct Stream {
     body_read: usize,
 }
 
-/// What ticks may act on, besides the stream itself.
-#[derive(Debug)]
-pub(super) struct Guest {
-    pub(super) exchange: RefCell<Exchange>,
-    waiting: Option<Waiting>,
-}
-
-/// An exchange whose stream ended because Envoy follows a redirect of the upstream itself.
-///
-/// That ends the stream, not the exchange: Envoy starts another stream with the same request, in the
-/// same call, and its response is the first one's answer. Were the claim let go in between, a retry
-/// could run what the upstream did before it redirected; were it kept by the old stream, the new one
-/// would meet it.
-#[derive(Debug)]
-pub(super) struct Redirected {
-    connection: Option<Vec<u8>>,
-    guest: Rc<Guest>,
-}
-
-impl Redirected {
-    /// Gives the exchange up: the stream that was to take it over did not come.
-    pub(super) fn abandon(self, filter: &Filter) {
-        self.guest.abandon(filter);
-    }
-}
-
-impl Guest {
-    fn abandon(&self, filter: &Filter) {
-        let evidence = Evidence::default();
-        drive(filter, &mut self.exchange.borrow_mut(), Event::Gone { evidence: &evidence }, host::now());
-    }
-
-    pub(super) fn body_is_hopeless(&self, watch: &BodyWatch, now: Timestamp) -> bool {
-        self.waiting.as_ref().is_some_and(|waiting| watch.is_hopeless(waiting, now))
-    }
-}
-
 impl Stream {
     pub(super) fn new(context_id: u32, filter: Option<Rc<Filter>>) -> Self {
         Self { context_id, filter, guest: None, body_read: 0 }
@@ -73,39 +35,46 @@ impl Stream {
 
     /// Hands an event to the exchange, if there is one.
     fn on(&self, event: Event<'_>) -> Option<Action> {
-        let (filter, guest) = (self.filter.as_ref()?, self.guest.as_ref()?);
-        drive(filter, &mut guest.exchange.borrow_mut(), event, host::now())
+        drive(self.filter.as_ref()?, self.guest.as_ref()?, event, host::now())
     }
 
-    fn open(&mut self, filter: &Rc<Filter>, end_of_stream: bool) -> Action {
+    fn open(&mut self, filter: &Filter, end_of_stream: bool) -> Action {
         let now = host::now();
         let headers = host::headers(Map::RequestHeaders);
-        let mut exchange = Exchange::new(filter.policy.clone());
+        let guest = filter.receive(self.context_id);
         let event = Event::RequestHeaders {
             headers: &headers,
             attribute: &HostAttributes,
             owner: filter.next_owner(),
+            mailbox: filter.mailbox(),
             end_of_stream,
         };
-        let mut action = drive(filter, &mut exchange, event, now).unwrap_or(Action::Continue);
-        if exchange.is_finished() {
-            return action;
-        }
-        let mut waiting = None;
-        if exchange.awaits_first_body() {
+        let mut action = drive(filter, &guest, event, now).unwrap_or(Action::Continue);
+        if guest.exchange.borrow().awaits_first_body() {
             if filter.body_watch.is_withheld() {
-                action = drive(filter, &mut exchange, Event::BodyWithheld, now).unwrap_or(action);
+                action = drive(filter, &guest, Event::BodyWithheld, now).unwrap_or(action);
             } else {
-                waiting = Some(filter.body_watch.begin(&headers, now));
+                guest.wait_for_body(filter.body_watch.begin(&headers, now));
             }
         }
-        self.join(filter, Rc::new(Guest { exchange: RefCell::new(exchange), waiting }));
+        if !guest.is_finished() {
+            self.join(filter, guest);
+        }
         action
     }
 
     fn join(&mut self, filter: &Filter, guest: Rc<Guest>) {
-        filter.admit(self.context_id, Rc::clone(&guest));
+        guest.stream.set(Some(self.context_id));
+        filter.admit(&guest);
         self.guest = Some(guest);
+    }
+
+    /// What becomes of more of a request: it is kept back as long as the exchange says so.
+    fn hold_or_continue(&self) -> Action {
+        match &self.guest {
+            Some(guest) if guest.exchange.borrow().holds_request() => Action::Pause,
+            _ => Action::Continue,
+        }
     }
 }
 
@@ -135,7 +104,7 @@ impl HttpContext for Stream {
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let (Some(filter), Some(guest)) = (&self.filter, &self.guest) else { return Action::Continue };
         if !guest.exchange.borrow().awaits_body() {
-            return Action::Continue;
+            return self.hold_or_continue();
         }
         filter.body_watch.handed_over();
         // While the request is held, `size` counts the whole body so far.
@@ -146,19 +115,17 @@ impl HttpContext for Stream {
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         // With trailers, no body callback says that the stream ends.
-        self.on(Event::RequestTrailers).unwrap_or(Action::Continue)
+        self.on(Event::RequestTrailers).unwrap_or_else(|| self.hold_or_continue())
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let Some(guest) = &self.guest else { return Action::Continue };
-        if guest.exchange.borrow().is_finished() {
+        if guest.is_finished() {
             return Action::Continue;
         }
         let headers = host::headers(Map::ResponseHeaders);
-        let status = headers.get(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
-        let evidence = evidence();
-        let status = status.unwrap_or_default();
-        self.on(Event::ResponseHeaders { status, headers: &headers, evidence: &evidence, end_of_stream });
+        let status = host::status(&headers);
+        self.on(Event::ResponseHeaders { status, headers: &headers, evidence: &evidence(), end_of_stream });
         Action::Continue
     }
 
@@ -181,15 +148,19 @@ impl HttpContext for Stream {
     /// The last word on every stream, whoever ended it. On Envoy it comes before `on_done`.
     fn on_log(&mut self) {
         let (Some(filter), Some(guest)) = (&self.filter, self.guest.take()) else { return };
-        filter.dismiss(self.context_id);
-        if guest.exchange.borrow().is_finished() {
-            return;
+        if !guest.is_finished() {
+            let evidence = evidence();
+            if evidence.is_internal_redirect() {
+                guest.stream.set(None);
+                filter.redirected.replace(Some(Redirected { connection: connection(), guest }));
+                return;
+            }
+            let _ = drive(filter, &guest, Event::Gone { evidence: &evidence }, host::now());
         }
-        let evidence = evidence();
-        if evidence.is_internal_redirect() {
-            filter.redirected.replace(Some(Redirected { connection: connection(), guest }));
-        } else {
-            drive(filter, &mut guest.exchange.borrow_mut(), Event::Gone { evidence: &evidence }, host::now());
+        guest.stream.set(None);
+        // A detached call goes on; its answer, or a tick, sees the exchange to its end.
+        if guest.is_finished() {
+            filter.dismiss(&guest);
         }
     }
 }

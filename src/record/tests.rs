@@ -21,6 +21,7 @@ fn claim() -> Claim {
         lease: LEASE,
         ttl: TTL,
         retry_unknown: false,
+        watcher: None,
     }
 }
 
@@ -62,7 +63,10 @@ mod admission {
     #[test]
     fn a_granted_claim_runs_under_its_lease_and_ends_a_retention_period_after_it() {
         let lease_until = NOW.after(LEASE);
-        assert_eq!(in_flight().phase, Phase::InFlight { lease_until, expires: lease_until.after(TTL) });
+        assert_eq!(
+            in_flight().phase,
+            Phase::InFlight { lease_until, expires: lease_until.after(TTL), watchers: Vec::new() }
+        );
         assert_eq!(in_flight().owner, OWNER);
         assert_eq!(in_flight().fingerprint, claim().fingerprint);
     }
@@ -169,7 +173,10 @@ mod renewal {
         let renewed = in_flight().renew(OWNER, LEASE, TTL, later).unwrap();
 
         let lease_until = later.after(LEASE);
-        assert_eq!(renewed.phase, Phase::InFlight { lease_until, expires: lease_until.after(TTL) });
+        assert_eq!(
+            renewed.phase,
+            Phase::InFlight { lease_until, expires: lease_until.after(TTL), watchers: Vec::new() }
+        );
         assert_eq!((renewed.owner, renewed.fingerprint), (OWNER, in_flight().fingerprint));
     }
 
@@ -318,7 +325,7 @@ mod codec {
 
     /// As [`GOLDEN_RESPONSE`], for [`every_phase`].
     const GOLDEN_RECORDS: [&str; 4] = [
-        "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30200b0ba97ffbc31b0f2b0a8bd31c08262ec",
+        "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30200b0ba97ffbc31b0f2b0a8bd310066ddeb98",
         "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30202c90180d095ffbc318088afa8bd314d8830d3e4",
         "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30203c90180d095ffbc318088afa8bd31ffcb67ad",
         "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30201b0ba97ffbc318088afa8bd319f5044de",

@@ -33,7 +33,7 @@ use self::{
     bucket::{Bucket, Entry},
     slots::BucketIndex,
 };
-use super::{Answer, Call, Claimed, Ending, Renewed, Settled, StoreError};
+use super::{Answer, Call, Claimed, Ended, Ending, Renewed, Settled, StoreError};
 use crate::{
     config::SharedDataConfig,
     record::{Admission, Claim, Owner, Record, Settlement, Standing, StoredResponse, decode, encode},
@@ -104,7 +104,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 Answer::Renewed(self.renew(&operation, owner, lease, ttl, now).unwrap_or_else(Renewed::Failed))
             }
             Call::Settle { operation, owner, ending, ttl } => {
-                Answer::Settled(self.settle(&operation, owner, &ending, ttl, now).unwrap_or_else(Settled::Failed))
+                let failed = |error| Settled::Failed(error).into();
+                Answer::Settled(self.settle(&operation, owner, &ending, ttl, now).unwrap_or_else(failed))
             }
         }
     }
@@ -142,6 +143,13 @@ impl<M: SharedMemory> SharedDataStore<M> {
                     bucket.replace(&claim.operation, claim.granted(now));
                     match self.write_bucket(index, &bucket, cas)? {
                         Written::Done => return Ok(Claimed::Granted),
+                        Written::Lost => continue,
+                    }
+                }
+                Admission::Watch { record, lease_left } => {
+                    bucket.replace(&claim.operation, record);
+                    match self.write_bucket(index, &bucket, cas)? {
+                        Written::Done => return Ok(Claimed::InFlight { lease_left }),
                         Written::Lost => continue,
                     }
                 }
@@ -212,15 +220,15 @@ impl<M: SharedMemory> SharedDataStore<M> {
         ending: &Ending,
         ttl: Duration,
         now: Timestamp,
-    ) -> Result<Settled, StoreError> {
+    ) -> Result<Ended, StoreError> {
         let (settlement, settled) = match ending {
             Ending::Completed(response) => return self.complete(operation, owner, response, ttl, now),
             Ending::NotKept(status) => (Settlement::Tombstoned { status: *status }, Settled::Tombstoned),
             Ending::Released => (Settlement::Released, Settled::Released),
             Ending::Unknown => (Settlement::Unknown, Settled::Unknown),
         };
-        let changed = self.change(operation, |record| record.settle(owner, settlement, ttl, now).ok())?;
-        Ok(if changed.is_some() { settled } else { Settled::Fenced })
+        let before = self.change(operation, |record| record.settle(owner, settlement, ttl, now).ok())?;
+        Ok(Ended::new(settled, before))
     }
 
     /// Keeps the response if there is room for it, else the fact that there was one.
@@ -231,11 +239,11 @@ impl<M: SharedMemory> SharedDataStore<M> {
         response: &StoredResponse,
         ttl: Duration,
         now: Timestamp,
-    ) -> Result<Settled, StoreError> {
+    ) -> Result<Ended, StoreError> {
         // Seen to before room is made: an owner that lost its claim must cost nobody anything.
         let (bucket, _) = self.read_bucket(self.index_of(operation))?;
         if bucket.find(operation).is_none_or(|entry| entry.record.check_owner(owner).is_err()) {
-            return Ok(Settled::Fenced);
+            return Ok(Settled::Fenced.into());
         }
         let bytes = response.encode(operation, owner)?;
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -244,25 +252,26 @@ impl<M: SharedMemory> SharedDataStore<M> {
             let stored = self.store_response(operation, owner, &bytes, |record| {
                 record.settle(owner, Settlement::Stored { status: response.status, size }, ttl, now).ok().flatten()
             });
-            if stored != Ok(true) {
+            if !matches!(stored, Ok(Some(_))) {
                 totals::give_back(&self.memory, room)?;
             }
-            return Ok(if stored? { Settled::Stored } else { Settled::Fenced });
+            return Ok(Ended::new(Settled::Stored, stored?));
         }
         self.settle(operation, owner, &Ending::NotKept(response.status), ttl, now)
     }
 
-    /// Writes a response, then the record that points to it; `Ok(false)` if `settle` refuses.
+    /// Writes a response, then the record that points to it; `None` if `settle` refuses, else the
+    /// record as it was before.
     fn store_response(
         &self,
         operation: &OperationId,
         owner: Owner,
         bytes: &[u8],
         settle: impl Fn(&Record) -> Option<Record>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Record>, StoreError> {
         let mut written = None;
         let stored = self.try_to_store(operation, owner, bytes, settle, &mut written);
-        if stored != Ok(true)
+        if !matches!(stored, Ok(Some(_)))
             && let Some(key) = written
         {
             self.empty_response(&key, owner)?;
@@ -278,54 +287,53 @@ impl<M: SharedMemory> SharedDataStore<M> {
         bytes: &[u8],
         settle: impl Fn(&Record) -> Option<Record>,
         written: &mut Option<String>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Record>, StoreError> {
         let index = self.index_of(operation);
         for _ in 0..ATTEMPTS {
             let (mut bucket, mut cas) = self.read_bucket(index)?;
-            let Some((position, mut record)) =
-                bucket.find(operation).and_then(|e| Some((e.position, settle(&e.record)?)))
+            let Some((mut before, mut settled)) =
+                bucket.find(operation).and_then(|entry| Some((entry.clone(), settle(&entry.record)?)))
             else {
-                return Ok(false);
+                return Ok(None);
             };
-            let key = index.response_key(position);
+            let key = index.response_key(before.position);
             let (present, response_cas) = self.memory.get(&key)?.unwrap_or((Vec::new(), Cas::NEVER_ISSUED));
             if !StoredResponse::belongs_to(&present, owner) {
                 if !present.is_empty() {
                     // Left by a dead worker, or just written by an owner that took the claim over. The
                     // version of it is known now, so a second look at the claim decides safely.
                     (bucket, cas) = self.read_bucket(index)?;
-                    let Some(settled) = bucket.find(operation).and_then(|entry| settle(&entry.record)) else {
-                        return Ok(false);
-                    };
-                    record = settled;
+                    let again = bucket.find(operation).and_then(|entry| Some((entry.clone(), settle(&entry.record)?)));
+                    let Some(again) = again else { return Ok(None) };
+                    (before, settled) = again;
                 }
                 if self.memory.set(&key, bytes, response_cas)? == Written::Lost {
                     continue;
                 }
             }
             *written = Some(key);
-            bucket.replace(operation, record);
+            bucket.replace(operation, settled);
             if self.write_bucket(index, &bucket, cas)? == Written::Done {
-                return Ok(true);
+                return Ok(Some(before.record));
             }
         }
         Err(StoreError::Contended)
     }
 
-    /// Changes one record by compare-and-swap; `None` if there is none or `change` refuses.
+    /// Changes one record by compare-and-swap; `None` if there is none or `change` refuses, else the
+    /// record as it was before.
     ///
     /// `change` says what the record becomes, or `Some(None)` to take it out.
     fn change(
         &self,
         operation: &OperationId,
         change: impl Fn(&Record) -> Option<Option<Record>>,
-    ) -> Result<Option<()>, StoreError> {
+    ) -> Result<Option<Record>, StoreError> {
         let index = self.index_of(operation);
         for _ in 0..ATTEMPTS {
             let (mut bucket, cas) = self.read_bucket(index)?;
-            let Some(changed) = bucket.find(operation).and_then(|entry| change(&entry.record)) else {
-                return Ok(None);
-            };
+            let found = bucket.find(operation).and_then(|entry| Some((entry.record.clone(), change(&entry.record)?)));
+            let Some((before, changed)) = found else { return Ok(None) };
             let removed = match changed {
                 Some(record) => {
                     bucket.replace(operation, record);
@@ -337,7 +345,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 if let Some(entry) = removed {
                     self.discard(index, &entry)?;
                 }
-                return Ok(Some(()));
+                return Ok(Some(before));
             }
         }
         Err(StoreError::Contended)
@@ -413,6 +421,16 @@ impl<M: SharedMemory> SharedDataStore<M> {
         let mut tally = self.tally.get();
         change(&mut tally);
         self.tally.set(tally);
+    }
+}
+
+impl Ended {
+    /// The end of an execution whose record was `before`; without one the owner was fenced off.
+    fn new(settled: Settled, before: Option<Record>) -> Self {
+        match before {
+            Some(record) => Self { settled, watchers: record.watchers().to_vec() },
+            None => Settled::Fenced.into(),
+        }
     }
 }
 

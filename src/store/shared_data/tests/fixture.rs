@@ -55,6 +55,7 @@ pub(super) fn claim(number: u32, owner: u128) -> Claim {
         lease: LEASE,
         ttl: TTL,
         retry_unknown: false,
+        watcher: None,
     }
 }
 
@@ -115,7 +116,7 @@ impl Store {
 
     pub(super) fn settle_at(&self, number: u32, owner: u128, ending: Ending, now: Timestamp) -> Settled {
         match self.call(settles(number, owner, ending), now) {
-            Answer::Settled(settled) => settled,
+            Answer::Settled(ended) => ended.settled,
             other => panic!("{other:?}"),
         }
     }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::SharedDataConfig,
     record::{Owner, Phase},
-    store::{Answer, Call, Claimed, Ending, Renewed, Settled, StoreError},
+    store::{Answer, Call, Claimed, Ended, Ending, Renewed, Settled, StoreError},
     time::Timestamp,
 };
 
@@ -92,7 +92,7 @@ impl Outcome {
     }
 
     fn act_stored(&self) -> bool {
-        self.act == Answer::Settled(Settled::Stored)
+        self.act == Answer::Settled(Settled::Stored.into())
     }
 
     #[track_caller]
@@ -180,8 +180,8 @@ fn a_late_owner_never_replaces_the_response_of_the_one_that_took_over() {
         let taken_over = outcome.meanwhile[0] == Answer::Claimed(Claimed::Granted);
         assert_eq!(outcome.act_stored(), !taken_over, "{:?}", outcome.points);
         if taken_over {
-            assert_eq!(outcome.act, Answer::Settled(Settled::Fenced));
-            assert_eq!(outcome.meanwhile[1], Answer::Settled(Settled::Stored));
+            assert_eq!(outcome.act, Answer::Settled(Settled::Fenced.into()));
+            assert_eq!(outcome.meanwhile[1], Answer::Settled(Settled::Stored.into()));
             outcome.replays(1, 2, 20, lapsed());
         } else {
             outcome.replays(1, 1, 10, lapsed());
@@ -246,7 +246,7 @@ fn a_late_owner_never_harms_an_operation_that_evicted_it() {
         meanwhile: vec![(claims(2, 2), lapsed()), (completes(2, 2, 20), lapsed())],
     };
     race.run(|outcome| {
-        assert_eq!(outcome.meanwhile[1], Answer::Settled(Settled::Stored));
+        assert_eq!(outcome.meanwhile[1], Answer::Settled(Settled::Stored.into()));
         outcome.replays(2, 2, 20, lapsed());
     });
 }
@@ -284,7 +284,7 @@ fn of_a_late_owner_and_the_one_that_takes_over_exactly_one_has_its_word() {
         };
         race.run(|outcome| {
             let granted = outcome.granted() == 1;
-            if outcome.act == Answer::Settled(Settled::Fenced) {
+            if outcome.act == Answer::Settled(Settled::Fenced.into()) {
                 assert!(granted, "{ending:?} was fenced by nobody, {:?}", outcome.points);
                 assert_eq!(outcome.store.claim_at(1, 3, lapsed()), Claimed::NotKept { status: 202 });
             } else {
@@ -378,7 +378,9 @@ fn giving_up_a_response_does_not_harm_the_next_one_at_its_place() {
     race.run(|outcome| {
         // Room may run out for either; what was stored is there or has become a tombstone.
         assert!(outcome.store.knows(2));
-        if let (Answer::Settled(Settled::Stored), Some(phase)) = (&outcome.meanwhile[1], outcome.store.phase_of(1)) {
+        if let (Answer::Settled(Ended { settled: Settled::Stored, .. }), Some(phase)) =
+            (&outcome.meanwhile[1], outcome.store.phase_of(1))
+        {
             assert!(matches!(phase, Phase::Completed { .. } | Phase::NotKept { .. }), "{phase:?}");
         }
     });
@@ -440,7 +442,7 @@ fn a_worker_that_always_loses_gives_up_without_a_trace() {
                 answer,
                 Answer::Claimed(Claimed::Failed(error))
                 | Answer::Renewed(Renewed::Failed(error))
-                | Answer::Settled(Settled::Failed(error)) if error == contended
+                | Answer::Settled(Ended { settled: Settled::Failed(error), .. }) if error == contended
             ) || (slot == slots::TOTALS && answer == Answer::Renewed(Renewed::Extended)),
             "{answer:?} to {call:?}",
         );
