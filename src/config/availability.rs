@@ -2,7 +2,7 @@
 
 use super::document::{Document, StoreDocument};
 use super::error::{ConfigError, JsonPath};
-use super::policy::{ExecutionMode, InFlight, Mode};
+use super::policy::Mode;
 use super::value::Word;
 
 /// Refuses what this version does not do.
@@ -22,16 +22,6 @@ type Refusal = (&'static str, &'static str, &'static str, fn(&Document) -> bool)
 const REFUSALS: &[Refusal] = &[
     ("role", "a role", "no role, which is the filter", |document| document.role.is_some()),
     ("mode", "\"shadow\"", "\"enforce\", \"off\"", |document| document.mode.map(Word::get) == Some(Mode::Shadow)),
-    ("duplicates.in_flight", "\"wait\"", "\"reject\"", |document| in_flight(document) == Some(InFlight::Wait)),
-    ("execution.mode", "\"detached\"", "\"inline\"", |document| execution(document) == Some(ExecutionMode::Detached)),
     ("store.redis", "a Redis store", "shared_data", |document| matches!(document.store, Some(StoreDocument::Redis(_)))),
     ("routes", "a route", "an empty list", |document| document.routes.as_ref().is_some_and(|routes| !routes.is_empty())),
 ];
-
-fn in_flight(document: &Document) -> Option<InFlight> {
-    document.duplicates.as_ref()?.in_flight.map(Word::get)
-}
-
-fn execution(document: &Document) -> Option<ExecutionMode> {
-    document.execution.as_ref()?.mode.map(Word::get)
-}

@@ -62,11 +62,11 @@ impl KeyDocument {
             format: self.format.map_or(base.format, Word::get),
         };
         if key.format == KeyFormat::Uuid && key.max_length < UUID_LENGTH {
-            return Err(ConfigError::Conflict {
-                path: JsonPath::from("key.max_length"),
-                found: format!("{}, too short for any key of format \"uuid\"", key.max_length),
-                allowed: format!("{UUID_LENGTH} or more if key.format is \"uuid\""),
-            });
+            return Err(ConfigError::conflict(
+                "key.max_length",
+                format!("{}, too short for any key of format \"uuid\"", key.max_length),
+                format!("{UUID_LENGTH} or more if key.format is \"uuid\""),
+            ));
         }
         Ok(key)
     }
@@ -79,11 +79,11 @@ impl CallerDocument {
             required: self.required.unwrap_or(base.required),
         };
         if caller.required && caller.identity.is_empty() {
-            return Err(ConfigError::Conflict {
-                path: JsonPath::from("caller.identity"),
-                found: "an empty list, with which caller.required would refuse every request".to_owned(),
-                allowed: "a list that is not empty if caller.required is true".to_owned(),
-            });
+            return Err(ConfigError::conflict(
+                "caller.identity",
+                "an empty list, with which caller.required would refuse every request",
+                "a list that is not empty if caller.required is true",
+            ));
         }
         Ok(caller)
     }
@@ -230,11 +230,11 @@ impl ReplayDocument {
             drop_headers: self.drop_headers.map_or(base.drop_headers, List::into_values),
         };
         if TAKEN_HEADERS.contains(&replay.header.as_str()) {
-            return Err(ConfigError::Conflict {
-                path: JsonPath::from("replay.header"),
-                found: format!("\"{}\", which means something else on a response", replay.header),
-                allowed: "a header that only marks replays, such as \"idempotency-replayed\"".to_owned(),
-            });
+            return Err(ConfigError::conflict(
+                "replay.header",
+                format!("\"{}\", which means something else on a response", replay.header),
+                "a header that only marks replays, such as \"idempotency-replayed\"",
+            ));
         }
         Ok(replay)
     }
@@ -258,27 +258,25 @@ fn largest_response_fits(limits: &Limits, limit_is_set: bool, store: &SharedData
     }
     let (limit, room) = (bytes_text(limits.response_body), bytes_text(store.max_bytes));
     Err(if limit_is_set {
-        ConfigError::Conflict {
-            path: JsonPath::from("limits.response_body"),
-            found: format!("{limit}, more than store.shared_data.max_bytes, {room}"),
-            allowed: "at most store.shared_data.max_bytes".to_owned(),
-        }
+        ConfigError::conflict(
+            "limits.response_body",
+            format!("{limit}, more than store.shared_data.max_bytes, {room}"),
+            "at most store.shared_data.max_bytes",
+        )
     } else {
-        ConfigError::Conflict {
-            path: JsonPath::from("store.shared_data.max_bytes"),
-            found: format!("{room}, less than limits.response_body, {limit} by default"),
-            allowed: "at least limits.response_body".to_owned(),
-        }
+        ConfigError::conflict(
+            "store.shared_data.max_bytes",
+            format!("{room}, less than limits.response_body, {limit} by default"),
+            "at least limits.response_body",
+        )
     })
 }
 
 /// The error for a setting that would be ignored because another one is not `word`.
+#[cold]
+#[inline(never)]
 fn without_effect(path: &str, other: &str, word: &str) -> ConfigError {
-    ConfigError::Conflict {
-        path: JsonPath::from(path),
-        found: "a value that has no effect here".to_owned(),
-        allowed: format!("only if {other} is \"{word}\""),
-    }
+    ConfigError::conflict(path, "a value that has no effect here", format!("only if {other} is \"{word}\""))
 }
 
 /// RFC 9562, section 4.

@@ -3,11 +3,10 @@
 //! The JSON Schema is made of these types and of their documentation, so the comments here speak to operators.
 //! What the values mean together is [`super::compile`]'s to decide.
 
-use serde::de::{self, Deserialize, Deserializer, Unexpected};
-
 use super::error::ConfigError;
 use super::json::Node;
 use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUnknown};
+use super::read::{Object, Read, entries, read_as_object};
 use super::store::OnFull;
 use super::value::{
     FieldName, LinkTarget, List, Method, Number, Period, Pointer, PropertyPath, Secret, Size, StatusEntry, Text, Word,
@@ -15,9 +14,8 @@ use super::value::{
 };
 
 /// Configuration of Idemgate, an Envoy filter that makes HTTP services safe to retry by Idempotency-Key.
-#[derive(Debug, Default, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct Document {
     /// Which part the module plays in this listener; without it, it is the filter. Not available in this version.
     pub(super) role: Option<Word<Role>>,
@@ -61,10 +59,16 @@ pub(super) struct Document {
     pub(super) routes: Option<Vec<RouteDocument>>,
 }
 
+read_as_object!(
+    Document, "an object":
+    role, mode, key, methods, caller, resource, fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay,
+    store, on_store_error, status_header, docs_uri, routes
+);
+
 impl Document {
     /// Reads JSON text.
     pub(super) fn parse(text: &[u8]) -> Result<Self, ConfigError> {
-        Self::deserialize(Node::parse(text)?)
+        Self::read(&Node::parse(text)?)
     }
 }
 
@@ -84,9 +88,8 @@ impl Words for Mode {
         &[("enforce", Self::Enforce), ("shadow", Self::Shadow), ("off", Self::Off)];
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct KeyDocument {
     /// Names of headers, in any case; the first one present is the key.
     pub(super) headers: Option<List<FieldName, 1>>,
@@ -98,19 +101,22 @@ pub(super) struct KeyDocument {
     pub(super) format: Option<Word<KeyFormat>>,
 }
 
+read_as_object!(KeyDocument, "an object": headers, required, max_length, format);
+
 impl Words for KeyFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("any", Self::Any), ("uuid", Self::Uuid)];
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct CallerDocument {
     /// What identifies the caller: all that are present are hashed in, in order.
     pub(super) identity: Option<List<Identity>>,
     /// Whether a request without any identity gets 403; otherwise all such requests are one caller.
     pub(super) required: Option<bool>,
 }
+
+read_as_object!(CallerDocument, "an object": identity, required);
 
 /// One entry of `caller.identity`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -119,29 +125,30 @@ pub(super) enum Identity {
     Property(PropertyPath),
 }
 
-impl<'de> Deserialize<'de> for Identity {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let found = match IdentityDocument::deserialize(deserializer)? {
+impl Read for Identity {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let found = match IdentityDocument::read(node)? {
             IdentityDocument { header: Some(name), property: None } => return Ok(Self::Header(name)),
             IdentityDocument { header: None, property: Some(path) } => return Ok(Self::Property(path)),
             IdentityDocument { header: None, property: None } => "neither header nor property",
             IdentityDocument { header: Some(_), property: Some(_) } => "both header and property",
         };
-        Err(de::Error::invalid_value(Unexpected::Other(found), &"exactly one of header, property"))
+        Err(ConfigError::invalid_value(found, "exactly one of header, property"))
     }
 }
 
 /// Exactly one of header and property.
-#[derive(Debug, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[derive(Debug)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("minProperties" = 1, "maxProperties" = 1)))]
-#[serde(deny_unknown_fields, expecting = "an object with exactly one of header, property")]
 pub(super) struct IdentityDocument {
     /// The name of a request header; every value of it counts.
     header: Option<FieldName>,
     /// The path of an Envoy attribute, such as the verified sub that jwt_authn wrote to dynamic metadata.
     property: Option<PropertyPath>,
 }
+
+read_as_object!(IdentityDocument, "an object with exactly one of header, property": header, property);
 
 /// One entry of `resource`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -156,9 +163,8 @@ impl Words for ResourcePart {
         &[("authority", Self::Authority), ("method", Self::Method), ("path", Self::Path)];
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct FingerprintDocument {
     /// Whether the query counts.
     pub(super) query: Option<bool>,
@@ -170,6 +176,8 @@ pub(super) struct FingerprintDocument {
     /// Names of the headers that count, in any case.
     pub(super) headers: Option<List<FieldName>>,
 }
+
+read_as_object!(FingerprintDocument, "an object": query, body, ignore, headers);
 
 /// `fingerprint.body`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -183,11 +191,10 @@ impl Words for BodyKind {
     const WORDS: &'static [(&'static str, Self)] = &[("raw", Self::Raw), ("json", Self::Json), ("none", Self::None)];
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct DuplicatesDocument {
-    /// 409 at once ("reject"), or held until the first request completes ("wait", not available in this version).
+    /// 409 at once ("reject"), or held until the first request completes ("wait").
     pub(super) in_flight: Option<Word<InFlight>>,
     /// How long a duplicate is held before it gets 409; only if in_flight is "wait".
     pub(super) wait_timeout: Option<Period<TEN_MILLIS, TEN_MINUTES>>,
@@ -195,13 +202,14 @@ pub(super) struct DuplicatesDocument {
     pub(super) max_waiting: Option<Number<1, 65_536>>,
 }
 
+read_as_object!(DuplicatesDocument, "an object": in_flight, wait_timeout, max_waiting);
+
 impl Words for InFlight {
     const WORDS: &'static [(&'static str, Self)] = &[("reject", Self::Reject), ("wait", Self::Wait)];
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct OutcomeDocument {
     /// Statuses whose response is kept and replayed.
     pub(super) store: Option<List<StatusEntry>>,
@@ -214,15 +222,16 @@ pub(super) struct OutcomeDocument {
     pub(super) on_unknown: Option<Word<OnUnknown>>,
 }
 
+read_as_object!(OutcomeDocument, "an object": store, release, unknown, on_unknown);
+
 impl Words for OnUnknown {
     const WORDS: &'static [(&'static str, Self)] = &[("block", Self::Block), ("retry", Self::Retry)];
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct ExecutionDocument {
-    /// Down the filter chain ("inline"), or outside the client's stream ("detached", not available in this version).
+    /// Down the filter chain ("inline"), or outside the client's stream ("detached").
     pub(super) mode: Option<Word<ExecutionMode>>,
     /// How long a detached call may take; only if mode is "detached".
     pub(super) timeout: Option<Period<TEN_MILLIS, HOUR>>,
@@ -230,13 +239,14 @@ pub(super) struct ExecutionDocument {
     pub(super) cluster: Option<Text>,
 }
 
+read_as_object!(ExecutionDocument, "an object": mode, timeout, cluster);
+
 impl Words for ExecutionMode {
     const WORDS: &'static [(&'static str, Self)] = &[("inline", Self::Inline), ("detached", Self::Detached)];
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct LimitsDocument {
     /// A larger guarded request gets 413, where its body is held: unless fingerprint.body is "none".
     pub(super) request_body: Option<Size<1, { 64 * MIB }>>,
@@ -244,9 +254,10 @@ pub(super) struct LimitsDocument {
     pub(super) response_body: Option<Size<0, { 64 * MIB }>>,
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+read_as_object!(LimitsDocument, "an object": request_body, response_body);
+
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct ReplayDocument {
     /// The header that is set to "true" on every replay.
     pub(super) header: Option<FieldName>,
@@ -254,6 +265,8 @@ pub(super) struct ReplayDocument {
     /// x-envoy-*, which never are.
     pub(super) drop_headers: Option<List<FieldName>>,
 }
+
+read_as_object!(ReplayDocument, "an object": header, drop_headers);
 
 impl Words for OnStoreError {
     const WORDS: &'static [(&'static str, Self)] = &[("reject", Self::Reject), ("bypass", Self::Bypass)];
@@ -266,23 +279,22 @@ pub(super) enum StoreDocument {
     SharedData(SharedDataDocument),
 }
 
-impl<'de> Deserialize<'de> for StoreDocument {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let found = match StoresDocument::deserialize(deserializer)? {
+impl Read for StoreDocument {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let found = match StoresDocument::read(node)? {
             StoresDocument { shared_data: Some(document), redis: None } => return Ok(Self::SharedData(document)),
             StoresDocument { shared_data: None, redis: Some(document) } => return Ok(Self::Redis(document)),
             StoresDocument { shared_data: None, redis: None } => "neither shared_data nor redis",
             StoresDocument { shared_data: Some(_), redis: Some(_) } => "both shared_data and redis",
         };
-        Err(de::Error::invalid_value(Unexpected::Other(found), &"exactly one of shared_data, redis"))
+        Err(ConfigError::invalid_value(found, "exactly one of shared_data, redis"))
     }
 }
 
 /// Exactly one of shared_data and redis.
-#[derive(Debug, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[derive(Debug)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("minProperties" = 1, "maxProperties" = 1)))]
-#[serde(deny_unknown_fields, expecting = "an object with exactly one of shared_data, redis")]
 pub(super) struct StoresDocument {
     /// The memory of this Envoy process, common to its workers.
     shared_data: Option<SharedDataDocument>,
@@ -290,9 +302,10 @@ pub(super) struct StoresDocument {
     redis: Option<RedisDocument>,
 }
 
-#[derive(Debug, Default, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+read_as_object!(StoresDocument, "an object with exactly one of shared_data, redis": shared_data, redis);
+
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct SharedDataDocument {
     /// How many operations are kept at most.
     pub(super) max_entries: Option<Number<1, 10_000_000>>,
@@ -303,13 +316,14 @@ pub(super) struct SharedDataDocument {
     pub(super) on_full: Option<Word<OnFull>>,
 }
 
+read_as_object!(SharedDataDocument, "an object": max_entries, max_bytes, on_full);
+
 impl Words for OnFull {
     const WORDS: &'static [(&'static str, Self)] = &[("evict_oldest", Self::EvictOldest), ("reject", Self::Reject)];
 }
 
-#[derive(Debug, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[derive(Debug)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[expect(dead_code, reason = "the Redis store is not there yet, but what is wrong with its settings can be said")]
 pub(super) struct RedisDocument {
     /// The Envoy cluster of the Redis servers.
@@ -326,21 +340,34 @@ pub(super) struct RedisDocument {
     password: Option<Secret>,
 }
 
-#[derive(Debug, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+read_as_object!(RedisDocument, "an object": cluster, prefix, timeout, database, username, password);
+
+#[derive(Debug)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[expect(dead_code, reason = "routes are not there yet, but what is wrong with one can be said")]
 pub(super) struct RouteDocument {
     /// Which requests; what is left out matches any.
-    #[serde(rename = "match")]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(rename = "match"))]
     matches: MatchDocument,
     /// The settings that differ.
     policy: RoutePolicyDocument,
 }
 
-#[derive(Debug, serde::Deserialize)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object")]
+impl Read for RouteDocument {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let object = Object::read(node, "an object", &["match", "policy"])?;
+        Ok(Self { matches: object.get("match")?, policy: object.get("policy")? })
+    }
+}
+
+impl Read for Vec<RouteDocument> {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        entries(node, "a sequence")
+    }
+}
+
+#[derive(Debug)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 #[expect(dead_code, reason = "routes are not there yet, but what is wrong with one can be said")]
 struct MatchDocument {
     /// A glob over the path without its query.
@@ -351,21 +378,23 @@ struct MatchDocument {
     authority: Option<Text>,
 }
 
+read_as_object!(MatchDocument, "an object": path, methods, authority);
+
 /// What a route may change: every setting except `store`, `routes` and `role`.
 #[derive(Debug)]
 #[expect(dead_code, reason = "routes are not there yet, but what is wrong with one can be said")]
 pub(super) struct RoutePolicyDocument(Box<Document>);
 
-impl<'de> Deserialize<'de> for RoutePolicyDocument {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let document = Document::deserialize(deserializer)?;
+impl Read for RoutePolicyDocument {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let document = Document::read(node)?;
         let found = match &document {
             Document { store: Some(_), .. } => "store",
             Document { routes: Some(_), .. } => "routes",
             Document { role: Some(_), .. } => "role",
             _ => return Ok(Self(Box::new(document))),
         };
-        Err(de::Error::invalid_value(Unexpected::Other(found), &"any setting except store, routes and role"))
+        Err(ConfigError::invalid_value(found, "any setting except store, routes and role"))
     }
 }
 

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{self, Expected, Unexpected};
-
 use super::suggestion::Suggestion;
 
 /// Why a configuration is refused.
@@ -79,6 +77,25 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The error for a good value that contradicts another setting.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn conflict(path: &str, found: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Self::Conflict { path: JsonPath::from(path), found: found.into(), allowed: allowed.into() }
+    }
+
+    /// The error for a value that is not what is `allowed`; its path gets its segments on the way out.
+    pub(super) fn invalid_value(found: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Self::InvalidValue { path: JsonPath::default(), found: found.into(), allowed: allowed.into() }
+    }
+
+    /// The same error, seen from the object in which it is under `key`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn within_key(self, key: &str) -> Self {
+        self.within(Segment::Key(key.to_owned()))
+    }
+
     /// The same error, seen from the object or list whose `segment` it is in.
     #[cold]
     #[inline(never)]
@@ -93,53 +110,6 @@ impl ConfigError {
             Self::NotJsonText { .. } | Self::Syntax { .. } => {}
         }
         self
-    }
-}
-
-/// The vocabulary of serde's visitors. A path is empty here, and gets its segments on the way out.
-impl de::Error for ConfigError {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::InvalidValue {
-            path: JsonPath::default(),
-            found: printable(&message.to_string()).into_owned(),
-            allowed: "what docs/configuration.md says".to_owned(),
-        }
-    }
-
-    fn invalid_type(found: Unexpected<'_>, allowed: &dyn Expected) -> Self {
-        Self::invalid_value(found, allowed)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn invalid_value(found: Unexpected<'_>, allowed: &dyn Expected) -> Self {
-        let found = match found {
-            Unexpected::Bool(value) => value.to_string(),
-            Unexpected::Unsigned(value) => value.to_string(),
-            Unexpected::Signed(value) => value.to_string(),
-            // Not the number itself: writing a double takes 14 KiB of module.
-            Unexpected::Float(value) if value.fract() == 0.0 => "a number beyond 2^53".to_owned(),
-            Unexpected::Float(_) => "a fraction".to_owned(),
-            Unexpected::Str(value) => quoted(value),
-            Unexpected::Unit => "null".to_owned(),
-            Unexpected::Seq => "a list".to_owned(),
-            Unexpected::Map => "an object".to_owned(),
-            Unexpected::Other(value) => value.to_owned(),
-            _ => "a value of another type".to_owned(),
-        };
-        Self::InvalidValue { path: JsonPath::default(), found, allowed: allowed.to_string() }
-    }
-
-    fn unknown_field(_: &str, allowed: &'static [&'static str]) -> Self {
-        Self::UnknownKey { path: JsonPath::default(), allowed }
-    }
-
-    fn missing_field(field: &'static str) -> Self {
-        Self::MissingKey { path: JsonPath::from(field) }
-    }
-
-    fn duplicate_field(field: &'static str) -> Self {
-        Self::DuplicateKey { path: JsonPath::from(field) }
     }
 }
 

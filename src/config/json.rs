@@ -1,19 +1,13 @@
-//! JSON text as a tree, and the tree as a source for serde whose errors name the path.
+//! JSON text as a tree, and what an error says of a value in it.
 //!
-//! serde_json's own errors know the line but not the path, accept a list where an object with fixed keys is meant, and
-//! report a wrong type as a syntax error in places. Going through a tree gives one kind of error for everything, and
-//! the types of the document are compiled into the module once, for one source.
+//! serde_json makes the tree and nothing else: its errors know the line but not the path, and documents that are read
+//! by serde's derives take five times the room in the module that [`super::read`] takes.
 
 use std::fmt;
 
-use serde::de::value::StrDeserializer;
-use serde::de::{
-    self, Deserialize, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
-    Visitor,
-};
-use serde::forward_to_deserialize_any;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::error::{ConfigError, Segment};
+use super::error::{ConfigError, quoted};
 
 /// One JSON value. Objects keep order and repeated keys, so that a repetition can be refused where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,9 +35,9 @@ impl Node {
         };
         match text.trim_ascii_start().as_bytes().first() {
             None => Ok(Self::Object(Vec::new())),
-            Some(b'{') => {
-                serde_json::from_str(text).map_err(|error| ConfigError::Syntax { problem: error.to_string() })
-            }
+            // As bytes, which is the one form of serde_json's parser that the module has.
+            Some(b'{') => serde_json::from_slice(text.as_bytes())
+                .map_err(|error| ConfigError::Syntax { problem: error.to_string() }),
             Some(_) => Err(ConfigError::NotJsonText { found: "text that does not start with {" }),
         }
     }
@@ -64,28 +58,28 @@ impl Node {
         }
     }
 
-    fn unexpected(&self) -> Unexpected<'_> {
+    /// The error for this value where something else is `allowed`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn refused(&self, allowed: &str) -> ConfigError {
+        ConfigError::invalid_value(self.described(), allowed)
+    }
+
+    /// What an error says that it found.
+    fn described(&self) -> String {
         match self {
-            Self::Bool(value) => Unexpected::Bool(*value),
-            Self::Fraction(value) => Unexpected::Float(*value),
-            Self::List(_) => Unexpected::Seq,
-            Self::Negative(value) => Unexpected::Signed(*value),
-            Self::Null => Unexpected::Unit,
-            Self::Object(_) => Unexpected::Map,
-            Self::Text(text) => Unexpected::Str(text),
-            Self::Unsigned(value) => Unexpected::Unsigned(*value),
+            Self::Bool(value) => value.to_string(),
+            // Not the number itself: writing a double takes 14 KiB of module.
+            Self::Fraction(value) if value.fract() == 0.0 => "a number beyond 2^53".to_owned(),
+            Self::Fraction(_) => "a fraction".to_owned(),
+            Self::List(_) => "a list".to_owned(),
+            Self::Negative(value) => value.to_string(),
+            Self::Null => "null".to_owned(),
+            Self::Object(_) => "an object".to_owned(),
+            Self::Text(text) => quoted(text),
+            Self::Unsigned(value) => value.to_string(),
         }
     }
-}
-
-/// Reads one value as `read` understands it; `allowed` is what the error says otherwise.
-pub(super) fn leaf<'de, D: Deserializer<'de>, T>(
-    deserializer: D,
-    allowed: &dyn Expected,
-    read: impl FnOnce(&Node) -> Option<T>,
-) -> Result<T, D::Error> {
-    let node = Node::deserialize(deserializer)?;
-    read(&node).ok_or_else(|| de::Error::invalid_value(node.unexpected(), allowed))
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -147,114 +141,6 @@ impl<'de> Visitor<'de> for NodeVisitor {
             object.push(entry);
         }
         Ok(Node::Object(object))
-    }
-}
-
-impl<'de> Deserializer<'de> for Node {
-    type Error = ConfigError;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        match self {
-            Self::Bool(value) => visitor.visit_bool(value),
-            Self::Fraction(value) => visitor.visit_f64(value),
-            Self::List(entries) => visitor.visit_seq(ListEntries { entries: entries.into_iter(), index: 0 }),
-            Self::Negative(value) => visitor.visit_i64(value),
-            Self::Null => visitor.visit_unit(),
-            Self::Object(entries) => visitor.visit_map(ObjectEntries::new(entries)),
-            Self::Text(text) => visitor.visit_string(text),
-            Self::Unsigned(value) => visitor.visit_u64(value),
-        }
-    }
-
-    /// A key that is there has a value: `null` is refused by the value's type and not read as an absent key.
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        visitor.visit_some(self)
-    }
-
-    /// serde's structs would also read a list, by position.
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, ConfigError> {
-        match self {
-            Self::Object(_) => self.deserialize_any(visitor),
-            other => Err(de::Error::invalid_type(other.unexpected(), &visitor)),
-        }
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-    }
-}
-
-struct ListEntries {
-    entries: std::vec::IntoIter<Node>,
-    index: usize,
-}
-
-impl<'de> SeqAccess<'de> for ListEntries {
-    type Error = ConfigError;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ConfigError> {
-        let Some(entry) = self.entries.next() else {
-            return Ok(None);
-        };
-        let index = self.index;
-        self.index += 1;
-        seed.deserialize(entry).map(Some).map_err(|error| error.within(Segment::Index(index)))
-    }
-}
-
-struct ObjectEntries {
-    entries: std::vec::IntoIter<(String, Node)>,
-    /// The keys before the current one. There are few: an unknown key ends the reading.
-    seen: Vec<String>,
-    /// The entry whose key has been given out.
-    current: (String, Node),
-}
-
-impl ObjectEntries {
-    fn new(entries: Vec<(String, Node)>) -> Self {
-        Self { entries: entries.into_iter(), seen: Vec::new(), current: (String::new(), Node::Null) }
-    }
-
-    /// Makes the next entry the current one; `false` behind the last.
-    // Not inlined, as `at_current`: each struct of the document would have a copy of its own in the module.
-    #[inline(never)]
-    fn advance(&mut self) -> Result<bool, ConfigError> {
-        let Some(entry) = self.entries.next() else {
-            return Ok(false);
-        };
-        let (before, _) = std::mem::replace(&mut self.current, entry);
-        self.seen.push(before);
-        let again = self.seen.iter().skip(1).any(|key| *key == self.current.0);
-        if again { Err(self.at_current(ConfigError::DuplicateKey { path: <_>::default() })) } else { Ok(true) }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn at_current(&self, error: ConfigError) -> ConfigError {
-        error.within(Segment::Key(self.current.0.clone()))
-    }
-}
-
-impl<'de> MapAccess<'de> for ObjectEntries {
-    type Error = ConfigError;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ConfigError> {
-        if !self.advance()? {
-            return Ok(None);
-        }
-        let key: StrDeserializer<'_, ConfigError> = self.current.0.as_str().into_deserializer();
-        seed.deserialize(key).map(Some).map_err(|error| self.at_current(error))
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ConfigError> {
-        let value = std::mem::replace(&mut self.current.1, Node::Null);
-        seed.deserialize(value).map_err(|error| self.at_current(error))
     }
 }
 

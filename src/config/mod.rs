@@ -1,7 +1,7 @@
 //! Settings: what the operator wrote, checked once and compiled for the request path.
 //!
-//! JSON text becomes a tree (`json`), the tree a document whose every value is in range (`document`, `value`), and the
-//! document, laid over the defaults and checked as a whole, a [`Config`] (`compile`). What is wrong is said in one
+//! JSON text becomes a tree (`json`), the tree a document whose every value is in range (`read`, `document`, `value`),
+//! and the document, laid over the defaults and checked as a whole, a [`Config`] (`compile`). What is wrong is said in one
 //! line, [`ConfigError`].
 //!
 //! ```
@@ -21,6 +21,7 @@ mod document;
 mod error;
 mod json;
 mod policy;
+mod read;
 #[cfg(not(target_arch = "wasm32"))]
 mod schema;
 mod store;

@@ -567,14 +567,6 @@ fn what_a_later_version_does_is_refused_and_not_ignored() {
             "mode: found \"shadow\", which is not available in this version; allowed: \"enforce\", \"off\"",
         ),
         (
-            r#"{"duplicates": {"in_flight": "wait", "wait_timeout": "50ms", "max_waiting": 10}}"#,
-            "duplicates.in_flight: found \"wait\", which is not available in this version; allowed: \"reject\"",
-        ),
-        (
-            r#"{"execution": {"mode": "detached", "timeout": "5s", "cluster": "orders"}}"#,
-            "execution.mode: found \"detached\", which is not available in this version; allowed: \"inline\"",
-        ),
-        (
             r#"{"store": {"redis": {"cluster": "redis", "prefix": "a:", "timeout": "100ms", "database": 1, "username": "u", "password": "p"}}}"#,
             "store.redis: found a Redis store, which is not available in this version; allowed: shared_data",
         ),

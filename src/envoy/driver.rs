@@ -1,36 +1,44 @@
 //! Carries out what an exchange asks for.
 
+use std::{collections::VecDeque, rc::Rc};
+
 use proxy_wasm::types::Action;
 
 use super::{
     filter::Filter,
+    guest::Guest,
     host::{self, Map},
 };
 use crate::{
-    exchange::{Counter, Effect, Event, Exchange, Reply},
+    exchange::{Effect, Event, Reply},
     time::Timestamp,
 };
 
-/// Hands `event` to the exchange and does what it says, until nothing is left to do.
+/// Hands `event` to the guest's exchange and does what it says, until nothing is left to do.
 ///
-/// `None` if neither the request nor the response is to be stopped or let go by this.
-pub(super) fn drive(filter: &Filter, exchange: &mut Exchange, event: Event<'_>, now: Timestamp) -> Option<Action> {
+/// To be called in the stream's own callbacks. `None` if neither the request nor the response is to be
+/// stopped or let go by this.
+pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) -> Option<Action> {
+    let mut exchange = guest.exchange.borrow_mut();
     let mut effects = Vec::new();
     exchange.handle(event, now, &mut effects);
     let mut action = None;
-    let mut pending = effects.into_iter().collect::<std::collections::VecDeque<_>>();
+    let mut pending = VecDeque::from(effects);
     while let Some(effect) = pending.pop_front() {
+        let mut more = Vec::new();
         match effect {
             Effect::Call(call) => {
                 let answer = filter.store.call(call, now);
-                let mut more = Vec::new();
                 exchange.handle(Event::Answered(answer), now, &mut more);
-                pending.extend(more);
-                let tally = filter.store.take_tally();
-                filter.metrics.count(Counter::StoreEvicted, tally.evicted);
-                filter.metrics.count(Counter::StoreExpired, tally.expired);
+                filter.count_tally();
             }
             Effect::Count(counter) => filter.metrics.count(counter, 1),
+            Effect::Execute(job) => {
+                filter.calls.order(guest, job);
+                if let Some(mailbox) = filter.mailbox() {
+                    host::enqueue(mailbox.0, CALLS_ORDERED);
+                }
+            }
             Effect::Forward => action = Some(Action::Continue),
             Effect::Hold => action = Some(Action::Pause),
             Effect::RemoveResponseHeader(name) => {
@@ -43,14 +51,47 @@ pub(super) fn drive(filter: &Filter, exchange: &mut Exchange, event: Event<'_>, 
             Effect::SetResponseHeader(name, value) => {
                 let _ = host::set_header(Map::ResponseHeaders, name, value.as_bytes());
             }
+            Effect::StopWaiting(operation) => {
+                filter.waiting_room.leave(&operation, guest);
+                filter.show_waiting();
+            }
+            // An exchange that has outlived its stream has no access log to tell.
+            Effect::Tell(_) if guest.stream.get().is_none() => {}
             Effect::Tell(status) => {
                 let _ = host::set_filter_state("idemgate.status", status.as_str().as_bytes());
             }
+            Effect::Wait { operation, recheck } => {
+                if filter.waiting_room.enter(operation, guest, recheck, filter.policy.duplicates.max_waiting) {
+                    filter.show_waiting();
+                } else {
+                    exchange.handle(Event::NoRoomToWait, now, &mut more);
+                }
+            }
+            Effect::Waited(time) => filter.metrics.record_wait(time),
+            Effect::Wake { operation, watchers } => {
+                for mailbox in watchers {
+                    host::enqueue(mailbox.0, operation.as_bytes());
+                }
+            }
             Effect::WarnStore(error) => log::warn!("idemgate: the store failed: {error}"),
         }
+        pending.extend(more);
     }
     action
 }
+
+/// The same from elsewhere: a tick, a wake-up, or the answer to a call. Lets the request go on if the
+/// exchange says so. Does nothing to a stream that is gone.
+pub(super) fn drive_from_root(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) {
+    let reachable = guest.enter_stream();
+    let action = drive(filter, guest, event, now);
+    if reachable && action == Some(Action::Continue) {
+        let _ = host::resume_request();
+    }
+}
+
+/// What a worker puts into its own mailbox; all other messages are the hashes of operations.
+const CALLS_ORDERED: &[u8] = b"calls";
 
 fn send(reply: &Reply) {
     if let Err(refused) = host::send_local_response(reply.status, reply.details, &reply.headers, &reply.body) {

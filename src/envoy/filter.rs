@@ -9,19 +9,24 @@ use std::{
 
 use super::{
     body_watch::BodyWatch,
+    calls::Calls,
+    guest::Guest,
     host::{self, Refused, SharedWrite},
     metrics::Metrics,
+    post::Post,
     random::random,
     redirects::Redirects,
-    stream::Guest,
+    waiting_room::WaitingRoom,
 };
 use crate::{
     config::{Config, Policy, StoreConfig},
-    record::Owner,
+    exchange::{Counter, Exchange, needs_mailbox},
+    record::{Mailbox, Owner},
     store::{
         StoreError,
         shared_data::{Cas, SharedDataStore, SharedMemory, Written},
     },
+    time::Timestamp,
 };
 
 /// A configuration at work in one worker.
@@ -34,11 +39,16 @@ pub(super) struct Filter {
     pub(super) store: SharedDataStore<HostMemory>,
     pub(super) metrics: Metrics,
     pub(super) body_watch: BodyWatch,
+    pub(super) waiting_room: WaitingRoom,
+    pub(super) calls: Calls,
     /// This worker under this configuration.
     pub(super) worker: Owner,
     pub(super) redirects: Redirects,
+    post: Cell<Option<Post>>,
     owners: Cell<u128>,
-    guests: RefCell<BTreeMap<u32, Rc<Guest>>>,
+    guests: RefCell<BTreeMap<u64, Rc<Guest>>>,
+    guests_so_far: Cell<u64>,
+    shown_waiting: Cell<usize>,
 }
 
 /// Why a configuration cannot be put to work.
@@ -59,16 +69,30 @@ impl From<Refused> for StartError {
 impl Filter {
     pub(super) fn start(config: Config) -> Result<Self, StartError> {
         let StoreConfig::SharedData(limits) = config.store;
-        Ok(Self {
+        let filter = Self {
             policy: Arc::new(config.policy),
             store: SharedDataStore::open(HostMemory, limits, random())?,
             metrics: Metrics::define()?,
             body_watch: BodyWatch::default(),
+            waiting_room: WaitingRoom::default(),
+            calls: Calls::default(),
             worker: Owner::new(random()),
             redirects: Redirects::default(),
+            post: Cell::default(),
             owners: Cell::new(random()),
             guests: RefCell::default(),
-        })
+            guests_so_far: Cell::default(),
+            shown_waiting: Cell::default(),
+        };
+        filter.keep_post(host::now());
+        Ok(filter)
+    }
+
+    /// Begins an exchange for the stream with this context.
+    pub(super) fn receive(&self, stream: u32) -> Rc<Guest> {
+        let number = self.guests_so_far.get().wrapping_add(1);
+        self.guests_so_far.set(number);
+        Rc::new(Guest::new(number, Exchange::new(Arc::clone(&self.policy)), stream))
     }
 
     /// A token that no other execution has: random per worker, counted on from there.
@@ -83,18 +107,54 @@ impl Filter {
         self.policy.key.headers.first().map_or("idempotency-key", |name| name.as_str())
     }
 
-    /// Lets ticks reach a guarded stream.
-    pub(super) fn admit(&self, context_id: u32, guest: Rc<Guest>) {
-        self.guests.borrow_mut().insert(context_id, guest);
+    /// Lets ticks reach an exchange.
+    pub(super) fn admit(&self, guest: &Rc<Guest>) {
+        self.guests.borrow_mut().insert(guest.number, Rc::clone(guest));
     }
 
-    pub(super) fn dismiss(&self, context_id: u32) {
-        self.guests.borrow_mut().remove(&context_id);
+    pub(super) fn dismiss(&self, guest: &Guest) {
+        self.guests.borrow_mut().remove(&guest.number);
     }
 
-    /// The guarded streams of this moment.
-    pub(super) fn guests(&self) -> Vec<(u32, Rc<Guest>)> {
-        self.guests.borrow().iter().map(|(id, guest)| (*id, Rc::clone(guest))).collect()
+    /// The exchanges of this moment that ticks may act on.
+    pub(super) fn guests(&self) -> Vec<Rc<Guest>> {
+        self.guests.borrow().values().map(Rc::clone).collect()
+    }
+
+    /// Where this worker is told of the ends of executions; `None` if the policy needs no such place, or
+    /// if none is to be had.
+    pub(super) fn mailbox(&self) -> Option<Mailbox> {
+        self.post.get().map(|post| post.mailbox)
+    }
+
+    /// Keeps the mailbox, or opens one.
+    pub(super) fn keep_post(&self, now: Timestamp) {
+        if !needs_mailbox(&self.policy) {
+            return;
+        }
+        if self.post.get().is_some_and(|post| post.renew(&HostMemory, self.worker, now)) {
+            return;
+        }
+        self.post.set(Post::open(&HostMemory, self.worker, now));
+        if self.post.get().is_none() {
+            log::error!("idemgate: no mailbox can be opened; until one can, nothing waits or runs detached here");
+        }
+    }
+
+    /// Shows how many requests wait.
+    pub(super) fn show_waiting(&self) {
+        let waiting = self.waiting_room.len();
+        let change = waiting as i64 - self.shown_waiting.replace(waiting) as i64;
+        if change != 0 {
+            self.metrics.add_waiting(change);
+        }
+    }
+
+    /// Counts what the store did on its own account.
+    pub(super) fn count_tally(&self) {
+        let tally = self.store.take_tally();
+        self.metrics.count(Counter::StoreEvicted, tally.evicted);
+        self.metrics.count(Counter::StoreExpired, tally.expired);
     }
 }
 

@@ -20,9 +20,11 @@ pub(crate) struct Refused(pub(crate) u32);
 /// Which message's fields.
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
+#[allow(clippy::enum_variant_names, reason = "the maps of trailers, which nothing here needs, have the same prefixes")]
 pub(crate) enum Map {
     RequestHeaders = 0,
     ResponseHeaders = 2,
+    CallResponseHeaders = 6,
 }
 
 /// Which bytes.
@@ -31,6 +33,7 @@ pub(crate) enum Map {
 pub(crate) enum Buffer {
     RequestBody = 0,
     ResponseBody = 1,
+    CallResponseBody = 4,
     PluginConfiguration = 7,
 }
 
@@ -40,6 +43,7 @@ pub(crate) enum Buffer {
 pub(crate) enum MetricKind {
     Counter = 0,
     Gauge = 1,
+    Histogram = 2,
 }
 
 /// What became of a write to shared data.
@@ -71,6 +75,11 @@ pub(crate) fn header(map: Map, name: &str) -> Option<Vec<u8>> {
         returned(|data, size| imports::proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size))
     };
     value.ok().flatten()
+}
+
+/// The status code among the fields of a response; 0 if there is none.
+pub(crate) fn status(headers: &Headers) -> u16 {
+    headers.get(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()).unwrap_or_default()
 }
 
 /// Sets a field in place of all that have its name.
@@ -128,7 +137,7 @@ pub(crate) fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Refused> 
     })
 }
 
-/// Writes shared data if `cas` is the present version of it (FACTS of the host: `store/shared_data/memory.rs`).
+/// Writes shared data if `cas` is the present version of it (the rules: `store/shared_data/memory.rs`).
 pub(crate) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<SharedWrite, Refused> {
     // SAFETY: the host only reads.
     let status = unsafe { imports::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) };
@@ -162,6 +171,38 @@ pub(crate) fn set_effective_context(context_id: u32) -> Result<(), Refused> {
     check(unsafe { imports::proxy_set_effective_context(context_id) })
 }
 
+/// Lets the request of the effective context go on.
+pub(crate) fn resume_request() -> Result<(), Refused> {
+    // SAFETY: a plain value.
+    check(unsafe { imports::proxy_continue_stream(STREAM_HTTP_REQUEST) })
+}
+
+/// Opens the queue with this name, of which the active root context is told from now on.
+pub(crate) fn register_queue(name: &str) -> Result<u32, Refused> {
+    let mut token = 0_u32;
+    // SAFETY: the host reads the name and writes one u32.
+    check(unsafe { imports::proxy_register_shared_queue(name.as_ptr(), name.len(), &mut token) }).map(|()| token)
+}
+
+/// Puts a message into a queue of any worker. A queue that is gone needs no message.
+pub(crate) fn enqueue(token: u32, message: &[u8]) {
+    // SAFETY: the host only reads.
+    unsafe { imports::proxy_enqueue_shared_queue(token, message.as_ptr(), message.len()) };
+}
+
+/// Takes the next message out of a queue; `None` if it is empty.
+pub(crate) fn dequeue(token: u32) -> Option<Vec<u8>> {
+    // SAFETY: the host allocates the value in this VM and hands it over.
+    let message = unsafe { returned(|data, size| imports::proxy_dequeue_shared_queue(token, data, size)) };
+    message.ok().flatten()
+}
+
+/// Says that a root context whose `on_done` asked for time needs no more of it.
+pub(crate) fn done() {
+    // SAFETY: no values. It fails only if nobody waits for it.
+    unsafe { imports::proxy_done() };
+}
+
 /// Asks for `on_tick` every `millis` milliseconds.
 pub(crate) fn set_tick_period(millis: u32) -> Result<(), Refused> {
     // SAFETY: a plain value.
@@ -181,7 +222,7 @@ pub(crate) fn increment_metric(id: u32, offset: i64) {
     unsafe { imports::proxy_increment_metric(id, offset) };
 }
 
-/// Sets a gauge.
+/// Sets a gauge, or adds a value to a histogram.
 pub(crate) fn record_metric(id: u32, value: u64) {
     // SAFETY: plain values.
     unsafe { imports::proxy_record_metric(id, value) };
@@ -192,6 +233,7 @@ const STATUS_NOT_FOUND: u32 = 1;
 const STATUS_CAS_MISMATCH: u32 = 8;
 
 const NO_GRPC_STATUS: i32 = -1;
+const STREAM_HTTP_REQUEST: u32 = 0;
 
 fn check(status: u32) -> Result<(), Refused> {
     if status == STATUS_OK { Ok(()) } else { Err(Refused(status)) }
@@ -261,7 +303,11 @@ fn serialize_pairs(headers: &Headers) -> Vec<u8> {
 mod imports {
     #[cfg_attr(target_arch = "wasm32", link(wasm_import_module = "env"))]
     unsafe extern "C" {
+        pub(super) fn proxy_continue_stream(stream: u32) -> u32;
         pub(super) fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
+        pub(super) fn proxy_dequeue_shared_queue(token: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+        pub(super) fn proxy_done() -> u32;
+        pub(super) fn proxy_enqueue_shared_queue(token: u32, message: *const u8, size: usize) -> u32;
         pub(super) fn proxy_get_buffer_bytes(
             buffer: u32,
             start: usize,
@@ -293,6 +339,7 @@ mod imports {
         ) -> u32;
         pub(super) fn proxy_increment_metric(id: u32, offset: i64) -> u32;
         pub(super) fn proxy_record_metric(id: u32, value: u64) -> u32;
+        pub(super) fn proxy_register_shared_queue(name: *const u8, name_size: usize, token: *mut u32) -> u32;
         pub(super) fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
         pub(super) fn proxy_replace_header_map_value(
             map: u32,

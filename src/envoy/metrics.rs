@@ -1,5 +1,7 @@
 //! Envoy stats. Names, once defined, are the same metrics in every worker.
 
+use std::time::Duration;
+
 use super::host::{self, MetricKind, Refused};
 use crate::{exchange::Counter, store::shared_data::Totals};
 
@@ -9,6 +11,9 @@ pub(super) struct Metrics {
     counters: Vec<u32>,
     entries: u32,
     bytes: u32,
+    waiting: u32,
+    detached: u32,
+    wait_ms: u32,
 }
 
 impl Metrics {
@@ -20,6 +25,9 @@ impl Metrics {
                 .collect::<Result<_, _>>()?,
             entries: host::define_metric(MetricKind::Gauge, "idemgate.store.entries")?,
             bytes: host::define_metric(MetricKind::Gauge, "idemgate.store.bytes")?,
+            waiting: host::define_metric(MetricKind::Gauge, "idemgate.waiting")?,
+            detached: host::define_metric(MetricKind::Gauge, "idemgate.detached")?,
+            wait_ms: host::define_metric(MetricKind::Histogram, "idemgate.wait_ms")?,
         })
     }
 
@@ -29,6 +37,21 @@ impl Metrics {
         {
             host::increment_metric(*id, i64::from(times));
         }
+    }
+
+    /// Adds to the requests that wait, or takes some off. Gauges are common to all workers, so each adds
+    /// its own changes.
+    pub(super) fn add_waiting(&self, change: i64) {
+        host::increment_metric(self.waiting, change);
+    }
+
+    /// Adds to the detached calls under way, or takes some off.
+    pub(super) fn add_detached(&self, change: i64) {
+        host::increment_metric(self.detached, change);
+    }
+
+    pub(super) fn record_wait(&self, time: Duration) {
+        host::record_metric(self.wait_ms, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     }
 
     /// Shows what the table holds. Written by the sweeper alone: workers that each wrote what they saw

@@ -4,19 +4,23 @@
 //! out the effects. What the host really does, where it surprises, stands at the code that depends on it.
 
 mod body_watch;
+mod calls;
 mod crash_test;
 mod driver;
 mod filter;
+mod guest;
 mod host;
 mod metrics;
+mod post;
 mod random;
 mod redirects;
 mod root;
 mod stream;
+mod waiting_room;
 
 use proxy_wasm::types::LogLevel;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
-    proxy_wasm::set_root_context(|_| Box::new(root::Root::default()));
+    proxy_wasm::set_root_context(|context_id| Box::new(root::Root::new(context_id)));
 }}

@@ -10,8 +10,8 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use super::{
+    guest::Guest,
     host::{self, Map},
-    stream::Guest,
 };
 use crate::time::Timestamp;
 
@@ -64,11 +64,6 @@ impl Redirects {
         let request = Request::of_stream(key_header);
         let index = waiting.iter().position(|waiting| waiting.request == request)?;
         Some(waiting.swap_remove(index).guest)
-    }
-
-    /// The exchanges that wait.
-    pub(super) fn guests(&self) -> Vec<Rc<Guest>> {
-        self.waiting.borrow().iter().map(|waiting| Rc::clone(&waiting.guest)).collect()
     }
 
     /// Takes out the exchanges that have waited for longer than `patience`.

@@ -1,6 +1,6 @@
-//! The root context: configuration and time.
+//! The root context: configuration, time, wake-ups and the answers to detached calls.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
@@ -8,24 +8,79 @@ use proxy_wasm::{
 };
 
 use super::{
-    driver::drive,
+    driver::drive_from_root,
     filter::Filter,
-    host::{self, Buffer},
+    guest::Guest,
+    host::{self, Buffer, Map},
     stream::Stream,
 };
 use crate::{
     config::Config,
-    exchange::{Counter, Event, renewal_interval},
+    exchange::{CallFailure, Counter, Event, tick_interval},
+    request::OperationId,
     store::shared_data::Sweep,
+    time::Timestamp,
 };
 
 /// The root context of one configuration in one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Root {
+    context_id: u32,
     filter: Option<Rc<Filter>>,
+    /// The configuration is no longer used, and detached calls are still under way.
+    is_draining: bool,
 }
 
-impl Context for Root {}
+impl Root {
+    pub(super) fn new(context_id: u32) -> Self {
+        Self { context_id, filter: None, is_draining: false }
+    }
+
+    /// Makes the calls that streams have ordered.
+    fn make_calls(&self, filter: &Filter) {
+        while let Some((guest, job)) = filter.calls.next_ordered() {
+            // A guest that was woken just now left its own context in effect.
+            let _ = host::set_effective_context(self.context_id);
+            if filter.calls.make(Rc::clone(&guest), &job, filter.policy.execution.timeout) {
+                filter.metrics.add_detached(1);
+            } else {
+                self.end_call(filter, &guest, Event::CallFailed(CallFailure::NotMade));
+            }
+        }
+    }
+
+    fn end_call(&self, filter: &Filter, guest: &Rc<Guest>, event: Event<'_>) {
+        drive_from_root(filter, guest, event, host::now());
+        if guest.is_finished() {
+            filter.dismiss(guest);
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _: usize) {
+        let Some(filter) = &self.filter else { return };
+        let Some(guest) = filter.calls.answered(token) else { return };
+        filter.metrics.add_detached(-1);
+        if num_headers == 0 {
+            self.end_call(filter, &guest, Event::CallFailed(CallFailure::Reset));
+        } else {
+            let headers = host::headers(Map::CallResponseHeaders);
+            let body = host::buffer(Buffer::CallResponseBody, 0, body_size);
+            let status = host::status(&headers);
+            self.end_call(filter, &guest, Event::CallAnswered { status, headers: &headers, body });
+        }
+        if self.is_draining && filter.calls.are_over() {
+            host::done();
+        }
+    }
+
+    /// The configuration is no longer used. Calls under way keep it alive, so that their responses are stored.
+    fn on_done(&mut self) -> bool {
+        self.is_draining = self.filter.as_ref().is_some_and(|filter| !filter.calls.are_over());
+        !self.is_draining
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
@@ -45,7 +100,7 @@ impl RootContext for Root {
                          for; it takes effect in full after a restart of Envoy or with a new vm_id"
                     );
                 }
-                let period = renewal_interval(&filter.policy).min(LONGEST_TICK).as_millis();
+                let period = tick_interval(&filter.policy).clamp(SHORTEST_TICK, LONGEST_TICK).as_millis();
                 let _ = host::set_tick_period(u32::try_from(period).unwrap_or(1000));
                 log::debug!("idemgate {}: configured", env!("CARGO_PKG_VERSION"));
                 self.filter = Some(Rc::new(filter));
@@ -61,29 +116,26 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         let Some(filter) = &self.filter else { return };
         let now = host::now();
-        for (context_id, guest) in filter.guests() {
-            // A stream that is gone without a trace (its VM's host lost it) is no longer there to act on.
-            if host::set_effective_context(context_id).is_err() {
-                filter.dismiss(context_id);
-                continue;
-            }
-            let mut exchange = guest.exchange.borrow_mut();
-            if exchange.awaits_first_body() && guest.body_is_hopeless(&filter.body_watch, now) {
+        for guest in filter.guests() {
+            if guest.enter_stream() && guest.body_is_hopeless(&filter.body_watch, now) {
                 log::error!(
                     "idemgate: the host does not hand over request bodies while headers are held; set \
                      allow_on_headers_stop_iteration: true in the Wasm filter's config (Envoy 1.35 or newer), or \
                      fingerprint.body: \"none\" in idemgate's"
                 );
-                let _ = drive(filter, &mut exchange, Event::BodyWithheld, now);
+                drive_from_root(filter, &guest, Event::BodyWithheld, now);
             }
-            let _ = drive(filter, &mut exchange, Event::Tick, now);
+            drive_from_root(filter, &guest, Event::Tick, now);
+            if guest.is_finished() {
+                filter.dismiss(&guest);
+            }
         }
         for guest in filter.redirects.take_overdue(filter.policy.lease, now) {
             guest.abandon(filter);
         }
-        for guest in filter.redirects.guests() {
-            let _ = drive(filter, &mut guest.exchange.borrow_mut(), Event::Tick, now);
-        }
+        look_after_orphans(filter, now);
+        let _ = host::set_effective_context(self.context_id);
+        filter.keep_post(now);
         match filter.store.sweep(filter.worker, now) {
             Ok(Sweep::Swept(totals)) => filter.metrics.show(totals),
             Ok(Sweep::NotElected) => {}
@@ -92,8 +144,17 @@ impl RootContext for Root {
                 log::warn!("idemgate: the sweep failed: {error}");
             }
         }
-        let tally = filter.store.take_tally();
-        filter.metrics.count(Counter::StoreExpired, tally.expired);
+        filter.count_tally();
+    }
+
+    fn on_queue_ready(&mut self, queue: u32) {
+        let Some(filter) = &self.filter else { return };
+        while let Some(message) = host::dequeue(queue) {
+            if let Ok(operation) = <[u8; 32]>::try_from(message) {
+                wake_all(filter, &OperationId::from_bytes(operation), host::now());
+            }
+        }
+        self.make_calls(filter);
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
@@ -105,5 +166,30 @@ impl RootContext for Root {
     }
 }
 
+/// Lets all who wait for an operation ask for it again, in the order in which they came.
+fn wake_all(filter: &Filter, operation: &OperationId, now: Timestamp) {
+    for guest in filter.waiting_room.call(operation) {
+        drive_from_root(filter, &guest, Event::Woken, now);
+    }
+    filter.show_waiting();
+}
+
+/// Asks again for operations whose owner may be dead: a dead owner wakes nobody. One request of each
+/// group asks for all; if it has to wait on, the owner lives.
+fn look_after_orphans(filter: &Filter, now: Timestamp) {
+    for operation in filter.waiting_room.due(now) {
+        if let Some(first) = filter.waiting_room.call_first(&operation) {
+            drive_from_root(filter, &first, Event::Woken, now);
+        }
+        if filter.waiting_room.due(now).contains(&operation) {
+            wake_all(filter, &operation, now);
+        }
+    }
+    filter.show_waiting();
+}
+
 /// The sweep wants to come by now and then, however long the leases are.
-const LONGEST_TICK: std::time::Duration = std::time::Duration::from_secs(1);
+const LONGEST_TICK: Duration = Duration::from_secs(1);
+
+/// However short the leases and waits are, a tick is not to be the worker's main work.
+const SHORTEST_TICK: Duration = Duration::from_millis(50);

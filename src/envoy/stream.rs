@@ -1,9 +1,6 @@
 //! The stream context: one HTTP exchange as the host reports it.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use std::rc::Rc;
 
 use proxy_wasm::{
     traits::{Context, HttpContext},
@@ -11,16 +8,15 @@ use proxy_wasm::{
 };
 
 use super::{
-    body_watch::{BodyWatch, Waiting},
     crash_test::{Faults, Moment},
     driver::drive,
     filter::Filter,
+    guest::Guest,
     host::{self, Buffer, Map},
 };
 use crate::{
     config::Mode,
-    exchange::{Attributes, Event, Evidence, Exchange},
-    time::Timestamp,
+    exchange::{Attributes, Event},
 };
 
 /// A stream. Until its request turns out to be of a guarded method it is nothing but this.
@@ -34,37 +30,6 @@ pub(super) struct Stream {
     body_read: usize,
 }
 
-/// What ticks may act on, besides the stream itself.
-#[derive(Debug)]
-pub(super) struct Guest {
-    pub(super) exchange: RefCell<Exchange>,
-    /// Whether an earlier stream of the same request had an answer of the upstream, a redirect.
-    redirected: Cell<bool>,
-    waiting: Option<Waiting>,
-}
-
-impl Guest {
-    /// Ends an exchange whose next stream did not come.
-    pub(super) fn abandon(&self, filter: &Filter) {
-        let evidence = Evidence { redirected: true, ..Evidence::default() };
-        drive(filter, &mut self.exchange.borrow_mut(), Event::Gone { evidence: &evidence }, host::now());
-    }
-
-    /// What the host knows of the upstream call now.
-    fn evidence(&self) -> Evidence {
-        Evidence {
-            details: host::property(&["response", "code_details"]),
-            attempts: host::integer_property(&["upstream", "request_attempt_count"]),
-            connected: has_connection(),
-            redirected: self.redirected.get(),
-        }
-    }
-
-    pub(super) fn body_is_hopeless(&self, watch: &BodyWatch, now: Timestamp) -> bool {
-        self.waiting.as_ref().is_some_and(|waiting| watch.is_hopeless(waiting, now))
-    }
-}
-
 impl Stream {
     pub(super) fn new(context_id: u32, filter: Option<Rc<Filter>>) -> Self {
         Self { context_id, faults: Faults::default(), filter, guest: None, body_read: 0 }
@@ -72,39 +37,46 @@ impl Stream {
 
     /// Hands an event to the exchange, if there is one.
     fn on(&self, event: Event<'_>) -> Option<Action> {
-        let (filter, guest) = (self.filter.as_ref()?, self.guest.as_ref()?);
-        drive(filter, &mut guest.exchange.borrow_mut(), event, host::now())
+        drive(self.filter.as_ref()?, self.guest.as_ref()?, event, host::now())
     }
 
-    fn open(&mut self, filter: &Rc<Filter>, end_of_stream: bool) -> Action {
+    fn open(&mut self, filter: &Filter, end_of_stream: bool) -> Action {
         let now = host::now();
         let headers = host::headers(Map::RequestHeaders);
-        let mut exchange = Exchange::new(filter.policy.clone());
+        let guest = filter.receive(self.context_id);
         let event = Event::RequestHeaders {
             headers: &headers,
             attribute: &HostAttributes,
             owner: filter.next_owner(),
+            mailbox: filter.mailbox(),
             end_of_stream,
         };
-        let mut action = drive(filter, &mut exchange, event, now).unwrap_or(Action::Continue);
-        if exchange.is_finished() {
-            return action;
-        }
-        let mut waiting = None;
-        if exchange.awaits_first_body() {
+        let mut action = drive(filter, &guest, event, now).unwrap_or(Action::Continue);
+        if guest.exchange.borrow().awaits_first_body() {
             if filter.body_watch.is_withheld() {
-                action = drive(filter, &mut exchange, Event::BodyWithheld, now).unwrap_or(action);
+                action = drive(filter, &guest, Event::BodyWithheld, now).unwrap_or(action);
             } else {
-                waiting = Some(filter.body_watch.begin(&headers, now));
+                guest.wait_for_body(filter.body_watch.begin(&headers, now));
             }
         }
-        self.join(filter, Rc::new(Guest { exchange: RefCell::new(exchange), redirected: Cell::default(), waiting }));
+        if !guest.is_finished() {
+            self.join(filter, guest);
+        }
         action
     }
 
     fn join(&mut self, filter: &Filter, guest: Rc<Guest>) {
-        filter.admit(self.context_id, Rc::clone(&guest));
+        guest.stream.set(Some(self.context_id));
+        filter.admit(&guest);
         self.guest = Some(guest);
+    }
+
+    /// What becomes of more of a request: it is kept back as long as the exchange says so.
+    fn hold_or_continue(&self) -> Action {
+        match &self.guest {
+            Some(guest) if guest.exchange.borrow().holds_request() => Action::Pause,
+            _ => Action::Continue,
+        }
     }
 }
 
@@ -133,7 +105,7 @@ impl HttpContext for Stream {
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let (Some(filter), Some(guest)) = (&self.filter, &self.guest) else { return Action::Continue };
         if !guest.exchange.borrow().awaits_body() {
-            return Action::Continue;
+            return self.hold_or_continue();
         }
         filter.body_watch.handed_over();
         // While the request is held, `size` counts the whole body so far.
@@ -144,20 +116,18 @@ impl HttpContext for Stream {
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         // With trailers, no body callback says that the stream ends.
-        self.on(Event::RequestTrailers).unwrap_or(Action::Continue)
+        self.on(Event::RequestTrailers).unwrap_or_else(|| self.hold_or_continue())
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         self.faults.strike(Moment::ResponseHeaders);
         let Some(guest) = &self.guest else { return Action::Continue };
-        if guest.exchange.borrow().is_finished() {
+        if guest.is_finished() {
             return Action::Continue;
         }
         let headers = host::headers(Map::ResponseHeaders);
-        let status = headers.get(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
-        let evidence = guest.evidence();
-        let status = status.unwrap_or_default();
-        self.on(Event::ResponseHeaders { status, headers: &headers, evidence: &evidence, end_of_stream });
+        let status = host::status(&headers);
+        self.on(Event::ResponseHeaders { status, headers: &headers, evidence: &guest.evidence(), end_of_stream });
         Action::Continue
     }
 
@@ -188,27 +158,22 @@ impl HttpContext for Stream {
             }
             return;
         };
-        filter.dismiss(self.context_id);
-        if guest.exchange.borrow().is_finished() {
-            return;
+        if !guest.is_finished() {
+            let evidence = guest.evidence();
+            if evidence.is_internal_redirect() {
+                guest.stream.set(None);
+                guest.redirected.set(true);
+                filter.redirects.leave(filter.key_header(), guest, host::now());
+                return;
+            }
+            let _ = drive(filter, &guest, Event::Gone { evidence: &evidence }, host::now());
         }
-        let evidence = guest.evidence();
-        if evidence.is_internal_redirect() {
-            guest.redirected.set(true);
-            filter.redirects.leave(filter.key_header(), guest, host::now());
-        } else {
-            drive(filter, &mut guest.exchange.borrow_mut(), Event::Gone { evidence: &evidence }, host::now());
+        guest.stream.set(None);
+        // A detached call goes on; its answer, or a tick, sees the exchange to its end.
+        if guest.is_finished() {
+            filter.dismiss(&guest);
         }
     }
-}
-
-/// Whether the request has got a connection to the upstream.
-///
-/// Over a Unix domain socket there is no local address. The other attribute is as old as the attempt
-/// count (Envoy 1.33), without which nothing counts as never sent.
-fn has_connection() -> bool {
-    host::property(&["upstream", "cx_pool_ready_duration"]).is_some()
-        || host::property(&["upstream", "local_address"]).is_some()
 }
 
 #[derive(Debug)]

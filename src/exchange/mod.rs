@@ -4,15 +4,22 @@
 //! simulator) hands it an [`Event`] with the time, and carries out the [`Effect`]s that come back.
 //!
 //! ```text
-//! Idle ── headers ──> AwaitBody ── end ──> AwaitClaim ── granted ──> AwaitResponse ── headers ──> AwaitEnd ── end ──> Settling ──> Finished
-//!   │                     │                    │                          │                          │
-//!   └─ not guarded,       └─ too large         └─ replay, 409, 422, 503   └─ released, unknown       └─ stream gone: unknown
-//!      refused
+//! Idle ── headers ──> AwaitBody ── end ──> AwaitClaim ── granted ──> AwaitResponse ── headers ──> AwaitEnd ── end ──> Settling
+//!   │                     │                 │   ^  │                      │                          │
+//!   └─ not guarded,       └─ too large      │   │  └─ granted, detached ──│──> AwaitCall ── answer ──│──────────────> Settling
+//!      refused                     in flight│   │woken                    └─ released, unknown       └─ cut: unknown
+//!                                           v   │
+//!                                         AwaitTurn ── too long: 409
 //! ```
 //!
-//! Each state is a type that holds just what is known then, and a transition consumes it.
+//! Each state is a type that holds just what is known then, and a transition consumes it: up to the
+//! claim in `claiming`, in the client's stream in `inline`, outside of it in `detached`.
 
 mod capture;
+mod claiming;
+mod detached;
+mod execution;
+mod inline;
 mod opening;
 pub mod outcome;
 mod problem;
@@ -22,22 +29,23 @@ mod vocabulary;
 use std::{sync::Arc, time::Duration};
 
 use self::{
-    capture::Capture,
-    opening::Guarded,
-    outcome::{Delivery, Verdict},
+    claiming::{AwaitBody, AwaitClaim, AwaitTurn},
+    detached::AwaitCall,
+    inline::{AwaitEnd, AwaitResponse},
 };
 pub use self::{
+    detached::Job,
     outcome::Evidence,
     problem::Problem,
     reply::{Reply, replayable},
     vocabulary::{Counter, Status},
 };
 use crate::{
-    config::{OnStoreError, OnUnknown, Policy},
+    config::{ExecutionMode, InFlight, Policy},
     headers::Headers,
-    record::{Claim, Owner, StoredResponse},
-    request::{Fingerprint, FingerprintBuilder, OperationId},
-    store::{Answer, Call, Claimed, Ending, Renewed, Settled, StoreError},
+    record::{Mailbox, Owner},
+    request::OperationId,
+    store::{Answer, Call, Ended, Renewed, Settled, StoreError},
     time::Timestamp,
 };
 
@@ -66,6 +74,9 @@ pub enum Event<'a> {
         attribute: &'a dyn Attributes,
         /// The token of this execution, should it become one.
         owner: Owner,
+        /// Where this worker is told of the ends of executions; without one nothing waits here, and
+        /// nothing is executed apart from its stream.
+        mailbox: Option<Mailbox>,
         /// Whether there is no body and there are no trailers.
         end_of_stream: bool,
     },
@@ -82,6 +93,21 @@ pub enum Event<'a> {
     BodyWithheld,
     /// The store answered the call that the exchange made last.
     Answered(Answer),
+    /// The execution that the request waits for may have ended.
+    Woken,
+    /// The worker has as many waiting requests as it may.
+    NoRoomToWait,
+    /// The upstream, or Envoy in its place, answered a detached call.
+    CallAnswered {
+        /// The status code.
+        status: u16,
+        /// All fields.
+        headers: &'a Headers,
+        /// The whole body.
+        body: Vec<u8>,
+    },
+    /// A detached call ended without any answer.
+    CallFailed(CallFailure),
     /// The response's headers arrived, from the upstream or from Envoy itself.
     ResponseHeaders {
         /// The status code; 0 if the host does not say.
@@ -111,6 +137,15 @@ pub enum Event<'a> {
     },
 }
 
+/// Why a detached call has no answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CallFailure {
+    /// It was not made: the cluster is unknown, has no host, or is at its limits.
+    NotMade,
+    /// It was made, and was reset.
+    Reset,
+}
+
 /// Reads attributes of the host.
 pub trait Attributes: std::fmt::Debug {
     /// The attribute at `path`, if there is one.
@@ -124,6 +159,9 @@ pub enum Effect {
     Call(Call),
     /// Add one to a counter.
     Count(Counter),
+    /// Call the upstream apart from the stream, and hand in [`Event::CallAnswered`] or
+    /// [`Event::CallFailed`].
+    Execute(Job),
     /// Let the request go on.
     Forward,
     /// Keep the request (headers and body) back.
@@ -134,8 +172,28 @@ pub enum Effect {
     Reply(Reply),
     /// Set a field of the response.
     SetResponseHeader(&'static str, &'static str),
+    /// The request no longer waits for the operation.
+    StopWaiting(OperationId),
     /// Tell access logs what became of the request.
     Tell(Status),
+    /// Hand in [`Event::Woken`] when the operation's execution may have ended: when another worker or
+    /// exchange says so, or at `recheck` by the worker itself, because its owner may be dead. If there is
+    /// no room, hand in [`Event::NoRoomToWait`].
+    Wait {
+        /// What the request waits for.
+        operation: OperationId,
+        /// When the owner's lease runs out.
+        recheck: Timestamp,
+    },
+    /// A request has waited this long, in vain or not.
+    Waited(Duration),
+    /// Tell these workers that an execution of the operation has ended.
+    Wake {
+        /// Which operation.
+        operation: OperationId,
+        /// Whom to tell.
+        watchers: Vec<Mailbox>,
+    },
     /// Tell the operator that the store failed.
     WarnStore(StoreError),
 }
@@ -148,10 +206,17 @@ enum State {
     AwaitClaim(AwaitClaim),
     /// Waits for the same answer, with the stream answered or over: a grant is given back.
     AwaitMootClaim(AwaitClaim),
+    AwaitTurn(AwaitTurn),
     AwaitResponse(AwaitResponse),
     AwaitEnd(AwaitEnd),
+    AwaitCall(AwaitCall),
     /// Waits for the store's word on how the execution was settled.
-    Settling,
+    Settling {
+        /// Whose execution it was.
+        operation: OperationId,
+        /// What the client gets once the store has it: the answer to a detached call.
+        reply: Option<Reply>,
+    },
     /// Runs unprotected, because the store failed and the policy allows it.
     Bypassed,
     /// Answered by the filter itself; its own reply may still pass by.
@@ -160,44 +225,6 @@ enum State {
     },
     /// Nothing more is to be done: not guarded, or settled.
     Finished,
-}
-
-/// Waits for the rest of the request's body, which the fingerprint needs.
-#[derive(Debug)]
-struct AwaitBody {
-    guarded: Guarded,
-    fingerprint: FingerprintBuilder,
-    received: u64,
-}
-
-/// Waits for the store's answer to the claim.
-#[derive(Debug)]
-struct AwaitClaim {
-    operation: OperationId,
-    owner: Owner,
-}
-
-/// Runs the operation, and waits for the response.
-#[derive(Debug)]
-struct AwaitResponse {
-    execution: Execution,
-}
-
-/// Copies the response while it passes, and waits for its end.
-#[derive(Debug)]
-struct AwaitEnd {
-    execution: Execution,
-    status: u16,
-    headers: Headers,
-    capture: Capture,
-}
-
-/// A claim that this exchange holds.
-#[derive(Debug)]
-struct Execution {
-    operation: OperationId,
-    owner: Owner,
-    renew_at: Timestamp,
 }
 
 impl Exchange {
@@ -215,54 +242,8 @@ impl Exchange {
         let state = std::mem::replace(&mut self.state, State::Finished);
         let mut step = Step { policy: &self.policy, now, effects };
         self.state = match (state, event) {
-            (State::Idle, Event::RequestHeaders { headers, attribute, owner, end_of_stream }) => {
-                step.open(headers, attribute, owner, end_of_stream)
-            }
-            (State::AwaitBody(state), Event::RequestBody { chunk, end_of_stream }) => {
-                state.on_body(chunk, end_of_stream, &mut step)
-            }
-            (State::AwaitBody(state), Event::RequestTrailers) => state.on_end(&mut step),
-            (State::AwaitBody(_), Event::BodyWithheld) => step.refuse(&Problem::HostUnsupported),
-            (State::AwaitBody(_), Event::Gone { .. }) => {
-                step.tell(Status::Rejected);
-                State::Finished
-            }
-            (State::AwaitClaim(state), Event::Answered(Answer::Claimed(claimed))) => {
-                state.on_claimed(claimed, &mut step)
-            }
-            // Envoy itself answers, by a limit or a timeout of its own: nothing was sent or will be.
-            (State::AwaitBody(_), Event::ResponseHeaders { headers, .. }) => {
-                step.mark(Status::Rejected, headers);
-                State::Finished
-            }
-            (State::AwaitClaim(state), Event::ResponseHeaders { headers, .. }) => {
-                step.mark(Status::Rejected, headers);
-                State::AwaitMootClaim(state)
-            }
-            (State::AwaitClaim(state), Event::Gone { .. }) => {
-                step.tell(Status::Rejected);
-                State::AwaitMootClaim(state)
-            }
-            (State::AwaitMootClaim(state), Event::Answered(Answer::Claimed(claimed))) => {
-                state.on_claimed_in_vain(claimed, &mut step)
-            }
-            (State::AwaitResponse(state), Event::ResponseHeaders { status, headers, evidence, end_of_stream }) => {
-                state.on_headers(status, headers, evidence, end_of_stream, &mut step)
-            }
-            (State::AwaitResponse(state), Event::Gone { evidence }) => state.on_gone(evidence, &mut step),
-            (State::AwaitResponse(mut state), Event::Tick) => {
-                state.execution.renew_if_due(&mut step);
-                State::AwaitResponse(state)
-            }
-            (State::AwaitEnd(state), Event::ResponseBody { chunk, end_of_stream }) => {
-                state.on_body(chunk, end_of_stream, &mut step)
-            }
-            (State::AwaitEnd(state), Event::ResponseTrailers) => state.on_end(&mut step),
-            // A second response on one stream is one in place of the first, which never got to its end.
-            (State::AwaitEnd(state), Event::Gone { .. } | Event::ResponseHeaders { .. }) => state.on_cut(&mut step),
-            (State::AwaitEnd(mut state), Event::Tick) => {
-                state.execution.renew_if_due(&mut step);
-                State::AwaitEnd(state)
+            (State::Idle, Event::RequestHeaders { headers, attribute, owner, mailbox, end_of_stream }) => {
+                step.open(headers, attribute, owner, mailbox, end_of_stream)
             }
             (state, Event::Answered(Answer::Renewed(renewed))) => {
                 if let Renewed::Failed(error) = renewed {
@@ -270,7 +251,19 @@ impl Exchange {
                 }
                 state
             }
-            (State::Settling, Event::Answered(Answer::Settled(settled))) => step.settled(settled),
+            (State::AwaitBody(state), event) => state.on(event, &mut step),
+            (State::AwaitClaim(state), event) => state.on(event, &mut step),
+            (State::AwaitMootClaim(state), event) => state.on_moot(event, &mut step),
+            (State::AwaitTurn(state), event) => state.on(event, &mut step),
+            (State::AwaitResponse(state), event) => state.on(event, &mut step),
+            (State::AwaitEnd(state), event) => state.on(event, &mut step),
+            (State::AwaitCall(state), event) => state.on(event, &mut step),
+            (State::Settling { operation, reply }, Event::Answered(Answer::Settled(ended))) => {
+                step.settled(operation, ended, reply)
+            }
+            (State::Settling { operation, .. }, Event::Gone { .. } | Event::ResponseHeaders { .. }) => {
+                State::Settling { operation, reply: None }
+            }
             (State::Bypassed, Event::ResponseHeaders { headers, .. }) => {
                 step.mark(Status::Bypassed, headers);
                 State::Finished
@@ -289,13 +282,33 @@ impl Exchange {
     /// Whether the exchange waits for the request's body, and has seen none of it yet.
     #[must_use]
     pub fn awaits_first_body(&self) -> bool {
-        matches!(&self.state, State::AwaitBody(state) if state.received == 0)
+        matches!(&self.state, State::AwaitBody(state) if state.has_seen_nothing())
     }
 
     /// Whether the exchange waits for more of the request's body.
     #[must_use]
     pub fn awaits_body(&self) -> bool {
         matches!(self.state, State::AwaitBody(_))
+    }
+
+    /// Whether the request is kept back, whatever more of it arrives.
+    #[must_use]
+    pub fn holds_request(&self) -> bool {
+        match self.state {
+            State::AwaitBody(_)
+            | State::AwaitClaim(_)
+            | State::AwaitMootClaim(_)
+            | State::AwaitTurn(_)
+            | State::AwaitCall(_)
+            | State::Settling { reply: Some(_), .. } => true,
+            State::Idle
+            | State::AwaitResponse(_)
+            | State::AwaitEnd(_)
+            | State::Settling { reply: None, .. }
+            | State::Bypassed
+            | State::Replied { .. }
+            | State::Finished => false,
+        }
     }
 
     /// Whether the exchange copies the response's body.
@@ -311,173 +324,6 @@ impl Exchange {
     }
 }
 
-impl AwaitBody {
-    fn on_body(mut self, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
-        self.received = self.received.saturating_add(chunk.len() as u64);
-        let limit = step.policy.limits.request_body;
-        if self.received > limit {
-            return step.refuse(&Problem::RequestTooLarge { limit });
-        }
-        self.fingerprint.body(chunk);
-        if end_of_stream {
-            return self.on_end(step);
-        }
-        step.effects.push(Effect::Hold);
-        State::AwaitBody(self)
-    }
-
-    fn on_end(self, step: &mut Step<'_>) -> State {
-        step.claim(&self.guarded, self.fingerprint.finish())
-    }
-}
-
-impl AwaitClaim {
-    fn on_claimed(self, claimed: Claimed, step: &mut Step<'_>) -> State {
-        match claimed {
-            Claimed::Granted => {
-                step.count(Counter::RequestsExecuted);
-                step.tell(Status::Executed);
-                step.effects.push(Effect::Forward);
-                State::AwaitResponse(AwaitResponse { execution: self.granted(step) })
-            }
-            Claimed::Completed { response, expires } => {
-                step.count(Counter::RequestsReplayed);
-                step.tell(Status::Replayed);
-                step.reply(Reply::replay(response, expires, step.policy))
-            }
-            Claimed::KeyReused => step.refuse(&Problem::KeyReused),
-            Claimed::InFlight { lease_left } => step.refuse(&Problem::RequestInFlight { lease_left }),
-            Claimed::Unknown { lease_left } => {
-                let may_retry = step.policy.outcome.on_unknown == OnUnknown::Retry;
-                step.refuse(&Problem::OutcomeUnknown { retry_after: may_retry.then_some(lease_left) })
-            }
-            Claimed::NotKept { status } => step.refuse(&Problem::ResponseNotKept { status }),
-            Claimed::Full => step.refuse(&Problem::StoreFull),
-            Claimed::Failed(error) => {
-                step.effects.push(Effect::WarnStore(error));
-                match step.policy.on_store_error {
-                    OnStoreError::Reject => step.refuse(&Problem::StoreUnavailable),
-                    OnStoreError::Bypass => {
-                        step.count(Counter::StoreErrors);
-                        step.count(Counter::RequestsBypassed);
-                        step.tell(Status::Bypassed);
-                        step.effects.push(Effect::Forward);
-                        State::Bypassed
-                    }
-                }
-            }
-        }
-    }
-
-    /// Nothing was forwarded, and nobody is left to answer.
-    fn on_claimed_in_vain(self, claimed: Claimed, step: &mut Step<'_>) -> State {
-        match claimed {
-            Claimed::Granted => self.granted(step).settle(Ending::Released, step),
-            Claimed::Failed(error) => {
-                step.warn(error);
-                State::Finished
-            }
-            Claimed::Completed { .. }
-            | Claimed::Full
-            | Claimed::InFlight { .. }
-            | Claimed::KeyReused
-            | Claimed::NotKept { .. }
-            | Claimed::Unknown { .. } => State::Finished,
-        }
-    }
-
-    fn granted(self, step: &Step<'_>) -> Execution {
-        Execution { operation: self.operation, owner: self.owner, renew_at: step.next_renewal() }
-    }
-}
-
-impl AwaitResponse {
-    fn on_headers(
-        self,
-        status: u16,
-        headers: &Headers,
-        evidence: &Evidence,
-        end_of_stream: bool,
-        step: &mut Step<'_>,
-    ) -> State {
-        let verdict = match evidence.delivery() {
-            Delivery::NeverSent => {
-                step.mark(Status::Rejected, headers);
-                return self.execution.settle(Ending::Released, step);
-            }
-            Delivery::Uncertain => Verdict::Unknown,
-            Delivery::Answered => outcome::judge(status, headers, evidence, &step.policy.outcome),
-        };
-        step.mark(if verdict == Verdict::Unknown { Status::Unknown } else { Status::Executed }, headers);
-        match verdict {
-            Verdict::Release => self.execution.settle(Ending::Released, step),
-            Verdict::Unknown => self.execution.settle(Ending::Unknown, step),
-            Verdict::Tombstone => self.execution.settle(Ending::NotKept(status), step),
-            Verdict::Store => {
-                let state = AwaitEnd {
-                    execution: self.execution,
-                    status,
-                    headers: replayable(headers, step.policy),
-                    capture: Capture::new(step.policy.limits.response_body),
-                };
-                if end_of_stream { state.on_end(step) } else { State::AwaitEnd(state) }
-            }
-        }
-    }
-
-    fn on_gone(self, evidence: &Evidence, step: &mut Step<'_>) -> State {
-        match evidence.delivery_without_response() {
-            Delivery::NeverSent => {
-                step.tell(Status::Rejected);
-                self.execution.settle(Ending::Released, step)
-            }
-            Delivery::Answered | Delivery::Uncertain => {
-                step.tell(Status::Unknown);
-                self.execution.settle(Ending::Unknown, step)
-            }
-        }
-    }
-}
-
-impl AwaitEnd {
-    fn on_body(mut self, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
-        self.capture.push(chunk);
-        if end_of_stream { self.on_end(step) } else { State::AwaitEnd(self) }
-    }
-
-    fn on_cut(self, step: &mut Step<'_>) -> State {
-        step.tell(Status::Unknown);
-        self.execution.settle(Ending::Unknown, step)
-    }
-
-    fn on_end(self, step: &mut Step<'_>) -> State {
-        let ending = match self.capture {
-            Capture::Whole { body, .. } => {
-                Ending::Completed(StoredResponse { status: self.status, headers: self.headers, body })
-            }
-            Capture::Overflown => Ending::NotKept(self.status),
-        };
-        self.execution.settle(ending, step)
-    }
-}
-
-impl Execution {
-    fn settle(self, ending: Ending, step: &mut Step<'_>) -> State {
-        let (operation, owner, ttl) = (self.operation, self.owner, step.policy.ttl);
-        step.effects.push(Effect::Call(Call::Settle { operation, owner, ending, ttl }));
-        State::Settling
-    }
-
-    /// Extends the lease well before it runs out, so that a slow upstream does not look like a dead owner.
-    fn renew_if_due(&mut self, step: &mut Step<'_>) {
-        if step.now >= self.renew_at {
-            let (lease, ttl) = (step.policy.lease, step.policy.ttl);
-            step.effects.push(Effect::Call(Call::Renew { operation: self.operation, owner: self.owner, lease, ttl }));
-            self.renew_at = step.next_renewal();
-        }
-    }
-}
-
 /// What a transition needs besides its state.
 #[derive(Debug)]
 struct Step<'a> {
@@ -487,23 +333,8 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Asks the store for the right to run the operation.
-    fn claim(&mut self, guarded: &Guarded, fingerprint: Fingerprint) -> State {
-        let (operation, owner) = (guarded.operation, guarded.owner);
-        self.effects.push(Effect::Hold);
-        self.effects.push(Effect::Call(Call::Claim(Claim {
-            operation,
-            fingerprint,
-            owner,
-            lease: self.policy.lease,
-            ttl: self.policy.ttl,
-            retry_unknown: self.policy.outcome.on_unknown == OnUnknown::Retry,
-        })));
-        State::AwaitClaim(AwaitClaim { operation, owner })
-    }
-
-    fn settled(&mut self, settled: Settled) -> State {
-        match settled {
+    fn settled(&mut self, operation: OperationId, ended: Ended, reply: Option<Reply>) -> State {
+        match ended.settled {
             Settled::Stored => self.count(Counter::OutcomesStored),
             Settled::Tombstoned => self.count(Counter::OutcomesTombstoned),
             Settled::Released => self.count(Counter::OutcomesReleased),
@@ -512,7 +343,13 @@ impl Step<'_> {
             // The claim stays until its lease is over, and is of unknown outcome then.
             Settled::Failed(error) => self.warn(error),
         }
-        State::Finished
+        if !ended.watchers.is_empty() {
+            self.effects.push(Effect::Wake { operation, watchers: ended.watchers });
+        }
+        match reply {
+            Some(reply) => self.reply(reply),
+            None => State::Finished,
+        }
     }
 
     fn refuse(&mut self, problem: &Problem) -> State {
@@ -550,20 +387,27 @@ impl Step<'_> {
     fn count(&mut self, counter: Counter) {
         self.effects.push(Effect::Count(counter));
     }
+}
 
-    fn next_renewal(&self) -> Timestamp {
-        self.now.after(self.policy.lease / RENEWALS_PER_LEASE)
+/// How often [`Event::Tick`] is due under `policy`: often enough for leases and for waiting requests.
+#[must_use]
+pub fn tick_interval(policy: &Policy) -> Duration {
+    let renewal = execution::renewal_interval(policy);
+    match policy.duplicates.in_flight {
+        InFlight::Reject => renewal,
+        InFlight::Wait => renewal.min(policy.duplicates.wait_timeout / DEADLINE_CHECKS),
     }
 }
 
-/// How often a lease is renewed in its time: two ticks may come late before it runs out.
-pub const RENEWALS_PER_LEASE: u32 = 3;
-
-/// The shortest time between two renewals under `policy`, which is how often [`Event::Tick`] is due.
+/// Whether requests under `policy` may have to be woken or executed apart from their streams, so that
+/// workers need mailboxes.
 #[must_use]
-pub fn renewal_interval(policy: &Policy) -> Duration {
-    policy.lease / RENEWALS_PER_LEASE
+pub fn needs_mailbox(policy: &Policy) -> bool {
+    policy.duplicates.in_flight == InFlight::Wait || policy.execution.mode == ExecutionMode::Detached
 }
+
+/// A waiting request is answered at most this part of its time too late.
+const DEADLINE_CHECKS: u32 = 8;
 
 #[cfg(test)]
 mod tests;

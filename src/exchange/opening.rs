@@ -1,10 +1,10 @@
 //! From a request's headers to the first decision: is it guarded, and may it go on?
 
-use super::{Attributes, AwaitBody, Counter, Effect, Problem, State, Step};
+use super::{Attributes, Counter, Effect, Problem, State, Step, claiming::AwaitBody, detached::Job};
 use crate::{
-    config::{BodyFingerprint, Mode, Policy},
+    config::{BodyFingerprint, ExecutionMode, Mode, Policy},
     headers::Headers,
-    record::Owner,
+    record::{Mailbox, Owner},
     request::{Caller, FingerprintBuilder, Key, OperationId, Target},
 };
 
@@ -13,6 +13,9 @@ use crate::{
 pub(super) struct Guarded {
     pub(super) operation: OperationId,
     pub(super) owner: Owner,
+    pub(super) mailbox: Option<Mailbox>,
+    /// The call that executes it, if that is to be apart from the stream.
+    pub(super) job: Option<Job>,
 }
 
 impl Step<'_> {
@@ -22,6 +25,7 @@ impl Step<'_> {
         headers: &Headers,
         attributes: &dyn Attributes,
         owner: Owner,
+        mailbox: Option<Mailbox>,
         end_of_stream: bool,
     ) -> State {
         if !may_be_guarded(headers, self.policy) {
@@ -45,17 +49,33 @@ impl Step<'_> {
             return self.refuse(&Problem::CallerUnknown);
         };
         let target = Target::from_headers(headers);
-        let guarded = Guarded { operation: OperationId::new(&caller, &self.policy.resource, &target, &key), owner };
+        let operation = OperationId::new(&caller, &self.policy.resource, &target, &key);
+        let job = mailbox.and_then(|_| self.job(headers, attributes));
         let fingerprint = FingerprintBuilder::new(&self.policy.fingerprint, &target, headers);
-        if end_of_stream || self.policy.fingerprint.body == BodyFingerprint::None {
-            return self.claim(&guarded, fingerprint.finish());
+        let needs_body = self.policy.fingerprint.body != BodyFingerprint::None || job.is_some();
+        let guarded = Guarded { operation, owner, mailbox, job };
+        if end_of_stream || !needs_body {
+            return self.claim(guarded, fingerprint.finish());
         }
         let limit = self.policy.limits.request_body;
         if declared_length(headers).is_some_and(|length| length > limit) {
             return self.refuse(&Problem::RequestTooLarge { limit });
         }
         self.effects.push(Effect::Hold);
-        State::AwaitBody(AwaitBody { guarded, fingerprint, received: 0 })
+        State::AwaitBody(AwaitBody::new(guarded, fingerprint))
+    }
+
+    /// The detached call, if the policy wants one and the request has a cluster to go to. One that has
+    /// none is answered by Envoy itself, inline.
+    fn job(&self, headers: &Headers, attributes: &dyn Attributes) -> Option<Job> {
+        if self.policy.execution.mode != ExecutionMode::Detached {
+            return None;
+        }
+        let of_route = || {
+            let path = ["xds", "cluster_name"].map(str::to_owned);
+            attributes.get(&path).and_then(|name| String::from_utf8(name).ok()).filter(|name| !name.is_empty())
+        };
+        Job::new(self.policy.execution.cluster.clone().or_else(of_route)?, headers)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     headers::Headers,
 };
 
-use super::POLICY_HEADER;
+use super::{POLICY_HEADER, Status};
 
 /// What the host says about the upstream call.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -109,6 +109,37 @@ fn is_timeout(details: &[u8]) -> bool {
     matches!(details, b"response_timeout" | b"upstream_per_try_timeout")
 }
 
+/// How far a detached call got, by its answer.
+///
+/// The host does not say whose answer it is. But Envoy's router adds [`SERVICE_TIME`] to every answer of
+/// an upstream, over one that the upstream forged, and to none of its own; and its own say in their text
+/// why the call failed.
+#[must_use]
+pub fn delivery_of_call(headers: &Headers, body: &[u8]) -> Delivery {
+    /// Envoy's `StreamResetReason`s as its text spells them, as in [`is_certainly_unprocessed`].
+    const REASONS: [&[u8]; 6] = [
+        b"connection failure",
+        b"connection timeout",
+        b"local connection failure",
+        b"overflow",
+        b"remote connection failure",
+        b"remote refused stream reset",
+    ];
+    const RESET: &[u8] = b"upstream connect error or disconnect/reset before headers. reset reason: ";
+    if headers.get(SERVICE_TIME).is_some() {
+        return Delivery::Answered;
+    }
+    let reason = body.strip_prefix(RESET).and_then(|reason| reason.split(|byte| *byte == b',').next());
+    if body == b"no healthy upstream" || reason.is_some_and(|reason| REASONS.contains(&reason.trim_ascii())) {
+        Delivery::NeverSent
+    } else {
+        Delivery::Uncertain
+    }
+}
+
+/// How long the upstream took, in milliseconds.
+const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
+
 /// What is to be done with an answer of the upstream.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Verdict {
@@ -120,6 +151,17 @@ pub enum Verdict {
     Release,
     /// It may have been executed, whatever the answer says.
     Unknown,
+}
+
+impl Verdict {
+    /// What the client is told of the first response.
+    #[must_use]
+    pub fn status(self) -> Status {
+        match self {
+            Self::Unknown => Status::Unknown,
+            Self::Release | Self::Store | Self::Tombstone => Status::Executed,
+        }
+    }
 }
 
 /// Judges an answer of the upstream: its own word first ([`POLICY_HEADER`]), else the policy's.

@@ -221,16 +221,18 @@ impl Problem {
                  kept. Do not send it with a new key. Look up the resource to see the result."
             )
             .into(),
-            Self::StoreFull => "Nothing was executed. Too many idempotent requests are being processed. Send the \
+            Self::StoreFull => {
+                "Nothing was executed. The proxy has no room to keep track of another idempotent request. Send the \
                  request again with the same key after the time in Retry-After."
-                .into(),
+                    .into()
+            }
             Self::StoreUnavailable => "Nothing was executed by this request, but it cannot be told now whether an \
                  earlier one with this key was. Send it again with the same key after the time in Retry-After."
                 .into(),
         }
     }
 
-    /// Seconds for `Retry-After`: at least one, and never more than the lease that is left.
+    /// Seconds for `Retry-After`: at least one, and never more than the lease that is left, rounded up.
     ///
     /// The one in flight usually ends long before its lease does, so a client is asked to come back
     /// at once; the lease only matters when its owner is dead.

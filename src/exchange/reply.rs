@@ -38,42 +38,43 @@ impl Reply {
 /// The fields of a response that a replay may carry, in their order.
 #[must_use]
 pub fn replayable(headers: &Headers, policy: &Policy) -> Headers {
-    let named_by_connection: Vec<Vec<u8>> = headers
-        .get_all("connection")
-        .flat_map(|value| value.split(|byte| *byte == b','))
-        .map(|name| name.trim_ascii().to_ascii_lowercase())
-        .collect();
-    headers
-        .iter()
+    end_to_end(headers)
         .filter(|(name, _)| {
             !is_never_replayed(name)
-                && !named_by_connection.iter().any(|other| name.eq_ignore_ascii_case(other))
                 && !policy.replay.drop_headers.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
                 && !name.eq_ignore_ascii_case(policy.replay.header.as_bytes())
         })
         .collect()
 }
 
-/// Fields that belong to one message or one hop, or that the host sets anew on every response.
-fn is_never_replayed(name: &[u8]) -> bool {
-    /// RFC 9110, section 7.6.1 (hop by hop), authentication challenges, and what the proxy adds.
-    const NAMES: [&str; 15] = [
+/// The fields of a message that are not for one hop alone (RFC 9110, section 7.6.1), without those that
+/// frame its body: whoever sends it on frames it anew.
+pub(super) fn end_to_end(headers: &Headers) -> impl Iterator<Item = (&[u8], &[u8])> {
+    const HOP_BY_HOP: [&str; 9] = [
         "connection",
         "content-length",
-        "date",
         "keep-alive",
         "proxy-connection",
-        "server",
         "te",
         "trailer",
         "transfer-encoding",
         "upgrade",
-        "www-authenticate",
         ":status",
-        EXPIRES_HEADER,
-        POLICY_HEADER,
-        STATUS_HEADER,
     ];
+    let named_by_connection: Vec<Vec<u8>> = headers
+        .get_all("connection")
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(|name| name.trim_ascii().to_ascii_lowercase())
+        .collect();
+    headers.iter().filter(move |(name, _)| {
+        !HOP_BY_HOP.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+            && !named_by_connection.iter().any(|other| name.eq_ignore_ascii_case(other))
+    })
+}
+
+/// Fields that belong to one message, or that the host sets anew on every response.
+fn is_never_replayed(name: &[u8]) -> bool {
+    const NAMES: [&str; 6] = ["date", "server", "www-authenticate", EXPIRES_HEADER, POLICY_HEADER, STATUS_HEADER];
     let has_prefix = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     NAMES.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
         || has_prefix(b"proxy-")

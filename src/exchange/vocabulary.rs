@@ -67,6 +67,8 @@ pub enum Counter {
     RequestsUnguarded,
     /// Answered 409: the operation may have run.
     RequestsUnknown,
+    /// Answered 409 after waiting as long as the policy allows; counted as in flight, too.
+    RequestsWaitTimeouts,
     /// A late owner's write was refused.
     OutcomesFenced,
     /// The operation counts as never run.
@@ -91,7 +93,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::RequestsBypassed,
         Self::RequestsCallerUnknown,
         Self::RequestsExecuted,
@@ -105,6 +107,7 @@ impl Counter {
         Self::RequestsTooLarge,
         Self::RequestsUnguarded,
         Self::RequestsUnknown,
+        Self::RequestsWaitTimeouts,
         Self::OutcomesFenced,
         Self::OutcomesReleased,
         Self::OutcomesStored,
@@ -134,6 +137,7 @@ impl Counter {
             Self::RequestsTooLarge => "idemgate.requests.too_large",
             Self::RequestsUnguarded => "idemgate.requests.unguarded",
             Self::RequestsUnknown => "idemgate.requests.unknown",
+            Self::RequestsWaitTimeouts => "idemgate.requests.wait_timeouts",
             Self::OutcomesFenced => "idemgate.outcomes.fenced",
             Self::OutcomesReleased => "idemgate.outcomes.released",
             Self::OutcomesStored => "idemgate.outcomes.stored",
@@ -170,6 +174,7 @@ mod tests {
                 "bypassed",
                 "unguarded",
                 "host_unsupported",
+                "wait_timeouts",
             ],
         ),
         ("outcomes", &["stored", "tombstoned", "released", "unknown", "fenced"]),
@@ -201,6 +206,7 @@ mod tests {
             | Counter::RequestsTooLarge
             | Counter::RequestsUnguarded
             | Counter::RequestsUnknown
+            | Counter::RequestsWaitTimeouts
             | Counter::OutcomesFenced
             | Counter::OutcomesReleased
             | Counter::OutcomesStored

@@ -34,8 +34,16 @@ pub(crate) fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
     Ok(bytes)
 }
 
+/// Decodes what [`encode`] wrote, and nothing else behind it.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    match decode_head(bytes)? {
+        (value, []) => Ok(value),
+        _ => Err(CodecError::Damaged),
+    }
+}
+
 /// Decodes what [`encode`] wrote; hands back the bytes behind it, too.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
+pub(crate) fn decode_head<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), CodecError> {
     let (value, rest) = decode_beginning(bytes)?;
     let encoded = bytes.get(..bytes.len() - rest.len()).ok_or(CodecError::Damaged)?;
     match rest.split_first_chunk() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use codec::{CodecError, FORMAT_VERSION};
-pub(crate) use codec::{decode, decode_beginning, encode};
+pub(crate) use codec::{decode, encode};
 pub use response::StoredResponse;
 
 use crate::{
@@ -31,6 +31,12 @@ impl Owner {
     }
 }
 
+/// Where a worker is told that an operation it has waiting requests for has ended.
+///
+/// The number means something to the host layer alone: on Envoy it is the token of a shared queue.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Mailbox(pub u32);
+
 /// A request for the right to run an operation.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Claim {
@@ -47,6 +53,9 @@ pub struct Claim {
     /// Whether an operation whose outcome is unknown may be run again once its lease has run out
     /// (`outcome.on_unknown: retry`).
     pub retry_unknown: bool,
+    /// Who is to be told when an execution that is under way ends, if this request would wait for it
+    /// (`duplicates.in_flight: wait`).
+    pub watcher: Option<Mailbox>,
 }
 
 impl Claim {
@@ -57,7 +66,7 @@ impl Claim {
         Record {
             fingerprint: self.fingerprint,
             owner: self.owner,
-            phase: Phase::InFlight { lease_until, expires: lease_until.after(self.ttl) },
+            phase: Phase::InFlight { lease_until, expires: lease_until.after(self.ttl), watchers: Vec::new() },
         }
     }
 }
@@ -82,6 +91,8 @@ pub enum Phase {
         lease_until: Timestamp,
         /// When the record ends if nobody ever says what became of it.
         expires: Timestamp,
+        /// The workers that have requests waiting for the end of it, each once.
+        watchers: Vec<Mailbox>,
     },
     /// It may have run; no answer was seen.
     Unknown {
@@ -119,6 +130,14 @@ pub enum Admission {
     Take,
     /// The operation is spoken for.
     Refuse(Standing),
+    /// An execution is under way, and the claimant's worker is to be told of its end: the record is to
+    /// become this one.
+    Watch {
+        /// With the worker among the watchers.
+        record: Record,
+        /// What is left of the execution's lease.
+        lease_left: Duration,
+    },
 }
 
 /// Why an operation is not to be run now, whoever asks.
@@ -138,6 +157,8 @@ pub enum Standing {
     },
     /// It was executed and the response is kept.
     Completed {
+        /// The status of the response.
+        status: u16,
         /// When the record ends.
         expires: Timestamp,
     },
@@ -198,7 +219,11 @@ impl Record {
         }
         let standing = match self.phase {
             Phase::InFlight { lease_until, .. } if lease_until > now => {
-                Standing::InFlight { lease_left: lease_until.since(now) }
+                let lease_left = lease_until.since(now);
+                if let Some(record) = claim.watcher.and_then(|watcher| self.watched_by(watcher)) {
+                    return Admission::Watch { record, lease_left };
+                }
+                Standing::InFlight { lease_left }
             }
             Phase::InFlight { lease_until, .. } | Phase::Unknown { lease_until, .. } => {
                 if claim.retry_unknown && lease_until <= now {
@@ -206,7 +231,7 @@ impl Record {
                 }
                 Standing::Unknown { lease_left: lease_until.since(now) }
             }
-            Phase::Completed { expires, .. } => Standing::Completed { expires },
+            Phase::Completed { status, expires, .. } => Standing::Completed { status, expires },
             Phase::NotKept { status, .. } => Standing::NotKept { status },
         };
         Admission::Refuse(standing)
@@ -219,7 +244,8 @@ impl Record {
     pub fn renew(&self, owner: Owner, lease: Duration, ttl: Duration, now: Timestamp) -> Result<Self, Fenced> {
         self.check_owner(owner)?;
         let lease_until = now.after(lease);
-        let phase = Phase::InFlight { lease_until, expires: lease_until.after(ttl) };
+        let watchers = self.watchers().to_vec();
+        let phase = Phase::InFlight { lease_until, expires: lease_until.after(ttl), watchers };
         Ok(Self { phase, ..self.clone() })
     }
 
@@ -257,7 +283,27 @@ impl Record {
         }
     }
 
-    fn check_owner(&self, owner: Owner) -> Result<(), Fenced> {
+    /// The workers to be told when the execution ends.
+    #[must_use]
+    pub fn watchers(&self) -> &[Mailbox] {
+        match &self.phase {
+            Phase::InFlight { watchers, .. } => watchers,
+            Phase::Completed { .. } | Phase::NotKept { .. } | Phase::Unknown { .. } => &[],
+        }
+    }
+
+    /// The record with one more watcher; `None` if it is one already.
+    fn watched_by(&self, watcher: Mailbox) -> Option<Self> {
+        let mut record = self.clone();
+        match &mut record.phase {
+            Phase::InFlight { watchers, .. } if !watchers.contains(&watcher) => watchers.push(watcher),
+            _ => return None,
+        }
+        Some(record)
+    }
+
+    /// Refuses every owner but the one whose running claim this is.
+    pub(crate) fn check_owner(&self, owner: Owner) -> Result<(), Fenced> {
         // A lapsed lease alone fences nobody: as long as no other owner took over, the late owner
         // knows more than anyone else, and its word makes an unknown outcome certain.
         match self.phase {

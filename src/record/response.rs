@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CodecError, Owner, decode, decode_beginning, encode};
+use super::{
+    CodecError, Owner,
+    codec::{decode_beginning, decode_head},
+    encode,
+};
 use crate::{headers::Headers, request::OperationId};
 
 /// A response that can be replayed.
@@ -38,7 +42,7 @@ impl StoredResponse {
     /// # Errors
     /// [`CodecError`] if the bytes are not a whole response of this very execution.
     pub fn decode(bytes: &[u8], operation: &OperationId, owner: Owner) -> Result<Self, CodecError> {
-        let (head, body) = decode::<OwnedHead>(bytes)?;
+        let (head, body) = decode_head::<OwnedHead>(bytes)?;
         if head.operation != *operation || head.owner != owner || head.body != body.len() {
             return Err(CodecError::Damaged);
         }

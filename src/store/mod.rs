@@ -8,7 +8,7 @@ pub mod shared_data;
 use std::time::Duration;
 
 use crate::{
-    record::{Claim, Owner, StoredResponse},
+    record::{Claim, Mailbox, Owner, StoredResponse},
     request::OperationId,
     time::Timestamp,
 };
@@ -63,7 +63,7 @@ pub enum Answer {
     /// To [`Call::Renew`].
     Renewed(Renewed),
     /// To [`Call::Settle`].
-    Settled(Settled),
+    Settled(Ended),
 }
 
 /// What became of a claim.
@@ -110,6 +110,22 @@ pub enum Renewed {
     Fenced,
     /// The store cannot say.
     Failed(StoreError),
+}
+
+/// What became of an owner's last word, and who waits for it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ended {
+    /// What the record says now.
+    pub settled: Settled,
+    /// The workers with requests that wait for the operation.
+    pub watchers: Vec<Mailbox>,
+}
+
+impl From<Settled> for Ended {
+    /// Nobody waits for it.
+    fn from(settled: Settled) -> Self {
+        Self { settled, watchers: Vec::new() }
+    }
 }
 
 /// What became of an owner's last word.

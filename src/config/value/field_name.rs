@@ -1,9 +1,9 @@
 //! Names of header fields.
 
-use serde::de::{Deserialize, Deserializer};
-
 use super::is_token;
-use crate::config::json::leaf;
+use crate::config::error::ConfigError;
+use crate::config::json::Node;
+use crate::config::read::Read;
 
 /// The name of a header field, in lower case; pseudo-headers (`:path`) are no fields.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,10 +15,9 @@ impl From<FieldName> for String {
     }
 }
 
-impl<'de> Deserialize<'de> for FieldName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        leaf(deserializer, &"the name of a header (an RFC 9110 token, so no pseudo-header)", |node| {
-            node.text().filter(|text| is_token(text)).map(|text| Self(text.to_ascii_lowercase()))
-        })
+impl Read for FieldName {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let name = node.text().filter(|text| is_token(text)).map(str::to_ascii_lowercase);
+        name.map(Self).ok_or_else(|| node.refused("the name of a header (an RFC 9110 token, so no pseudo-header)"))
     }
 }

@@ -1,8 +1,8 @@
 //! Targets of `Link` fields.
 
-use serde::de::{Deserialize, Deserializer};
-
-use crate::config::json::leaf;
+use crate::config::error::ConfigError;
+use crate::config::json::Node;
+use crate::config::read::Read;
 
 /// A URI, or an absolute path on the same host, that can stand between `<` and `>` in a `Link` field (RFC 8288,
 /// section 3) because it is made of the characters of RFC 3986, appendix A, alone.
@@ -15,12 +15,11 @@ impl From<LinkTarget> for String {
     }
 }
 
-impl<'de> Deserialize<'de> for LinkTarget {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl Read for LinkTarget {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
         let allowed = "a URI with a scheme, or a path that starts with one /, of at most 2048 characters (RFC 3986)";
-        leaf(deserializer, &allowed, |node| {
-            node.text().filter(|text| is_link_target(text)).map(|text| Self(text.to_owned()))
-        })
+        let target = node.text().filter(|text| is_link_target(text));
+        target.map(|text| Self(text.to_owned())).ok_or_else(|| node.refused(allowed))
     }
 }
 

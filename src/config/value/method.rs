@@ -1,9 +1,9 @@
 //! Request methods.
 
-use serde::de::{Deserialize, Deserializer};
-
 use super::is_token;
-use crate::config::json::leaf;
+use crate::config::error::ConfigError;
+use crate::config::json::Node;
+use crate::config::read::Read;
 
 /// A method that can be guarded, in upper case.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,13 +15,12 @@ impl From<Method> for String {
     }
 }
 
-impl<'de> Deserialize<'de> for Method {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl Read for Method {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
         let allowed = "a method other than GET, HEAD, OPTIONS, TRACE and CONNECT, which are never guarded";
-        leaf(deserializer, &allowed, |node| {
-            let method = node.text().filter(|text| is_token(text))?.to_ascii_uppercase();
-            (!NEVER_GUARDED.contains(&method.as_str())).then_some(Self(method))
-        })
+        let method = node.text().filter(|text| is_token(text)).map(str::to_ascii_uppercase);
+        let guarded = method.filter(|method| !NEVER_GUARDED.contains(&method.as_str()));
+        guarded.map(Self).ok_or_else(|| node.refused(allowed))
     }
 }
 

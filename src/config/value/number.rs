@@ -1,8 +1,8 @@
 //! Whole numbers.
 
-use serde::de::{Deserialize, Deserializer};
-
-use crate::config::json::leaf;
+use crate::config::error::ConfigError;
+use crate::config::json::Node;
+use crate::config::read::Read;
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,11 +14,15 @@ impl<const MIN: u32, const MAX: u32> Number<MIN, MAX> {
     }
 }
 
-impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Number<MIN, MAX> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        leaf(deserializer, &format!("a whole number from {MIN} to {MAX}").as_str(), |node| {
-            let value = node.unsigned().and_then(|value| u32::try_from(value).ok())?;
-            (MIN..=MAX).contains(&value).then_some(Self(value))
-        })
+impl<const MIN: u32, const MAX: u32> Read for Number<MIN, MAX> {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        whole_number(node, MIN, MAX).map(Self)
     }
+}
+
+fn whole_number(node: &Node, min: u32, max: u32) -> Result<u32, ConfigError> {
+    let value = node.unsigned().and_then(|value| u32::try_from(value).ok());
+    value
+        .filter(|value| (min..=max).contains(value))
+        .ok_or_else(|| node.refused(&format!("a whole number from {min} to {max}")))
 }

@@ -1,8 +1,8 @@
 //! JSON Pointers.
 
-use serde::de::{Deserialize, Deserializer};
-
-use crate::config::json::leaf;
+use crate::config::error::ConfigError;
+use crate::config::json::Node;
+use crate::config::read::Read;
 
 /// A JSON Pointer (RFC 6901) into a body, as its unescaped reference tokens.
 ///
@@ -16,14 +16,15 @@ impl From<Pointer> for Vec<String> {
     }
 }
 
-impl<'de> Deserialize<'de> for Pointer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl Read for Pointer {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
         let allowed = "a JSON Pointer to a part of the body (RFC 6901), such as \"/meta/sent_at\"";
-        leaf(deserializer, &allowed, |node| {
-            let tokens = node.text()?.strip_prefix('/')?;
-            tokens.split('/').map(unescaped).collect::<Option<_>>().map(Self)
-        })
+        node.text().and_then(tokens).map(Self).ok_or_else(|| node.refused(allowed))
     }
+}
+
+fn tokens(pointer: &str) -> Option<Vec<String>> {
+    pointer.strip_prefix('/')?.split('/').map(unescaped).collect()
 }
 
 /// RFC 6901, section 4: `~1` is `/` and `~0` is `~`, in this order; any other `~` is an error.

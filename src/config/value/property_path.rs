@@ -1,8 +1,8 @@
 //! Paths of Envoy attributes.
 
-use serde::de::{Deserialize, Deserializer};
-
-use crate::config::json::{Node, leaf};
+use crate::config::error::ConfigError;
+use crate::config::json::Node;
+use crate::config::read::Read;
 
 /// The path of an Envoy attribute. The host separates its parts with zero bytes, so no part may bear one.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,13 +14,14 @@ impl From<PropertyPath> for Vec<String> {
     }
 }
 
-impl<'de> Deserialize<'de> for PropertyPath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+impl Read for PropertyPath {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
         let allowed = "the path of an Envoy attribute, a list such as [\"connection\",\"uri_san_peer_certificate\"]";
-        leaf(deserializer, &allowed, |node| match node {
-            Node::List(parts) if !parts.is_empty() => parts.iter().map(part).collect::<Option<_>>().map(Self),
+        let path: Option<Vec<String>> = match node {
+            Node::List(parts) if !parts.is_empty() => parts.iter().map(part).collect(),
             _ => None,
-        })
+        };
+        path.map(Self).ok_or_else(|| node.refused(allowed))
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer};
-
-use crate::config::json::{Node, leaf};
+use crate::config::error::ConfigError;
+use crate::config::json::Node;
+use crate::config::read::Read;
 
 /// A status code or a class of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,13 +34,14 @@ impl fmt::Display for StatusEntry {
     }
 }
 
-impl<'de> Deserialize<'de> for StatusEntry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        leaf(deserializer, &"a status code from 100 to 599 or a class from \"1xx\" to \"5xx\"", |node| match node {
+impl Read for StatusEntry {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let entry = match node {
             Node::Unsigned(value) => Self::code(*value),
             Node::Text(text) => Self::class(text),
             _ => None,
-        })
+        };
+        entry.ok_or_else(|| node.refused("a status code from 100 to 599 or a class from \"1xx\" to \"5xx\""))
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, Unexpected};
-
-use crate::config::json::{Node, leaf};
+use crate::config::error::ConfigError;
+use crate::config::json::Node;
+use crate::config::read::Read;
 
 /// Text that is not empty and bears no control character: names of clusters, prefixes, patterns.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -16,11 +16,11 @@ impl From<Text> for String {
     }
 }
 
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        leaf(deserializer, &"text that is not empty, without control characters", |node| {
-            node.text().filter(|text| is_plain_text(text)).map(|text| Self(text.to_owned()))
-        })
+impl Read for Text {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let text = node.text().filter(|text| is_plain_text(text));
+        text.map(|text| Self(text.to_owned()))
+            .ok_or_else(|| node.refused("text that is not empty, without control characters"))
     }
 }
 
@@ -34,11 +34,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Node::deserialize(deserializer)? {
-            Node::Text(text) if !text.is_empty() => Ok(Self(text)),
-            _ => Err(de::Error::invalid_value(Unexpected::Other("a hidden value"), &"text that is not empty")),
+impl Read for Secret {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        match node.text() {
+            Some(text) if !text.is_empty() => Ok(Self(text.to_owned())),
+            _ => Err(ConfigError::invalid_value("a hidden value", "text that is not empty")),
         }
     }
 }

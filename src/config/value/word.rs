@@ -1,8 +1,8 @@
 //! Settings with a few named values.
 
-use serde::de::{Deserialize, Deserializer};
-
-use crate::config::json::leaf;
+use crate::config::error::ConfigError;
+use crate::config::json::Node;
+use crate::config::read::Read;
 
 /// What is written as one of a few words.
 pub(in crate::config) trait Words: Copy + 'static {
@@ -20,12 +20,12 @@ impl<T: Words> Word<T> {
     }
 }
 
-impl<'de, T: Words> Deserialize<'de> for Word<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let allowed = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-        leaf(deserializer, &allowed.as_str(), |node| {
-            let text = node.text()?;
-            T::WORDS.iter().find(|(word, _)| *word == text).map(|(_, meaning)| Self(*meaning))
+impl<T: Words> Read for Word<T> {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let known = node.text().and_then(|text| T::WORDS.iter().find(|(word, _)| *word == text));
+        known.map(|(_, meaning)| Self(*meaning)).ok_or_else(|| {
+            let words: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            node.refused(&words.join(", "))
         })
     }
 }

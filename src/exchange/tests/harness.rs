@@ -172,6 +172,7 @@ impl<'w> Request<'w> {
             headers: &self.headers,
             attribute: &self.subject,
             owner: Owner::new(owner),
+            mailbox: None,
             end_of_stream: self.chunks.is_empty() && !self.trailers,
         });
         stream

@@ -37,6 +37,7 @@ impl Told {
                 headers: &request,
                 attribute: &Subject("ann"),
                 owner: Owner::new(1),
+                mailbox: None,
                 end_of_stream: *end,
             },
             Self::RequestBody { chunk, end } => Event::RequestBody { chunk, end_of_stream: *end },
@@ -104,7 +105,7 @@ fn answers() -> impl Strategy<Value = Answer> {
             Settled::Unknown,
             Settled::Fenced,
             Settled::Failed(StoreError::Contended),
-        ]).prop_map(Answer::Settled),
+        ]).prop_map(|settled| Answer::Settled(settled.into())),
     ]
 }
 
@@ -166,7 +167,7 @@ proptest! {
         let granted = claimed == Some(&Claimed::Granted);
         prop_assert_eq!(stream.endings().len(), usize::from(granted), "{:?}", stream.effects);
         // Either there was nothing to settle, or only the store's word on it is missing.
-        Told::Answered(Answer::Settled(Settled::Stored)).to(&mut stream);
+        Told::Answered(Answer::Settled(Settled::Stored.into())).to(&mut stream);
         prop_assert!(stream.exchange.is_finished(), "{:?}", stream.exchange);
     }
 

@@ -143,6 +143,7 @@ fn happen(stream: &mut Stream<'_>, event: Happens) {
             headers: &request,
             attribute: &Subject("ann"),
             owner: Owner::new(99),
+            mailbox: None,
             end_of_stream: true,
         },
         Happens::RequestBody => Event::RequestBody { chunk: b"body", end_of_stream: false },
@@ -152,7 +153,7 @@ fn happen(stream: &mut Stream<'_>, event: Happens) {
         Happens::Claimed => Event::Answered(Answer::Claimed(Claimed::Granted)),
         Happens::Renewed => Event::Answered(Answer::Renewed(Renewed::Extended)),
         Happens::RenewalFailed => Event::Answered(Answer::Renewed(Renewed::Failed(StoreError::Contended))),
-        Happens::Settled => Event::Answered(Answer::Settled(Settled::Stored)),
+        Happens::Settled => Event::Answered(Answer::Settled(Settled::Stored.into())),
         Happens::ResponseHeaders | Happens::ResponseHeadersOnly => Event::ResponseHeaders {
             status: 200,
             headers: &response,
@@ -241,7 +242,7 @@ fn a_grant_that_comes_after_the_stream_is_given_back() {
     assert_eq!(*stream.ending(), Ending::Released);
     assert!(!stream.was_forwarded());
     assert!(!stream.counted(Counter::RequestsExecuted));
-    let stream = stream.answer(Answer::Settled(Settled::Released));
+    let stream = stream.answer(Answer::Settled(Settled::Released.into()));
     assert!(stream.counted(Counter::OutcomesReleased));
     assert!(stream.exchange.is_finished());
 }
@@ -302,7 +303,7 @@ fn the_claim_names_the_request_and_the_settlement_names_the_claim() {
 fn a_settlement_that_fails_is_an_error_of_the_store_and_ends_the_exchange() {
     let world = World::granting();
     let stream = world.order().send().answered(&Response::created());
-    let stream = stream.answer(Answer::Settled(Settled::Failed(StoreError::Contended)));
+    let stream = stream.answer(Answer::Settled(Settled::Failed(StoreError::Contended).into()));
     assert_eq!(stream.counters(), [Counter::RequestsExecuted, Counter::StoreErrors]);
     assert!(stream.effects.contains(&Effect::WarnStore(StoreError::Contended)));
     assert!(stream.exchange.is_finished());
@@ -318,7 +319,7 @@ fn each_settlement_has_a_counter() {
         (Settled::Fenced, Counter::OutcomesFenced),
     ] {
         let world = World::granting();
-        let stream = world.order().send().answered(&Response::created()).answer(Answer::Settled(settled));
+        let stream = world.order().send().answered(&Response::created()).answer(Answer::Settled(settled.into()));
         assert_eq!(stream.counters(), [Counter::RequestsExecuted, counter]);
     }
 }

@@ -31,8 +31,7 @@ impl Bucket {
         if bytes.is_empty() {
             return Ok(Self::default());
         }
-        let (bucket, rest) = decode::<Self>(bytes)?;
-        if rest.is_empty() { Ok(bucket) } else { Err(CodecError::Damaged) }
+        decode(bytes)
     }
 
     /// The binary form; nothing for an empty bucket.

@@ -33,7 +33,7 @@ use self::{
     bucket::{Bucket, Entry},
     slots::BucketIndex,
 };
-use super::{Answer, Call, Claimed, Ending, Renewed, Settled, StoreError};
+use super::{Answer, Call, Claimed, Ended, Ending, Renewed, Settled, StoreError};
 use crate::{
     config::SharedDataConfig,
     record::{Admission, Claim, Owner, Record, Settlement, Standing, StoredResponse, decode, encode},
@@ -86,8 +86,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         // If another worker was first, this write is lost and its table is the one that is read.
         memory.set(slots::TABLE, &encode(&wanted)?, Cas::NEVER_ISSUED)?;
         let bytes = memory.get(slots::TABLE)?.map(|(bytes, _)| bytes).unwrap_or_default();
-        let (table, _) = decode::<Table>(&bytes)?;
-        Ok(Self { memory, table, limits, tally: Cell::default() })
+        Ok(Self { memory, table: decode(&bytes)?, limits, tally: Cell::default() })
     }
 
     /// Whether the table can hold what the limits allow. It cannot after the limits were raised far
@@ -105,7 +104,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 Answer::Renewed(self.renew(&operation, owner, lease, ttl, now).unwrap_or_else(Renewed::Failed))
             }
             Call::Settle { operation, owner, ending, ttl } => {
-                Answer::Settled(self.settle(&operation, owner, &ending, ttl, now).unwrap_or_else(Settled::Failed))
+                let failed = |error| Settled::Failed(error).into();
+                Answer::Settled(self.settle(&operation, owner, &ending, ttl, now).unwrap_or_else(failed))
             }
         }
     }
@@ -146,6 +146,13 @@ impl<M: SharedMemory> SharedDataStore<M> {
                         Written::Lost => continue,
                     }
                 }
+                Admission::Watch { record, lease_left } => {
+                    bucket.replace(&claim.operation, record);
+                    match self.write_bucket(index, &bucket, cas)? {
+                        Written::Done => return Ok(Claimed::InFlight { lease_left }),
+                        Written::Lost => continue,
+                    }
+                }
                 Admission::Refuse(standing) => standing,
             };
             return Ok(match standing {
@@ -153,10 +160,13 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 Standing::InFlight { lease_left } => Claimed::InFlight { lease_left },
                 Standing::Unknown { lease_left } => Claimed::Unknown { lease_left },
                 Standing::NotKept { status } => Claimed::NotKept { status },
-                Standing::Completed { expires } => match self.response(index, entry)? {
+                Standing::Completed { status, expires } => match self.response(index, entry)? {
                     Some(response) => Claimed::Completed { response, expires },
                     // Evicted between the two reads: the next look finds a tombstone or nothing.
-                    None => continue,
+                    None if self.read_bucket(index)?.1 != cas => continue,
+                    // Damaged from outside. That it ran is known all the same, and must be said: a
+                    // store that merely fails may be bypassed.
+                    None => Claimed::NotKept { status },
                 },
             });
         }
@@ -210,15 +220,15 @@ impl<M: SharedMemory> SharedDataStore<M> {
         ending: &Ending,
         ttl: Duration,
         now: Timestamp,
-    ) -> Result<Settled, StoreError> {
+    ) -> Result<Ended, StoreError> {
         let (settlement, settled) = match ending {
             Ending::Completed(response) => return self.complete(operation, owner, response, ttl, now),
             Ending::NotKept(status) => (Settlement::Tombstoned { status: *status }, Settled::Tombstoned),
             Ending::Released => (Settlement::Released, Settled::Released),
             Ending::Unknown => (Settlement::Unknown, Settled::Unknown),
         };
-        let changed = self.change(operation, |record| record.settle(owner, settlement, ttl, now).ok())?;
-        Ok(if changed.is_some() { settled } else { Settled::Fenced })
+        let before = self.change(operation, |record| record.settle(owner, settlement, ttl, now).ok())?;
+        Ok(Ended::new(settled, before))
     }
 
     /// Keeps the response if there is room for it, else the fact that there was one.
@@ -229,7 +239,12 @@ impl<M: SharedMemory> SharedDataStore<M> {
         response: &StoredResponse,
         ttl: Duration,
         now: Timestamp,
-    ) -> Result<Settled, StoreError> {
+    ) -> Result<Ended, StoreError> {
+        // Seen to before room is made: an owner that lost its claim must cost nobody anything.
+        let (bucket, _) = self.read_bucket(self.index_of(operation))?;
+        if bucket.find(operation).is_none_or(|entry| entry.record.check_owner(owner).is_err()) {
+            return Ok(Settled::Fenced.into());
+        }
         let bytes = response.encode(operation, owner)?;
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let room = Totals::of_response(size);
@@ -237,71 +252,88 @@ impl<M: SharedMemory> SharedDataStore<M> {
             let stored = self.store_response(operation, owner, &bytes, |record| {
                 record.settle(owner, Settlement::Stored { status: response.status, size }, ttl, now).ok().flatten()
             });
-            if stored != Ok(true) {
+            if !matches!(stored, Ok(Some(_))) {
                 totals::give_back(&self.memory, room)?;
             }
-            return Ok(if stored? { Settled::Stored } else { Settled::Fenced });
+            return Ok(Ended::new(Settled::Stored, stored?));
         }
         self.settle(operation, owner, &Ending::NotKept(response.status), ttl, now)
     }
 
-    /// Writes a response, then the record that points to it; `Ok(false)` if `settle` refuses.
+    /// Writes a response, then the record that points to it; `None` if `settle` refuses, else the
+    /// record as it was before.
     fn store_response(
         &self,
         operation: &OperationId,
         owner: Owner,
         bytes: &[u8],
         settle: impl Fn(&Record) -> Option<Record>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Record>, StoreError> {
+        let mut written = None;
+        let stored = self.try_to_store(operation, owner, bytes, settle, &mut written);
+        if !matches!(stored, Ok(Some(_)))
+            && let Some(key) = written
+        {
+            self.empty_response(&key, owner)?;
+        }
+        stored
+    }
+
+    /// As [`store_response`](Self::store_response), but leaves what it wrote under the key `written`.
+    fn try_to_store(
+        &self,
+        operation: &OperationId,
+        owner: Owner,
+        bytes: &[u8],
+        settle: impl Fn(&Record) -> Option<Record>,
+        written: &mut Option<String>,
+    ) -> Result<Option<Record>, StoreError> {
         let index = self.index_of(operation);
-        let mut ours = None;
         for _ in 0..ATTEMPTS {
             let (mut bucket, mut cas) = self.read_bucket(index)?;
-            let Some((position, mut record)) =
-                bucket.find(operation).and_then(|e| Some((e.position, settle(&e.record)?)))
+            let Some((mut before, mut settled)) =
+                bucket.find(operation).and_then(|entry| Some((entry.clone(), settle(&entry.record)?)))
             else {
-                break;
+                return Ok(None);
             };
-            let key = index.response_key(position);
+            let key = index.response_key(before.position);
             let (present, response_cas) = self.memory.get(&key)?.unwrap_or((Vec::new(), Cas::NEVER_ISSUED));
             if !StoredResponse::belongs_to(&present, owner) {
                 if !present.is_empty() {
                     // Left by a dead worker, or just written by an owner that took the claim over. The
                     // version of it is known now, so a second look at the claim decides safely.
                     (bucket, cas) = self.read_bucket(index)?;
-                    let Some(settled) = bucket.find(operation).and_then(|entry| settle(&entry.record)) else { break };
-                    record = settled;
+                    let again = bucket.find(operation).and_then(|entry| Some((entry.clone(), settle(&entry.record)?)));
+                    let Some(again) = again else { return Ok(None) };
+                    (before, settled) = again;
                 }
                 if self.memory.set(&key, bytes, response_cas)? == Written::Lost {
                     continue;
                 }
             }
-            ours = Some(key);
-            bucket.replace(operation, record);
+            *written = Some(key);
+            bucket.replace(operation, settled);
             if self.write_bucket(index, &bucket, cas)? == Written::Done {
-                return Ok(true);
+                return Ok(Some(before.record));
             }
         }
-        if let Some(key) = ours {
-            self.empty_response(&key, owner)?;
-        }
-        Ok(false)
+        Err(StoreError::Contended)
     }
 
-    /// Changes one record by compare-and-swap; `None` if there is none or `change` refuses.
+    /// Changes one record by compare-and-swap; `None` if there is none or `change` refuses, else the
+    /// record as it was before.
     ///
     /// `change` says what the record becomes, or `Some(None)` to take it out.
     fn change(
         &self,
         operation: &OperationId,
         change: impl Fn(&Record) -> Option<Option<Record>>,
-    ) -> Result<Option<()>, StoreError> {
+    ) -> Result<Option<Record>, StoreError> {
         let index = self.index_of(operation);
         for _ in 0..ATTEMPTS {
             let (mut bucket, cas) = self.read_bucket(index)?;
-            let Some(changed) = bucket.find(operation).and_then(|entry| change(&entry.record)) else {
-                return Ok(None);
-            };
+            let found = bucket.find(operation).and_then(|entry| Some((entry.record.clone(), change(&entry.record)?)));
+            let Some((before, changed)) = found else { return Ok(None) };
             let removed = match changed {
                 Some(record) => {
                     bucket.replace(operation, record);
@@ -313,7 +345,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 if let Some(entry) = removed {
                     self.discard(index, &entry)?;
                 }
-                return Ok(Some(()));
+                return Ok(Some(before));
             }
         }
         Err(StoreError::Contended)
@@ -321,11 +353,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
 
     /// The stored response of a completed entry; `None` if it is no longer there.
     fn response(&self, index: BucketIndex, entry: &Entry) -> Result<Option<StoredResponse>, StoreError> {
-        let Some((bytes, _)) = self.memory.get(&index.response_key(entry.position))? else { return Ok(None) };
-        if !StoredResponse::belongs_to(&bytes, entry.record.owner) {
-            return Ok(None);
-        }
-        Ok(Some(StoredResponse::decode(&bytes, &entry.operation, entry.record.owner)?))
+        let stored = self.memory.get(&index.response_key(entry.position))?;
+        Ok(stored.and_then(|(bytes, _)| StoredResponse::decode(&bytes, &entry.operation, entry.record.owner).ok()))
     }
 
     /// Takes out what has ended in one bucket.
@@ -338,7 +367,12 @@ impl<M: SharedMemory> SharedDataStore<M> {
             }
             if self.write_bucket(index, &bucket, cas)? == Written::Done {
                 self.count(|tally| tally.expired += u32::try_from(expired.len()).unwrap_or(u32::MAX));
-                return expired.iter().try_for_each(|entry| self.discard(index, entry));
+                let mut discarded = Ok(());
+                for entry in &expired {
+                    // All of them, even if one fails: nobody else will.
+                    discarded = discarded.and(self.discard(index, entry));
+                }
+                return discarded;
             }
         }
         Err(StoreError::Contended)
@@ -387,6 +421,16 @@ impl<M: SharedMemory> SharedDataStore<M> {
         let mut tally = self.tally.get();
         change(&mut tally);
         self.tally.set(tally);
+    }
+}
+
+impl Ended {
+    /// The end of an execution whose record was `before`; without one the owner was fenced off.
+    fn new(settled: Settled, before: Option<Record>) -> Self {
+        match before {
+            Some(record) => Self { settled, watchers: record.watchers().to_vec() },
+            None => Settled::Fenced.into(),
+        }
     }
 }
 

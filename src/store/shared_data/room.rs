@@ -8,10 +8,12 @@
 //!
 //! The order of sacrifice: what has ended; under byte pressure, responses (their records stay as
 //! tombstones, so nothing runs twice); completed records; records of unknown outcome. A claim in flight
-//! is never given up.
+//! is never given up. A response is worth less than a record: it costs other responses and at most
+//! [`RECORDS_PER_RESPONSE`] old tombstones, or else becomes a tombstone itself.
 
 use super::{
-    SharedDataStore, SharedMemory, bucket::Bucket, slots::BucketIndex, totals, totals::Reserved, totals::Totals,
+    SharedDataStore, SharedMemory, bucket::Bucket, slots::BucketIndex, totals, totals::ENTRY_BYTES, totals::Reserved,
+    totals::Totals,
 };
 use crate::{
     config::OnFull,
@@ -32,11 +34,20 @@ const SAMPLES: u32 = 32;
 /// How many sacrifices one request may cause; a response of many small ones' size needs several.
 const SACRIFICES: u32 = 64;
 
+/// How many tombstones a response may cost where there are no more responses to give up. So a table
+/// that is full of tombstones still keeps new responses of a few kilobytes; for larger ones too many
+/// operations would lose what protects them.
+const RECORDS_PER_RESPONSE: u64 = 8;
+
 /// What is to be gained.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Need {
+    /// A place for a record.
     Entry,
-    Bytes,
+    /// Bytes for a record.
+    RecordBytes,
+    /// Bytes for a response, of which so many are lacking.
+    ResponseBytes(u64),
 }
 
 /// A record that may be given up, and how readily.
@@ -71,7 +82,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
             let need = match totals::reserve(&self.memory, wanted, &self.limits)? {
                 Reserved::Done => return Ok(true),
                 Reserved::TooManyEntries => Need::Entry,
-                Reserved::TooManyBytes => Need::Bytes,
+                Reserved::TooManyBytes(_) if wanted.entries > 0 => Need::RecordBytes,
+                Reserved::TooManyBytes(lacking) => Need::ResponseBytes(lacking),
             };
             if !self.sacrifice(need, operation, now)? {
                 return Ok(false);
@@ -80,11 +92,11 @@ impl<M: SharedMemory> SharedDataStore<M> {
         Ok(false)
     }
 
-    /// Gives up one record of the bucket itself, if any may be.
+    /// Gives up one record of the bucket itself; `false` if there is none that may go.
     pub(super) fn evict_from(&self, index: BucketIndex, now: Timestamp) -> Result<bool, StoreError> {
         let (bucket, _) = self.read_bucket(index)?;
         match self.victims(index, &bucket, Need::Entry, now).min() {
-            Some(victim) => self.give_up(victim, now),
+            Some(victim) => self.give_up(victim, Need::Entry, now).map(|()| true),
             None => Ok(false),
         }
     }
@@ -101,14 +113,19 @@ impl<M: SharedMemory> SharedDataStore<M> {
     fn sacrifice(&self, need: Need, operation: &OperationId, now: Timestamp) -> Result<bool, StoreError> {
         let buckets = self.table.buckets.max(1);
         let start = self.index_of(operation).0;
-        let seeks_response = need == Need::Bytes && self.may_evict() && totals::read(&self.memory)?.0.holds_responses();
+        let seeks_response = need != Need::Entry && self.may_evict() && totals::read(&self.memory)?.0.holds_responses();
         let samples = buckets.div_ceil(SAMPLE).min(if seeks_response { u32::MAX } else { SAMPLES });
         let mut oldest: Option<Victim> = None;
         for sample in 0..samples {
             for offset in 0..SAMPLE.min(buckets) {
                 let step = sample.wrapping_mul(SAMPLE).wrapping_add(offset);
                 let index = BucketIndex(start.wrapping_add(step).checked_rem(buckets).unwrap_or(0));
-                let (bucket, _) = self.read_bucket(index)?;
+                let bucket = match self.read_bucket(index) {
+                    Ok((bucket, _)) => bucket,
+                    // Calls for its own operations fail; those for others need not.
+                    Err(StoreError::Unreadable(_)) => continue,
+                    Err(error) => return Err(error),
+                };
                 oldest = self.victims(index, &bucket, need, now).chain(oldest).min();
             }
             if oldest.is_some_and(|victim| !seeks_response || victim.rank <= Rank::Response) {
@@ -116,7 +133,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
             }
         }
         match oldest {
-            Some(victim) => self.give_up(victim, now).map(|_| true),
+            Some(victim) => self.give_up(victim, need, now).map(|()| true),
             None => Ok(false),
         }
     }
@@ -131,35 +148,34 @@ impl<M: SharedMemory> SharedDataStore<M> {
         })
     }
 
-    /// Takes a victim out, or its response; `false` if it is no longer what it was.
-    fn give_up(&self, victim: Victim, now: Timestamp) -> Result<bool, StoreError> {
+    /// Takes a victim out, or its response; does nothing if it is no longer what it was, because then
+    /// another worker has changed it and the caller looks again.
+    fn give_up(&self, victim: Victim, need: Need, now: Timestamp) -> Result<(), StoreError> {
         let (mut bucket, cas) = self.read_bucket(victim.index)?;
-        let Some(entry) = bucket.find(&victim.operation).cloned() else { return Ok(false) };
+        let Some(entry) = bucket.find(&victim.operation).cloned() else { return Ok(()) };
+        if rank(&entry.record, need, now) != Some(victim.rank) || entry.record.phase.since() != victim.since {
+            return Ok(());
+        }
         let tombstone = match victim.rank {
             Rank::Response => entry.record.without_response(),
             _ => None,
         };
-        let unchanged = if victim.rank == Rank::Response { tombstone.is_some() } else { !entry.record.is_live(now) };
-        if !unchanged {
-            return Ok(false);
-        }
         match &tombstone {
             Some(record) => bucket.replace(&victim.operation, record.clone()),
             None => drop(bucket.remove(&victim.operation)),
         }
         if self.write_bucket(victim.index, &bucket, cas)? == Written::Lost {
-            return Ok(false);
+            return Ok(());
         }
         self.count(|tally| match victim.rank {
             Rank::Expired => tally.expired += 1,
             Rank::Completed | Rank::Response | Rank::Unknown => tally.evicted += 1,
         });
         if tombstone.is_none() {
-            return self.discard(victim.index, &entry).map(|()| true);
+            return self.discard(victim.index, &entry);
         }
         self.empty_response(&victim.index.response_key(entry.position), entry.record.owner)?;
-        totals::give_back(&self.memory, Totals::of_response(entry.record.phase.response_size()))?;
-        Ok(true)
+        totals::give_back(&self.memory, Totals::of_response(entry.record.phase.response_size()))
     }
 }
 
@@ -169,8 +185,13 @@ fn rank(record: &Record, need: Need, now: Timestamp) -> Option<Rank> {
         return Some(Rank::Expired);
     }
     match (&record.phase, need) {
-        (Phase::Completed { .. }, Need::Bytes) => Some(Rank::Response),
+        (Phase::Completed { .. }, Need::RecordBytes | Need::ResponseBytes(_)) => Some(Rank::Response),
+        (Phase::NotKept { .. }, Need::ResponseBytes(lacking)) => {
+            (lacking <= RECORDS_PER_RESPONSE * ENTRY_BYTES).then_some(Rank::Completed)
+        }
         (Phase::Completed { .. } | Phase::NotKept { .. }, _) => Some(Rank::Completed),
+        // Perhaps even the record of the response's own operation, whose owner is late.
+        (Phase::InFlight { .. } | Phase::Unknown { .. }, Need::ResponseBytes(_)) => None,
         (Phase::Unknown { .. }, _) => Some(Rank::Unknown),
         // Lapsed: its owner is dead or late, and what became of it is unknown.
         (Phase::InFlight { .. }, _) => (!record.is_live(now)).then_some(Rank::Unknown),

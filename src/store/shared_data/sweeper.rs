@@ -37,17 +37,28 @@ struct Office {
     next: u32,
 }
 
+impl Office {
+    /// Whether its holder ticked within the last term. A term that ends later than one from now began
+    /// before the clock stepped backwards, and says nothing.
+    fn is_held(&self, now: Timestamp) -> bool {
+        self.until > now && self.until <= now.after(TERM)
+    }
+}
+
 impl<M: SharedMemory> SharedDataStore<M> {
     /// Sweeps a stretch of the table, if `worker` is the sweeper or becomes it.
     ///
     /// # Errors
-    /// [`StoreError`] if the office or a bucket cannot be read; the sweep goes on at the next tick.
+    /// [`StoreError`] if a bucket or the totals cannot be read; all that can be is swept.
     pub fn sweep(&self, worker: Owner, now: Timestamp) -> Result<Sweep, StoreError> {
         let Some(first) = self.take_office(worker, now)? else { return Ok(Sweep::NotElected) };
+        let mut swept = Ok(());
         for offset in 0..STRIDE.min(self.table.buckets) {
             let index = first.wrapping_add(offset).checked_rem(self.table.buckets).unwrap_or(0);
-            self.reclaim(BucketIndex(index), now)?;
+            // A bucket that cannot be read must not keep those behind it from being swept.
+            swept = swept.and(self.reclaim(BucketIndex(index), now));
         }
+        swept?;
         Ok(Sweep::Swept(totals::read(&self.memory)?.0))
     }
 
@@ -57,11 +68,12 @@ impl<M: SharedMemory> SharedDataStore<M> {
             let (first, cas) = match self.memory.get(slots::SWEEPER)? {
                 None => (0, Cas::NEVER_ISSUED),
                 Some((bytes, cas)) => {
-                    let (office, _) = decode::<Office>(&bytes)?;
-                    if office.holder != worker && office.until > now {
+                    // One that cannot be read is vacant: at worst two workers sweep for a while.
+                    let office = decode::<Office>(&bytes).ok();
+                    if office.is_some_and(|office| office.holder != worker && office.is_held(now)) {
                         return Ok(None);
                     }
-                    (office.next, cas)
+                    (office.map_or(0, |office| office.next), cas)
                 }
             };
             let next = first.wrapping_add(STRIDE).checked_rem(self.table.buckets).unwrap_or(0);

@@ -1,1 +1,12 @@
+//! The table under test: one worker, several interleaved call by call, several on real threads.
 
+mod bounds;
+mod calls;
+mod damage;
+mod fixture;
+mod memory;
+mod properties;
+mod races;
+mod room;
+mod sweeping;
+mod threads;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::SharedDataConfig,
-    record::{CodecError, decode, encode},
+    record::{decode, encode},
     store::StoreError,
 };
 
@@ -58,8 +58,8 @@ pub(super) enum Reserved {
     Done,
     /// `max_entries`.
     TooManyEntries,
-    /// `max_bytes`.
-    TooManyBytes,
+    /// `max_bytes`, by so many.
+    TooManyBytes(u64),
 }
 
 /// Takes `wanted`, if both bounds allow it; otherwise changes nothing.
@@ -78,7 +78,7 @@ pub(super) fn reserve(
             return Ok(Reserved::TooManyEntries);
         }
         if wanted.bytes > 0 && after.bytes > limits.max_bytes {
-            return Ok(Reserved::TooManyBytes);
+            return Ok(Reserved::TooManyBytes(after.bytes - limits.max_bytes));
         }
         if memory.set(slots::TOTALS, &encode(&after)?, cas)? == Written::Done {
             return Ok(Reserved::Done);
@@ -106,6 +106,5 @@ pub(super) fn read(memory: &impl SharedMemory) -> Result<(Totals, Cas), StoreErr
     let Some((bytes, cas)) = memory.get(slots::TOTALS)? else {
         return Ok((Totals::default(), Cas::NEVER_ISSUED));
     };
-    let (totals, rest) = decode::<Totals>(&bytes)?;
-    if rest.is_empty() { Ok((totals, cas)) } else { Err(CodecError::Damaged.into()) }
+    Ok((decode(&bytes)?, cas))
 }

@@ -1,0 +1,90 @@
+//! An exchange as the worker keeps it: its stream acts on it, and so do ticks, wake-ups and the answers
+//! to detached calls.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    rc::Rc,
+};
+
+use super::{
+    body_watch::{BodyWatch, Waiting},
+    driver::drive,
+    filter::Filter,
+    host,
+};
+use crate::{
+    exchange::{Event, Evidence, Exchange},
+    time::Timestamp,
+};
+
+/// An exchange under way in this worker.
+#[derive(Debug)]
+pub(super) struct Guest {
+    /// Unlike context ids, never used twice.
+    pub(super) number: u64,
+    pub(super) exchange: RefCell<Exchange>,
+    /// The context of the client's stream, as long as there is one.
+    pub(super) stream: Cell<Option<u32>>,
+    /// Whether an earlier stream of the same request had an answer of the upstream: a redirect.
+    pub(super) redirected: Cell<bool>,
+    body_wait: OnceCell<Waiting>,
+}
+
+impl Guest {
+    pub(super) fn new(number: u64, exchange: Exchange, stream: u32) -> Self {
+        Self {
+            number,
+            exchange: RefCell::new(exchange),
+            stream: Cell::new(Some(stream)),
+            redirected: Cell::default(),
+            body_wait: OnceCell::new(),
+        }
+    }
+
+    /// Notes that the request's body has begun to be waited for.
+    pub(super) fn wait_for_body(&self, waiting: Waiting) {
+        // A request begins to wait once.
+        let _ = self.body_wait.set(waiting);
+    }
+
+    /// Whether the body will never come. Ask it with the stream's context in effect.
+    pub(super) fn body_is_hopeless(&self, watch: &BodyWatch, now: Timestamp) -> bool {
+        self.exchange.borrow().awaits_first_body()
+            && self.body_wait.get().is_some_and(|waiting| watch.is_hopeless(waiting, now))
+    }
+
+    /// Makes the stream's context the effective one; `false` if the stream is over.
+    pub(super) fn enter_stream(&self) -> bool {
+        self.stream.get().is_some_and(|context_id| host::set_effective_context(context_id).is_ok())
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.exchange.borrow().is_finished()
+    }
+
+    /// What the host knows of the upstream call now. Ask it with the stream's context in effect.
+    pub(super) fn evidence(&self) -> Evidence {
+        Evidence {
+            details: host::property(&["response", "code_details"]),
+            attempts: host::integer_property(&["upstream", "request_attempt_count"]),
+            connected: has_connection(),
+            redirected: self.redirected.get(),
+        }
+    }
+
+    /// Ends an exchange whose next stream did not come.
+    pub(super) fn abandon(self: &Rc<Self>, filter: &Filter) {
+        let evidence = Evidence { redirected: true, ..Evidence::default() };
+        let _ = drive(filter, self, Event::Gone { evidence: &evidence }, host::now());
+        filter.dismiss(self);
+    }
+}
+
+/// Whether the request has got a connection to the upstream.
+///
+/// Over a Unix domain socket there is no local address. The other attribute is as old as the attempt
+/// count (Envoy 1.33), without which nothing counts as never sent.
+fn has_connection() -> bool {
+    host::property(&["upstream", "cx_pool_ready_duration"]).is_some()
+        || host::property(&["upstream", "local_address"]).is_some()
+}

@@ -1,0 +1,71 @@
+//! A worker's mailbox: the shared queue by which other workers, and its own streams, reach its root
+//! context.
+//!
+//! A queue is called by the last root context that registered its name, and queues, like keys, are never
+//! removed. So there is a fixed set of names, one for each place in a register, and a worker holds a place
+//! as long as it renews it: the place of a VM that died or was dropped (each configuration is tried in a
+//! VM of its own) goes to another after [`TERM`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::host;
+use crate::{
+    record::{Mailbox, Owner, decode, encode},
+    store::{
+        StoreError,
+        shared_data::{Cas, SharedMemory, Written},
+    },
+    time::Timestamp,
+};
+
+/// A place in the register, and the queue that goes with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Post {
+    place: u32,
+    pub(super) mailbox: Mailbox,
+}
+
+/// How long a place outlives a worker that no longer renews it.
+const TERM: Duration = Duration::from_secs(30);
+
+/// How many workers can be reached: all of a large machine, and as many again during a change of the
+/// configuration.
+const PLACES: u32 = 2048;
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Tenancy {
+    holder: Owner,
+    until: Timestamp,
+}
+
+impl Post {
+    /// Takes the first place that is free; `None` if there is none or the host refuses.
+    pub(super) fn open(memory: &impl SharedMemory, worker: Owner, now: Timestamp) -> Option<Self> {
+        let place = (0..PLACES).find(|place| take(memory, *place, worker, now).is_ok_and(|taken| taken))?;
+        let mailbox = host::register_queue(&format!("idemgate/v1/q{place:x}")).ok()?;
+        Some(Self { place, mailbox: Mailbox(mailbox) })
+    }
+
+    /// Keeps the place; if it was lost in a long standstill, another one is to be opened.
+    pub(super) fn renew(self, memory: &impl SharedMemory, worker: Owner, now: Timestamp) -> bool {
+        take(memory, self.place, worker, now).unwrap_or(true)
+    }
+}
+
+fn take(memory: &impl SharedMemory, place: u32, worker: Owner, now: Timestamp) -> Result<bool, StoreError> {
+    let key = format!("idemgate/v1/w{place:x}");
+    let cas = match memory.get(&key)? {
+        None => Cas::NEVER_ISSUED,
+        Some((bytes, cas)) => {
+            let tenancy = decode::<Tenancy>(&bytes)?;
+            if tenancy.holder != worker && tenancy.until > now {
+                return Ok(false);
+            }
+            cas
+        }
+    };
+    let tenancy = encode(&Tenancy { holder: worker, until: now.after(TERM) })?;
+    Ok(memory.set(&key, &tenancy, cas)? == Written::Done)
+}

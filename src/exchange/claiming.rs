@@ -1,0 +1,266 @@
+//! From a guarded request to the right to run its operation: its body, its claim, and its turn.
+
+use super::{
+    Counter, Effect, Event, Problem, State, Status, Step,
+    detached::{AwaitCall, Job},
+    execution::Execution,
+    inline::AwaitResponse,
+    opening::Guarded,
+    reply::Reply,
+};
+use crate::{
+    config::{InFlight, OnStoreError, OnUnknown},
+    record::{Claim, Mailbox, Owner},
+    request::{Fingerprint, FingerprintBuilder, OperationId},
+    store::{Answer, Call, Claimed, Ending},
+    time::Timestamp,
+};
+
+/// Waits for the rest of the request's body.
+#[derive(Debug)]
+pub(super) struct AwaitBody {
+    guarded: Guarded,
+    fingerprint: FingerprintBuilder,
+    received: u64,
+}
+
+/// Waits for the store's answer to the claim.
+#[derive(Debug)]
+pub(super) struct AwaitClaim {
+    request: Request,
+}
+
+/// Waits for the end of an execution that another request has under way.
+#[derive(Debug)]
+pub(super) struct AwaitTurn {
+    request: Request,
+    waiting: Waiting,
+    /// When the owner's lease runs out.
+    lease_until: Timestamp,
+}
+
+/// A request that is known in full.
+#[derive(Debug)]
+struct Request {
+    operation: OperationId,
+    owner: Owner,
+    fingerprint: Fingerprint,
+    mailbox: Option<Mailbox>,
+    job: Option<Job>,
+    /// Set once it has begun to wait for its turn.
+    waiting: Option<Waiting>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    since: Timestamp,
+    until: Timestamp,
+}
+
+impl AwaitBody {
+    pub(super) fn new(guarded: Guarded, fingerprint: FingerprintBuilder) -> Self {
+        Self { guarded, fingerprint, received: 0 }
+    }
+
+    pub(super) fn has_seen_nothing(&self) -> bool {
+        self.received == 0
+    }
+
+    pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
+        match event {
+            Event::RequestBody { chunk, end_of_stream } => self.on_body(chunk, end_of_stream, step),
+            Event::RequestTrailers => self.on_end(step),
+            Event::BodyWithheld => step.refuse(&Problem::HostUnsupported),
+            // Envoy itself answers, by a limit or a timeout of its own: nothing was sent or will be.
+            Event::ResponseHeaders { headers, .. } => {
+                step.mark(Status::Rejected, headers);
+                State::Finished
+            }
+            Event::Gone { .. } => {
+                step.tell(Status::Rejected);
+                State::Finished
+            }
+            _ => State::AwaitBody(self),
+        }
+    }
+
+    fn on_body(mut self, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
+        self.received = self.received.saturating_add(chunk.len() as u64);
+        let limit = step.policy.limits.request_body;
+        if self.received > limit {
+            return step.refuse(&Problem::RequestTooLarge { limit });
+        }
+        self.fingerprint.body(chunk);
+        if let Some(job) = &mut self.guarded.job {
+            job.body.extend_from_slice(chunk);
+        }
+        if end_of_stream {
+            return self.on_end(step);
+        }
+        step.effects.push(Effect::Hold);
+        State::AwaitBody(self)
+    }
+
+    fn on_end(self, step: &mut Step<'_>) -> State {
+        step.claim(self.guarded, self.fingerprint.finish())
+    }
+}
+
+impl Step<'_> {
+    /// Asks the store for the right to run the operation.
+    pub(super) fn claim(&mut self, guarded: Guarded, fingerprint: Fingerprint) -> State {
+        let Guarded { operation, owner, mailbox, job } = guarded;
+        Request { operation, owner, fingerprint, mailbox, job, waiting: None }.claim(self)
+    }
+}
+
+impl Request {
+    fn claim(self, step: &mut Step<'_>) -> State {
+        step.effects.push(Effect::Hold);
+        step.effects.push(Effect::Call(Call::Claim(Claim {
+            operation: self.operation,
+            fingerprint: self.fingerprint,
+            owner: self.owner,
+            lease: step.policy.lease,
+            ttl: step.policy.ttl,
+            retry_unknown: step.policy.outcome.on_unknown == OnUnknown::Retry,
+            watcher: self.mailbox.filter(|_| step.policy.duplicates.in_flight == InFlight::Wait),
+        })));
+        State::AwaitClaim(AwaitClaim { request: self })
+    }
+
+    fn granted(&self, step: &Step<'_>) -> Execution {
+        Execution::begin(self.operation, self.owner, step)
+    }
+}
+
+impl AwaitClaim {
+    pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
+        match event {
+            Event::Answered(Answer::Claimed(claimed)) => self.on_claimed(claimed, step),
+            // Envoy itself answers, as above.
+            Event::ResponseHeaders { headers, .. } => {
+                step.mark(Status::Rejected, headers);
+                State::AwaitMootClaim(self)
+            }
+            Event::Gone { .. } => {
+                step.tell(Status::Rejected);
+                State::AwaitMootClaim(self)
+            }
+            _ => State::AwaitClaim(self),
+        }
+    }
+
+    /// Nothing was forwarded, and nobody is left to answer.
+    pub(super) fn on_moot(self, event: Event<'_>, step: &mut Step<'_>) -> State {
+        match event {
+            Event::Answered(Answer::Claimed(Claimed::Granted)) => {
+                self.request.granted(step).settle(Ending::Released, None, step)
+            }
+            Event::Answered(Answer::Claimed(Claimed::Failed(error))) => {
+                step.warn(error);
+                State::Finished
+            }
+            Event::Answered(Answer::Claimed(_)) => State::Finished,
+            _ => State::AwaitMootClaim(self),
+        }
+    }
+
+    fn on_claimed(self, claimed: Claimed, step: &mut Step<'_>) -> State {
+        if let Claimed::InFlight { lease_left } = claimed
+            && step.policy.duplicates.in_flight == InFlight::Wait
+            && self.request.mailbox.is_some()
+        {
+            return self.wait(step.now.after(lease_left), step);
+        }
+        if let Some(waiting) = self.request.waiting {
+            step.effects.push(Effect::Waited(step.now.since(waiting.since)));
+        }
+        match claimed {
+            Claimed::Granted => self.run(step),
+            Claimed::Completed { response, expires } => {
+                step.count(Counter::RequestsReplayed);
+                step.tell(Status::Replayed);
+                step.reply(Reply::replay(response, expires, step.policy))
+            }
+            Claimed::KeyReused => step.refuse(&Problem::KeyReused),
+            Claimed::InFlight { lease_left } => step.refuse(&Problem::RequestInFlight { lease_left }),
+            Claimed::Unknown { lease_left } => {
+                let may_retry = step.policy.outcome.on_unknown == OnUnknown::Retry;
+                step.refuse(&Problem::OutcomeUnknown { retry_after: may_retry.then_some(lease_left) })
+            }
+            Claimed::NotKept { status } => step.refuse(&Problem::ResponseNotKept { status }),
+            Claimed::Full => step.refuse(&Problem::StoreFull),
+            Claimed::Failed(error) => {
+                step.effects.push(Effect::WarnStore(error));
+                match step.policy.on_store_error {
+                    OnStoreError::Reject => step.refuse(&Problem::StoreUnavailable),
+                    OnStoreError::Bypass => {
+                        step.count(Counter::StoreErrors);
+                        step.count(Counter::RequestsBypassed);
+                        step.tell(Status::Bypassed);
+                        step.effects.push(Effect::Forward);
+                        State::Bypassed
+                    }
+                }
+            }
+        }
+    }
+
+    fn run(self, step: &mut Step<'_>) -> State {
+        step.count(Counter::RequestsExecuted);
+        step.tell(Status::Executed);
+        let execution = self.request.granted(step);
+        match self.request.job {
+            Some(job) => {
+                step.effects.push(Effect::Execute(job));
+                State::AwaitCall(AwaitCall::new(execution))
+            }
+            None => {
+                step.effects.push(Effect::Forward);
+                State::AwaitResponse(AwaitResponse::new(execution))
+            }
+        }
+    }
+
+    fn wait(mut self, lease_until: Timestamp, step: &mut Step<'_>) -> State {
+        let until = step.now.after(step.policy.duplicates.wait_timeout);
+        let waiting = *self.request.waiting.get_or_insert(Waiting { since: step.now, until });
+        step.effects.push(Effect::Hold);
+        step.effects.push(Effect::Wait { operation: self.request.operation, recheck: lease_until });
+        State::AwaitTurn(AwaitTurn { request: self.request, waiting, lease_until })
+    }
+}
+
+impl AwaitTurn {
+    pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
+        let operation = self.request.operation;
+        match event {
+            Event::Woken => self.request.claim(step),
+            Event::NoRoomToWait => self.give_up(step),
+            Event::Tick if step.now >= self.waiting.until => {
+                step.effects.push(Effect::StopWaiting(operation));
+                step.count(Counter::RequestsWaitTimeouts);
+                self.give_up(step)
+            }
+            // Envoy itself answers, by a timeout of its own.
+            Event::ResponseHeaders { headers, .. } => {
+                step.effects.push(Effect::StopWaiting(operation));
+                step.mark(Status::InFlight, headers);
+                State::Finished
+            }
+            Event::Gone { .. } => {
+                step.effects.push(Effect::StopWaiting(operation));
+                step.effects.push(Effect::Waited(step.now.since(self.waiting.since)));
+                step.tell(Status::InFlight);
+                State::Finished
+            }
+            _ => State::AwaitTurn(self),
+        }
+    }
+
+    fn give_up(self, step: &mut Step<'_>) -> State {
+        step.effects.push(Effect::Waited(step.now.since(self.waiting.since)));
+        step.refuse(&Problem::RequestInFlight { lease_left: self.lease_until.since(step.now) })
+    }
+}

@@ -1,0 +1,154 @@
+//! An execution apart from the client's stream: the filter calls the upstream itself, so that the call
+//! goes on, and its response is kept, when the client hangs up.
+
+use super::{
+    CallFailure, Event, POLICY_HEADER, STATUS_HEADER, State, Status, Step,
+    execution::Execution,
+    outcome::{self, Delivery, Evidence, Verdict},
+    reply::{Reply, end_to_end, replayable},
+};
+use crate::{headers::Headers, record::StoredResponse, store::Ending};
+
+/// A call to be made.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Job {
+    /// Envoy's name of the cluster that executes.
+    pub cluster: String,
+    /// The request's fields as the upstream is to get them.
+    pub headers: Headers,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Job {
+    /// Neither fields nor body: they are the caller's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").field("cluster", &self.cluster).field("body", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+impl Job {
+    /// The call that `request` asks for; its body is still to come.
+    ///
+    /// `None` if a field is not UTF-8: the SDK cannot send such a field in a call. The request then runs
+    /// inline, which keeps every promise but the one to a client that hangs up.
+    pub(super) fn new(cluster: String, request: &Headers) -> Option<Self> {
+        if request.iter().any(|(name, value)| std::str::from_utf8(name).and(std::str::from_utf8(value)).is_err()) {
+            return None;
+        }
+        let headers = end_to_end(request).filter(|(name, _)| !steers_router(name)).collect();
+        Some(Self { cluster, headers, body: Vec::new() })
+    }
+}
+
+/// Fields by which a client could make Envoy's router try a call again, or give up on it early: the
+/// policy's own timeout and exactly one attempt are what the outcome is judged by.
+fn steers_router(name: &[u8]) -> bool {
+    const NAMES: [&str; 10] = [
+        "expect",
+        "x-envoy-hedge-on-per-try-timeout",
+        "x-envoy-max-retries",
+        "x-envoy-retriable-header-names",
+        "x-envoy-retriable-status-codes",
+        "x-envoy-retry-grpc-on",
+        "x-envoy-retry-on",
+        "x-envoy-upstream-alt-stat-name",
+        "x-envoy-upstream-rq-per-try-timeout-ms",
+        "x-envoy-upstream-rq-timeout-ms",
+    ];
+    NAMES.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+}
+
+/// Runs the operation, and waits for the whole answer.
+#[derive(Debug)]
+pub(super) struct AwaitCall {
+    execution: Execution,
+    client: Client,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Client {
+    Waits,
+    IsGone,
+}
+
+impl AwaitCall {
+    pub(super) fn new(execution: Execution) -> Self {
+        Self { execution, client: Client::Waits }
+    }
+
+    pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
+        match event {
+            Event::CallAnswered { status, headers, body } => self.on_answer(status, headers, body, step),
+            Event::CallFailed(CallFailure::NotMade) => {
+                self.end(Ending::Released, 503, Status::Rejected, "the upstream cannot be called", step)
+            }
+            Event::CallFailed(CallFailure::Reset) => {
+                self.end(Ending::Unknown, 502, Status::Unknown, "the upstream's answer was lost", step)
+            }
+            Event::Gone { .. } => {
+                self.client = Client::IsGone;
+                State::AwaitCall(self)
+            }
+            // Envoy itself answers, by a timeout of its own; the call goes on.
+            Event::ResponseHeaders { headers, .. } => {
+                step.mark(Status::Unknown, headers);
+                self.client = Client::IsGone;
+                State::AwaitCall(self)
+            }
+            Event::Tick => {
+                self.execution.renew_if_due(step);
+                State::AwaitCall(self)
+            }
+            _ => State::AwaitCall(self),
+        }
+    }
+
+    fn on_answer(self, status: u16, headers: &Headers, body: Vec<u8>, step: &mut Step<'_>) -> State {
+        let verdict = match outcome::delivery_of_call(headers, &body) {
+            Delivery::NeverSent => {
+                let reply = self.reply(status, headers, body, Status::Rejected, step);
+                return self.execution.settle(Ending::Released, reply, step);
+            }
+            Delivery::Uncertain => Verdict::Unknown,
+            Delivery::Answered => {
+                // One attempt, because a job bears nothing that makes the router try again.
+                let evidence = Evidence { attempts: Some(1), ..Evidence::default() };
+                outcome::judge(status, headers, &evidence, &step.policy.outcome)
+            }
+        };
+        let ending = match verdict {
+            Verdict::Release => Ending::Released,
+            Verdict::Unknown => Ending::Unknown,
+            Verdict::Store if body.len() as u64 <= step.policy.limits.response_body => {
+                let headers = replayable(headers, step.policy);
+                Ending::Completed(StoredResponse { status, headers, body: body.clone() })
+            }
+            Verdict::Store | Verdict::Tombstone => Ending::NotKept(status),
+        };
+        let reply = self.reply(status, headers, body, verdict.status(), step);
+        self.execution.settle(ending, reply, step)
+    }
+
+    /// The answer as the client gets it, if the client is still there.
+    fn reply(&self, status: u16, headers: &Headers, body: Vec<u8>, word: Status, step: &mut Step<'_>) -> Option<Reply> {
+        if self.client == Client::IsGone {
+            return None;
+        }
+        step.tell(word);
+        let mut headers: Headers =
+            end_to_end(headers).filter(|(name, _)| !name.eq_ignore_ascii_case(POLICY_HEADER.as_bytes())).collect();
+        if step.policy.status_header {
+            headers.push(STATUS_HEADER, word.as_str());
+        }
+        let content_type_absent = headers.get("content-type").is_none();
+        Some(Reply { status, headers, body, details: "idemgate_detached", content_type_absent })
+    }
+
+    /// Ends without an answer of anybody's.
+    fn end(self, ending: Ending, status: u16, word: Status, text: &str, step: &mut Step<'_>) -> State {
+        let headers = Headers::from_iter([("content-type", "text/plain")]);
+        let reply = self.reply(status, &headers, text.into(), word, step);
+        self.execution.settle(ending, reply, step)
+    }
+}

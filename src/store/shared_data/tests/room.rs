@@ -1,0 +1,290 @@
+//! What a full table gives up, and what it never does.
+
+use super::{
+    super::{Tally, slots, totals::ENTRY_BYTES},
+    fixture::*,
+    memory::Host,
+};
+use crate::{
+    config::{OnFull, SharedDataConfig},
+    record::Phase,
+    store::{Claimed, Ending, Settled},
+    time::Timestamp,
+};
+
+fn limits(max_entries: u32, max_bytes: u64) -> SharedDataConfig {
+    SharedDataConfig { max_entries, max_bytes, on_full: OnFull::EvictOldest }
+}
+
+fn entries(max_entries: u32) -> SharedDataConfig {
+    limits(max_entries, 1 << 20)
+}
+
+/// The given number of milliseconds after [`NOW`].
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(NOW.as_millis() + millis)
+}
+
+fn table(limits: SharedDataConfig) -> (Host, Store) {
+    let host = Host::default();
+    let store = open(&host, limits);
+    (host, store)
+}
+
+#[test]
+fn what_has_ended_goes_before_anything_else() {
+    let (host, store) = table(entries(3));
+    store.claim_at(1, 1, NOW);
+    store.settle_at(1, 1, Ending::NotKept(200), NOW);
+    let now = NOW.after(TTL);
+    store.execute_at(2, 1, 10, at(5));
+    store.claim_at(3, 1, now);
+
+    assert_eq!(store.claim_at(4, 1, now), Claimed::Granted);
+    assert!(!store.knows(1) && store.knows(2) && store.knows(3));
+    assert_eq!(store.take_tally(), Tally { evicted: 0, expired: 1 });
+    store.check(&host);
+}
+
+#[test]
+fn the_oldest_completed_record_goes_first_with_its_response() {
+    let (host, store) = table(entries(4));
+    store.execute_at(1, 1, 10, at(3));
+    store.execute_at(2, 1, 10, at(1));
+    store.claim_at(3, 1, at(2));
+    store.settle_at(3, 1, Ending::NotKept(200), at(2));
+    store.claim_at(4, 1, at(0));
+    store.settle_at(4, 1, Ending::Unknown, at(0));
+
+    for (newcomer, victim) in [(11, 2), (12, 3), (13, 1), (14, 4)] {
+        assert!(store.knows(victim));
+        assert_eq!(store.claim_at(newcomer, 1, at(4)), Claimed::Granted);
+        assert!(!store.knows(victim), "{victim} made no room for {newcomer}");
+        store.check(&host);
+    }
+    assert_eq!(store.take_tally(), Tally { evicted: 4, expired: 0 });
+    assert_eq!(store.claim_at(15, 1, at(4)), Claimed::Full);
+}
+
+#[test]
+fn a_claim_is_not_given_up_before_its_lease_has_run_out() {
+    let (host, store) = table(entries(2));
+    store.claim_at(1, 1, at(0));
+    store.claim_at(2, 1, at(1));
+
+    let last = Timestamp::from_millis(lapsed().as_millis() - 1);
+    assert_eq!(store.claim_at(3, 1, last), Claimed::Full);
+    assert_eq!(store.claim_at(3, 1, lapsed()), Claimed::Granted);
+    assert!(!store.knows(1) && store.knows(2));
+    assert_eq!(store.complete_at(1, 1, 10, lapsed()), Settled::Fenced);
+    store.check(&host);
+}
+
+#[test]
+fn a_table_full_of_live_claims_refuses_and_recovers_as_they_end() {
+    let (host, store) = table(entries(50));
+    for number in 0..50 {
+        assert_eq!(store.claim_at(number, 1, NOW), Claimed::Granted, "operation {number}");
+    }
+    assert_eq!(store.claim_at(50, 1, NOW), Claimed::Full);
+    assert_eq!(store.take_tally(), Tally::default());
+
+    store.settle_at(7, 1, Ending::Released, NOW);
+    assert_eq!(store.claim_at(50, 1, NOW), Claimed::Granted);
+    store.check(&host);
+}
+
+#[test]
+fn a_table_that_rejects_gives_up_only_what_has_ended() {
+    let (host, store) = table(SharedDataConfig { on_full: OnFull::Reject, ..entries(2) });
+    store.execute_at(1, 1, 10, at(0));
+    store.execute_at(2, 1, 10, at(1));
+
+    assert_eq!(store.claim_at(3, 1, at(2)), Claimed::Full);
+    assert!(matches!(store.claim_at(1, 2, at(2)), Claimed::Completed { .. }), "a full table still replays");
+    assert_eq!(store.claim_at(3, 1, at(0).after(TTL)), Claimed::Granted);
+    assert_eq!(store.claim_at(4, 1, at(0).after(TTL)), Claimed::Full);
+    assert_eq!(store.take_tally(), Tally { evicted: 0, expired: 1 });
+    store.check(&host);
+}
+
+#[test]
+fn a_table_that_rejects_keeps_the_responses_it_has_and_tombstones_the_one_that_does_not_fit() {
+    let fits = ENTRY_BYTES * 2 + stored_size(1, 1, 500);
+    let (host, store) = table(SharedDataConfig { on_full: OnFull::Reject, ..limits(10, fits) });
+    store.execute_at(1, 1, 500, NOW);
+    store.claim_at(2, 1, NOW);
+
+    assert_eq!(store.complete_at(2, 1, 0, NOW), Settled::Tombstoned);
+    assert!(matches!(store.claim_at(1, 2, NOW), Claimed::Completed { .. }));
+    assert_eq!(store.claim_at(3, 1, NOW), Claimed::Full);
+    store.check(&host);
+}
+
+#[test]
+fn under_byte_pressure_the_oldest_response_goes_and_its_record_stays() {
+    let fits = ENTRY_BYTES * 3 + 2 * stored_size(1, 1, 500);
+    let (host, store) = table(limits(10, fits));
+    store.execute_at(1, 1, 500, at(1));
+    store.execute_at(2, 1, 500, at(0));
+    store.execute_at(3, 1, 500, at(2));
+
+    assert!(matches!(store.claim_at(1, 2, at(3)), Claimed::Completed { .. }));
+    assert_eq!(store.claim_at(2, 2, at(3)), Claimed::NotKept { status: 201 });
+    assert!(matches!(store.claim_at(3, 2, at(3)), Claimed::Completed { .. }));
+    assert_eq!(store.take_tally(), Tally { evicted: 1, expired: 0 });
+    store.check(&host);
+}
+
+#[test]
+fn a_claim_under_byte_pressure_costs_responses_before_records() {
+    let fits = ENTRY_BYTES * 3 + stored_size(1, 1, 0);
+    let (host, store) = table(limits(10, fits));
+    store.claim_at(1, 1, at(0));
+    store.settle_at(1, 1, Ending::NotKept(200), at(0));
+    store.claim_at(2, 1, at(0));
+    store.settle_at(2, 1, Ending::Unknown, at(0));
+    store.execute_at(3, 1, 0, at(1));
+
+    assert_eq!(store.claim_at(4, 1, at(2)), Claimed::Granted);
+    assert!(store.knows(2), "an unknown outcome goes last");
+    assert!(matches!(store.phase_of(3), Some(Phase::NotKept { .. })), "the response goes first");
+    assert!(!store.knows(1), "then the oldest completed record");
+    store.check(&host);
+}
+
+#[test]
+fn several_small_responses_make_room_for_one_large() {
+    let fits = ENTRY_BYTES * 11 + 10 * stored_size(1, 1, 100);
+    let (host, store) = table(limits(20, fits));
+    for number in 1..=10 {
+        store.execute_at(number, 1, 100, at(u64::from(number)));
+    }
+    store.execute_at(11, 1, 600, at(11));
+
+    assert!(matches!(store.phase_of(1), Some(Phase::NotKept { .. })));
+    assert!(matches!(store.phase_of(10), Some(Phase::Completed { .. })));
+    assert_eq!(store.recount().entries, 11);
+    store.check(&host);
+}
+
+#[test]
+fn a_response_larger_than_the_whole_table_leaves_a_tombstone_and_costs_nobody_anything() {
+    let (host, store) = table(limits(10, 4096));
+    store.execute_at(1, 1, 100, NOW);
+    store.claim_at(2, 1, NOW);
+
+    assert_eq!(store.complete_at(2, 1, 4096, NOW), Settled::Tombstoned);
+    assert_eq!(store.claim_at(2, 2, NOW), Claimed::NotKept { status: 201 });
+    assert!(matches!(store.claim_at(1, 2, NOW), Claimed::Completed { .. }));
+    assert_eq!(store.take_tally(), Tally::default());
+    store.check(&host);
+}
+
+#[test]
+fn a_late_completion_never_costs_its_own_record() {
+    // The response does not fit beside its own record, and nothing else is there to give up.
+    let (host, store) = table(limits(10, ENTRY_BYTES + 500));
+    store.claim_at(1, 1, NOW);
+
+    assert_eq!(store.complete_at(1, 1, 600, lapsed()), Settled::Tombstoned);
+    assert_eq!(store.take_over_at(1, 2, lapsed()), Claimed::NotKept { status: 201 });
+    store.check(&host);
+}
+
+#[test]
+fn no_unknown_outcome_is_forgotten_for_the_sake_of_a_response() {
+    let (host, store) = table(limits(10, ENTRY_BYTES * 3 + 100));
+    store.claim_at(1, 1, NOW);
+    store.settle_at(1, 1, Ending::Unknown, NOW);
+    store.claim_at(2, 1, NOW);
+    store.claim_at(3, 1, lapsed());
+
+    assert_eq!(store.complete_at(3, 1, 200, lapsed()), Settled::Tombstoned);
+    assert!(store.knows(1) && store.knows(2));
+    store.check(&host);
+}
+
+#[test]
+fn a_small_response_costs_the_oldest_tombstones_and_a_large_one_none() {
+    let (host, store) = table(limits(30, ENTRY_BYTES * 20));
+    for number in 1..=18 {
+        store.claim_at(number, 1, at(u64::from(number)));
+        store.settle_at(number, 1, Ending::NotKept(200), at(u64::from(number)));
+    }
+    store.claim_at(19, 1, at(19));
+    store.claim_at(20, 1, at(19));
+
+    assert_eq!(store.complete_at(19, 1, 6000, at(19)), Settled::Tombstoned);
+    assert_eq!(store.recount().entries, 20);
+    assert_eq!(store.complete_at(20, 1, 500, at(19)), Settled::Stored);
+    assert!(!store.knows(1) && !store.knows(2) && store.knows(3));
+    store.check(&host);
+}
+
+#[test]
+fn an_owner_that_lost_its_claim_costs_nobody_anything() {
+    let fits = ENTRY_BYTES * 2 + stored_size(1, 1, 500);
+    let (host, store) = table(limits(10, fits));
+    store.claim_at(1, 1, NOW);
+    store.take_over_at(1, 2, lapsed());
+    store.execute_at(2, 3, 500, lapsed());
+
+    assert_eq!(store.complete_at(1, 1, 500, lapsed()), Settled::Fenced);
+    assert!(matches!(store.claim_at(2, 4, lapsed()), Claimed::Completed { .. }));
+    assert_eq!(store.take_tally(), Tally::default());
+    store.check(&host);
+}
+
+#[test]
+fn a_bucket_that_is_full_gives_up_its_own_oldest_record() {
+    let (host, store) = table(entries(1000));
+    let numbers: Vec<_> = store.neighbours(1).take(usize::from(slots::BUCKET_CAPACITY) + 1).collect();
+    let (last, others) = numbers.split_last().unwrap();
+    for (millis, number) in (0..).zip(others) {
+        store.execute_at(*number, 1, 10, at(100 - millis));
+    }
+    assert_eq!(store.claim_at(*last, 1, at(101)), Claimed::Granted);
+
+    let (oldest, kept) = others.split_last().unwrap();
+    assert!(!store.knows(*oldest));
+    assert!(kept.iter().all(|number| store.knows(*number)));
+    store.check(&host);
+}
+
+#[test]
+fn a_bucket_full_of_live_claims_refuses_another_and_leaves_the_rest_of_the_table_alone() {
+    let (host, store) = table(entries(1000));
+    let numbers: Vec<_> = store.neighbours(1).take(usize::from(slots::BUCKET_CAPACITY) + 1).collect();
+    let (last, others) = numbers.split_last().unwrap();
+    store.execute_at(2, 1, 10, NOW);
+    for number in others {
+        assert_eq!(store.claim_at(*number, 1, NOW), Claimed::Granted);
+    }
+    assert_eq!(store.claim_at(*last, 1, NOW), Claimed::Full);
+    assert!(store.knows(2));
+    store.check(&host);
+}
+
+#[test]
+fn a_full_bucket_of_a_table_that_rejects_gives_up_nothing() {
+    let (host, store) = table(SharedDataConfig { on_full: OnFull::Reject, ..entries(1000) });
+    let numbers: Vec<_> = store.neighbours(1).take(usize::from(slots::BUCKET_CAPACITY) + 1).collect();
+    let (last, others) = numbers.split_last().unwrap();
+    for number in others {
+        store.execute_at(*number, 1, 10, NOW);
+    }
+    assert_eq!(store.claim_at(*last, 1, NOW), Claimed::Full);
+    assert!(others.iter().all(|number| store.knows(*number)));
+    store.check(&host);
+}
+
+#[test]
+fn a_table_of_one_entry_works() {
+    let (host, store) = table(entries(1));
+    for number in 0..20 {
+        store.execute_at(number, 1, 10, at(u64::from(number)));
+        assert_eq!(store.recount().entries, 1);
+    }
+    store.check(&host);
+}

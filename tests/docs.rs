@@ -1,0 +1,210 @@
+//! The documentation names what is there: pages, files, metrics, problems, details of the access log.
+//!
+//! Settings themselves are checked by `config_schema.rs`.
+
+#![allow(clippy::string_slice, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use idemgate::exchange::{Counter, Problem};
+use idemgate::request::InvalidKey;
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut checked = 0;
+    for page in pages() {
+        let text = read(&page);
+        for target in links(&text) {
+            if target.contains("://") {
+                continue;
+            }
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let file = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            assert!(file.exists(), "{}: the link to {target} leads nowhere", page.display());
+            if !anchor.is_empty() {
+                let anchors = anchors(&read(&file));
+                assert!(anchors.contains(anchor), "{}: {target} names none of {anchors:?}", page.display());
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "only {checked} links were found");
+}
+
+#[test]
+fn every_page_is_in_the_index() {
+    let index = read(&root().join("docs/README.md"));
+    for page in pages() {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        assert!(index.contains(&format!("{name})")), "docs/README.md does not name {name}");
+    }
+}
+
+#[test]
+fn the_map_names_every_file_of_the_source() {
+    let map: BTreeSet<String> = read(&root().join("ARCHITECTURE.md"))
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `src/")?.split_once('`').map(|(path, _)| format!("src/{path}")))
+        .collect();
+    let mut files = BTreeSet::new();
+    sources(&root().join("src"), &mut files);
+    assert_eq!(map, files, "left: the map of ARCHITECTURE.md, right: src/ without its tests");
+}
+
+#[test]
+fn every_metric_that_is_named_is_counted() {
+    let counters: BTreeSet<&str> = Counter::ALL.iter().map(|counter| counter.name()).collect();
+    let gauges = read(&root().join("src/envoy/metrics.rs"));
+    let mut checked = 0;
+    for page in pages() {
+        for name in words(&read(&page), "idemgate.") {
+            if ["requests.", "outcomes.", "store."].iter().any(|group| name["idemgate.".len()..].starts_with(group)) {
+                assert!(
+                    counters.contains(name.as_str()) || gauges.contains(&format!("\"{name}\"")),
+                    "{}: there is no metric {name}",
+                    page.display()
+                );
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 20, "only {checked} metrics were found");
+}
+
+#[test]
+fn every_word_of_the_access_log_is_logged() {
+    let source = ["problem.rs", "reply.rs"].map(|file| read(&root().join("src/exchange").join(file))).concat();
+    let mut checked = 0;
+    for page in pages() {
+        for word in words(&read(&page), "idemgate_") {
+            assert!(source.contains(&format!("\"{word}\"")), "{}: nothing logs {word}", page.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 8, "only {checked} were found");
+}
+
+#[test]
+fn every_problem_is_documented_as_it_is() {
+    let documented: BTreeMap<String, [String; 3]> = read(&root().join("docs/clients.md"))
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|row| {
+            let cells: Vec<&str> = row.split(" | ").map(|cell| cell.trim_matches('`')).collect();
+            match cells.as_slice() {
+                [name, status, word, _, retry_after, ..] if status.parse::<u16>().is_ok() => {
+                    Some(((*name).to_owned(), [status, word, retry_after].map(|cell| (*cell).to_owned())))
+                }
+                _ => None,
+            }
+        })
+        .collect();
+    let problems: BTreeMap<String, [String; 3]> = problems()
+        .iter()
+        .map(|problem| {
+            let retry_after = match problem {
+                // In one of its two forms, which the page puts into words.
+                Problem::OutcomeUnknown { .. } => "only if the API runs it anew then",
+                _ if problem.reply(None, true).headers.get("retry-after").is_some() => "yes",
+                _ => "no",
+            };
+            let cells = [&problem.http_status().to_string(), problem.status().as_str(), retry_after];
+            (problem.name().to_owned(), cells.map(str::to_owned))
+        })
+        .collect();
+    assert_eq!(documented, problems, "left: docs/clients.md, right: the filter");
+}
+
+/// One of each kind. A new kind does not compile until it is listed.
+fn problems() -> Vec<Problem> {
+    let all = vec![
+        Problem::CallerUnknown,
+        Problem::HostUnsupported,
+        Problem::KeyInvalid(InvalidKey::Repeated),
+        Problem::KeyMissing { header: "idempotency-key".to_owned() },
+        Problem::KeyReused,
+        Problem::OutcomeUnknown { retry_after: None },
+        Problem::RequestInFlight { lease_left: Duration::from_secs(9) },
+        Problem::RequestTooLarge { limit: 1 },
+        Problem::ResponseNotKept { status: 201 },
+        Problem::StoreFull,
+        Problem::StoreUnavailable,
+    ];
+    for problem in &all {
+        match problem {
+            Problem::CallerUnknown
+            | Problem::HostUnsupported
+            | Problem::KeyInvalid(_)
+            | Problem::KeyMissing { .. }
+            | Problem::KeyReused
+            | Problem::OutcomeUnknown { .. }
+            | Problem::RequestInFlight { .. }
+            | Problem::RequestTooLarge { .. }
+            | Problem::ResponseNotKept { .. }
+            | Problem::StoreFull
+            | Problem::StoreUnavailable => {}
+        }
+    }
+    all
+}
+
+/// Every page that is written for people.
+fn pages() -> Vec<PathBuf> {
+    let markdown = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+    };
+    markdown(root()).chain(markdown(root().join("docs"))).collect()
+}
+
+/// The targets of all links of a page, without what stands in code.
+fn links(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|part| part.split("](").skip(1)).filter_map(|rest| Some(rest.split_once(')')?.0)).collect()
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let prose: String = text.split("```").step_by(2).collect();
+    let headings = prose.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            title.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c)).collect::<String>().replace(' ', "-")
+        })
+        .collect()
+}
+
+/// Every word of the text that begins with `prefix`, made of lower-case letters, dots and underscores.
+fn words(text: &str, prefix: &str) -> BTreeSet<String> {
+    let of_word = |c: char| c.is_ascii_lowercase() || c == '.' || c == '_';
+    text.match_indices(prefix)
+        .filter(|(start, _)| !text[..*start].ends_with(|c: char| c.is_alphanumeric() || c == '/' || c == '_'))
+        .map(|(start, _)| text[start..].split(|c| !of_word(c)).next().unwrap_or_default())
+        .map(|word| word.trim_end_matches('.').to_owned())
+        .collect()
+}
+
+/// The Rust files below `folder` that are no tests, by their paths in the checkout.
+fn sources(folder: &Path, files: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let is_tests = path.file_stem().is_some_and(|stem| stem == "tests");
+        if path.is_dir() && !is_tests {
+            sources(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !is_tests {
+            files.insert(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
