@@ -33,3 +33,4 @@ mod retention;
 mod reuse;
 mod shipped;
 mod streaming;
+mod waiting;
