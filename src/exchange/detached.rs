@@ -4,7 +4,7 @@
 use super::{
     CallFailure, Event, POLICY_HEADER, STATUS_HEADER, State, Status, Step,
     execution::Execution,
-    outcome::{self, Delivery, Evidence, Verdict},
+    outcome::{self, Delivery, Verdict},
     reply::{Reply, end_to_end, replayable},
 };
 use crate::{headers::Headers, record::StoredResponse, store::Ending};
@@ -112,9 +112,7 @@ impl AwaitCall {
             }
             Delivery::Uncertain => Verdict::Unknown,
             Delivery::Answered => {
-                // One attempt, because a job bears nothing that makes the router try again.
-                let evidence = Evidence { attempts: Some(1), ..Evidence::default() };
-                outcome::judge(status, headers, &evidence, &step.policy.outcome)
+                outcome::judge(status, headers, &outcome::evidence_of_call(headers), &step.policy.outcome)
             }
         };
         let ending = match verdict {

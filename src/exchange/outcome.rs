@@ -140,6 +140,23 @@ pub fn delivery_of_call(headers: &Headers, body: &[u8]) -> Delivery {
 /// How long the upstream took, in milliseconds.
 const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
 
+/// What is known of an upstream that answered a detached call.
+///
+/// The router that makes the call tries once, because a job bears nothing that makes it try again. If the
+/// upstream is a listener of Envoy's with routes of its own, those may: it then says how often in
+/// [`ATTEMPT_COUNT`] (`include_attempt_count_in_response`). One that is forged can only block its own key.
+#[must_use]
+pub fn evidence_of_call(headers: &Headers) -> Evidence {
+    let attempts = match headers.get(ATTEMPT_COUNT) {
+        Some(value) => std::str::from_utf8(value).ok().and_then(|value| value.parse().ok()),
+        None => Some(1),
+    };
+    Evidence { attempts, ..Evidence::default() }
+}
+
+/// How many attempts the answer took.
+const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
+
 /// What is to be done with an answer of the upstream.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Verdict {
@@ -416,6 +433,19 @@ mod tests {
             for status in [0, 1, 99] {
                 assert_eq!(judged(status, declared, 1, &OutcomePolicy::default()), Verdict::Unknown);
             }
+        }
+    }
+
+    #[test]
+    fn a_call_is_one_attempt_unless_the_upstream_names_more() {
+        let repeated = |headers: &[(&str, &str)]| evidence_of_call(&headers.iter().copied().collect()).was_repeated();
+        assert!(!repeated(&[]));
+        for count in ["0", "1"] {
+            assert!(!repeated(&[("x-envoy-attempt-count", count)]), "{count}");
+        }
+        // What cannot be read may be more than one.
+        for count in ["2", "300", "", "one", "-1", "1, 1", "99999999999999999999"] {
+            assert!(repeated(&[("X-Envoy-Attempt-Count", count)]), "{count}");
         }
     }
 }

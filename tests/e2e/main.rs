@@ -13,10 +13,12 @@
 
 mod bench;
 mod callers;
+mod churn;
 mod compression;
 mod configuration;
 mod crashes;
 mod departures;
+mod detached;
 mod hosts;
 mod in_flight;
 mod keys;
@@ -31,6 +33,7 @@ mod redirects;
 mod replays;
 mod retention;
 mod reuse;
+mod route_features;
 mod shipped;
 mod streaming;
 mod waiting;

@@ -260,6 +260,7 @@ fn routes() -> Value {
         { "match": { "path": "/unknown-cluster" }, "route": { "cluster": "nobody-knows" } },
         // The upstream is asked, and Envoy does not wait for the answer.
         { "match": { "path": "/impatient" }, "route": { "cluster": "upstream", "timeout": "0.3s" } },
+        { "match": { "prefix": "/impatient/" }, "route": { "cluster": "upstream", "timeout": "0.3s" } },
         { "match": { "path": "/retried" }, "route": {
             "cluster": "upstream", "timeout": "30s",
             "retry_policy": { "retry_on": "5xx,reset", "num_retries": 2, "retry_back_off": { "base_interval": "0.01s" } },

@@ -42,9 +42,9 @@ impl Envoy {
         envoy
     }
 
-    /// Envoy with the file that users are told to copy, on ports of its own.
-    pub(crate) async fn shipped(upstream: SocketAddr) -> Self {
-        Self::once_ready(Launched::with_shipped_file(upstream), upstream).await
+    /// Envoy with a file that users are told to copy, on ports of its own.
+    pub(crate) async fn shipped(file: &str, upstream: SocketAddr) -> Self {
+        Self::once_ready(Launched::with_shipped_file(file, upstream), upstream).await
     }
 
     async fn once_ready(mut launched: Launched, upstream: SocketAddr) -> Self {
@@ -222,9 +222,9 @@ impl Launched {
         discovery::take_listeners(&mut bootstrap, self.directory.path());
     }
 
-    fn with_shipped_file(upstream: SocketAddr) -> Self {
+    fn with_shipped_file(file: &str, upstream: SocketAddr) -> Self {
         let render = Command::new(checkout().join("tools/render-config"))
-            .args(["--bind", "127.0.0.1", "--listener", "0", "--admin", "0"])
+            .args(["--file", file, "--bind", "127.0.0.1", "--listener", "0", "--admin", "0"])
             .args(["--upstream", &upstream.port().to_string()])
             .arg("--module")
             .arg(module(Module::Released))

@@ -74,6 +74,11 @@ impl Http1 {
         self.received.clear();
     }
 
+    /// Waits until the server has closed the connection.
+    pub(crate) async fn is_closed(&mut self) {
+        patiently("the end of an HTTP/1.1 connection", async { while self.receive().await {} }).await;
+    }
+
     /// Closes the connection, whatever is still to come on it.
     pub(crate) fn hang_up(self) {
         drop(self);

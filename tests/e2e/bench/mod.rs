@@ -33,7 +33,7 @@ pub(crate) use http2::Http2;
 pub(crate) use message::{Request, Response};
 pub(crate) use mode::{Mode, also_detached};
 pub(crate) use temp_dir::TempDir;
-pub(crate) use upstream::Upstream;
+pub(crate) use upstream::{Seen, Upstream};
 
 use upstream::Door;
 
@@ -78,8 +78,22 @@ impl Bench {
 
     /// The `envoy.yaml` that users are told to copy.
     pub(crate) async fn shipped() -> Self {
-        let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
-        let envoy = Envoy::shipped(upstream.address()).await;
+        Self::start_file("envoy.yaml", Door::Open).await
+    }
+
+    /// The `envoy.yaml` of an example.
+    pub(crate) async fn example(name: &str) -> Self {
+        Self::start_file(&format!("examples/{name}/envoy.yaml"), Door::Open).await
+    }
+
+    /// The same with an upstream that refuses connections until the test opens it.
+    pub(crate) async fn example_with_upstream_shut(name: &str) -> Self {
+        Self::start_file(&format!("examples/{name}/envoy.yaml"), Door::Shut).await
+    }
+
+    async fn start_file(file: &str, door: Door) -> Self {
+        let upstream = Upstream::with_door(Protocol::Http1, door);
+        let envoy = Envoy::shipped(file, upstream.address()).await;
         Self { envoy, upstream }
     }
 
