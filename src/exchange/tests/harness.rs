@@ -127,7 +127,7 @@ impl<'w> Request<'w> {
         self.header("idempotency-key", key)
     }
 
-    pub(super) fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push(name, value);
         self
     }
@@ -143,8 +143,8 @@ impl<'w> Request<'w> {
     }
 
     /// The whole body, instead of what was set before.
-    pub(super) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.chunks = vec![body.into()];
+    pub(super) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.chunks = vec![body.as_ref().to_vec()];
         self
     }
 
@@ -227,13 +227,13 @@ impl Response {
         Self::new(201).header("content-type", "application/json").body("{\"id\":1}")
     }
 
-    pub(super) fn header(mut self, name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.headers.push(name, value);
         self
     }
 
-    pub(super) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.chunks = vec![body.into()];
+    pub(super) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.chunks = vec![body.as_ref().to_vec()];
         self
     }
 
