@@ -27,13 +27,13 @@ build: ## Build dist/idemgate.wasm and its checksum
 	@echo "dist/idemgate.wasm: $$(wc -c <dist/idemgate.wasm) bytes, SHA-256 $$(cut -d' ' -f1 dist/idemgate.wasm.sha256)"
 
 .PHONY: test
-test: lint build envoy ## Run every test: unit, property, ABI host, end to end on the real Envoy
+test: lint build crash-test envoy ## Run every test: unit, property, ABI host, end to end on the real Envoy
 	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" cargo test --locked
 
 .PHONY: lint
 lint: ## Check the formatting, clippy's rules and the shell scripts
 	cargo fmt --check
-	cargo clippy --locked --all-targets --quiet -- -D warnings
+	cargo clippy --locked --all-targets --all-features --quiet -- -D warnings
 	@if command -v shellcheck >/dev/null; then \
 	    echo shellcheck $(SCRIPTS); shellcheck -x $(SCRIPTS); \
 	else \
@@ -51,6 +51,11 @@ docs: ## Build the API documentation into target/doc
 .PHONY: tools
 tools: envoy ## Install what the other commands need: the wasm target and Envoy
 	@tools/setup-wasm >/dev/null
+
+# The build of the module that tests can make panic.
+.PHONY: crash-test
+crash-test: build
+	@tools/build-module --crash-test
 
 .PHONY: envoy
 envoy:

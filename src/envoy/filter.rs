@@ -10,11 +10,12 @@ use std::{
 use super::{
     body_watch::BodyWatch,
     calls::Calls,
-    guest::{Guest, Redirected},
+    guest::Guest,
     host::{self, Refused, SharedWrite},
     metrics::Metrics,
     post::Post,
     random::random,
+    redirects::Redirects,
     waiting_room::WaitingRoom,
 };
 use crate::{
@@ -42,8 +43,7 @@ pub(super) struct Filter {
     pub(super) calls: Calls,
     /// This worker under this configuration.
     pub(super) worker: Owner,
-    /// An exchange between the two streams of an internal redirect.
-    pub(super) redirected: RefCell<Option<Redirected>>,
+    pub(super) redirects: Redirects,
     post: Cell<Option<Post>>,
     owners: Cell<u128>,
     guests: RefCell<BTreeMap<u64, Rc<Guest>>>,
@@ -77,7 +77,7 @@ impl Filter {
             waiting_room: WaitingRoom::default(),
             calls: Calls::default(),
             worker: Owner::new(random()),
-            redirected: RefCell::default(),
+            redirects: Redirects::default(),
             post: Cell::default(),
             owners: Cell::new(random()),
             guests: RefCell::default(),
@@ -100,6 +100,11 @@ impl Filter {
         let token = self.owners.get().wrapping_add(1);
         self.owners.set(token);
         Owner::new(token)
+    }
+
+    /// The header that most keys come in; enough to tell one request from another.
+    pub(super) fn key_header(&self) -> &str {
+        self.policy.key.headers.first().map_or("idempotency-key", |name| name.as_str())
     }
 
     /// Lets ticks reach an exchange.

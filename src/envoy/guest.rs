@@ -25,12 +25,20 @@ pub(super) struct Guest {
     pub(super) exchange: RefCell<Exchange>,
     /// The context of the client's stream, as long as there is one.
     pub(super) stream: Cell<Option<u32>>,
+    /// Whether an earlier stream of the same request had an answer of the upstream: a redirect.
+    pub(super) redirected: Cell<bool>,
     body_wait: OnceCell<Waiting>,
 }
 
 impl Guest {
     pub(super) fn new(number: u64, exchange: Exchange, stream: u32) -> Self {
-        Self { number, exchange: RefCell::new(exchange), stream: Cell::new(Some(stream)), body_wait: OnceCell::new() }
+        Self {
+            number,
+            exchange: RefCell::new(exchange),
+            stream: Cell::new(Some(stream)),
+            redirected: Cell::default(),
+            body_wait: OnceCell::new(),
+        }
     }
 
     /// Notes that the request's body has begun to be waited for.
@@ -53,23 +61,30 @@ impl Guest {
     pub(super) fn is_finished(&self) -> bool {
         self.exchange.borrow().is_finished()
     }
-}
 
-/// An exchange whose stream ended because Envoy follows a redirect of the upstream itself.
-///
-/// That ends the stream, not the exchange: Envoy starts another stream with the same request, in the
-/// same call, and its response is the first one's answer. Were the claim let go in between, a retry
-/// could run what the upstream did before it redirected; were it kept by the old stream, the new one
-/// would meet it.
-#[derive(Debug)]
-pub(super) struct Redirected {
-    pub(super) connection: Option<Vec<u8>>,
-    pub(super) guest: Rc<Guest>,
-}
-
-impl Redirected {
-    /// Gives the exchange up: the stream that was to take it over did not come.
-    pub(super) fn abandon(self, filter: &Filter) {
-        let _ = drive(filter, &self.guest, Event::Gone { evidence: &Evidence::default() }, host::now());
+    /// What the host knows of the upstream call now. Ask it with the stream's context in effect.
+    pub(super) fn evidence(&self) -> Evidence {
+        Evidence {
+            details: host::property(&["response", "code_details"]),
+            attempts: host::integer_property(&["upstream", "request_attempt_count"]),
+            connected: has_connection(),
+            redirected: self.redirected.get(),
+        }
     }
+
+    /// Ends an exchange whose next stream did not come.
+    pub(super) fn abandon(self: &Rc<Self>, filter: &Filter) {
+        let evidence = Evidence { redirected: true, ..Evidence::default() };
+        let _ = drive(filter, self, Event::Gone { evidence: &evidence }, host::now());
+        filter.dismiss(self);
+    }
+}
+
+/// Whether the request has got a connection to the upstream.
+///
+/// Over a Unix domain socket there is no local address. The other attribute is as old as the attempt
+/// count (Envoy 1.33), without which nothing counts as never sent.
+fn has_connection() -> bool {
+    host::property(&["upstream", "cx_pool_ready_duration"]).is_some()
+        || host::property(&["upstream", "local_address"]).is_some()
 }

@@ -5,6 +5,7 @@
 
 mod body_watch;
 mod calls;
+mod crash_test;
 mod driver;
 mod filter;
 mod guest;
@@ -12,6 +13,7 @@ mod host;
 mod metrics;
 mod post;
 mod random;
+mod redirects;
 mod root;
 mod stream;
 mod waiting_room;

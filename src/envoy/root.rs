@@ -130,8 +130,8 @@ impl RootContext for Root {
                 filter.dismiss(&guest);
             }
         }
-        if let Some(redirected) = filter.redirected.take() {
-            redirected.abandon(filter);
+        for guest in filter.redirects.take_overdue(filter.policy.lease, now) {
+            guest.abandon(filter);
         }
         look_after_orphans(filter, now);
         let _ = host::set_effective_context(self.context_id);

@@ -8,20 +8,22 @@ use proxy_wasm::{
 };
 
 use super::{
+    crash_test::{Faults, Moment},
     driver::drive,
     filter::Filter,
-    guest::{Guest, Redirected},
+    guest::Guest,
     host::{self, Buffer, Map},
 };
 use crate::{
     config::Mode,
-    exchange::{Attributes, Event, Evidence},
+    exchange::{Attributes, Event},
 };
 
 /// A stream. Until its request turns out to be of a guarded method it is nothing but this.
 #[derive(Debug)]
 pub(super) struct Stream {
     context_id: u32,
+    faults: Faults,
     filter: Option<Rc<Filter>>,
     guest: Option<Rc<Guest>>,
     /// How much of the request's body was handed to the exchange.
@@ -30,7 +32,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(context_id: u32, filter: Option<Rc<Filter>>) -> Self {
-        Self { context_id, filter, guest: None, body_read: 0 }
+        Self { context_id, faults: Faults::default(), filter, guest: None, body_read: 0 }
     }
 
     /// Hands an event to the exchange, if there is one.
@@ -82,13 +84,12 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.faults = Faults::of_request();
+        self.faults.strike(Moment::RequestHeaders);
         let Some(filter) = self.filter.clone() else { return Action::Continue };
-        if let Some(redirected) = filter.redirected.take() {
-            if redirected.connection == connection() {
-                self.join(&filter, redirected.guest);
-                return Action::Continue;
-            }
-            redirected.abandon(&filter);
+        if let Some(guest) = filter.redirects.take(filter.key_header()) {
+            self.join(&filter, guest);
+            return Action::Continue;
         }
         if filter.policy.mode == Mode::Off {
             return Action::Continue;
@@ -119,13 +120,14 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.faults.strike(Moment::ResponseHeaders);
         let Some(guest) = &self.guest else { return Action::Continue };
         if guest.is_finished() {
             return Action::Continue;
         }
         let headers = host::headers(Map::ResponseHeaders);
         let status = host::status(&headers);
-        self.on(Event::ResponseHeaders { status, headers: &headers, evidence: &evidence(), end_of_stream });
+        self.on(Event::ResponseHeaders { status, headers: &headers, evidence: &guest.evidence(), end_of_stream });
         Action::Continue
     }
 
@@ -147,12 +149,21 @@ impl HttpContext for Stream {
 
     /// The last word on every stream, whoever ended it. On Envoy it comes before `on_done`.
     fn on_log(&mut self) {
-        let (Some(filter), Some(guest)) = (&self.filter, self.guest.take()) else { return };
+        self.faults.strike(Moment::Log);
+        let Some(filter) = &self.filter else { return };
+        let Some(guest) = self.guest.take() else {
+            // A filter in front has answered the stream that was to go on with an exchange.
+            if let Some(guest) = filter.redirects.take(filter.key_header()) {
+                guest.abandon(filter);
+            }
+            return;
+        };
         if !guest.is_finished() {
-            let evidence = evidence();
+            let evidence = guest.evidence();
             if evidence.is_internal_redirect() {
                 guest.stream.set(None);
-                filter.redirected.replace(Some(Redirected { connection: connection(), guest }));
+                guest.redirected.set(true);
+                filter.redirects.leave(filter.key_header(), guest, host::now());
                 return;
             }
             let _ = drive(filter, &guest, Event::Gone { evidence: &evidence }, host::now());
@@ -163,20 +174,6 @@ impl HttpContext for Stream {
             filter.dismiss(&guest);
         }
     }
-}
-
-/// What the host knows of the upstream call now.
-fn evidence() -> Evidence {
-    Evidence {
-        details: host::property(&["response", "code_details"]),
-        attempts: host::integer_property(&["upstream", "request_attempt_count"]),
-        connected: host::property(&["upstream", "local_address"]).is_some(),
-    }
-}
-
-/// Which downstream connection the stream is on.
-fn connection() -> Option<Vec<u8>> {
-    host::property(&["connection", "id"])
 }
 
 #[derive(Debug)]

@@ -17,8 +17,12 @@ pub struct Evidence {
     pub details: Option<Vec<u8>>,
     /// `upstream.request_attempt_count`: 0 while nothing was tried, more than 1 after router retries.
     pub attempts: Option<u64>,
-    /// Whether there is an `upstream.local_address`: a connection to the upstream was made.
+    /// Whether the last attempt got a connection to the upstream, or failed to get one; not while it
+    /// still waits for one. On Envoy: whether there is an `upstream.cx_pool_ready_duration`.
     pub connected: bool,
+    /// Whether the upstream has answered the request before, with a redirect that the proxy followed
+    /// itself; everything else here is about the request that it made then.
+    pub redirected: bool,
 }
 
 /// How far the request got.
@@ -40,9 +44,11 @@ impl Evidence {
         match self.attempts {
             // First of all, so that no count can turn an answer into a request that was never sent.
             _ if details == VIA_UPSTREAM => Delivery::Answered,
+            _ if self.redirected => Delivery::Uncertain,
             Some(0) => Delivery::NeverSent,
             // Only the last attempt is described; an earlier one may have been executed.
             Some(1) if is_certainly_unprocessed(details) => Delivery::NeverSent,
+            Some(1) if is_timeout(details) && !self.connected => Delivery::NeverSent,
             _ => Delivery::Uncertain,
         }
     }
@@ -53,6 +59,7 @@ impl Evidence {
         match self.attempts {
             // The upstream answered, and its answer got lost on the way here.
             _ if self.details.as_deref() == Some(VIA_UPSTREAM) => Delivery::Uncertain,
+            _ if self.redirected => Delivery::Uncertain,
             Some(0) => Delivery::NeverSent,
             // Chosen a host, still waiting for a connection to it.
             Some(1) if !self.connected => Delivery::NeverSent,
@@ -66,10 +73,10 @@ impl Evidence {
         self.details.as_deref() == Some(b"internal_redirect")
     }
 
-    /// Whether the router tried more than once, so that an earlier attempt may have been executed.
+    /// Whether the proxy sent the request more than once, so that an earlier one may have been executed.
     #[must_use]
-    pub fn was_retried(&self) -> bool {
-        self.attempts.is_none_or(|attempts| attempts > 1)
+    pub fn was_repeated(&self) -> bool {
+        self.redirected || self.attempts.is_none_or(|attempts| attempts > 1)
     }
 }
 
@@ -95,6 +102,11 @@ fn is_certainly_unprocessed(details: &[u8]) -> bool {
         .strip_prefix(b"upstream_reset_before_response_started{")
         .and_then(|rest| rest.split(|byte| matches!(byte, b'|' | b'}')).next())
         .is_some_and(|reason| REASONS.contains(&reason))
+}
+
+/// Whether details say that the router waited long enough, be it for a connection or for an answer.
+fn is_timeout(details: &[u8]) -> bool {
+    matches!(details, b"response_timeout" | b"upstream_per_try_timeout")
 }
 
 /// How far a detached call got, by its answer.
@@ -174,7 +186,7 @@ pub fn judge(status: u16, headers: &Headers, evidence: &Evidence, policy: &Outco
     });
     match verdict {
         // "Not executed" is true of the last attempt only.
-        Verdict::Release if evidence.was_retried() => Verdict::Unknown,
+        Verdict::Release if evidence.was_repeated() => Verdict::Unknown,
         verdict => verdict,
     }
 }
@@ -184,7 +196,7 @@ mod tests {
     use super::*;
 
     fn evidence(details: &str, attempts: impl Into<Option<u64>>, connected: bool) -> Evidence {
-        Evidence { details: Some(details.into()), attempts: attempts.into(), connected }
+        Evidence { details: Some(details.into()), attempts: attempts.into(), connected, redirected: false }
     }
 
     fn before_response(reason: &str) -> String {
@@ -217,6 +229,9 @@ mod tests {
             ("buffer overflow after it", "request_payload_too_large", 1, true, Uncertain),
             ("VM died", "wasm_fail_stream", 1, true, Uncertain),
             ("per-try timeout", "upstream_per_try_timeout", 1, true, Uncertain),
+            ("route timeout while connecting", "response_timeout", 1, false, NeverSent),
+            ("per-try timeout while connecting", "upstream_per_try_timeout", 1, false, NeverSent),
+            ("per-try timeout while connecting again", "upstream_per_try_timeout", 2, false, Uncertain),
         ];
         for (case, details, attempts, connected, delivery) in observed {
             assert_eq!(evidence(details, attempts, connected).delivery(), delivery, "{case}");
@@ -264,8 +279,22 @@ mod tests {
         for details in lookalikes {
             assert_eq!(evidence(&details, 1, false).delivery(), Delivery::Uncertain, "{details}");
         }
-        let silent = Evidence { details: None, attempts: Some(1), connected: false };
+        let silent = Evidence { attempts: Some(1), ..Evidence::default() };
         assert_eq!(silent.delivery(), Delivery::Uncertain);
+    }
+
+    #[test]
+    fn behind_a_redirect_nothing_but_an_answer_is_certain() {
+        for (details, attempts) in
+            [("no_healthy_upstream", 0), ("direct_response", 0), (&before_response("overflow"), 1)]
+        {
+            let evidence = Evidence { redirected: true, ..evidence(details, attempts, false) };
+            assert_eq!(evidence.delivery(), Delivery::Uncertain, "{details}");
+            assert_eq!(evidence.delivery_without_response(), Delivery::Uncertain, "{details}");
+        }
+        let answered = Evidence { redirected: true, ..evidence("via_upstream", 1, true) };
+        assert_eq!(answered.delivery(), Delivery::Answered);
+        assert!(answered.was_repeated());
     }
 
     #[test]

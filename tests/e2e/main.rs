@@ -13,17 +13,23 @@
 
 mod bench;
 mod callers;
+mod compression;
 mod configuration;
+mod crashes;
+mod departures;
 mod hosts;
 mod in_flight;
 mod keys;
+mod leases;
 mod limits;
 mod memory;
 mod observability;
 mod outcomes;
 mod passing;
 mod races;
+mod redirects;
 mod replays;
 mod retention;
 mod reuse;
 mod shipped;
+mod streaming;

@@ -3,29 +3,9 @@
 use serde_json::json;
 
 use crate::bench::{
-    Answer, Bench, Gate, Protocol, Request, Setup, assert_executed, assert_problem, assert_replay_of, deny_header,
-    location,
+    Answer, Bench, Gate, Protocol, Request, Setup, TempDir, assert_executed, assert_problem, assert_released,
+    assert_replay_of, assert_unknown, deny_header, lua, one_request_a_day,
 };
-
-/// The operation may have run: retries are told so, and none of them executes.
-async fn assert_unknown(bench: &Bench, request: &Request, executions: usize) {
-    assert_problem(&bench.send_once_settled(request).await, 409, "outcome-unknown");
-    for protocol in Protocol::BOTH {
-        assert_problem(&bench.send_over(protocol, request).await, 409, "outcome-unknown");
-    }
-    let other = bench.send(&request.clone().body("another body")).await;
-    assert_problem(&other, 422, "key-reused");
-    bench.assert_executions(executions);
-}
-
-/// The operation did not run: the next request executes, and its response is the one that is kept.
-async fn assert_released(bench: &Bench, request: &Request, executions: usize) {
-    let first = bench.send_once_settled(request).await;
-    assert_executed(&first, 201);
-    bench.assert_executions(executions + 1);
-    assert_replay_of(&first, &bench.send(request).await);
-    bench.assert_executions(executions + 1);
-}
 
 #[tokio::test]
 async fn an_answer_that_says_not_now_releases_the_key() {
@@ -124,7 +104,14 @@ async fn which_answers_are_stored_released_or_unknown_is_configured() {
 #[tokio::test]
 async fn what_envoy_never_sent_releases_the_key() {
     let bench = Bench::new(json!({})).await;
-    for (path, status) in [("/direct", 418), ("/hostless", 503), ("/unknown-cluster", 503), ("/overflowing", 503)] {
+    let never_sent = [
+        ("/direct", 418),
+        ("/hostless", 503),
+        ("/unknown-cluster", 503),
+        ("/no-room-to-wait", 503),
+        ("/no-room-to-run", 503),
+    ];
+    for (path, status) in never_sent {
         let request = Request::post(path).key("k");
         assert_eq!(bench.send(&request).await.status, status, "{path}");
         for _ in 0..3 {
@@ -152,12 +139,39 @@ async fn a_refused_connection_releases_the_key_and_the_retry_executes_once() {
 
 #[tokio::test]
 async fn a_later_filter_that_answers_by_itself_releases_the_key() {
-    let bench = Bench::start(Setup::new(&json!({})).filter_after(deny_header("x-deny"))).await;
-    let request = Request::post("/orders").key("k");
-    let denied = bench.send(&request.clone().header("x-deny", "1")).await;
-    assert_eq!(denied.status, 403, "{denied:?}");
+    let script = r#"if request:headers():get("x-deny") then request:respond({[":status"] = "403"}, "no") end"#;
+    for filter in [deny_header("x-deny"), lua(script)] {
+        let bench = Bench::start(Setup::new(&json!({})).filter_after(filter)).await;
+        let request = Request::post("/orders").key("k");
+        let denied = bench.send(&request.clone().header("x-deny", "1")).await;
+        assert_eq!((denied.status, denied.text("idempotency-status")), (403, "rejected".to_owned()), "{denied:?}");
+        bench.assert_executions(0);
+        assert_released(&bench, &request, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_behind_the_filter_is_never_stored() {
+    let bench = Bench::start(Setup::new(&json!({})).filter_after(one_request_a_day())).await;
+    assert_executed(&bench.send(&Request::post("/orders").key("today")).await, 201);
+    let request = Request::post("/orders").key("tomorrow");
+    for _ in 0..3 {
+        let limited = bench.send(&request).await;
+        assert_eq!((limited.status, limited.text("idempotency-status")), (429, "rejected".to_owned()), "{limited:?}");
+        assert_eq!(limited.header("idempotency-replayed"), None, "{limited:?}");
+    }
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn a_timeout_of_the_route_while_envoy_still_connects_releases_the_key() {
+    let bench = Bench::start(Setup::new(&json!({})).upstream_deaf()).await;
+    let request = Request::post("/impatient").key("k");
+    for _ in 0..3 {
+        let timeout = bench.send(&request).await;
+        assert_eq!((timeout.status, timeout.text("idempotency-status")), (504, "rejected".to_owned()), "{timeout:?}");
+    }
     bench.assert_executions(0);
-    assert_released(&bench, &request, 0).await;
 }
 
 #[tokio::test]
@@ -206,49 +220,6 @@ async fn a_timeout_of_the_route_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_after_the_request_was_sent_leaves_the_outcome_unknown() {
-    let bench = Bench::new(json!({})).await;
-    for (number, protocol) in Protocol::BOTH.into_iter().enumerate() {
-        let gate = Gate::closed();
-        let path = format!("/{protocol:?}");
-        bench.upstream.script(&path, [Answer::new(201).json("{}").held_by(&gate)]);
-        let request = Request::post(&path).key("k");
-        let client = bench.send_aside(protocol, &request);
-        bench.upstream.reached(number + 1).await;
-        client.abort();
-        assert_unknown(&bench, &request, number + 1).await;
-        gate.open();
-    }
-}
-
-#[tokio::test]
-async fn a_client_that_hangs_up_during_the_response_leaves_the_outcome_unknown() {
-    let bench = Bench::new(json!({})).await;
-    let gate = Gate::closed();
-    bench.upstream.script("/export", [Answer::new(200).chunk("early;").then_held_by(&gate).chunk("late")]);
-    let request = Request::post("/export").key("k");
-    let mut client = bench.http1().await;
-    client.begin(&request).await;
-    client.sees(b"early;").await;
-    client.hang_up();
-    assert_unknown(&bench, &request, 1).await;
-    gate.open();
-}
-
-#[tokio::test]
-async fn a_client_that_hangs_up_before_its_request_is_whole_blocks_nothing() {
-    let bench = Bench::new(json!({})).await;
-    let request = Request::post("/orders").key("k");
-    for _ in 0..3 {
-        let mut client = bench.http1().await;
-        let message = crate::bench::encode(&request);
-        client.write(&message[..message.len() - 5]).await;
-        client.hang_up();
-    }
-    assert_released(&bench, &request, 0).await;
-}
-
-#[tokio::test]
 async fn envoys_own_retries_are_one_execution_to_the_client() {
     let bench = Bench::new(json!({})).await;
     bench.upstream.script("/retried", [Answer::new(503), Answer::new(503), Answer::new(201).json("{}")]);
@@ -261,29 +232,50 @@ async fn envoys_own_retries_are_one_execution_to_the_client() {
 }
 
 #[tokio::test]
-async fn retries_of_envoy_that_all_fail_leave_the_outcome_unknown() {
+async fn an_answer_after_a_lost_one_is_stored() {
     let bench = Bench::new(json!({})).await;
-    bench.upstream.script("/retried", [Answer::hang_up()]);
+    bench.upstream.script("/retried", [Answer::hang_up(), Answer::new(201).json("{}")]);
     let request = Request::post("/retried").key("k");
     let first = bench.send(&request).await;
-    assert_eq!(first.status, 503, "{first:?}");
-    bench.assert_executions(3);
-    assert_unknown(&bench, &request, 3).await;
+    assert_executed(&first, 201);
+    assert_replay_of(&first, &bench.send(&request).await);
+    bench.assert_executions(2);
 }
 
 #[tokio::test]
-async fn an_internal_redirect_does_not_meet_its_own_claim() {
-    let bench = Bench::new(json!({})).await;
-    bench.upstream.script("/redirected", [Answer::new(307).header("location", location("/orders")).body("")]);
-    let request = Request::post("/redirected").key("k");
-    let first = bench.send(&request).await;
-    assert_executed(&first, 201);
-    bench.assert_executions(2);
+async fn retries_of_envoy_that_all_fail_leave_the_outcome_unknown() {
+    for failure in [Answer::hang_up(), Answer::new(503)] {
+        let bench = Bench::new(json!({})).await;
+        bench.upstream.script("/retried", [failure]);
+        let request = Request::post("/retried").key("k");
+        let first = bench.send(&request).await;
+        assert_eq!(first.status, 503, "{first:?}");
+        bench.assert_executions(3);
+        assert_unknown(&bench, &request, 3).await;
+    }
+}
 
-    // The first leg says no more than where to go; the second one is what ran.
-    assert_replay_of(&first, &bench.send(&request).await);
-    let orders = bench.upstream.seen().iter().filter(|seen| seen.path == "/orders").count();
-    assert_eq!(orders, 1, "executions of the redirect's target: {:#?}", bench.upstream.seen());
+#[tokio::test]
+async fn a_retry_of_envoy_that_finds_no_upstream_any_more_leaves_the_outcome_unknown() {
+    // The first attempt was executed; that the last one was never sent says nothing about it.
+    let directory = TempDir::new();
+    let socket = directory.join("upstream");
+    let bench = Bench::start(Setup::new(&json!({})).upstream_pipe(socket.clone())).await;
+    let gate = Gate::closed();
+    bench.upstream.script("/piped", [Answer::hang_up().held_by(&gate)]);
+    let request = Request::post("/piped").key("k").header("x-tag", "first");
+    let first = bench.send_aside(Protocol::Http1, &request);
+    bench.upstream.reached(1).await;
+    std::fs::remove_file(&socket).unwrap();
+    gate.open();
+    let first = first.await.unwrap();
+    assert_eq!((first.status, first.text("idempotency-status")), (503, "unknown".to_owned()), "{first:?}");
+    let line = bench.envoy.access_log_line("first").await;
+    assert!(
+        line.contains(" attempts=2 ") && line.contains("{remote_connection_failure"),
+        "not the retry meant: {line:?}"
+    );
+    assert_unknown(&bench, &request, 1).await;
 }
 
 #[tokio::test]
@@ -309,5 +301,20 @@ async fn an_upstream_can_steer_what_becomes_of_its_response() {
                 bench.assert_executions(before + 1);
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_word_that_steers_nothing_leaves_the_status_to_decide() {
+    let bench = Bench::new(json!({})).await;
+    for (number, word) in ["", "Store", "store, release", "never"].into_iter().enumerate() {
+        let path = format!("/{number}");
+        let answer = Answer::new(503).header("idempotency-policy", word).body("busy");
+        bench.upstream.script(&path, [answer, Answer::new(201).json("{}")]);
+        let before = bench.upstream.executions();
+        let request = Request::post(&path).key("k");
+        let first = bench.send(&request).await;
+        assert_eq!((first.status, first.header("idempotency-policy")), (503, None), "{word:?}: {first:?}");
+        assert_released(&bench, &request, before + 1).await;
     }
 }

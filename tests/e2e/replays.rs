@@ -140,6 +140,21 @@ async fn requests_without_a_body_are_guarded_too() {
 }
 
 #[tokio::test]
+async fn a_response_of_eight_mebibytes_is_replayed_where_the_limit_allows_it() {
+    let bench = Bench::new(json!({ "limits": { "response_body": "8MiB" } })).await;
+    let body: Vec<u8> = (0..=250).cycle().take(8 << 20).collect();
+    bench.upstream.script("/exports", [Answer::new(201).body(body.clone()), Answer::new(299)]);
+    let request = Request::post("/exports").key("k");
+    let first = bench.send(&request).await;
+    assert_executed(&first, 201);
+    assert!(first.body == body, "another body than the upstream sent: {first:?}");
+    for protocol in Protocol::BOTH {
+        assert_replay_of(&first, &bench.send_over(protocol, &request).await);
+    }
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
 async fn replays_leave_the_client_its_connection() {
     let bench = Bench::new(json!({})).await;
     let mut client = bench.http1().await;

@@ -264,7 +264,7 @@ pub(super) fn via_upstream() -> Evidence {
 }
 
 pub(super) fn evidence(details: &str, attempts: u64, connected: bool) -> Evidence {
-    Evidence { details: Some(details.into()), attempts: Some(attempts), connected }
+    Evidence { details: Some(details.into()), attempts: Some(attempts), connected, redirected: false }
 }
 
 #[derive(Debug)]

@@ -71,8 +71,14 @@ fn evidences() -> impl Strategy<Value = Evidence> {
         "upstream_reset_before_response_started{",
         "",
     ]);
-    (prop::option::of(details), prop::option::of(0_u64..4), any::<bool>())
-        .prop_map(|(details, attempts, connected)| Evidence { details: details.map(Into::into), attempts, connected })
+    (prop::option::of(details), prop::option::of(0_u64..4), any::<bool>(), any::<bool>()).prop_map(
+        |(details, attempts, connected, redirected)| Evidence {
+            details: details.map(Into::into),
+            attempts,
+            connected,
+            redirected,
+        },
+    )
 }
 
 fn answers() -> impl Strategy<Value = Answer> {

@@ -41,7 +41,7 @@ fn what_envoy_never_sent_is_released() {
         (429, evidence("local_rate_limited", 0, false)),
         (503, reset("remote_connection_failure|delayed_connect_error:_111", 1, false)),
         (503, reset("overflow", 1, false)),
-        (200, Evidence { details: None, attempts: Some(0), connected: false }),
+        (200, Evidence { attempts: Some(0), ..Evidence::default() }),
     ] {
         let world = World::new();
         let stream = world.order().send().answered(&Response::new(status).evidence(evidence).body("x"));
@@ -60,7 +60,7 @@ fn what_was_sent_and_not_answered_is_unknown() {
         (503, evidence("no_healthy_upstream", 2, false)),
         (500, evidence("response_payload_too_large", 1, true)),
         (200, evidence("lua_response", 1, true)),
-        (503, Evidence { details: Some(b"no_healthy_upstream".to_vec()), attempts: None, connected: false }),
+        (503, Evidence { details: Some(b"no_healthy_upstream".to_vec()), ..Evidence::default() }),
     ] {
         let world = World::new();
         let stream = world.order().send().answered(&Response::new(status).evidence(evidence).body("x"));
@@ -106,6 +106,21 @@ fn a_redirect_that_no_stream_follows_up_leaves_an_unknown_outcome() {
     for attempts in [1, 2] {
         let world = World::new();
         let stream = world.order().send().gone(&evidence("internal_redirect", attempts, true));
+        assert_unknown(&world, &stream);
+    }
+}
+
+/// The upstream that redirected has run the request, whatever became of it where it was sent.
+#[test]
+fn behind_a_redirect_only_an_answer_that_is_kept_is_certain() {
+    for (status, evidence) in [
+        (503, evidence("no_healthy_upstream", 0, false)),
+        (403, evidence("rbac_access_denied_matched_policy[p]", 0, false)),
+        (503, evidence("via_upstream", 1, true)),
+    ] {
+        let world = World::new();
+        let evidence = Evidence { redirected: true, ..evidence };
+        let stream = world.order().send().answered(&Response::new(status).evidence(evidence).body("x"));
         assert_unknown(&world, &stream);
     }
 }

@@ -24,6 +24,8 @@ pub(super) enum Step {
     /// A reset in the middle of the message.
     Cut,
     Data(Bytes),
+    /// The same again and again, as long as somebody takes it.
+    Endless(Bytes),
     Hold(Gate),
     Trailer(&'static str, &'static str),
 }
@@ -66,6 +68,12 @@ impl Answer {
     /// A part of a body of unknown length.
     pub(crate) fn chunk(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.steps.push(Step::Data(data.into().into()));
+        self
+    }
+
+    /// From here on the same data for ever.
+    pub(crate) fn then_endlessly(mut self, data: impl Into<Vec<u8>>) -> Self {
+        self.steps.push(Step::Endless(data.into().into()));
         self
     }
 

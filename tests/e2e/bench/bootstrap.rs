@@ -1,10 +1,11 @@
 //! The Envoy configuration of a test: one listener, the filter, and a route for each way a request can end.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::upstream::Door;
 use super::{AUTHORITY, Protocol};
 
 /// What a test may set; the default is how users are told to run the filter.
@@ -15,9 +16,19 @@ pub(crate) struct Setup {
     buffer_limit: Option<u32>,
     filters_after: Vec<Value>,
     filters_before: Vec<Value>,
+    pub(super) module: Module,
+    pub(super) pipe: Option<PathBuf>,
+    pub(super) upstream_door: Door,
     pub(super) upstream_protocol: Protocol,
-    pub(super) upstream_open: bool,
     vm_id: &'static str,
+}
+
+/// Which build of the filter runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Module {
+    /// The one that tests can make panic.
+    CrashTest,
+    Released,
 }
 
 #[derive(Clone, Debug)]
@@ -55,8 +66,10 @@ impl Setup {
             buffer_limit: None,
             filters_after: Vec::new(),
             filters_before: Vec::new(),
+            module: Module::Released,
+            pipe: None,
+            upstream_door: Door::Open,
             upstream_protocol: Protocol::Http1,
-            upstream_open: true,
             vm_id: "idemgate",
         }
     }
@@ -93,7 +106,25 @@ impl Setup {
 
     /// The upstream refuses connections until the test opens it.
     pub(crate) fn upstream_shut(mut self) -> Self {
-        self.upstream_open = false;
+        self.upstream_door = Door::Shut;
+        self
+    }
+
+    /// Connections to the upstream are neither accepted nor refused until the test opens it.
+    pub(crate) fn upstream_deaf(mut self) -> Self {
+        self.upstream_door = Door::Deaf;
+        self
+    }
+
+    /// `/piped` is answered by the upstream too, over the Unix domain socket `path`.
+    pub(crate) fn upstream_pipe(mut self, path: PathBuf) -> Self {
+        self.pipe = Some(path);
+        self
+    }
+
+    /// The build of the filter that panics when a request says so.
+    pub(crate) fn that_can_crash(mut self) -> Self {
+        self.module = Module::CrashTest;
         self
     }
 
@@ -161,6 +192,7 @@ impl Setup {
                 "code": { "local": { "filename": module } },
             },
             "failure_policy": "FAIL_RELOAD",
+            "reload_config": { "backoff": { "base_interval": "0.1s" } },
         });
         if self.allow_on_headers_stop_iteration {
             config["allow_on_headers_stop_iteration"] = json!(true);
@@ -190,15 +222,24 @@ impl Setup {
             Protocol::Http1 => json!({ "http_protocol_options": { "enable_trailers": true } }),
             Protocol::Http2 => json!({ "http2_protocol_options": {} }),
         };
-        let mut overflowing = cluster("overflowing", &[upstream], &protocol);
-        overflowing["circuit_breakers"] = thresholds(0);
-        json!([cluster("upstream", &[upstream], &protocol), cluster("hostless", &[], &protocol), overflowing,])
+        let upstream = address(upstream);
+        let mut clusters = vec![cluster("upstream", Some(&upstream), &protocol), cluster("hostless", None, &protocol)];
+        for limit in ["max_pending_requests", "max_requests"] {
+            let mut overflowing = cluster(limit, Some(&upstream), &protocol);
+            overflowing["circuit_breakers"]["thresholds"][0][limit] = json!(0);
+            clusters.push(overflowing);
+        }
+        if let Some(path) = &self.pipe {
+            clusters.push(cluster("piped", Some(&json!({ "pipe": { "path": path } })), &protocol));
+        }
+        json!(clusters)
     }
 }
 
 /// One line per request: what a test looks for there.
 const ACCESS_LOG: &str = "tag=%REQ(X-TAG)% code=%RESPONSE_CODE% status=%FILTER_STATE(wasm.idemgate.status:PLAIN)% \
-                          details=%RESPONSE_CODE_DETAILS%\n";
+                          sent_from=%UPSTREAM_LOCAL_ADDRESS% \
+                          sent_to=%UPSTREAM_HOST% attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% details=%RESPONSE_CODE_DETAILS%\n";
 
 /// First match wins. Whatever has no path of its own here goes to the upstream.
 fn routes() -> Value {
@@ -206,7 +247,8 @@ fn routes() -> Value {
         // No upstream at all: Envoy's own answer.
         { "match": { "path": "/direct" }, "direct_response": { "status": 418, "body": { "inline_string": "teapot" } } },
         { "match": { "path": "/hostless" }, "route": { "cluster": "hostless" } },
-        { "match": { "path": "/overflowing" }, "route": { "cluster": "overflowing" } },
+        { "match": { "path": "/no-room-to-wait" }, "route": { "cluster": "max_pending_requests" } },
+        { "match": { "path": "/no-room-to-run" }, "route": { "cluster": "max_requests" } },
         { "match": { "path": "/unknown-cluster" }, "route": { "cluster": "nobody-knows" } },
         // The upstream is asked, and Envoy does not wait for the answer.
         { "match": { "path": "/impatient" }, "route": { "cluster": "upstream", "timeout": "0.3s" } },
@@ -216,18 +258,25 @@ fn routes() -> Value {
         } },
         { "match": { "path": "/redirected" }, "route": {
             "cluster": "upstream", "timeout": "30s",
-            "internal_redirect_policy": { "redirect_response_codes": [307] },
+            "internal_redirect_policy": { "redirect_response_codes": [303, 307] },
+        } },
+        { "match": { "path": "/piped" }, "route": {
+            "cluster": "piped", "timeout": "30s",
+            "retry_policy": { "retry_on": "reset,connect-failure", "num_retries": 1 },
         } },
         { "match": { "prefix": "/" }, "route": { "cluster": "upstream", "timeout": "30s" } },
     ])
 }
 
-fn cluster(name: &str, hosts: &[SocketAddr], protocol: &Value) -> Value {
-    let endpoints: Vec<Value> = hosts.iter().map(|host| json!({ "endpoint": { "address": address(*host) } })).collect();
+fn cluster(name: &str, host: Option<&Value>, protocol: &Value) -> Value {
+    let endpoints: Vec<Value> = host.iter().map(|host| json!({ "endpoint": { "address": host } })).collect();
     json!({
         "name": name,
-        "connect_timeout": "5s",
-        "circuit_breakers": thresholds(100_000),
+        // Longer than any test waits: what a test does not end stays as it is.
+        "connect_timeout": "60s",
+        "circuit_breakers": { "thresholds": [{
+            "max_connections": 100_000, "max_pending_requests": 100_000, "max_requests": 100_000,
+        }] },
         "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] },
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -236,13 +285,6 @@ fn cluster(name: &str, hosts: &[SocketAddr], protocol: &Value) -> Value {
             },
         },
     })
-}
-
-/// Circuit breakers that let so much through, of each kind.
-fn thresholds(limit: u32) -> Value {
-    json!({ "thresholds": [{
-        "max_connections": limit, "max_pending_requests": limit, "max_requests": limit,
-    }] })
 }
 
 fn address(address: SocketAddr) -> Value {
@@ -259,6 +301,60 @@ pub(crate) fn deny_header(name: &str) -> Value {
                 "permissions": [{ "header": { "name": name, "present_match": true } }],
                 "principals": [{ "any": true }],
             } } },
+        },
+    })
+}
+
+/// A Lua filter that runs `script` on requests.
+pub(crate) fn lua(script: &str) -> Value {
+    json!({
+        "name": "lua",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+            "default_source_code": { "inline_string": format!("function envoy_on_request(request) {script} end") },
+        },
+    })
+}
+
+/// A rate limit that lets one request through.
+pub(crate) fn one_request_a_day() -> Value {
+    let always = json!({ "default_value": { "numerator": 100, "denominator": "HUNDRED" } });
+    json!({
+        "name": "local_ratelimit",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix": "none",
+            "token_bucket": { "max_tokens": 1, "tokens_per_fill": 1, "fill_interval": "86400s" },
+            "filter_enabled": always,
+            "filter_enforced": always,
+        },
+    })
+}
+
+/// A filter that compresses responses for clients that accept gzip.
+pub(crate) fn compressor() -> Value {
+    json!({
+        "name": "compressor",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor",
+            "response_direction_config": { "common_config": { "min_content_length": 30 } },
+            "compressor_library": {
+                "name": "gzip",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.compression.gzip.compressor.v3.Gzip",
+                },
+            },
+        },
+    })
+}
+
+/// A filter that holds every request back for this long.
+pub(crate) fn delay(duration: &str) -> Value {
+    json!({
+        "name": "fault",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
+            "delay": { "fixed_delay": duration, "percentage": { "numerator": 100 } },
         },
     })
 }

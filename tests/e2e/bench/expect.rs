@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::message::Response;
+use super::message::{Request, Response};
+use super::{Bench, Protocol};
 
 /// Fields that a replay leaves out or that belong to one connection; `set-cookie` by default.
 const NOT_REPLAYED: [&str; 11] = [
@@ -71,6 +72,26 @@ pub(crate) fn assert_problem(response: &Response, status: u16, name: &str) -> Va
     assert_eq!(word, status_word(name), "idempotency-status of the problem {name}, got {response:?}");
     assert_eq!(response.header("idempotency-replayed"), None, "a problem is no replay, got {response:?}");
     problem
+}
+
+/// The operation may have run: retries are told so, and none of them executes.
+pub(crate) async fn assert_unknown(bench: &Bench, request: &Request, executions: usize) {
+    assert_problem(&bench.send_once_settled(request).await, 409, "outcome-unknown");
+    for protocol in Protocol::BOTH {
+        assert_problem(&bench.send_over(protocol, request).await, 409, "outcome-unknown");
+    }
+    let other = bench.send(&request.clone().content_type("another/type")).await;
+    assert_problem(&other, 422, "key-reused");
+    bench.assert_executions(executions);
+}
+
+/// The operation did not run: the next request executes, and its response is the one that is kept.
+pub(crate) async fn assert_released(bench: &Bench, request: &Request, executions: usize) {
+    let first = bench.send_once_settled(request).await;
+    assert_executed(&first, 201);
+    bench.assert_executions(executions + 1);
+    assert_replay_of(&first, &bench.send(request).await);
+    bench.assert_executions(executions + 1);
 }
 
 /// 409 `request-in-flight`, which tells the client to come back while the claim can still be alive.

@@ -60,6 +60,20 @@ impl Http1 {
         .await;
     }
 
+    /// Takes `count` bytes and forgets them.
+    pub(crate) async fn skips(&mut self, count: usize) {
+        let mut left = count;
+        while left > 0 {
+            self.received.clear();
+            assert!(
+                patiently("more of the response", self.receive()).await,
+                "the connection ended with {left} to come"
+            );
+            left = left.saturating_sub(self.received.len());
+        }
+        self.received.clear();
+    }
+
     /// Closes the connection, whatever is still to come on it.
     pub(crate) fn hang_up(self) {
         drop(self);
@@ -154,7 +168,9 @@ pub(crate) fn encode(request: &Request) -> Vec<u8> {
     match request.framing {
         Framing::Chunked => bytes.push_str("transfer-encoding: chunked\r\n"),
         Framing::ContentLength if request.body.is_empty() && request.method == "GET" => {}
-        Framing::ContentLength => bytes.push_str(&format!("content-length: {}\r\n", request.body.len())),
+        Framing::ContentLength | Framing::Unfinished => {
+            bytes.push_str(&format!("content-length: {}\r\n", request.body.len()));
+        }
     }
     let mut bytes = bytes.into_bytes();
     for (name, value) in &request.headers {
@@ -175,6 +191,7 @@ pub(crate) fn encode(request: &Request) -> Vec<u8> {
             bytes.extend_from_slice(b"0\r\n\r\n");
         }
         Framing::ContentLength => bytes.extend_from_slice(&request.body),
+        Framing::Unfinished => bytes.extend_from_slice(request.half()),
     }
     bytes
 }

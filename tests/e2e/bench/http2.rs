@@ -1,21 +1,24 @@
 //! An HTTP/2 client, prior knowledge over clear text.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::header::HeaderValue;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use super::message::{Request, Response};
+use super::message::{Framing, Request, Response};
 use super::{AUTHORITY, patiently};
 
 /// One connection; requests on it share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Http2 {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Upload>,
 }
 
 impl Http2 {
@@ -31,33 +34,101 @@ impl Http2 {
 
     /// One request and its response. Dropping the future resets the stream.
     pub(crate) async fn send(&mut self, request: &Request) -> Response {
+        let mut arriving = self.begin(request).await;
+        while arriving.receive().await {}
+        arriving.response
+    }
+
+    /// One request and the head of its response. Dropping what is returned resets the stream.
+    pub(crate) async fn begin(&mut self, request: &Request) -> Arriving {
         let what = format!("the HTTP/2 response to {} {}", request.method, request.target);
         let response = patiently(&what, self.sender.send_request(encode(request)))
             .await
             .unwrap_or_else(|error| panic!("the stream ended instead of {what}: {error:?}"));
-        let (head, mut incoming) = response.into_parts();
+        let (head, incoming) = response.into_parts();
         let headers = head.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
-        let (mut body, mut complete) = (Vec::new(), true);
-        while let Some(frame) = patiently(&what, incoming.frame()).await {
-            match frame.map(hyper::body::Frame::into_data) {
-                Ok(Ok(data)) => body.extend_from_slice(&data),
-                // Trailers.
-                Ok(Err(_)) => {}
-                Err(_) => {
-                    complete = false;
-                    break;
-                }
-            }
-        }
-        Response { status: head.status.as_u16(), headers, body, complete }
+        let response = Response { status: head.status.as_u16(), headers, body: Vec::new(), complete: false };
+        Arriving { response, incoming }
     }
 }
 
-fn encode(request: &Request) -> hyper::Request<Full<Bytes>> {
+/// A response whose body is on its way.
+#[derive(Debug)]
+pub(crate) struct Arriving {
+    response: Response,
+    incoming: Incoming,
+}
+
+impl Arriving {
+    /// Reads until `expected` has come.
+    pub(crate) async fn sees(&mut self, expected: &[u8]) {
+        while !self.response.body.windows(expected.len()).any(|window| window == expected) {
+            assert!(self.receive().await, "the stream ended without {}: {:?}", expected.escape_ascii(), self.response);
+        }
+    }
+
+    /// Waits for more; false if there is none.
+    async fn receive(&mut self) -> bool {
+        match patiently("more of an HTTP/2 response", self.incoming.frame()).await {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    self.response.body.extend_from_slice(&data);
+                }
+                true
+            }
+            Some(Err(_)) => false,
+            None => {
+                self.response.complete = true;
+                false
+            }
+        }
+    }
+}
+
+fn encode(request: &Request) -> hyper::Request<Upload> {
     let mut head =
         hyper::Request::builder().method(request.method).uri(format!("http://{AUTHORITY}{}", request.target));
     for (name, value) in &request.headers {
         head = head.header(*name, HeaderValue::from_bytes(value).expect("a value that HTTP/2 can carry"));
     }
-    head.body(Full::new(request.body.clone().into())).expect("a request that HTTP/2 can carry")
+    let upload = match request.framing {
+        Framing::Unfinished => Upload { data: Some(Bytes::copy_from_slice(request.half())), ends: false },
+        _ if request.body.is_empty() => Upload { data: None, ends: true },
+        _ => Upload { data: Some(request.body.clone().into()), ends: true },
+    };
+    head.body(upload).expect("a request that HTTP/2 can carry")
+}
+
+/// A request's body, in one piece.
+#[derive(Debug)]
+struct Upload {
+    data: Option<Bytes>,
+    /// Whether the end of the stream follows, or nothing ever.
+    ends: bool,
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.data.take() {
+            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            None if self.ends => Poll::Ready(None),
+            // Nobody is ever woken: the body just does not go on.
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ends && self.data.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.ends {
+            SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+        } else {
+            SizeHint::default()
+        }
+    }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Request {
 pub(crate) enum Framing {
     Chunked,
     ContentLength,
+    /// Half of the body is sent, and its end never comes.
+    Unfinished,
 }
 
 impl Request {
@@ -69,6 +71,17 @@ impl Request {
     pub(crate) fn chunked(mut self) -> Self {
         self.framing = Framing::Chunked;
         self
+    }
+
+    /// Only the first half of the body is ever sent.
+    pub(crate) fn unfinished(mut self) -> Self {
+        self.framing = Framing::Unfinished;
+        self
+    }
+
+    /// The body's first half.
+    pub(super) fn half(&self) -> &[u8] {
+        &self.body[..self.body.len() / 2]
     }
 }
 

@@ -19,17 +19,20 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub(crate) use answer::Answer;
-pub(crate) use bootstrap::{Setup, deny_header, location};
+pub(crate) use bootstrap::{Setup, compressor, delay, deny_header, location, lua, one_request_a_day};
 pub(crate) use envoy::{Envoy, refusal};
 pub(crate) use expect::{
-    assert_executed, assert_in_flight, assert_problem, assert_replay_of, assert_retry_after, assert_unguarded,
-    idempotency_fields,
+    assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
+    assert_unguarded, assert_unknown, idempotency_fields,
 };
 pub(crate) use gate::Gate;
 pub(crate) use http1::{Http1, encode};
 pub(crate) use http2::Http2;
 pub(crate) use message::{Request, Response};
+pub(crate) use temp_dir::TempDir;
 pub(crate) use upstream::Upstream;
+
+use upstream::Door;
 
 /// How long anything may take on a busy machine before it counts as hung. No test waits that long to pass.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,9 +65,9 @@ impl Bench {
     }
 
     pub(crate) async fn start(setup: Setup) -> Self {
-        let mut upstream = Upstream::shut(setup.upstream_protocol);
-        if setup.upstream_open {
-            upstream.open();
+        let upstream = Upstream::with_door(setup.upstream_protocol, setup.upstream_door);
+        if let Some(path) = &setup.pipe {
+            upstream.open_pipe(path);
         }
         let envoy = Envoy::start(&setup, upstream.address()).await;
         Self { envoy, upstream }
@@ -72,8 +75,7 @@ impl Bench {
 
     /// The `envoy.yaml` that users are told to copy.
     pub(crate) async fn shipped() -> Self {
-        let mut upstream = Upstream::shut(Protocol::Http1);
-        upstream.open();
+        let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
         let envoy = Envoy::shipped(upstream.address()).await;
         Self { envoy, upstream }
     }
@@ -114,6 +116,21 @@ impl Bench {
             }
             assert!(Instant::now() < deadline, "still in flight after {PATIENCE:?}: {response:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A connection to this worker, 0 or 1. Finding it takes GETs that the upstream counts, too.
+    pub(crate) async fn http1_to_worker(&self, worker: usize) -> Http1 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let before = self.envoy.connections_by_worker().await;
+            let mut client = self.http1().await;
+            // The kernel accepts before the worker does.
+            client.send(&Request::get("/which-worker")).await;
+            if self.envoy.connections_by_worker().await[worker] > before[worker] {
+                return client;
+            }
+            assert!(Instant::now() < deadline, "no connection to worker {worker} in {PATIENCE:?}");
         }
     }
 

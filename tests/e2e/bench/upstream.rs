@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -14,7 +15,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::{mpsc, watch};
 
 use super::answer::{Answer, Head, Step};
@@ -47,9 +49,31 @@ impl Seen {
 pub(crate) struct Upstream {
     address: SocketAddr,
     protocol: Protocol,
-    /// Bound and not listening, which refuses connections; taken when the server opens.
-    socket: Option<TcpSocket>,
+    entrance: Entrance,
     shared: Arc<Shared>,
+}
+
+/// What the upstream does with connections.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Door {
+    /// Neither accepts nor refuses them.
+    Deaf,
+    Open,
+    /// Refuses them.
+    Shut,
+}
+
+/// What is behind each kind of door.
+#[derive(Debug)]
+enum Entrance {
+    /// Listens with a queue that one connection fills, so that the kernel drops whatever else wants in.
+    Deaf {
+        listener: TcpListener,
+        queued: net::TcpStream,
+    },
+    Open,
+    /// Bound and not listening.
+    Shut(TcpSocket),
 }
 
 impl Upstream {
@@ -59,13 +83,52 @@ impl Upstream {
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("no free port on 127.0.0.1");
         let address = socket.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared { state: Mutex::default(), count: watch::Sender::new(0) });
-        Self { address, protocol, socket: Some(socket), shared }
+        Self { address, protocol, entrance: Entrance::Shut(socket), shared }
+    }
+
+    pub(super) fn with_door(protocol: Protocol, door: Door) -> Self {
+        let mut upstream = Self::shut(protocol);
+        match door {
+            Door::Deaf => upstream.turn_deaf(),
+            Door::Open => upstream.open(),
+            Door::Shut => {}
+        }
+        upstream
+    }
+
+    /// Neither accepts nor refuses connections from now on.
+    fn turn_deaf(&mut self) {
+        let Entrance::Shut(socket) = std::mem::replace(&mut self.entrance, Entrance::Open) else {
+            panic!("the upstream listens already");
+        };
+        let listener = socket.listen(0).expect("the upstream cannot listen");
+        let queued = net::TcpStream::connect(self.address).expect("the queue takes one connection");
+        self.entrance = Entrance::Deaf { listener, queued };
     }
 
     /// Accepts connections from now on.
     pub(crate) fn open(&mut self) {
-        let socket = self.socket.take().expect("the upstream is open already");
-        let listener = socket.listen(4096).expect("the upstream cannot listen");
+        let listener = match std::mem::replace(&mut self.entrance, Entrance::Open) {
+            Entrance::Deaf { listener, queued } => {
+                drop(queued);
+                listener
+            }
+            Entrance::Open => panic!("the upstream is open already"),
+            Entrance::Shut(socket) => socket.listen(4096).expect("the upstream cannot listen"),
+        };
+        let (shared, protocol) = (Arc::clone(&self.shared), self.protocol);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // Small answers over many connections: delayed acknowledgements would be most of a test's time.
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(serve(stream, protocol, Arc::clone(&shared)));
+            }
+        });
+    }
+
+    /// Accepts connections to the Unix domain socket `path` as well.
+    pub(super) fn open_pipe(&self, path: &Path) {
+        let listener = UnixListener::bind(path).expect("the upstream cannot listen on a pipe");
         let (shared, protocol) = (Arc::clone(&self.shared), self.protocol);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -155,9 +218,7 @@ impl Shared {
 
 // === one connection ===
 
-async fn serve(stream: TcpStream, protocol: Protocol, shared: Arc<Shared>) {
-    // Small answers over many connections: delayed acknowledgements would be most of a test's time.
-    let _ = stream.set_nodelay(true);
+async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, protocol: Protocol, shared: Arc<Shared>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
     let io = TokioIo::new(stream);
     // Connections end by being cut in half of the tests; that is not the upstream's failure.
@@ -198,8 +259,13 @@ impl Script {
         }
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
-            for step in steps {
+            let mut steps = VecDeque::from(steps);
+            while let Some(step) = steps.pop_front() {
                 let frame = match step {
+                    Step::Endless(data) => {
+                        steps.push_front(Step::Endless(data.clone()));
+                        Ok(Frame::data(data))
+                    }
                     Step::Cut => Err(Cut),
                     Step::Data(data) => Ok(Frame::data(data)),
                     Step::Hold(gate) => {
