@@ -32,7 +32,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(context_id: u32, filter: Option<Rc<Filter>>) -> Self {
-        Self { context_id, faults: Faults::default(), filter, guest: None, body_read: 0 }
+        Self { context_id, faults: Faults::none(), filter, guest: None, body_read: 0 }
     }
 
     /// Hands an event to the exchange, if there is one.
