@@ -87,7 +87,8 @@ fn every_gauge_and_histogram_is_documented() {
 
 #[test]
 fn every_word_of_the_access_log_is_logged() {
-    let source = ["detached.rs", "problem.rs", "reply.rs"].map(|file| read(&root().join("src/exchange").join(file))).concat();
+    let source =
+        ["detached.rs", "problem.rs", "reply.rs"].map(|file| read(&root().join("src/exchange").join(file))).concat();
     let mut checked = 0;
     for page in pages() {
         for word in words(&read(&page), "idemgate_") {
