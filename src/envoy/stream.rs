@@ -152,7 +152,11 @@ impl HttpContext for Stream {
             let evidence = evidence();
             if evidence.is_internal_redirect() {
                 guest.stream.set(None);
-                filter.redirected.replace(Some(Redirected { connection: connection(), guest }));
+                let redirected = Redirected { connection: connection(), guest };
+                // One whose next stream never came here, because a filter in front answered it.
+                if let Some(forsaken) = filter.redirected.replace(Some(redirected)) {
+                    forsaken.abandon(filter);
+                }
                 return;
             }
             let _ = drive(filter, &guest, Event::Gone { evidence: &evidence }, host::now());
