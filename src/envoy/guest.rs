@@ -47,9 +47,16 @@ impl Guest {
         let _ = self.body_wait.set(waiting);
     }
 
-    /// Whether the body will never come. Ask it with the stream's context in effect.
+    /// Whether a tick at `now` may find something to do. Asked of all exchanges at each tick, so it calls no host.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        let exchange = self.exchange.borrow();
+        exchange.is_due(now) || exchange.awaits_first_body() || exchange.is_finished()
+    }
+
+    /// Whether the body will never come.
     pub(super) fn body_is_hopeless(&self, watch: &BodyWatch, now: Timestamp) -> bool {
         self.exchange.borrow().awaits_first_body()
+            && self.enter_stream()
             && self.body_wait.get().is_some_and(|waiting| watch.is_hopeless(waiting, now))
     }
 
