@@ -55,3 +55,9 @@ async fn a_caller_can_be_known_by_an_attribute_of_envoy() {
     assert_replay_of(&first, &alice.send(&request).await);
     bench.assert_executions(2);
 }
+
+crate::bench::also_detached! {
+    a_caller_can_be_known_by_an_attribute_of_envoy,
+    a_caller_can_be_required,
+    all_identities_that_are_present_count_each_in_its_place,
+}

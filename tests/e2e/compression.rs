@@ -65,3 +65,7 @@ async fn what_was_first_asked_for_without_compression_is_replayed_without_it() {
     assert_replay_of(&first, &bench.send(&order().header("accept-encoding", "gzip")).await);
     bench.assert_executions(1);
 }
+
+crate::bench::also_detached! {
+    a_compressor_in_front_compresses_each_replay_for_its_own_client,
+}

@@ -161,3 +161,8 @@ async fn the_released_module_cannot_be_made_to_crash() {
     }
     bench.assert_executions(20);
 }
+
+crate::bench::also_detached! {
+    a_worker_that_dies_after_the_answer_has_stored_it,
+    records_survive_the_worker_that_made_them,
+}

@@ -161,3 +161,7 @@ async fn a_client_that_leaves_during_the_response_leaves_the_outcome_unknown() {
     }
     gate.open();
 }
+
+crate::bench::also_detached! {
+    a_client_that_leaves_during_its_upload_blocks_nothing,
+}

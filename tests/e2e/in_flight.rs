@@ -97,3 +97,9 @@ async fn of_twenty_at_once_one_executes() {
     assert_executed(&executed.unwrap(), 201);
     bench.assert_executions(1);
 }
+
+crate::bench::also_detached! {
+    a_duplicate_in_flight_is_told_when_to_come_back,
+    a_lease_is_renewed_while_its_owner_lives,
+    of_twenty_at_once_one_executes,
+}

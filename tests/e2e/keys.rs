@@ -141,3 +141,10 @@ async fn keys_can_be_limited_in_length() {
     assert_problem(&bench.send(&Request::post("/orders").key("\"123456789\"")).await, 400, "key-invalid");
     bench.assert_executions(1);
 }
+
+crate::bench::also_detached! {
+    a_key_can_be_required,
+    a_malformed_key_is_refused_and_nothing_is_executed,
+    malformed_keys_are_refused_over_http2_too,
+    the_bare_and_the_quoted_form_are_one_key,
+}

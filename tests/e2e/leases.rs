@@ -74,3 +74,8 @@ async fn an_owner_that_lost_its_claim_answers_its_client_and_changes_nothing() {
     }
     assert_eq!(bench.upstream.executions_of("k"), 2, "the late one and its successor");
 }
+
+crate::bench::also_detached! {
+    an_owner_that_lost_its_claim_answers_its_client_and_changes_nothing,
+    an_upstream_slower_than_two_leases_runs_once,
+}

@@ -93,3 +93,10 @@ async fn a_response_as_large_as_the_limit_is_kept() {
     assert_replay_of(&first, &bench.send(&request).await);
     bench.assert_executions(1);
 }
+
+crate::bench::also_detached! {
+    a_body_over_envoys_own_buffer_limit_is_never_passed_unprotected,
+    a_request_over_the_limit_is_refused_before_it_executes,
+    a_response_as_large_as_the_limit_is_kept,
+    a_response_over_the_limit_is_delivered_whole_and_not_kept,
+}

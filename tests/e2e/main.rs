@@ -34,3 +34,4 @@ mod retention;
 mod reuse;
 mod shipped;
 mod streaming;
+mod waiting;

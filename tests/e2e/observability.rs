@@ -124,3 +124,9 @@ async fn problems_link_to_the_documentation() {
     assert_problem(&response, 400, "key-invalid");
     assert_eq!(response.text("link"), "<https://api.example/docs/idempotency>; rel=\"describedby\"", "{response:?}");
 }
+
+crate::bench::also_detached! {
+    every_kind_of_answer_is_counted,
+    keys_and_callers_are_not_logged,
+    the_access_log_tells_what_became_of_each_request,
+}

@@ -121,3 +121,10 @@ async fn a_filter_in_front_that_answers_by_itself_does_no_harm() {
     assert_executed(&bench.send(&request).await, 201);
     bench.assert_executions(1);
 }
+
+crate::bench::also_detached! {
+    a_filter_in_front_that_answers_by_itself_does_no_harm,
+    a_filter_that_is_off_leaves_everything_alone,
+    a_first_request_and_its_response_pass_byte_for_byte,
+    the_status_header_can_be_switched_off,
+}

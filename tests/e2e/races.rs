@@ -68,3 +68,7 @@ async fn race(connections: &mut [Http1], number: usize) {
     bodies.dedup();
     assert_eq!(bodies.len(), 1, "different responses for key {number}: {bodies:?}");
 }
+
+crate::bench::also_detached! {
+    thousands_of_raced_keys_execute_once_each,
+}

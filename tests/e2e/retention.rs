@@ -145,3 +145,11 @@ async fn under_byte_pressure_bodies_go_first_and_nothing_executes_twice() {
     assert!((1..100).contains(&tombstones), "{tombstones} of 100 bodies of 50 kB left a table of 1 MiB");
     bench.assert_executions(100);
 }
+
+crate::bench::also_detached! {
+    a_full_table_that_evicts_forgets_the_oldest_and_keeps_the_newest,
+    a_full_table_that_rejects_executes_nothing_new,
+    a_stored_response_is_forgotten_after_its_retention,
+    claims_in_flight_are_never_evicted,
+    under_byte_pressure_bodies_go_first_and_nothing_executes_twice,
+}

@@ -210,3 +210,17 @@ async fn a_fingerprint_can_take_in_more_headers() {
     assert_replay_of(&first, &bench.send(&retry).await);
     bench.assert_executions(1);
 }
+
+crate::bench::also_detached! {
+    a_body_that_is_not_json_counts_by_its_bytes,
+    a_fingerprint_can_leave_out_body_query_and_headers,
+    a_fingerprint_can_take_in_more_headers,
+    a_json_fingerprint_ignores_order_space_and_what_it_is_told_to,
+    a_key_cannot_be_reused_for_another_request,
+    a_key_cannot_be_reused_while_its_request_is_in_flight,
+    a_narrower_resource_finds_the_reuse_of_a_key_across_paths,
+    equal_keys_for_other_authorities_are_other_operations,
+    equal_keys_for_other_resources_are_other_operations,
+    one_callers_response_is_never_served_to_another,
+    what_is_no_part_of_the_fingerprint_does_not_matter,
+}

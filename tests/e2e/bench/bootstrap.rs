@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::upstream::Door;
-use super::{AUTHORITY, Protocol};
+use super::{AUTHORITY, Mode, Protocol};
 
 /// What a test may set; the default is how users are told to run the filter.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ pub(crate) struct Setup {
     buffer_limit: Option<u32>,
     filters_after: Vec<Value>,
     filters_before: Vec<Value>,
+    pub(super) is_discovered: bool,
     pub(super) module: Module,
     pub(super) pipe: Option<PathBuf>,
     pub(super) upstream_door: Door,
@@ -41,7 +42,7 @@ enum Configuration {
 impl Setup {
     /// The filter with this configuration.
     pub(crate) fn new(configuration: &Value) -> Self {
-        Self::with(Configuration::Text(configuration.to_string()))
+        Self::with(Configuration::Text(Mode::apply(configuration).to_string()))
     }
 
     /// The filter with a configuration that need not be JSON.
@@ -66,6 +67,7 @@ impl Setup {
             buffer_limit: None,
             filters_after: Vec::new(),
             filters_before: Vec::new(),
+            is_discovered: false,
             module: Module::Released,
             pipe: None,
             upstream_door: Door::Open,
@@ -95,6 +97,12 @@ impl Setup {
     /// An HTTP filter in front of Idemgate.
     pub(crate) fn filter_before(mut self, filter: Value) -> Self {
         self.filters_before.push(filter);
+        self
+    }
+
+    /// The listener comes from a file that can be changed while Envoy runs.
+    pub(crate) fn discovered(mut self) -> Self {
+        self.is_discovered = true;
         self
     }
 

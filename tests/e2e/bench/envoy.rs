@@ -14,10 +14,13 @@ use super::bootstrap::Module;
 use super::http1::Http1;
 use super::message::{Request, Response};
 use super::temp_dir::TempDir;
-use super::{PATIENCE, Setup};
+use super::{PATIENCE, Setup, discovery};
 
 /// How often the state of something outside of this process is looked at.
 const POLL: Duration = Duration::from_millis(20);
+
+/// Two workers are two VMs: what is common to them is what the filter is about.
+const WORKERS: u64 = 2;
 
 /// A running Envoy, stopped when dropped.
 ///
@@ -27,23 +30,24 @@ pub(crate) struct Envoy {
     launched: Launched,
     admin: SocketAddr,
     listener: SocketAddr,
+    upstream: SocketAddr,
     /// Whether VMs may fail because the test makes them.
     vms_may_fail: bool,
 }
 
 impl Envoy {
     pub(crate) async fn start(setup: &Setup, upstream: SocketAddr) -> Self {
-        let mut envoy = Self::once_ready(Launched::with_setup(setup, upstream)).await;
+        let mut envoy = Self::once_ready(Launched::with_setup(setup, upstream), upstream).await;
         envoy.vms_may_fail = setup.module == Module::CrashTest;
         envoy
     }
 
     /// Envoy with the file that users are told to copy, on ports of its own.
     pub(crate) async fn shipped(upstream: SocketAddr) -> Self {
-        Self::once_ready(Launched::with_shipped_file(upstream)).await
+        Self::once_ready(Launched::with_shipped_file(upstream), upstream).await
     }
 
-    async fn once_ready(mut launched: Launched) -> Self {
+    async fn once_ready(mut launched: Launched, upstream: SocketAddr) -> Self {
         let deadline = Instant::now() + PATIENCE;
         let admin = loop {
             if let Some(admin) = launched.admin() {
@@ -60,7 +64,25 @@ impl Envoy {
         let port = listeners.pointer("/listener_statuses/0/local_address/socket_address/port_value");
         let port = port.and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
         let port = port.unwrap_or_else(|| panic!("no port in /listeners: {listeners:#}\n{}", launched.log_tail()));
-        Self { launched, admin, listener: SocketAddr::from(([127, 0, 0, 1], port)), vms_may_fail: false }
+        Self { launched, admin, listener: SocketAddr::from(([127, 0, 0, 1], port)), upstream, vms_may_fail: false }
+    }
+
+    /// Makes Envoy replace its listener by that of `setup`, and waits until it has. Needs `Setup::discovered`.
+    pub(crate) async fn reconfigure(&self, setup: &Setup) {
+        const UPDATES: &str = "listener_manager.listener_create_success";
+
+        let before = self.stat(UPDATES).await.unwrap_or_default();
+        self.launched.discover(setup, self.upstream);
+        let deadline = Instant::now() + PATIENCE;
+        // Each worker counts the listener that it has begun to use.
+        while self.stat(UPDATES).await.unwrap_or_default() < before + WORKERS {
+            assert!(
+                Instant::now() < deadline,
+                "Envoy does not take the changed listener\n{}",
+                self.launched.log_tail()
+            );
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Where clients connect.
@@ -188,8 +210,16 @@ struct Launched {
 impl Launched {
     fn with_setup(setup: &Setup, upstream: SocketAddr) -> Self {
         let directory = TempDir::new();
-        let bootstrap = setup.bootstrap(&module(setup.module), &directory.join("access.log"), upstream);
+        let mut bootstrap = setup.bootstrap(&module(setup.module), &directory.join("access.log"), upstream);
+        if setup.is_discovered {
+            discovery::take_listeners(&mut bootstrap, directory.path());
+        }
         Self::run(directory, "bootstrap.json", format!("{bootstrap:#}").as_bytes())
+    }
+
+    fn discover(&self, setup: &Setup, upstream: SocketAddr) {
+        let mut bootstrap = setup.bootstrap(&module(setup.module), &self.access_log(), upstream);
+        discovery::take_listeners(&mut bootstrap, self.directory.path());
     }
 
     fn with_shipped_file(upstream: SocketAddr) -> Self {
@@ -214,8 +244,9 @@ impl Launched {
             .arg(&bootstrap)
             .arg("--admin-address-path")
             .arg(directory.join("admin"))
-            // Two workers are two VMs: what is common to them is what the filter is about.
-            .args(["--concurrency", "2"])
+            .args(["--concurrency", &WORKERS.to_string()])
+            // What a change of the configuration has replaced goes soon.
+            .args(["--drain-strategy", "immediate", "--drain-time-s", "1"])
             // Several Envoys on one machine would fight over one shared-memory segment.
             .arg("--disable-hot-restart")
             .args(["--log-level", "warning", "--component-log-level", "wasm:info", "--file-flush-interval-msec", "50"])

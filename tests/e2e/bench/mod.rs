@@ -2,12 +2,14 @@
 
 mod answer;
 mod bootstrap;
+mod discovery;
 mod envoy;
 mod expect;
 mod gate;
 mod http1;
 mod http2;
 mod message;
+mod mode;
 mod temp_dir;
 mod upstream;
 
@@ -29,6 +31,7 @@ pub(crate) use gate::Gate;
 pub(crate) use http1::{Http1, encode};
 pub(crate) use http2::Http2;
 pub(crate) use message::{Request, Response};
+pub(crate) use mode::{Mode, also_detached};
 pub(crate) use temp_dir::TempDir;
 pub(crate) use upstream::Upstream;
 
