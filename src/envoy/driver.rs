@@ -57,11 +57,7 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
                 filter.waiting_room.leave(&operation, guest);
                 filter.show_waiting();
             }
-            // An exchange that has outlived its stream has no access log to tell.
-            Effect::Tell(_) if guest.stream.get().is_none() => {}
-            Effect::Tell(status) => {
-                let _ = host::set_filter_state("idemgate.status", status.as_str().as_bytes());
-            }
+            Effect::Tell(status) => guest.tell(status),
             Effect::Wait { operation, recheck } => {
                 if filter.waiting_room.enter(operation, guest, recheck, filter.policy.duplicates.max_waiting) {
                     filter.show_waiting();

@@ -66,7 +66,7 @@ impl Stream {
     }
 
     fn join(&mut self, filter: &Filter, guest: Rc<Guest>) {
-        guest.stream.set(Some(self.context_id));
+        guest.move_to_stream(self.context_id);
         filter.admit(&guest);
         self.guest = Some(guest);
     }

@@ -80,6 +80,12 @@ impl Evidence {
     }
 }
 
+/// Whether these details say that the upstream answered.
+#[must_use]
+pub fn is_answer(details: Option<&[u8]>) -> bool {
+    details == Some(VIA_UPSTREAM)
+}
+
 /// The details of each answer that is the upstream's own.
 const VIA_UPSTREAM: &[u8] = b"via_upstream";
 
