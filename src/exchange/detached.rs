@@ -98,7 +98,7 @@ impl AwaitCall {
                 State::AwaitCall(self)
             }
             // Envoy itself answers, by a timeout of its own; the call goes on.
-            Event::ResponseHeaders { headers, .. } => {
+            Event::ResponseHeaders { headers, .. } if self.client == Client::Waits => {
                 step.mark(Status::Unknown, headers);
                 self.client = Client::IsGone;
                 State::AwaitCall(self)
