@@ -66,13 +66,37 @@ fn the_schemas_defaults_are_the_filters() {
 
 #[test]
 fn every_example_of_the_documentation_is_a_good_configuration() {
-    let text = fs::read_to_string(file("docs/configuration.md")).unwrap();
-    let examples: Vec<&str> = text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(examples.len() >= 3, "{} examples", examples.len());
-    for example in examples {
-        if let Err(error) = Config::parse(example.as_bytes()) {
-            panic!("{error}\n{example}");
+    for (page, least) in [("docs/configuration.md", 3), ("docs/modes.md", 1)] {
+        let text = fs::read_to_string(file(page)).unwrap();
+        let examples: Vec<&str> = text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(examples.len() >= least, "{} examples in {page}", examples.len());
+        for example in examples {
+            assert_is_good(page, example);
         }
+    }
+}
+
+#[test]
+fn every_configuration_that_envoy_yaml_offers_is_a_good_one() {
+    let text = fs::read_to_string(file("envoy.yaml")).unwrap();
+    let offers: Vec<String> = text
+        .split("# value: |\n")
+        .skip(1)
+        .map(|rest| {
+            let lines = rest.lines().map_while(|line| line.trim_start().strip_prefix("#   "));
+            lines.collect::<Vec<_>>().join("\n")
+        })
+        .collect();
+    assert!(offers.len() >= 2, "{} offers", offers.len());
+    for offer in offers {
+        assert!(offer.ends_with('}'), "{offer}");
+        assert_is_good("envoy.yaml", &offer);
+    }
+}
+
+fn assert_is_good(source: &str, configuration: &str) {
+    if let Err(error) = Config::parse(configuration.as_bytes()) {
+        panic!("{source}: {error}\n{configuration}");
     }
 }
 

@@ -75,8 +75,20 @@ fn every_metric_that_is_named_is_counted() {
 }
 
 #[test]
+fn every_gauge_and_histogram_is_documented() {
+    let source = read(&root().join("src/envoy/metrics.rs"));
+    let pages: String = pages().iter().map(|page| read(page)).collect();
+    let metrics: Vec<&str> = source.split('"').filter(|text| text.starts_with("idemgate.")).collect();
+    assert!(metrics.len() >= 5, "only {metrics:?} were found");
+    for name in metrics {
+        assert!(pages.contains(&format!("`{name}`")), "no page names {name}");
+    }
+}
+
+#[test]
 fn every_word_of_the_access_log_is_logged() {
-    let source = ["problem.rs", "reply.rs"].map(|file| read(&root().join("src/exchange").join(file))).concat();
+    let source =
+        ["detached.rs", "problem.rs", "reply.rs"].map(|file| read(&root().join("src/exchange").join(file))).concat();
     let mut checked = 0;
     for page in pages() {
         for word in words(&read(&page), "idemgate_") {

@@ -248,7 +248,8 @@ impl Words for ExecutionMode {
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct LimitsDocument {
-    /// A larger guarded request gets 413, where its body is held: unless fingerprint.body is "none".
+    /// A larger guarded request gets 413, where its body is held: unless fingerprint.body is "none" and execution.mode
+    /// "inline".
     pub(super) request_body: Option<Size<1, { 64 * MIB }>>,
     /// A larger response is delivered whole and kept as a tombstone; not above store.shared_data.max_bytes.
     pub(super) response_body: Option<Size<0, { 64 * MIB }>>,

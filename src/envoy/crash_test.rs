@@ -19,10 +19,14 @@ pub(super) enum Moment {
 mod absent {
     use super::Moment;
 
-    #[derive(Debug, Default)]
+    #[derive(Debug)]
     pub(in crate::envoy) struct Faults;
 
     impl Faults {
+        pub(in crate::envoy) fn none() -> Self {
+            Self
+        }
+
         pub(in crate::envoy) fn of_request() -> Self {
             Self
         }
@@ -47,6 +51,10 @@ mod present {
     }
 
     impl Faults {
+        pub(in crate::envoy) fn none() -> Self {
+            Self::default()
+        }
+
         pub(in crate::envoy) fn of_request() -> Self {
             Self { wanted: host::header(Map::RequestHeaders, "x-crash-test").unwrap_or_default() }
         }

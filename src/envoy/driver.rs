@@ -10,7 +10,7 @@ use super::{
     host::{self, Map},
 };
 use crate::{
-    exchange::{Effect, Event, Reply},
+    exchange::{Effect, Event, Evidence, Reply},
     time::Timestamp,
 };
 
@@ -19,17 +19,19 @@ use crate::{
 /// To be called in the stream's own callbacks. `None` if neither the request nor the response is to be
 /// stopped or let go by this.
 pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) -> Option<Action> {
-    let mut exchange = guest.exchange.borrow_mut();
-    let mut effects = Vec::new();
-    exchange.handle(event, now, &mut effects);
+    // The exchange is not borrowed while the host is called: a host may call back at once.
+    let handle = |event: Event<'_>| {
+        let mut effects = Vec::new();
+        guest.exchange.borrow_mut().handle(event, now, &mut effects);
+        effects
+    };
     let mut action = None;
-    let mut pending = VecDeque::from(effects);
+    let mut pending = VecDeque::from(handle(event));
     while let Some(effect) = pending.pop_front() {
-        let mut more = Vec::new();
         match effect {
             Effect::Call(call) => {
                 let answer = filter.store.call(call, now);
-                exchange.handle(Event::Answered(answer), now, &mut more);
+                pending.extend(handle(Event::Answered(answer)));
                 filter.count_tally();
             }
             Effect::Count(counter) => filter.metrics.count(counter, 1),
@@ -55,16 +57,12 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
                 filter.waiting_room.leave(&operation, guest);
                 filter.show_waiting();
             }
-            // An exchange that has outlived its stream has no access log to tell.
-            Effect::Tell(_) if guest.stream.get().is_none() => {}
-            Effect::Tell(status) => {
-                let _ = host::set_filter_state("idemgate.status", status.as_str().as_bytes());
-            }
+            Effect::Tell(status) => guest.tell(status),
             Effect::Wait { operation, recheck } => {
                 if filter.waiting_room.enter(operation, guest, recheck, filter.policy.duplicates.max_waiting) {
                     filter.show_waiting();
                 } else {
-                    exchange.handle(Event::NoRoomToWait, now, &mut more);
+                    pending.extend(handle(Event::NoRoomToWait));
                 }
             }
             Effect::Waited(time) => filter.metrics.record_wait(time),
@@ -75,7 +73,6 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
             }
             Effect::WarnStore(error) => log::warn!("idemgate: the store failed: {error}"),
         }
-        pending.extend(more);
     }
     action
 }
@@ -84,6 +81,10 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
 /// exchange says so. Does nothing to a stream that is gone.
 pub(super) fn drive_from_root(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) {
     let reachable = guest.enter_stream();
+    if !reachable && guest.stream.take().is_some() {
+        // It ended without a word. What is meant for it would go to whichever stream is in effect.
+        let _ = drive(filter, guest, Event::Gone { evidence: &Evidence::default() }, now);
+    }
     let action = drive(filter, guest, event, now);
     if reachable && action == Some(Action::Continue) {
         let _ = host::resume_request();

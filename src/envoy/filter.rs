@@ -45,6 +45,8 @@ pub(super) struct Filter {
     pub(super) worker: Owner,
     pub(super) redirects: Redirects,
     post: Cell<Option<Post>>,
+    /// No post was to be had when it was last tried.
+    lacks_post: Cell<bool>,
     owners: Cell<u128>,
     guests: RefCell<BTreeMap<u64, Rc<Guest>>>,
     guests_so_far: Cell<u64>,
@@ -79,6 +81,7 @@ impl Filter {
             worker: Owner::new(random()),
             redirects: Redirects::default(),
             post: Cell::default(),
+            lacks_post: Cell::default(),
             owners: Cell::new(random()),
             guests: RefCell::default(),
             guests_so_far: Cell::default(),
@@ -116,9 +119,9 @@ impl Filter {
         self.guests.borrow_mut().remove(&guest.number);
     }
 
-    /// The exchanges of this moment that ticks may act on.
-    pub(super) fn guests(&self) -> Vec<Rc<Guest>> {
-        self.guests.borrow().values().map(Rc::clone).collect()
+    /// The exchanges that a tick at `now` is to act on.
+    pub(super) fn due_guests(&self, now: Timestamp) -> Vec<Rc<Guest>> {
+        self.guests.borrow().values().filter(|guest| guest.is_due(now)).map(Rc::clone).collect()
     }
 
     /// Where this worker is told of the ends of executions; `None` if the policy needs no such place, or
@@ -135,8 +138,10 @@ impl Filter {
         if self.post.get().is_some_and(|post| post.renew(&HostMemory, self.worker, now)) {
             return;
         }
-        self.post.set(Post::open(&HostMemory, self.worker, now));
-        if self.post.get().is_none() {
+        let post = Post::open(&HostMemory, self.worker, now);
+        self.post.set(post);
+        // It is tried again at each tick, and said once.
+        if !self.lacks_post.replace(post.is_none()) && post.is_none() {
             log::error!("idemgate: no mailbox can be opened; until one can, nothing waits or runs detached here");
         }
     }

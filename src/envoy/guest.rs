@@ -13,7 +13,7 @@ use super::{
     host,
 };
 use crate::{
-    exchange::{Event, Evidence, Exchange},
+    exchange::{Event, Evidence, Exchange, Status, outcome},
     time::Timestamp,
 };
 
@@ -28,6 +28,7 @@ pub(super) struct Guest {
     /// Whether an earlier stream of the same request had an answer of the upstream: a redirect.
     pub(super) redirected: Cell<bool>,
     body_wait: OnceCell<Waiting>,
+    told: Cell<Option<Status>>,
 }
 
 impl Guest {
@@ -38,6 +39,7 @@ impl Guest {
             stream: Cell::new(Some(stream)),
             redirected: Cell::default(),
             body_wait: OnceCell::new(),
+            told: Cell::default(),
         }
     }
 
@@ -47,10 +49,24 @@ impl Guest {
         let _ = self.body_wait.set(waiting);
     }
 
-    /// Whether the body will never come. Ask it with the stream's context in effect.
+    /// Whether a tick at `now` may find something to do. Asked of all exchanges at each tick, so it calls no host.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        let exchange = self.exchange.borrow();
+        exchange.is_due(now) || exchange.awaits_first_body() || exchange.is_finished()
+    }
+
+    /// Whether the body will never come.
     pub(super) fn body_is_hopeless(&self, watch: &BodyWatch, now: Timestamp) -> bool {
         self.exchange.borrow().awaits_first_body()
+            && self.enter_stream()
             && self.body_wait.get().is_some_and(|waiting| watch.is_hopeless(waiting, now))
+    }
+
+    /// Goes on in the stream with this context, which has an access log of its own.
+    pub(super) fn move_to_stream(&self, context_id: u32) {
+        if self.stream.replace(Some(context_id)) != Some(context_id) {
+            self.told.set(None);
+        }
     }
 
     /// Makes the stream's context the effective one; `false` if the stream is over.
@@ -62,12 +78,22 @@ impl Guest {
         self.exchange.borrow().is_finished()
     }
 
+    /// Tells the stream's access log what became of the request, unless it was told so before.
+    pub(super) fn tell(&self, status: Status) {
+        // An exchange that has outlived its stream has no access log to tell.
+        if self.stream.get().is_some() && self.told.replace(Some(status)) != Some(status) {
+            let _ = host::set_filter_state("idemgate.status", status.as_str().as_bytes());
+        }
+    }
+
     /// What the host knows of the upstream call now. Ask it with the stream's context in effect.
     pub(super) fn evidence(&self) -> Evidence {
+        let details = host::property(&["response", "code_details"]);
         Evidence {
-            details: host::property(&["response", "code_details"]),
+            // An answer came over a connection; asking the host about it would cost as much as the rest.
+            connected: outcome::is_answer(details.as_deref()) || has_connection(),
+            details,
             attempts: host::integer_property(&["upstream", "request_attempt_count"]),
-            connected: has_connection(),
             redirected: self.redirected.get(),
         }
     }

@@ -272,7 +272,7 @@ fn parse_pairs(bytes: &[u8]) -> Option<Headers> {
     let mut sizes = bytes;
     let count = take_u32(&mut sizes)?;
     let mut texts = sizes.get(count.checked_mul(8)?..)?;
-    let mut headers = Headers::new();
+    let mut headers = Headers::with_capacity(count, texts.len());
     for _ in 0..count {
         let (name, value) = (take_u32(&mut sizes)?, take_u32(&mut sizes)?);
         headers.push(take_text(&mut texts, name)?, take_text(&mut texts, value)?);
@@ -281,7 +281,8 @@ fn parse_pairs(bytes: &[u8]) -> Option<Headers> {
 }
 
 fn serialize_pairs(headers: &Headers) -> Vec<u8> {
-    let size = headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum::<usize>() + 4;
+    // Per field two sizes and two zero bytes, and the number of fields.
+    let size = headers.byte_len() + headers.len() * 10 + 4;
     let mut bytes = Vec::with_capacity(size);
     let push_u32 = |bytes: &mut Vec<u8>, number: usize| {
         bytes.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());

@@ -55,29 +55,41 @@ impl Root {
             filter.dismiss(guest);
         }
     }
-}
 
-impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _: usize) {
-        let Some(filter) = &self.filter else { return };
-        let Some(guest) = filter.calls.answered(token) else { return };
-        filter.metrics.add_detached(-1);
-        if num_headers == 0 {
-            self.end_call(filter, &guest, Event::CallFailed(CallFailure::Reset));
-        } else {
-            let headers = host::headers(Map::CallResponseHeaders);
-            let body = host::buffer(Buffer::CallResponseBody, 0, body_size);
-            let status = host::status(&headers);
-            self.end_call(filter, &guest, Event::CallAnswered { status, headers: &headers, body });
-        }
-        if self.is_draining && filter.calls.are_over() {
+    /// Lets the host drop a configuration that was kept for its calls alone.
+    fn finish_draining(&mut self) {
+        if self.is_draining && self.has_no_calls() {
+            self.is_draining = false;
+            // The client of the last call has left its own context in effect.
+            let _ = host::set_effective_context(self.context_id);
             host::done();
         }
     }
 
+    fn has_no_calls(&self) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.calls.are_over())
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _: usize) {
+        let Some(filter) = self.filter.clone() else { return };
+        let Some(guest) = filter.calls.answered(token) else { return };
+        filter.metrics.add_detached(-1);
+        if num_headers == 0 {
+            self.end_call(&filter, &guest, Event::CallFailed(CallFailure::Reset));
+        } else {
+            let headers = host::headers(Map::CallResponseHeaders);
+            let body = host::buffer(Buffer::CallResponseBody, 0, body_size);
+            let status = host::status(&headers);
+            self.end_call(&filter, &guest, Event::CallAnswered { status, headers: &headers, body });
+        }
+        self.finish_draining();
+    }
+
     /// The configuration is no longer used. Calls under way keep it alive, so that their responses are stored.
     fn on_done(&mut self) -> bool {
-        self.is_draining = self.filter.as_ref().is_some_and(|filter| !filter.calls.are_over());
+        self.is_draining = !self.has_no_calls();
         !self.is_draining
     }
 }
@@ -114,26 +126,31 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        let Some(filter) = &self.filter else { return };
+        let Some(filter) = self.filter.clone() else { return };
         let now = host::now();
-        for guest in filter.guests() {
-            if guest.enter_stream() && guest.body_is_hopeless(&filter.body_watch, now) {
+        for guest in filter.due_guests(now) {
+            if guest.body_is_hopeless(&filter.body_watch, now) {
                 log::error!(
                     "idemgate: the host does not hand over request bodies while headers are held; set \
                      allow_on_headers_stop_iteration: true in the Wasm filter's config (Envoy 1.35 or newer), or \
-                     fingerprint.body: \"none\" in idemgate's"
+                     fingerprint.body: \"none\" with execution.mode: \"inline\" in idemgate's"
                 );
-                drive_from_root(filter, &guest, Event::BodyWithheld, now);
+                drive_from_root(&filter, &guest, Event::BodyWithheld, now);
             }
-            drive_from_root(filter, &guest, Event::Tick, now);
+            drive_from_root(&filter, &guest, Event::Tick, now);
             if guest.is_finished() {
                 filter.dismiss(&guest);
             }
         }
         for guest in filter.redirects.take_overdue(filter.policy.lease, now) {
-            guest.abandon(filter);
+            guest.abandon(&filter);
         }
-        look_after_orphans(filter, now);
+        // Dead owners wake nobody.
+        for operation in filter.waiting_room.due(now) {
+            wake(&filter, &operation, now);
+        }
+        // Rung for already, unless this worker's mailbox went to another one in a long standstill.
+        self.make_calls(&filter);
         let _ = host::set_effective_context(self.context_id);
         filter.keep_post(now);
         match filter.store.sweep(filter.worker, now) {
@@ -145,16 +162,18 @@ impl RootContext for Root {
             }
         }
         filter.count_tally();
+        self.finish_draining();
     }
 
     fn on_queue_ready(&mut self, queue: u32) {
-        let Some(filter) = &self.filter else { return };
+        let Some(filter) = self.filter.clone() else { return };
         while let Some(message) = host::dequeue(queue) {
             if let Ok(operation) = <[u8; 32]>::try_from(message) {
-                wake_all(filter, &OperationId::from_bytes(operation), host::now());
+                wake(&filter, &OperationId::from_bytes(operation), host::now());
             }
         }
-        self.make_calls(filter);
+        self.make_calls(&filter);
+        self.finish_draining();
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
@@ -166,23 +185,14 @@ impl RootContext for Root {
     }
 }
 
-/// Lets all who wait for an operation ask for it again, in the order in which they came.
-fn wake_all(filter: &Filter, operation: &OperationId, now: Timestamp) {
-    for guest in filter.waiting_room.call(operation) {
+/// Lets those who wait for an operation ask for it again, in the order in which they came, until one of
+/// them has to wait on. It has seen an execution under way, of whose end this worker will be told, and
+/// the others would see nothing else.
+fn wake(filter: &Filter, operation: &OperationId, now: Timestamp) {
+    while let Some(guest) = filter.waiting_room.call_first(operation) {
         drive_from_root(filter, &guest, Event::Woken, now);
-    }
-    filter.show_waiting();
-}
-
-/// Asks again for operations whose owner may be dead: a dead owner wakes nobody. One request of each
-/// group asks for all; if it has to wait on, the owner lives.
-fn look_after_orphans(filter: &Filter, now: Timestamp) {
-    for operation in filter.waiting_room.due(now) {
-        if let Some(first) = filter.waiting_room.call_first(&operation) {
-            drive_from_root(filter, &first, Event::Woken, now);
-        }
-        if filter.waiting_room.due(now).contains(&operation) {
-            wake_all(filter, &operation, now);
+        if filter.waiting_room.has(operation, &guest) {
+            break;
         }
     }
     filter.show_waiting();

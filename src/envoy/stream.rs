@@ -32,7 +32,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(context_id: u32, filter: Option<Rc<Filter>>) -> Self {
-        Self { context_id, faults: Faults::default(), filter, guest: None, body_read: 0 }
+        Self { context_id, faults: Faults::none(), filter, guest: None, body_read: 0 }
     }
 
     /// Hands an event to the exchange, if there is one.
@@ -66,7 +66,7 @@ impl Stream {
     }
 
     fn join(&mut self, filter: &Filter, guest: Rc<Guest>) {
-        guest.stream.set(Some(self.context_id));
+        guest.move_to_stream(self.context_id);
         filter.admit(&guest);
         self.guest = Some(guest);
     }

@@ -3,7 +3,11 @@
 //! A wake-up names an operation and never a stream, so that one which comes late, twice, or from a VM
 //! that has been replaced meanwhile finds nobody and does nothing.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
 
 use super::guest::Guest;
 use crate::{request::OperationId, time::Timestamp};
@@ -12,12 +16,14 @@ use crate::{request::OperationId, time::Timestamp};
 #[derive(Debug, Default)]
 pub(super) struct WaitingRoom {
     groups: RefCell<BTreeMap<OperationId, Group>>,
+    guests: Cell<usize>,
 }
 
-/// Those who wait for one operation, in the order in which they came.
+/// Those who wait for one operation.
 #[derive(Debug)]
 struct Group {
-    guests: Vec<Rc<Guest>>,
+    /// By number: in the order in which they came, so that one who has to wait on keeps its place.
+    guests: BTreeMap<u64, Rc<Guest>>,
     /// When the owner of the execution may be found dead.
     recheck: Timestamp,
 }
@@ -25,32 +31,31 @@ struct Group {
 impl WaitingRoom {
     /// Lets a guest wait, unless as many wait as may.
     pub(super) fn enter(&self, operation: OperationId, guest: &Rc<Guest>, recheck: Timestamp, limit: u32) -> bool {
-        let mut groups = self.groups.borrow_mut();
-        if groups.values().map(|group| group.guests.len()).sum::<usize>()
-            >= usize::try_from(limit).unwrap_or(usize::MAX)
-        {
+        if self.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
             return false;
         }
-        let group = groups.entry(operation).or_insert_with(|| Group { guests: Vec::new(), recheck });
+        let mut groups = self.groups.borrow_mut();
+        let group = groups.entry(operation).or_insert_with(|| Group { guests: BTreeMap::new(), recheck });
         group.recheck = recheck;
-        group.guests.push(Rc::clone(guest));
+        if group.guests.insert(guest.number, Rc::clone(guest)).is_none() {
+            self.guests.set(self.guests.get() + 1);
+        }
         true
     }
 
     /// Takes a guest out.
-    pub(super) fn leave(&self, operation: &OperationId, guest: &Rc<Guest>) {
-        let mut groups = self.groups.borrow_mut();
-        if let Some(group) = groups.get_mut(operation) {
-            group.guests.retain(|other| !Rc::ptr_eq(other, guest));
-            if group.guests.is_empty() {
-                groups.remove(operation);
-            }
-        }
+    pub(super) fn leave(&self, operation: &OperationId, guest: &Guest) {
+        self.take(operation, |group| group.guests.remove(&guest.number));
     }
 
-    /// Takes out all who wait for an operation.
-    pub(super) fn call(&self, operation: &OperationId) -> Vec<Rc<Guest>> {
-        self.groups.borrow_mut().remove(operation).map(|group| group.guests).unwrap_or_default()
+    /// The first of those who wait for an operation, taken out.
+    pub(super) fn call_first(&self, operation: &OperationId) -> Option<Rc<Guest>> {
+        self.take(operation, |group| group.guests.pop_first().map(|(_, guest)| guest))
+    }
+
+    /// Whether a guest waits for an operation.
+    pub(super) fn has(&self, operation: &OperationId, guest: &Guest) -> bool {
+        self.groups.borrow().get(operation).is_some_and(|group| group.guests.contains_key(&guest.number))
     }
 
     /// The operations whose owners may be found dead now.
@@ -59,19 +64,21 @@ impl WaitingRoom {
         groups.iter().filter(|(_, group)| group.recheck <= now).map(|(operation, _)| *operation).collect()
     }
 
-    /// The first of those who wait for an operation, taken out.
-    pub(super) fn call_first(&self, operation: &OperationId) -> Option<Rc<Guest>> {
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.guests.get()
+    }
+
+    fn take(&self, operation: &OperationId, choose: impl FnOnce(&mut Group) -> Option<Rc<Guest>>) -> Option<Rc<Guest>> {
         let mut groups = self.groups.borrow_mut();
         let group = groups.get_mut(operation)?;
-        let first = if group.guests.is_empty() { None } else { Some(group.guests.remove(0)) };
+        let chosen = choose(group);
         if group.guests.is_empty() {
             groups.remove(operation);
         }
-        first
-    }
-
-    /// How many wait.
-    pub(super) fn len(&self) -> usize {
-        self.groups.borrow().values().map(|group| group.guests.len()).sum()
+        if chosen.is_some() {
+            self.guests.set(self.guests.get().saturating_sub(1));
+        }
+        chosen
     }
 }

@@ -233,12 +233,16 @@ impl AwaitClaim {
 }
 
 impl AwaitTurn {
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        now >= self.waiting.until
+    }
+
     pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         let operation = self.request.operation;
         match event {
             Event::Woken => self.request.claim(step),
             Event::NoRoomToWait => self.give_up(step),
-            Event::Tick if step.now >= self.waiting.until => {
+            Event::Tick if self.is_due(step.now) => {
                 step.effects.push(Effect::StopWaiting(operation));
                 step.count(Counter::RequestsWaitTimeouts);
                 self.give_up(step)
@@ -246,6 +250,7 @@ impl AwaitTurn {
             // Envoy itself answers, by a timeout of its own.
             Event::ResponseHeaders { headers, .. } => {
                 step.effects.push(Effect::StopWaiting(operation));
+                step.effects.push(Effect::Waited(step.now.since(self.waiting.since)));
                 step.mark(Status::InFlight, headers);
                 State::Finished
             }

@@ -7,7 +7,7 @@ use super::{
     outcome::{self, Delivery, Verdict},
     reply::{Reply, end_to_end, replayable},
 };
-use crate::{headers::Headers, record::StoredResponse, store::Ending};
+use crate::{headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
 
 /// A call to be made.
 #[derive(Clone, Eq, PartialEq)]
@@ -36,7 +36,9 @@ impl Job {
         if request.iter().any(|(name, value)| std::str::from_utf8(name).and(std::str::from_utf8(value)).is_err()) {
             return None;
         }
-        let headers = end_to_end(request).filter(|(name, _)| !steers_router(name)).collect();
+        let mut headers: Headers = end_to_end(request).filter(|(name, _)| !steers_router(name)).collect();
+        // A cluster may have a retry policy of its own. The router obeys this, and does not send it on.
+        headers.push("x-envoy-max-retries", "0");
         Some(Self { cluster, headers, body: Vec::new() })
     }
 }
@@ -44,7 +46,7 @@ impl Job {
 /// Fields by which a client could make Envoy's router try a call again, or give up on it early: the
 /// policy's own timeout and exactly one attempt are what the outcome is judged by.
 fn steers_router(name: &[u8]) -> bool {
-    const NAMES: [&str; 10] = [
+    const NAMES: [&str; 11] = [
         "expect",
         "x-envoy-hedge-on-per-try-timeout",
         "x-envoy-max-retries",
@@ -54,6 +56,7 @@ fn steers_router(name: &[u8]) -> bool {
         "x-envoy-retry-on",
         "x-envoy-upstream-alt-stat-name",
         "x-envoy-upstream-rq-per-try-timeout-ms",
+        "x-envoy-upstream-rq-timeout-alt-response",
         "x-envoy-upstream-rq-timeout-ms",
     ];
     NAMES.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
@@ -77,6 +80,10 @@ impl AwaitCall {
         Self { execution, client: Client::Waits }
     }
 
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.execution.is_due(now)
+    }
+
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::CallAnswered { status, headers, body } => self.on_answer(status, headers, body, step),
@@ -91,7 +98,7 @@ impl AwaitCall {
                 State::AwaitCall(self)
             }
             // Envoy itself answers, by a timeout of its own; the call goes on.
-            Event::ResponseHeaders { headers, .. } => {
+            Event::ResponseHeaders { headers, .. } if self.client == Client::Waits => {
                 step.mark(Status::Unknown, headers);
                 self.client = Client::IsGone;
                 State::AwaitCall(self)
@@ -105,6 +112,10 @@ impl AwaitCall {
     }
 
     fn on_answer(self, status: u16, headers: &Headers, body: Vec<u8>, step: &mut Step<'_>) -> State {
+        if status < 200 {
+            // No final status (RFC 9110, section 15.2), and so nothing that a client could be answered with.
+            return self.end(Ending::Unknown, 502, Status::Unknown, "the upstream's answer has no status", step);
+        }
         let verdict = match outcome::delivery_of_call(headers, &body) {
             Delivery::NeverSent => {
                 let reply = self.reply(status, headers, body, Status::Rejected, step);
@@ -112,7 +123,7 @@ impl AwaitCall {
             }
             Delivery::Uncertain => Verdict::Unknown,
             Delivery::Answered => {
-                outcome::judge(status, headers, &outcome::evidence_of_call(headers), &step.policy.outcome)
+                outcome::judge(status, headers, &outcome::evidence_of_call(headers, &body), &step.policy.outcome)
             }
         };
         let ending = match verdict {
@@ -134,9 +145,13 @@ impl AwaitCall {
             return None;
         }
         step.tell(word);
-        let mut headers: Headers =
-            end_to_end(headers).filter(|(name, _)| !name.eq_ignore_ascii_case(POLICY_HEADER.as_bytes())).collect();
-        if step.policy.status_header {
+        let says = step.policy.status_header;
+        let is_ours = |name: &[u8]| {
+            name.eq_ignore_ascii_case(POLICY_HEADER.as_bytes())
+                || says && name.eq_ignore_ascii_case(STATUS_HEADER.as_bytes())
+        };
+        let mut headers: Headers = end_to_end(headers).filter(|(name, _)| !is_ours(name)).collect();
+        if says {
             headers.push(STATUS_HEADER, word.as_str());
         }
         let content_type_absent = headers.get("content-type").is_none();

@@ -31,9 +31,14 @@ impl Execution {
         State::Settling { operation, reply }
     }
 
+    /// Whether the lease is to be extended at `now`.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        now >= self.renew_at
+    }
+
     /// Extends the lease well before it runs out, so that a slow upstream does not look like a dead owner.
     pub(super) fn renew_if_due(&mut self, step: &mut Step<'_>) {
-        if step.now >= self.renew_at {
+        if self.is_due(step.now) {
             let (lease, ttl) = (step.policy.lease, step.policy.ttl);
             step.effects.push(Effect::Call(Call::Renew { operation: self.operation, owner: self.owner, lease, ttl }));
             self.renew_at = step.now.after(renewal_interval(step.policy));

@@ -7,7 +7,7 @@ use super::{
     outcome::{self, Delivery, Evidence, Verdict},
     reply::replayable,
 };
-use crate::{headers::Headers, record::StoredResponse, store::Ending};
+use crate::{headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
 
 /// Runs the operation, and waits for the response.
 #[derive(Debug)]
@@ -27,6 +27,10 @@ pub(super) struct AwaitEnd {
 impl AwaitResponse {
     pub(super) fn new(execution: Execution) -> Self {
         Self { execution }
+    }
+
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.execution.is_due(now)
     }
 
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
@@ -91,6 +95,10 @@ impl AwaitResponse {
 }
 
 impl AwaitEnd {
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.execution.is_due(now)
+    }
+
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::ResponseBody { chunk, end_of_stream } => self.on_body(chunk, end_of_stream, step),

@@ -311,6 +311,25 @@ impl Exchange {
         }
     }
 
+    /// Whether [`Event::Tick`] would do anything at `now`.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        match &self.state {
+            State::AwaitTurn(state) => state.is_due(now),
+            State::AwaitResponse(state) => state.is_due(now),
+            State::AwaitEnd(state) => state.is_due(now),
+            State::AwaitCall(state) => state.is_due(now),
+            State::Idle
+            | State::AwaitBody(_)
+            | State::AwaitClaim(_)
+            | State::AwaitMootClaim(_)
+            | State::Settling { .. }
+            | State::Bypassed
+            | State::Replied { .. }
+            | State::Finished => false,
+        }
+    }
+
     /// Whether the exchange copies the response's body.
     #[must_use]
     pub fn captures(&self) -> bool {

@@ -199,6 +199,78 @@ mod renewal {
     }
 }
 
+mod watching {
+    use super::*;
+
+    const FIRST: Mailbox = Mailbox(3);
+    const SECOND: Mailbox = Mailbox(4);
+
+    fn watches(mailbox: Mailbox) -> Claim {
+        Claim { watcher: Some(mailbox), ..claim() }
+    }
+
+    fn watched(record: &Record, mailbox: Mailbox, now: Timestamp) -> Record {
+        match record.admit(&watches(mailbox), now) {
+            Admission::Watch { record, .. } => record,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_worker_is_added_once_and_nothing_else_changes() {
+        let later = NOW.after(MOMENT);
+        let both = watched(&watched(&in_flight(), FIRST, NOW), SECOND, later);
+        assert_eq!(both.watchers(), [FIRST, SECOND]);
+        let lease_left = LEASE - MOMENT;
+        for mailbox in [FIRST, SECOND] {
+            let refused = Admission::Refuse(Standing::InFlight { lease_left });
+            assert_eq!(both.admit(&watches(mailbox), later), refused);
+        }
+        let Phase::InFlight { lease_until, expires, .. } = both.phase else { panic!("{both:?}") };
+        assert_eq!((lease_until, expires), (NOW.after(LEASE), NOW.after(LEASE).after(TTL)));
+        assert_eq!((both.owner, both.fingerprint), (OWNER, in_flight().fingerprint));
+    }
+
+    #[test]
+    fn only_a_running_execution_of_the_same_request_is_watched() {
+        let end = NOW.after(LEASE);
+        let other = Claim { fingerprint: Fingerprint::from_bytes([8; 32]), ..watches(FIRST) };
+        assert_eq!(in_flight().admit(&other, NOW), Admission::Refuse(Standing::KeyReused));
+        assert!(!matches!(in_flight().admit(&watches(FIRST), end), Admission::Watch { .. }));
+        for record in [completed(), tombstone(), unknown()] {
+            assert!(!matches!(record.admit(&watches(FIRST), NOW), Admission::Watch { .. }), "{record:?}");
+            assert_eq!(record.watchers(), []);
+        }
+    }
+
+    #[test]
+    fn watchers_outlast_renewals() {
+        let renewed = watched(&in_flight(), FIRST, NOW).renew(OWNER, LEASE, TTL, NOW.after(LEASE)).unwrap();
+        assert_eq!(renewed.watchers(), [FIRST]);
+    }
+
+    #[test]
+    fn an_execution_that_takes_over_begins_without_watchers_as_they_look_again_when_the_lease_is_over() {
+        let lapsed = watched(&in_flight(), FIRST, NOW);
+        let Admission::Watch { lease_left, .. } = in_flight().admit(&watches(FIRST), NOW) else { panic!() };
+        let retries = claim_that_retries_unknown();
+        // Not a moment before they were told to look again.
+        assert_ne!(lapsed.admit(&retries, NOW.after(lease_left - MOMENT)), Admission::Take);
+        assert_eq!(lapsed.admit(&retries, NOW.after(lease_left)), Admission::Take);
+        assert_eq!(retries.granted(NOW.after(lease_left)).watchers(), []);
+    }
+
+    #[test]
+    fn what_the_owner_says_leaves_no_watchers_in_the_record() {
+        for settlement in
+            [Settlement::Stored { status: 200, size: 1 }, Settlement::Tombstoned { status: 200 }, Settlement::Unknown]
+        {
+            let settled = watched(&in_flight(), FIRST, NOW).settle(OWNER, settlement, TTL, NOW).unwrap().unwrap();
+            assert_eq!(settled.watchers(), [], "{settlement:?}");
+        }
+    }
+}
+
 mod settlement {
     use super::*;
 

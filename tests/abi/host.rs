@@ -156,6 +156,28 @@ impl Host {
         self.process.metrics().values.get(name).map_or_else(Vec::new, |metric| metric.samples.clone())
     }
 
+    /// Has calls to a cluster refused as they are made: unknown (`BadArgument`), or without a host or at its limits
+    /// (`InternalFailure`).
+    pub(crate) fn refuse_calls(&self, cluster: &str, status: Status) {
+        lock(&self.process.refused_clusters).insert(cluster.to_owned(), status);
+    }
+
+    /// Lets calls to a cluster be made again.
+    pub(crate) fn allow_calls(&self, cluster: &str) {
+        lock(&self.process.refused_clusters).remove(cluster);
+    }
+
+    /// The names of all queues that were ever registered.
+    pub(crate) fn queues(&self) -> Vec<String> {
+        lock(&self.process.queues).iter().map(|queue| String::from_utf8_lossy(&queue.name).into_owned()).collect()
+    }
+
+    /// Puts a message into a queue, as a worker of any age could.
+    pub(crate) fn enqueue(&self, queue: &str, message: &[u8]) {
+        let token = self.process.resolve_queue(queue.as_bytes()).expect("a queue");
+        self.process.enqueue(token, message).expect("a queue");
+    }
+
     /// Everything the filters logged.
     pub(crate) fn log(&self) -> Vec<LogLine> {
         lock(&self.process.log).clone()
@@ -186,6 +208,7 @@ pub(crate) struct Process {
     metrics: Mutex<Metrics>,
     log: Mutex<Vec<LogLine>>,
     queues: Mutex<Vec<Queue>>,
+    refused_clusters: Mutex<BTreeMap<String, Status>>,
     hooks: Mutex<Hooks>,
 }
 
@@ -238,6 +261,7 @@ impl Process {
             metrics: Mutex::default(),
             log: Mutex::default(),
             queues: Mutex::default(),
+            refused_clusters: Mutex::default(),
             hooks: Mutex::default(),
         }
     }
@@ -344,6 +368,11 @@ impl Process {
     /// `proxy_dequeue_shared_queue`.
     pub(crate) fn dequeue(&self, token: u32) -> Result<Vec<u8>, Status> {
         self.with_queue(token, |queue| queue.values.pop_front())?.ok_or(Status::Empty)
+    }
+
+    /// Why calls to a cluster are refused, if they are.
+    pub(crate) fn refusal_of_calls(&self, cluster: &str) -> Option<Status> {
+        lock(&self.refused_clusters).get(cluster).copied()
     }
 
     fn metrics(&self) -> MutexGuard<'_, Metrics> {

@@ -341,6 +341,11 @@ unsafe extern "C" fn proxy_http_call(
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn proxy_done() -> u32 {
+    status(on_vm(Vm::done))
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn proxy_set_effective_context(context: u32) -> u32 {
     status(on_vm(|vm| vm.set_effective(context)))
 }
@@ -402,7 +407,6 @@ type SizeOut = *mut usize;
 
 unimplemented_imports! {
     proxy_close_stream(u32);
-    proxy_done();
     proxy_call_foreign_function(Data, usize, Data, usize, DataOut, SizeOut);
     proxy_get_status(*mut u32, DataOut, SizeOut);
     proxy_grpc_call(Data, usize, Data, usize, Data, usize, Data, usize, Data, usize, u32, *mut u32);

@@ -4,9 +4,11 @@
 
 mod answers;
 mod claims;
+mod detached;
 mod ends;
 mod outcomes;
 mod refusals;
+mod waiting;
 
 use std::sync::{
     Arc,

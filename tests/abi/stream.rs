@@ -113,6 +113,13 @@ impl Stream {
         self.reset("rbac_access_denied_matched_policy[none]", 0)
     }
 
+    /// The context is gone without a callback, as no host should let it go.
+    pub(crate) fn vanish(mut self) {
+        let id = self.id;
+        self.over = Some(self.record());
+        self.worker.run(move || vm::with(|vm| vm.streams.remove(&id)));
+    }
+
     /// Whether the end was told to the filter.
     pub(crate) fn is_over(&self) -> bool {
         self.over.is_some()

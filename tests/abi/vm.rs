@@ -21,6 +21,7 @@ pub(crate) enum Status {
     BadArgument = 2,
     Empty = 7,
     CasMismatch = 8,
+    InternalFailure = 10,
     Unimplemented = 12,
 }
 
@@ -75,6 +76,8 @@ pub(crate) enum Rule {
     CounterIncrement,
     /// The context would stay for ever, as nothing calls `proxy_done`.
     DoneRefused,
+    /// Older Envoys look for the effective context among the roots that wait, and find no stream there.
+    DoneOfAnotherContext,
 }
 
 impl fmt::Display for Rule {
@@ -94,6 +97,7 @@ impl fmt::Display for Rule {
             Self::ResumeThenPause => "a callback that resumes its stream does not pause it",
             Self::CounterIncrement => "a counter grows by more than 0",
             Self::DoneRefused => "on_done returns true",
+            Self::DoneOfAnotherContext => "proxy_done has the draining root as its effective context",
         })
     }
 }
@@ -121,6 +125,18 @@ enum Deferred {
     Reply(u32, LocalReply),
     ResumeRequest(u32),
     ResumeResponse(u32),
+    DeleteRoot,
+}
+
+/// How far the end of the root context has got.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum End {
+    #[default]
+    Ahead,
+    /// Its `on_done` asked for time.
+    Draining,
+    /// It is deleted.
+    Over,
 }
 
 /// The arguments of `proxy_send_local_response`.
@@ -142,6 +158,7 @@ pub(crate) struct Vm {
     pub(crate) tick_period_ms: u32,
     pub(crate) callouts: BTreeMap<u32, Callout>,
     pub(crate) call_answer: Option<(Fields, Vec<u8>)>,
+    pub(crate) end: End,
     next_context: u32,
     next_token: u32,
     running: Option<(u32, Callback)>,
@@ -186,6 +203,7 @@ pub(crate) fn call<R>(context: u32, callback: Callback, export: impl FnOnce() ->
             Deferred::Reply(stream, reply) => exchange::local_reply(stream, reply),
             Deferred::ResumeRequest(stream) => exchange::resume_request(stream),
             Deferred::ResumeResponse(stream) => exchange::resume_response(stream),
+            Deferred::DeleteRoot => delete_root(),
         }
     }
     result
@@ -202,6 +220,7 @@ impl Vm {
             tick_period_ms: 0,
             callouts: BTreeMap::new(),
             call_answer: None,
+            end: End::Ahead,
             next_context: 1,
             next_token: 1,
             running: None,
@@ -315,8 +334,23 @@ impl Vm {
         Ok(())
     }
 
-    /// `proxy_http_call`; every cluster exists.
+    /// `proxy_done`.
+    pub(crate) fn done(&mut self) -> Result<(), Status> {
+        if self.effective != self.root {
+            self.breaks(Rule::DoneOfAnotherContext, self.effective);
+        }
+        if self.end != End::Draining {
+            return Err(Status::NotFound);
+        }
+        self.deferred.push(Deferred::DeleteRoot);
+        Ok(())
+    }
+
+    /// `proxy_http_call`; every cluster can be called, unless the test says otherwise.
     pub(crate) fn http_call(&mut self, call: Callout) -> Result<u32, Status> {
+        if let Some(refusal) = self.process.refusal_of_calls(&call.cluster) {
+            return Err(refusal);
+        }
         if [":method", ":path", ":authority"].iter().any(|name| call.headers.get(name).is_none()) {
             return Err(Status::BadArgument);
         }
@@ -336,6 +370,15 @@ impl Vm {
         self.running = None;
         (std::mem::take(&mut self.deferred), std::mem::take(&mut self.broken), self.hook_panic.take())
     }
+}
+
+/// The root context is over.
+pub(crate) fn delete_root() {
+    let root = with(|vm| {
+        vm.end = End::Over;
+        vm.root
+    });
+    call(root, Callback::Delete, || exports::delete(root));
 }
 
 /// Starts the VM: `_initialize`, root context, `on_vm_start`, `on_configure`. False if the filter refuses.

@@ -15,7 +15,7 @@ use crate::{
     host::{Process, WorkerId, lock},
     messages::{Answer, Request, Response},
     stream::Stream,
-    vm::{self, Callback, Callout},
+    vm::{self, Callback, Callout, End},
 };
 
 /// The SDK's `set_log_level` sets process-wide state without a lock; a wasm VM has that state to itself.
@@ -121,13 +121,35 @@ impl Worker {
 
     /// The root context ends as when its listener has drained: `on_done`, then delete. Streams must be over.
     pub(crate) fn shut_down(&self) {
+        assert!(self.drain(), "the root context asks for more time");
+        self.thread.stop();
+    }
+
+    /// Asks the root context to end, as when its listener has drained; false if it asks for time. Streams must be over.
+    pub(crate) fn drain(&self) -> bool {
         self.run(|| {
             let (root, live) = vm::with(|vm| (vm.root, vm.streams.len()));
             assert_eq!(live, 0, "streams that are not over");
-            assert!(vm::call(root, Callback::Done, || exports::done(root)), "the root context asks for more time");
-            vm::call(root, Callback::Delete, || exports::delete(root));
-        });
-        self.thread.stop();
+            let done = vm::call(root, Callback::Done, || exports::done(root));
+            if done {
+                vm::delete_root();
+            } else {
+                vm::with(|vm| vm.end = End::Draining);
+            }
+            done
+        })
+    }
+
+    /// Whether the root context has been deleted.
+    pub(crate) fn is_over(&self) -> bool {
+        self.run(|| vm::with(|vm| vm.end == End::Over))
+    }
+
+    /// Returns when the worker has done all that it was sent.
+    pub(crate) fn rest(&self) {
+        // What the first one finds is done behind it.
+        self.run(|| {});
+        self.run(|| {});
     }
 }
 

@@ -13,9 +13,11 @@ use std::{
 
 use crate::{
     config::{Policy, SharedDataConfig},
-    exchange::{Attributes, Counter, Effect, Event, Evidence, Exchange, Problem, Reply, Status},
+    exchange::{
+        Attributes, CallFailure, Counter, Effect, Event, Evidence, Exchange, Job, Problem, Reply, Status, needs_mailbox,
+    },
     headers::Headers,
-    record::Owner,
+    record::{Mailbox, Owner},
     store::{
         Answer, Call, Claimed, Ending, StoreError,
         shared_data::{Cas, SharedDataStore, SharedMemory, Written},
@@ -92,7 +94,8 @@ impl World {
             (":path", path),
             ("authorization", "Bearer ann"),
         ]);
-        Request { world: self, headers, subject: Subject("ann"), chunks: Vec::new(), trailers: false }
+        let mailbox = needs_mailbox(&self.policy).then_some(MAILBOX);
+        Request { world: self, headers, subject: Subject("ann"), chunks: Vec::new(), trailers: false, mailbox }
     }
 
     /// The request that most tests send.
@@ -120,14 +123,23 @@ pub(super) struct Request<'w> {
     subject: Subject,
     chunks: Vec<Vec<u8>>,
     trailers: bool,
+    mailbox: Option<Mailbox>,
 }
 
+/// That of the worker.
+pub(super) const MAILBOX: Mailbox = Mailbox(7);
+
 impl<'w> Request<'w> {
+    /// In a worker that cannot be reached from elsewhere.
+    pub(super) fn without_mailbox(self) -> Self {
+        Self { mailbox: None, ..self }
+    }
+
     pub(super) fn key(self, key: &str) -> Self {
         self.header("idempotency-key", key)
     }
 
-    pub(super) fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push(name, value);
         self
     }
@@ -143,8 +155,8 @@ impl<'w> Request<'w> {
     }
 
     /// The whole body, instead of what was set before.
-    pub(super) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.chunks = vec![body.into()];
+    pub(super) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.chunks = vec![body.as_ref().to_vec()];
         self
     }
 
@@ -172,7 +184,7 @@ impl<'w> Request<'w> {
             headers: &self.headers,
             attribute: &self.subject,
             owner: Owner::new(owner),
-            mailbox: None,
+            mailbox: self.mailbox,
             end_of_stream: self.chunks.is_empty() && !self.trailers,
         });
         stream
@@ -223,17 +235,22 @@ impl Response {
         }
     }
 
+    /// An answer to a detached call, as the router hands it over.
+    pub(super) fn of_call(status: u16) -> Self {
+        Self::new(status).header("x-envoy-upstream-service-time", "5")
+    }
+
     pub(super) fn created() -> Self {
         Self::new(201).header("content-type", "application/json").body("{\"id\":1}")
     }
 
-    pub(super) fn header(mut self, name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+    pub(super) fn header(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
         self.headers.push(name, value);
         self
     }
 
-    pub(super) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.chunks = vec![body.into()];
+    pub(super) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.chunks = vec![body.as_ref().to_vec()];
         self
     }
 
@@ -274,12 +291,22 @@ pub(super) struct Stream<'w> {
     /// All effects, or those since they were last taken.
     pub(super) effects: Vec<Effect>,
     history: Vec<Effect>,
+    /// Whether the host layer has it among those that wait.
+    pub(super) is_waiting: bool,
+    wakes: usize,
 }
 
 impl<'w> Stream<'w> {
     /// A stream whose request has not arrived.
     pub(super) fn idle(world: &'w World) -> Self {
-        Self { world, exchange: Exchange::new(world.policy.clone()), effects: Vec::new(), history: Vec::new() }
+        Self {
+            world,
+            exchange: Exchange::new(world.policy.clone()),
+            effects: Vec::new(),
+            history: Vec::new(),
+            is_waiting: false,
+            wakes: 0,
+        }
     }
 }
 
@@ -288,13 +315,28 @@ impl Stream<'_> {
     pub(super) fn on(&mut self, event: Event<'_>) {
         let now = self.world.now();
         let mut pending = VecDeque::new();
+        // Whoever is woken, or refused entrance, is not in the room.
+        if matches!(event, Event::Woken | Event::NoRoomToWait) {
+            self.is_waiting = false;
+        }
+        self.wakes += usize::from(matches!(event, Event::Woken));
+        let due = self.exchange.is_due(now);
+        let is_tick = matches!(event, Event::Tick);
         let handle = |exchange: &mut Exchange, event: Event<'_>, pending: &mut VecDeque<Effect>| {
             let mut effects = Vec::new();
             exchange.handle(event, now, &mut effects);
             pending.extend(effects);
         };
         handle(&mut self.exchange, event, &mut pending);
+        assert!(!is_tick || due != pending.is_empty(), "a tick that was due ({due}) led to {pending:?}");
         while let Some(effect) = pending.pop_front() {
+            match effect {
+                Effect::Wait { .. } => {
+                    assert!(!std::mem::replace(&mut self.is_waiting, true), "waits twice");
+                }
+                Effect::StopWaiting(_) => self.is_waiting = false,
+                _ => {}
+            }
             if let Effect::Call(call) = &effect
                 && let Some(answer) = self.world.answer(call)
             {
@@ -309,6 +351,24 @@ impl Stream<'_> {
     /// The store's answer, when the test is the store.
     pub(super) fn answer(mut self, answer: Answer) -> Self {
         self.on(Event::Answered(answer));
+        self
+    }
+
+    /// An execution that it waits for may have ended.
+    pub(super) fn woken(mut self) -> Self {
+        self.on(Event::Woken);
+        self
+    }
+
+    /// The detached call is answered with `response`, by the upstream if it has been [there](Response::of_call).
+    pub(super) fn call_answered(mut self, response: &Response) -> Self {
+        let body = response.chunks.concat();
+        self.on(Event::CallAnswered { status: response.status, headers: &response.headers, body });
+        self
+    }
+
+    pub(super) fn call_failed(mut self, failure: CallFailure) -> Self {
+        self.on(Event::CallFailed(failure));
         self
     }
 
@@ -360,6 +420,25 @@ impl Stream<'_> {
     /// Whether it was let through under a claim, and nothing else.
     pub(super) fn was_executed(&self) -> bool {
         self.was_forwarded() && self.counted(Counter::RequestsExecuted)
+    }
+
+    /// The call that executes the request, if it was ordered.
+    pub(super) fn job(&self) -> Option<&Job> {
+        self.effects.iter().find_map(|effect| match effect {
+            Effect::Execute(job) => Some(job),
+            _ => None,
+        })
+    }
+
+    /// How long it waited, each time that was recorded.
+    pub(super) fn waits(&self) -> Vec<Duration> {
+        self.effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Waited(time) => Some(*time),
+                _ => None,
+            })
+            .collect()
     }
 
     pub(super) fn reply(&self) -> &Reply {
@@ -458,21 +537,30 @@ impl Stream<'_> {
         let count = |wanted: fn(&Effect) -> bool| all.iter().filter(|effect| wanted(effect)).count();
         let replies = count(|effect| matches!(effect, Effect::Reply(_)));
         let forwards = count(|effect| *effect == Effect::Forward);
+        let executions = count(|effect| matches!(effect, Effect::Execute(_)));
+        let waits = count(|effect| matches!(effect, Effect::Wait { .. }));
         let claims = count(|effect| matches!(effect, Effect::Call(Call::Claim(_))));
         let endings = count(|effect| matches!(effect, Effect::Call(Call::Settle { .. })));
         assert!(replies + forwards <= 1, "answered and forwarded, or one of them twice: {all:?}");
-        assert!(claims <= 1, "claimed twice: {all:?}");
-        assert!(endings <= claims, "settled without a claim, or twice: {all:?}");
+        assert!(executions + forwards <= 1, "executed twice, or in two ways: {all:?}");
+        assert!(claims <= 1 + self.wakes.min(waits), "claimed more than once in a turn: {all:?}");
+        assert!(endings <= claims.min(1), "settled without a claim, or twice: {all:?}");
+        assert!(!self.is_waiting || replies + forwards + executions == 0, "in the waiting room for ever: {all:?}");
+        assert!(!self.is_waiting || !self.exchange.is_finished(), "in the waiting room for ever: {all:?}");
     }
 }
 
-/// A host whose one attribute is `metadata.sub`.
+/// A host whose attributes are `metadata.sub` and the route's cluster, which is `orders`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subject(pub(super) &'static str);
 
 impl Attributes for Subject {
     fn get(&self, path: &[String]) -> Option<Vec<u8>> {
-        (path == ["metadata", "sub"]).then(|| self.0.into())
+        match path {
+            [first, second] if (first.as_str(), second.as_str()) == ("metadata", "sub") => Some(self.0.into()),
+            [first, second] if (first.as_str(), second.as_str()) == ("xds", "cluster_name") => Some("orders".into()),
+            _ => None,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What holds whatever the host reports, and in whichever order. [`Stream::on`] checks after every event
-//! that there is at most one claim, one settlement of it, and one of reply and release.
+//! that there is at most one claim in a turn, one settlement of it, one of reply and release, and one of
+//! release and detached call; that a tick does something if and only if one is due; and that nobody stays
+//! among those who wait once nothing more can come of it.
 
 use std::time::Duration;
 
@@ -7,7 +9,8 @@ use proptest::prelude::*;
 
 use super::harness::{Response, Stream, Subject, World, evidence, via_upstream};
 use crate::{
-    exchange::{Event, Evidence},
+    config::{ExecutionMode, InFlight},
+    exchange::{CallFailure, Event, Evidence},
     headers::Headers,
     record::{Owner, StoredResponse},
     store::{Answer, Call, Claimed, Ending, Renewed, Settled, StoreError},
@@ -25,6 +28,10 @@ enum Told {
     ResponseHeaders { status: u16, policy: &'static str, evidence: Evidence, end: bool },
     ResponseBody { chunk: Vec<u8>, end: bool },
     ResponseTrailers,
+    Woken,
+    NoRoomToWait,
+    CallAnswered { status: u16, headers: Headers, body: Vec<u8> },
+    CallFailed(CallFailure),
     Tick,
     Gone { evidence: Evidence },
 }
@@ -55,6 +62,12 @@ impl Told {
             }
             Self::ResponseBody { chunk, end } => Event::ResponseBody { chunk, end_of_stream: *end },
             Self::ResponseTrailers => Event::ResponseTrailers,
+            Self::Woken => Event::Woken,
+            Self::NoRoomToWait => Event::NoRoomToWait,
+            Self::CallAnswered { status, headers, body } => {
+                Event::CallAnswered { status: *status, headers, body: body.clone() }
+            }
+            Self::CallFailed(failure) => Event::CallFailed(*failure),
             Self::Tick => Event::Tick,
             Self::Gone { evidence } => Event::Gone { evidence },
         });
@@ -87,9 +100,9 @@ fn answers() -> impl Strategy<Value = Answer> {
     let expires = Timestamp::from_millis(u64::MAX);
     prop_oneof![
         6 => Just(Answer::Claimed(Claimed::Granted)),
+        3 => Just(Answer::Claimed(Claimed::InFlight { lease_left })),
         2 => prop::sample::select(vec![
             Claimed::KeyReused,
-            Claimed::InFlight { lease_left },
             Claimed::Unknown { lease_left },
             Claimed::Completed { response, expires },
             Claimed::NotKept { status: 200 },
@@ -109,6 +122,17 @@ fn answers() -> impl Strategy<Value = Answer> {
     ]
 }
 
+fn call_headers() -> impl Strategy<Value = Headers> {
+    let fields = prop::sample::select(vec![
+        ("x-envoy-upstream-service-time", "3"),
+        ("x-envoy-attempt-count", "2"),
+        ("idempotency-policy", "store"),
+        ("idempotency-policy", "release"),
+        ("content-type", "text/plain"),
+    ]);
+    prop::collection::vec(fields, 0..4).prop_map(Headers::from_iter)
+}
+
 fn events() -> impl Strategy<Value = Told> {
     let chunk = || prop::collection::vec(any::<u8>(), 0..12);
     let policy = prop::sample::select(vec!["", "store", "release", "unknown", "no-store"]);
@@ -122,53 +146,104 @@ fn events() -> impl Strategy<Value = Told> {
             .prop_map(|(status, policy, evidence, end)| Told::ResponseHeaders { status, policy, evidence, end }),
         3 => (chunk(), any::<bool>()).prop_map(|(chunk, end)| Told::ResponseBody { chunk, end }),
         1 => Just(Told::ResponseTrailers),
-        1 => Just(Told::Tick),
+        2 => Just(Told::Woken),
+        1 => Just(Told::NoRoomToWait),
+        2 => (any::<u16>(), call_headers(), chunk())
+            .prop_map(|(status, headers, body)| Told::CallAnswered { status, headers, body }),
+        1 => prop::sample::select(vec![CallFailure::NotMade, CallFailure::Reset]).prop_map(Told::CallFailed),
+        2 => Just(Told::Tick),
         1 => evidences().prop_map(|evidence| Told::Gone { evidence }),
     ]
 }
 
 /// A policy whose limits random bodies reach.
-fn world() -> World {
+fn world(mode: ExecutionMode, in_flight: InFlight) -> World {
     World::answering(
         |policy| {
             policy.limits.request_body = 24;
             policy.limits.response_body = 24;
+            policy.execution.mode = mode;
+            policy.duplicates.in_flight = in_flight;
         },
         [],
     )
 }
 
-fn is_claim(call: &Call) -> bool {
-    matches!(call, Call::Claim(_))
+fn modes() -> impl Strategy<Value = (ExecutionMode, InFlight)> {
+    let modes = prop::sample::select(vec![ExecutionMode::Inline, ExecutionMode::Detached]);
+    (modes, prop::sample::select(vec![InFlight::Reject, InFlight::Wait]))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_claim_that_was_granted_is_settled_exactly_once_by_the_end(events in prop::collection::vec(events(), 0..24)) {
-        let world = world();
+    fn a_claim_that_was_granted_is_settled_exactly_once_by_the_end(
+        (mode, in_flight) in modes(),
+        events in prop::collection::vec(events(), 0..32),
+    ) {
+        let world = world(mode, in_flight);
         let mut stream = world.order().begin();
         let end = [
             Told::Gone { evidence: via_upstream() },
             Told::Answered(Answer::Claimed(Claimed::Granted)),
+            Told::CallFailed(CallFailure::Reset),
         ];
-        let mut claimed = None;
+        let (mut answered, mut granted) = (0, 0);
         for event in events.iter().chain(&end) {
             // The store answers a claim once; what else it seems to say is noise.
             if let Told::Answered(Answer::Claimed(answer)) = event
-                && stream.calls().any(is_claim)
+                && stream.calls().filter(|call| matches!(call, Call::Claim(_))).count() > answered
             {
-                claimed.get_or_insert(answer);
+                answered += 1;
+                granted += usize::from(*answer == Claimed::Granted);
             }
             event.to(&mut stream);
             world.pass(Duration::from_secs(4));
         }
-        let granted = claimed == Some(&Claimed::Granted);
-        prop_assert_eq!(stream.endings().len(), usize::from(granted), "{:?}", stream.effects);
+        prop_assert!(granted <= 1);
+        prop_assert_eq!(stream.endings().len(), granted, "{:?}", stream.effects);
+        prop_assert!(!stream.is_waiting);
         // Either there was nothing to settle, or only the store's word on it is missing.
         Told::Answered(Answer::Settled(Settled::Stored.into())).to(&mut stream);
         prop_assert!(stream.exchange.is_finished(), "{:?}", stream.exchange);
+    }
+
+    #[test]
+    fn a_request_that_waits_is_answered_by_its_deadline_however_often_it_is_woken(
+        wakes in prop::collection::vec(0_u64..6, 0..24),
+    ) {
+        let lease_left = Duration::from_secs(30);
+        let in_flight = Answer::Claimed(Claimed::InFlight { lease_left });
+        let world = World::answering(|policy| policy.duplicates.in_flight = InFlight::Wait, vec![in_flight; 25]);
+        let mut stream = world.order().send();
+        let deadline = world.now().after(world.policy.duplicates.wait_timeout);
+        for wake in wakes {
+            prop_assert_eq!(stream.find_reply().is_some(), world.now() >= deadline);
+            world.pass(Duration::from_secs(wake));
+            stream = stream.tick().woken();
+        }
+        world.pass(Duration::from_secs(10));
+        stream = stream.tick();
+        prop_assert_eq!(stream.reply().status, 409);
+        prop_assert!(!stream.is_waiting);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_detached_call_is_what_the_client_got(body in prop::collection::vec(any::<u8>(), 0..96)) {
+        let world = World::with(|policy| {
+            policy.limits.response_body = 48;
+            policy.execution.mode = ExecutionMode::Detached;
+        });
+        let stream = world.order().send().call_answered(&Response::of_call(200).body(body.clone()));
+        prop_assert_eq!(&stream.reply().body, &body);
+        match stream.ending() {
+            Ending::Completed(stored) => prop_assert_eq!(&stored.body, &body),
+            ending => {
+                prop_assert_eq!(ending, &Ending::NotKept(200));
+                prop_assert!(body.len() > 48);
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The exchange as a whole: what the contract promises, state by state, and under random events.
 
+mod detached;
 mod harness;
 mod laws;
 mod outcomes;
 mod replays;
 mod situations;
 mod states;
+mod waiting;

@@ -2,7 +2,8 @@
 
 use super::harness::{Response, Stream, Subject, World, evidence, via_upstream};
 use crate::{
-    exchange::{Counter, Effect, Event, Status},
+    config::{ExecutionMode, InFlight, OnStoreError, Policy},
+    exchange::{CallFailure, Counter, Effect, Event, Status},
     record::{Owner, StoredResponse},
     store::{Answer, Call, Claimed, Ending, Renewed, Settled, StoreError},
 };
@@ -13,21 +14,28 @@ enum At {
     AwaitClaim,
     /// The stream ended while the claim was under way.
     AwaitMootClaim,
+    AwaitTurn,
     AwaitResponse,
     AwaitEnd,
+    AwaitCall,
     Settling,
+    /// The client is to be answered as soon as that is done.
+    SettlingWithReply,
     Bypassed,
     Replied,
     Finished,
 }
 
-const STATES: [At; 9] = [
+const STATES: [At; 12] = [
     At::AwaitBody,
     At::AwaitClaim,
     At::AwaitMootClaim,
+    At::AwaitTurn,
     At::AwaitResponse,
     At::AwaitEnd,
+    At::AwaitCall,
     At::Settling,
+    At::SettlingWithReply,
     At::Bypassed,
     At::Replied,
     At::Finished,
@@ -44,6 +52,11 @@ enum Happens {
     Renewed,
     RenewalFailed,
     Settled,
+    Woken,
+    NoRoomToWait,
+    CallAnswered,
+    CallReset,
+    CallNotMade,
     ResponseHeaders,
     ResponseHeadersOnly,
     ResponseBody,
@@ -53,7 +66,7 @@ enum Happens {
     Gone,
 }
 
-const EVENTS: [Happens; 16] = [
+const EVENTS: [Happens; 21] = [
     Happens::RequestHeaders,
     Happens::RequestBody,
     Happens::RequestEnd,
@@ -63,6 +76,11 @@ const EVENTS: [Happens; 16] = [
     Happens::Renewed,
     Happens::RenewalFailed,
     Happens::Settled,
+    Happens::Woken,
+    Happens::NoRoomToWait,
+    Happens::CallAnswered,
+    Happens::CallReset,
+    Happens::CallNotMade,
     Happens::ResponseHeaders,
     Happens::ResponseHeadersOnly,
     Happens::ResponseBody,
@@ -75,8 +93,9 @@ const EVENTS: [Happens; 16] = [
 /// The events that mean something in a state.
 fn meaningful(state: At) -> &'static [Happens] {
     use Happens::{
-        BodyWithheld, Claimed, Gone, RenewalFailed, RequestBody, RequestEnd, RequestTrailers, ResponseBody,
-        ResponseEnd, ResponseHeaders, ResponseHeadersOnly, ResponseTrailers, Settled, Tick,
+        BodyWithheld, CallAnswered, CallNotMade, CallReset, Claimed, Gone, NoRoomToWait, RenewalFailed, RequestBody,
+        RequestEnd, RequestTrailers, ResponseBody, ResponseEnd, ResponseHeaders, ResponseHeadersOnly, ResponseTrailers,
+        Settled, Tick, Woken,
     };
     match state {
         At::AwaitBody => &[
@@ -102,7 +121,12 @@ fn meaningful(state: At) -> &'static [Happens] {
             Gone,
             RenewalFailed,
         ],
+        At::AwaitTurn => &[Woken, NoRoomToWait, ResponseHeaders, ResponseHeadersOnly, Tick, Gone, RenewalFailed],
+        At::AwaitCall => {
+            &[CallAnswered, CallReset, CallNotMade, ResponseHeaders, ResponseHeadersOnly, Tick, Gone, RenewalFailed]
+        }
         At::Settling => &[Settled, RenewalFailed],
+        At::SettlingWithReply => &[Settled, ResponseHeaders, ResponseHeadersOnly, Gone, RenewalFailed],
         At::Bypassed | At::Replied => &[ResponseHeaders, ResponseHeadersOnly, Gone, RenewalFailed],
         At::Finished => &[RenewalFailed],
     }
@@ -113,16 +137,26 @@ fn world_for(state: At) -> World {
     let claimed = match state {
         At::AwaitBody | At::AwaitClaim | At::AwaitMootClaim => return World::silent(),
         At::AwaitResponse | At::AwaitEnd | At::Settling => return World::granting(),
+        At::AwaitTurn => Claimed::InFlight { lease_left: std::time::Duration::from_secs(30) },
+        At::AwaitCall | At::SettlingWithReply => Claimed::Granted,
         At::Bypassed => Claimed::Failed(StoreError::Contended),
         At::Replied | At::Finished => Claimed::KeyReused,
     };
-    World::answering(|policy| policy.on_store_error = crate::config::OnStoreError::Bypass, [Answer::Claimed(claimed)])
+    let change = |policy: &mut Policy| match state {
+        At::AwaitTurn => policy.duplicates.in_flight = InFlight::Wait,
+        At::AwaitCall | At::SettlingWithReply => policy.execution.mode = ExecutionMode::Detached,
+        _ => policy.on_store_error = OnStoreError::Bypass,
+    };
+    World::answering(change, [Answer::Claimed(claimed)])
 }
 
 fn stream_at<'w>(state: At, world: &'w World) -> Stream<'w> {
     let mut stream = match state {
         At::AwaitBody => world.order().begin(),
-        At::AwaitClaim | At::AwaitResponse | At::Bypassed | At::Replied => world.order().send(),
+        At::AwaitClaim | At::AwaitTurn | At::AwaitResponse | At::AwaitCall | At::Bypassed | At::Replied => {
+            world.order().send()
+        }
+        At::SettlingWithReply => world.order().send().call_answered(&Response::of_call(201)),
         At::AwaitMootClaim => world.order().send().gone(&evidence("downstream_remote_disconnect", 0, false)),
         At::AwaitEnd => world.order().send().answered(&Response::created().cut()),
         At::Settling => world.order().send().answered(&Response::created()),
@@ -154,6 +188,11 @@ fn happen(stream: &mut Stream<'_>, event: Happens) {
         Happens::Renewed => Event::Answered(Answer::Renewed(Renewed::Extended)),
         Happens::RenewalFailed => Event::Answered(Answer::Renewed(Renewed::Failed(StoreError::Contended))),
         Happens::Settled => Event::Answered(Answer::Settled(Settled::Stored.into())),
+        Happens::Woken => Event::Woken,
+        Happens::NoRoomToWait => Event::NoRoomToWait,
+        Happens::CallAnswered => Event::CallAnswered { status: 200, headers: &response, body: b"body".to_vec() },
+        Happens::CallReset => Event::CallFailed(CallFailure::Reset),
+        Happens::CallNotMade => Event::CallFailed(CallFailure::NotMade),
         Happens::ResponseHeaders | Happens::ResponseHeadersOnly => Event::ResponseHeaders {
             status: 200,
             headers: &response,
@@ -206,7 +245,8 @@ fn nothing_happens_twice() {
 
 #[test]
 fn once_the_stream_is_gone_only_the_store_is_still_heard() {
-    for state in STATES {
+    // A detached call outlives its stream.
+    for state in STATES.into_iter().filter(|state| *state != At::AwaitCall) {
         let world = world_for(state);
         let mut stream = stream_at(state, &world);
         happen(&mut stream, Happens::Gone);

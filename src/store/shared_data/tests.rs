@@ -10,3 +10,4 @@ mod races;
 mod room;
 mod sweeping;
 mod threads;
+mod watching;

@@ -317,7 +317,7 @@ fn module(module: Module) -> PathBuf {
         Module::CrashTest => "idemgate-crash-test.wasm",
         Module::Released => "idemgate.wasm",
     });
-    assert!(built.exists(), "there is no {}; `make build` builds it", built.display());
+    assert!(built.exists(), "there is no {}; `make crash-test` builds it", built.display());
     built
 }
 

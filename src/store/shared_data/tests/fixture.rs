@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::{OnFull, SharedDataConfig},
     headers::Headers,
-    record::{Claim, Owner, Phase, StoredResponse},
+    record::{Claim, Mailbox, Owner, Phase, StoredResponse},
     request::{Fingerprint, OperationId},
     store::{Answer, Call, Claimed, Ending, Renewed, Settled},
     time::Timestamp,
@@ -66,6 +66,11 @@ pub(super) fn takes_over(number: u32, owner: u128) -> Call {
 
 pub(super) fn claims(number: u32, owner: u128) -> Call {
     Call::Claim(claim(number, owner))
+}
+
+/// The claim of `owner`, which waits if the operation is running already, in the worker with `mailbox`.
+pub(super) fn watches(number: u32, owner: u128, mailbox: u32) -> Call {
+    Call::Claim(Claim { watcher: Some(Mailbox(mailbox)), ..claim(number, owner) })
 }
 
 pub(super) fn renews(number: u32, owner: u128) -> Call {

@@ -14,25 +14,25 @@ use crate::{
     time::Timestamp,
 };
 
-type Step = (Call, Timestamp);
+pub(super) type Step = (Call, Timestamp);
 
 /// One worker's call, and what another worker does meanwhile, in order, each between any two of the
 /// first one's calls to the host.
-struct Race {
-    limits: SharedDataConfig,
-    before: Vec<Step>,
-    act: Step,
-    meanwhile: Vec<Step>,
+pub(super) struct Race {
+    pub(super) limits: SharedDataConfig,
+    pub(super) before: Vec<Step>,
+    pub(super) act: Step,
+    pub(super) meanwhile: Vec<Step>,
 }
 
 /// How one interleaving came out.
-struct Outcome {
-    act: Answer,
-    meanwhile: Vec<Answer>,
+pub(super) struct Outcome {
+    pub(super) act: Answer,
+    pub(super) meanwhile: Vec<Answer>,
     /// A third worker, for a look at the result.
-    store: Store,
+    pub(super) store: Store,
     /// After which of the first worker's calls the others came.
-    points: Vec<usize>,
+    pub(super) points: Vec<usize>,
 }
 
 /// How many calls more than undisturbed the first worker may make because of the others.
@@ -40,7 +40,7 @@ const RETRIES: usize = 8;
 
 impl Race {
     /// Runs every interleaving, checks the table after each, and has `verify` judge it.
-    fn run(&self, verify: impl Fn(&Outcome)) {
+    pub(super) fn run(&self, verify: impl Fn(&Outcome)) {
         let (_, undisturbed) = self.run_one(&vec![usize::MAX; self.meanwhile.len()]);
         let last_point = undisturbed + RETRIES;
         let mut points = vec![0; self.meanwhile.len()];
@@ -83,7 +83,7 @@ impl Race {
 }
 
 impl Outcome {
-    fn answers(&self) -> impl Iterator<Item = &Answer> {
+    pub(super) fn answers(&self) -> impl Iterator<Item = &Answer> {
         [&self.act].into_iter().chain(&self.meanwhile)
     }
 
@@ -105,7 +105,7 @@ impl Outcome {
 }
 
 /// A table of one bucket.
-const SMALL: SharedDataConfig = SharedDataConfig { max_entries: 4, ..ROOMY };
+pub(super) const SMALL: SharedDataConfig = SharedDataConfig { max_entries: 4, ..ROOMY };
 
 #[test]
 fn of_two_claims_one_is_granted_whatever_was_there_before() {

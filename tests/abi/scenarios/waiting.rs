@@ -1,0 +1,389 @@
+//! Duplicates that wait (`duplicates.in_flight: "wait"`), over two workers and their mailboxes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{Orders, assert_problem, order, word};
+use crate::{
+    host::{Host, Moment},
+    messages::{Answer, Outcome, Response},
+    stream::Stream,
+    worker::Worker,
+};
+
+const WAIT: &str = r#"{"duplicates":{"in_flight":"wait"}}"#;
+
+/// Two workers of one Envoy.
+fn workers(configuration: &str) -> (Host, Worker, Worker) {
+    let host = Host::new();
+    let (one, two) = (host.worker(configuration), host.worker(configuration));
+    (host, one, two)
+}
+
+/// A duplicate that waits.
+fn waiter(worker: &Worker, key: &str) -> Stream {
+    let stream = worker.stream();
+    assert_eq!(stream.send(&order(key)), Outcome::Paused);
+    assert_eq!((stream.answer(), stream.upstream()), (None, None));
+    stream
+}
+
+/// Lets all mail arrive, and the mail that it leads to.
+fn deliver(workers: &[&Worker]) {
+    for _ in 0..4 {
+        workers.iter().for_each(|worker| worker.rest());
+    }
+}
+
+fn words(answers: &[Answer]) -> Vec<String> {
+    answers.iter().map(word).collect()
+}
+
+#[test]
+fn duplicates_on_both_workers_are_replayed_when_the_first_has_its_answer() {
+    let (host, one, two) = workers(WAIT);
+    let orders = Orders::default();
+    let first = one.stream();
+    first.send(&order("k1"));
+    let waiters: Vec<_> = (0..50).map(|number| waiter(if number % 2 == 0 { &one } else { &two }, "k1")).collect();
+    assert_eq!(host.metric("idemgate.waiting"), 50);
+
+    first.respond(&orders.run());
+    let answer = first.finish();
+    deliver(&[&one, &two]);
+    let replays: Vec<_> = waiters.into_iter().map(Stream::finish).collect();
+    assert!(replays.iter().all(|replay| word(replay) == "replayed" && replay.body == answer.body));
+    assert_eq!((orders.count(), host.metric("idemgate.waiting")), (1, 0));
+    assert_eq!(host.metric("idemgate.requests.replayed"), 50);
+    assert_eq!(host.histogram("idemgate.wait_ms").len(), 50);
+}
+
+#[test]
+fn when_the_first_is_released_exactly_one_takes_over_and_the_rest_wait_on() {
+    let (host, one, two) = workers(WAIT);
+    let orders = Orders::default();
+    let first = one.stream();
+    first.send(&order("k1"));
+    let mut waiters: Vec<_> = (0..6).map(|number| waiter(if number < 3 { &one } else { &two }, "k1")).collect();
+
+    let mut running = first;
+    for left in (0..6).rev() {
+        running.respond(&Response::new(503));
+        assert_eq!(running.finish().status, 503);
+        deliver(&[&one, &two]);
+        let let_through: Vec<_> = (0..waiters.len()).filter(|waiter| waiters[*waiter].upstream().is_some()).collect();
+        assert_eq!(let_through.len(), 1, "{let_through:?}");
+        running = waiters.remove(let_through[0]);
+        assert_eq!((waiters.len(), host.metric("idemgate.waiting")), (left, left as u64));
+        assert!(waiters.iter().all(|waiter| waiter.answer().is_none()));
+        if left == 2 {
+            break;
+        }
+    }
+    running.respond(&orders.run());
+    running.finish();
+    deliver(&[&one, &two]);
+    let replays: Vec<_> = waiters.into_iter().map(Stream::finish).collect();
+    assert_eq!(words(&replays), ["replayed", "replayed"]);
+    assert_eq!(host.metric("idemgate.waiting"), 0);
+}
+
+#[test]
+fn those_who_wait_on_keep_their_places() {
+    let (_, one, two) = workers(WAIT);
+    let mut running = two.stream();
+    running.send(&order("k1"));
+    let mut waiters: Vec<_> = (0..4).map(|_| waiter(&one, "k1")).collect();
+    while !waiters.is_empty() {
+        running.respond(&Response::new(503));
+        running.finish();
+        deliver(&[&one, &two]);
+        assert!(waiters[0].upstream().is_some(), "the next in line");
+        running = waiters.remove(0);
+    }
+    running.respond(&Response::new(503));
+    running.finish();
+}
+
+#[test]
+fn a_wake_up_costs_the_store_no_call_for_those_who_have_to_wait_on() {
+    let cost_with = |waiting: usize| {
+        let (host, one, two) = workers(WAIT);
+        let running = two.stream();
+        running.send(&order("k1"));
+        let mut waiters: Vec<_> = (0..waiting).map(|_| waiter(&one, "k1")).collect();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (counter, id) = (Arc::clone(&calls), one.id());
+        host.on_shared_data(move |call| {
+            let counts = call.worker == id && call.moment == Moment::Before;
+            counter.fetch_add(usize::from(counts), Ordering::SeqCst);
+        });
+        running.respond(&Response::new(503));
+        running.finish();
+        deliver(&[&one, &two]);
+        let cost = calls.load(Ordering::SeqCst);
+        waiters.iter_mut().for_each(|waiter| drop(waiter.disconnect()));
+        cost
+    };
+    assert_eq!(cost_with(3), cost_with(40));
+}
+
+#[test]
+fn a_waiter_that_leaves_is_not_missed_and_its_wake_up_finds_nobody() {
+    let (host, one, two) = workers(WAIT);
+    let orders = Orders::default();
+    let first = one.stream();
+    first.send(&order("k1"));
+    for _ in 0..3 {
+        let mut waiter = waiter(&two, "k1");
+        assert_eq!(waiter.disconnect().upstream, None);
+    }
+    assert_eq!(host.metric("idemgate.waiting"), 0);
+    first.respond(&orders.run());
+    first.finish();
+    deliver(&[&one, &two]);
+    assert_eq!(word(&orders.serve(&two, &order("k1"))), "replayed");
+}
+
+#[test]
+fn a_waiter_whose_stream_ends_unannounced_does_not_answer_another_stream() {
+    let (host, one, two) = workers(WAIT);
+    let orders = Orders::default();
+    let first = one.stream();
+    first.send(&order("k1"));
+    let lost = waiter(&two, "k1");
+    let bystander = two.stream();
+    bystander.send(&order("k2"));
+    lost.vanish();
+    first.respond(&orders.run());
+    first.finish();
+    deliver(&[&one, &two]);
+    assert_eq!((bystander.answer(), host.metric("idemgate.waiting")), (None, 0));
+    bystander.respond(&orders.run());
+    bystander.finish();
+}
+
+#[test]
+fn a_wait_ends_at_its_deadline_in_a_conflict() {
+    let (host, one, two) = workers(WAIT);
+    let first = one.stream();
+    first.send(&order("k1"));
+    let waiter = waiter(&two, "k1");
+    for _ in 0..9 {
+        host.advance(Duration::from_secs(1));
+        one.tick();
+        two.tick();
+    }
+    assert_eq!(waiter.answer(), None);
+    host.advance(Duration::from_secs(1));
+    two.tick();
+    assert_problem(&waiter.finish(), 409, "request-in-flight");
+    assert_eq!(host.metric("idemgate.requests.wait_timeouts"), 1);
+    assert_eq!(host.metric("idemgate.waiting"), 0);
+    first.respond(&Response::new(201));
+    first.finish();
+}
+
+#[test]
+fn past_the_limit_of_waiters_duplicates_are_refused_at_once() {
+    let (host, one, two) = workers(r#"{"duplicates":{"in_flight":"wait","max_waiting":2}}"#);
+    let orders = Orders::default();
+    let first = one.stream();
+    first.send(&order("k1"));
+    let waiters = [waiter(&one, "k1"), waiter(&one, "k1"), waiter(&two, "k1")];
+    assert_problem(&orders.serve(&one, &order("k1")), 409, "request-in-flight");
+    assert_eq!(host.metric("idemgate.waiting"), 3);
+    // The limit holds for all keys together, and a place that is left is free again.
+    let other = two.stream();
+    other.send(&order("k2"));
+    let mut last = waiter(&two, "k2");
+    assert_problem(&orders.serve(&two, &order("k2")), 409, "request-in-flight");
+    last.disconnect();
+    waiter(&two, "k2").disconnect();
+    first.respond(&orders.run());
+    other.respond(&orders.run());
+    first.finish();
+    other.finish();
+    deliver(&[&one, &two]);
+    assert_eq!(words(&waiters.map(Stream::finish)), ["replayed"; 3]);
+    assert_eq!(host.metric("idemgate.waiting"), 0);
+}
+
+#[test]
+fn another_request_with_the_same_key_is_refused_while_others_wait() {
+    let (_, one, two) = workers(WAIT);
+    let orders = Orders::default();
+    let first = one.stream();
+    first.send(&order("k1"));
+    let waiter = waiter(&two, "k1");
+    assert_problem(&orders.serve(&two, &order("k1").body("other")), 422, "key-reused");
+    first.respond(&orders.run());
+    first.finish();
+    deliver(&[&one, &two]);
+    assert_eq!(word(&waiter.finish()), "replayed");
+}
+
+#[test]
+fn the_waiters_of_a_dead_worker_harm_nobody() {
+    let (host, dying, other) = workers(WAIT);
+    let orders = Orders::default();
+    let first = other.stream();
+    first.send(&order("k1"));
+    let lost = waiter(&dying, "k1");
+    let waiter = waiter(&other, "k1");
+    dying.crash();
+    std::mem::forget(lost);
+    first.respond(&orders.run());
+    first.finish();
+    deliver(&[&other]);
+    assert_eq!(word(&waiter.finish()), "replayed");
+    // Whoever is given its mailbox is not led astray by what is in there.
+    host.advance(Duration::from_secs(31));
+    let successor = host.worker(WAIT);
+    assert_eq!(host.queues().len(), 2, "{:?}", host.queues());
+    let second = other.stream();
+    second.send(&order("k2"));
+    let waiter = self::waiter(&successor, "k2");
+    second.respond(&orders.run());
+    second.finish();
+    deliver(&[&other, &successor]);
+    assert_eq!(word(&waiter.finish()), "replayed");
+}
+
+#[test]
+fn when_the_owners_worker_has_died_the_waiters_find_out_as_its_lease_ends() {
+    for (on_unknown, executed) in [("block", 0), ("retry", 1)] {
+        let (host, dying, other) = workers(&format!(
+            r#"{{"duplicates":{{"in_flight":"wait","wait_timeout":"60s"}},"outcome":{{"on_unknown":"{on_unknown}"}}}}"#
+        ));
+        let orders = Orders::default();
+        dying.stream().send(&order("k1"));
+        let mut waiters = vec![waiter(&other, "k1"), waiter(&other, "k1"), waiter(&other, "k1")];
+        dying.crash();
+        for _ in 0..30 {
+            assert!(waiters.iter().all(|waiter| waiter.answer().is_none() && waiter.upstream().is_none()));
+            host.advance(Duration::from_secs(1));
+            other.tick();
+        }
+        let running: Vec<_> = (0..3).filter(|waiter| waiters[*waiter].upstream().is_some()).collect();
+        assert_eq!(running.len(), executed, "{on_unknown}");
+        if executed == 1 {
+            let running = waiters.remove(running[0]);
+            running.respond(&orders.run());
+            running.finish();
+            deliver(&[&other]);
+        }
+        let expected = if executed == 1 { "replayed" } else { "unknown" };
+        assert!(waiters.into_iter().all(|waiter| word(&waiter.finish()) == expected), "{on_unknown}");
+        assert_eq!(host.metric("idemgate.waiting"), 0);
+    }
+}
+
+#[test]
+fn a_living_owner_keeps_its_waiters_beyond_its_first_lease() {
+    let (host, one, two) = workers(r#"{"duplicates":{"in_flight":"wait","wait_timeout":"10m"}}"#);
+    let orders = Orders::default();
+    let first = one.stream();
+    first.send(&order("k1"));
+    let waiters = [waiter(&two, "k1"), waiter(&two, "k1")];
+    for _ in 0..100 {
+        host.advance(Duration::from_secs(1));
+        one.tick();
+        two.tick();
+    }
+    assert!(waiters.iter().all(|waiter| waiter.answer().is_none() && waiter.upstream().is_none()));
+    first.respond(&orders.run());
+    first.finish();
+    deliver(&[&one, &two]);
+    assert_eq!(words(&waiters.map(Stream::finish)), ["replayed"; 2]);
+}
+
+#[test]
+fn mail_that_means_nothing_does_nothing() {
+    let (host, one, two) = workers(WAIT);
+    let orders = Orders::default();
+    let first = one.stream();
+    first.send(&order("k1"));
+    let waiter = waiter(&two, "k1");
+    for queue in host.queues() {
+        for message in [&[7; 32][..], b"calls", b"", &[1; 31], &[0xff; 64]] {
+            host.enqueue(&queue, message);
+            host.enqueue(&queue, message);
+        }
+    }
+    deliver(&[&one, &two]);
+    assert_eq!((waiter.answer(), waiter.upstream()), (None, None));
+    first.respond(&orders.run());
+    first.finish();
+    deliver(&[&one, &two]);
+    assert_eq!((word(&waiter.finish()).as_str(), orders.count()), ("replayed", 1));
+}
+
+#[test]
+fn a_worker_that_lost_its_mailbox_opens_another_and_its_waiters_are_not_forgotten() {
+    let configuration = r#"{"lease":"2m","duplicates":{"in_flight":"wait","wait_timeout":"10m"}}"#;
+    let (host, asleep, owner) = workers(configuration);
+    let orders = Orders::default();
+    let first = owner.stream();
+    first.send(&order("k1"));
+    let waiter = waiter(&asleep, "k1");
+    // Nobody has heard of it for so long that its place is given to another.
+    host.advance(Duration::from_secs(31));
+    owner.tick();
+    let usurper = host.worker(configuration);
+    assert_eq!(host.queues().len(), 2);
+    first.respond(&orders.run());
+    first.finish();
+    deliver(&[&owner, &usurper, &asleep]);
+    asleep.tick();
+    assert_eq!(host.queues().len(), 3);
+    host.advance(Duration::from_secs(89));
+    asleep.tick();
+    assert_eq!(word(&waiter.finish()), "replayed");
+
+    // Those who come from now on are woken at once.
+    let second = owner.stream();
+    second.send(&order("k2"));
+    let waiter = self::waiter(&asleep, "k2");
+    second.respond(&orders.run());
+    second.finish();
+    deliver(&[&owner, &usurper, &asleep]);
+    assert_eq!(word(&waiter.finish()), "replayed");
+}
+
+#[test]
+fn a_redirect_that_is_never_picked_up_gives_its_claim_up_though_another_follows() {
+    let (_, one, two) = workers("{}");
+    let mut first = one.stream();
+    first.set_property(&["connection", "id"], 1_u64.to_le_bytes());
+    first.send(&order("k1"));
+    first.reset("internal_redirect", 0);
+    let mut second = one.stream();
+    second.set_property(&["connection", "id"], 2_u64.to_le_bytes());
+    // The second one's headers tell that the first one's next stream did not come here.
+    second.send(&order("k2"));
+    second.reset("internal_redirect", 0);
+    assert_problem(&Orders::default().serve(&two, &order("k1")), 409, "outcome-unknown");
+    assert_problem(&Orders::default().serve(&two, &order("k2")), 409, "request-in-flight");
+}
+
+#[test]
+fn two_redirects_in_a_row_are_both_given_up() {
+    let (_, one, two) = workers("{}");
+    let (mut first, mut second) = (one.stream(), one.stream());
+    first.set_property(&["connection", "id"], 1_u64.to_le_bytes());
+    second.set_property(&["connection", "id"], 2_u64.to_le_bytes());
+    first.send(&order("k1"));
+    second.send(&order("k2"));
+    first.reset("internal_redirect", 0);
+    second.reset("internal_redirect", 0);
+    one.tick();
+    for key in ["k1", "k2"] {
+        assert_problem(&Orders::default().serve(&two, &order(key)), 409, "outcome-unknown");
+    }
+}
