@@ -88,8 +88,8 @@ fn all_end_to_end_fields_go_along_and_no_others() {
         .header("cookie", "a=1")
         .header("cookie", "b=2")
         .send();
-    let names: Vec<_> =
-        stream.job().unwrap().headers.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
+    let sent = &stream.job().unwrap().headers;
+    let names: Vec<_> = sent.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
     assert_eq!(
         names,
         [
@@ -102,8 +102,11 @@ fn all_end_to_end_fields_go_along_and_no_others() {
             "x-forwarded-for",
             "cookie",
             "cookie",
+            "x-envoy-max-retries",
         ]
     );
+    // Not the client's: exactly one attempt, whatever the cluster's own retry policy says.
+    assert_eq!(sent.get("x-envoy-max-retries"), Some(&b"0"[..]));
 }
 
 #[test]
