@@ -238,6 +238,15 @@ async fn a_client_cannot_make_envoy_try_the_call_again() {
 }
 
 #[tokio::test]
+async fn a_clusters_own_retries_do_not_apply_to_the_call() {
+    let bench = Bench::new(detached(json!({ "execution": { "cluster": "retrying" } }))).await;
+    bench.upstream.script("/orders", [Answer::hang_up(), Answer::new(299)]);
+    let first = bench.send(&order()).await;
+    assert_eq!(first.text("idempotency-status"), "unknown", "{first:?}");
+    assert_unknown(&bench, &order(), 1).await;
+}
+
+#[tokio::test]
 async fn a_client_cannot_make_envoy_give_the_call_up() {
     let bench = bench().await;
     let gate = Gate::closed();

@@ -237,6 +237,10 @@ impl Setup {
             overflowing["circuit_breakers"]["thresholds"][0][limit] = json!(0);
             clusters.push(overflowing);
         }
+        let mut retrying = cluster("retrying", Some(&upstream), &protocol);
+        retrying["typed_extension_protocol_options"][HTTP_OPTIONS]["retry_policy"] =
+            json!({ "retry_on": "5xx,reset", "num_retries": 2, "retry_back_off": { "base_interval": "0.01s" } });
+        clusters.push(retrying);
         if let Some(path) = &self.pipe {
             clusters.push(cluster("piped", Some(&json!({ "pipe": { "path": path } })), &protocol));
         }
@@ -277,6 +281,8 @@ fn routes() -> Value {
     ])
 }
 
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
 fn cluster(name: &str, host: Option<&Value>, protocol: &Value) -> Value {
     let endpoints: Vec<Value> = host.iter().map(|host| json!({ "endpoint": { "address": host } })).collect();
     json!({
@@ -288,7 +294,7 @@ fn cluster(name: &str, host: Option<&Value>, protocol: &Value) -> Value {
         }] },
         "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] },
         "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            HTTP_OPTIONS: {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 "explicit_http_config": protocol,
             },
