@@ -67,57 +67,77 @@ pub fn decode_all(bytes: &[u8], count: usize) -> Result<Vec<Value>, RespError> {
     if rest.is_empty() { Ok(values) } else { Err(RespError::Trailing) }
 }
 
-/// Counts the whole values of a message as it grows, without keeping any.
+/// Counts the values of a message piece by piece, without keeping any.
 ///
 /// Each byte is looked at once, and the inside of a bulk string never.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Counter {
-    /// How many bytes have been counted.
-    position: usize,
-    values: usize,
-    bytes: usize,
-    /// How many elements each array around the position still lacks.
+    is_of_commands: bool,
+    count: usize,
+    /// How many elements each array that has begun still lacks.
     open: Vec<usize>,
 }
 
 impl Counter {
-    /// Nothing was counted yet.
+    /// Counts the values of a reply.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn of_values() -> Self {
+        Self { is_of_commands: false, count: 0, open: Vec::new() }
     }
 
-    /// Goes on in `message`: all of it that is there by now, from its first byte.
+    /// Counts commands: arrays of one or more bulk strings, and nothing else.
+    ///
+    /// Redis also takes a line of text for a command, and answers nothing at all to an empty array. With those, replies
+    /// could not be told from one another.
+    #[must_use]
+    pub fn of_commands() -> Self {
+        Self { is_of_commands: true, ..Self::of_values() }
+    }
+
+    /// Goes on with `bytes`, and says how many of them are done with: the next call begins behind those.
     ///
     /// # Errors
     ///
-    /// [`RespError::Malformed`], for good: it does not get better with more bytes.
-    pub fn advance(&mut self, message: &[u8]) -> Result<(), RespError> {
-        while let Some(rest) = message.get(self.position..).filter(|rest| !rest.is_empty()) {
+    /// [`RespError::Malformed`], which does not get better with more bytes.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, RespError> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
             let (token, behind) = match read_token(rest) {
-                Err(RespError::Cut) => return Ok(()),
+                Err(RespError::Cut) => break,
                 read => read?,
             };
-            self.position = message.len() - behind.len();
+            if !self.allows(&token) {
+                return Err(RespError::Malformed);
+            }
             match token {
-                Token::Array(_) if self.open.len() >= DEEPEST => return Err(RespError::Malformed),
-                Token::Array(length) if length > 0 => self.open.push(length),
+                Token::Array(length @ 1..) => self.open.push(length),
                 _ => self.close(),
             }
+            rest = behind;
         }
-        Ok(())
+        Ok(bytes.len() - rest.len())
     }
 
     /// How many values are complete.
     #[must_use]
-    pub fn values(&self) -> usize {
-        self.values
+    pub fn count(&self) -> usize {
+        self.count
     }
 
-    /// How many bytes the complete values take.
+    /// Whether no value has begun that is not complete. Ask it when no byte is left over.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    pub fn is_between_values(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Whether `token` may come next.
+    fn allows(&self, token: &Token<'_>) -> bool {
+        match (token, self.open.len()) {
+            (Token::Array(1..), 0) | (Token::Bulk(_), 1) => true,
+            _ if self.is_of_commands => false,
+            (Token::Array(_), depth) => depth < DEEPEST,
+            _ => true,
+        }
     }
 
     /// A value is complete, and with it each array of which it is the last element.
@@ -129,29 +149,8 @@ impl Counter {
             }
             self.open.pop();
         }
-        self.values += 1;
-        self.bytes = self.position;
+        self.count += 1;
     }
-}
-
-/// How many whole commands `message` consists of; `None` if it is anything else.
-///
-/// A command is an array of one or more bulk strings. Redis also takes a line of text for a command, and answers
-/// nothing at all to an empty array: with those, replies could not be matched to commands.
-#[must_use]
-pub fn count_commands(message: &[u8]) -> Option<usize> {
-    let mut commands = 0;
-    let mut rest = message;
-    while !rest.is_empty() {
-        let (Token::Array(length @ 1..), behind) = read_token(rest).ok()? else { return None };
-        rest = behind;
-        for _ in 0..length {
-            let (Token::Bulk(_), behind) = read_token(rest).ok()? else { return None };
-            rest = behind;
-        }
-        commands += 1;
-    }
-    Some(commands)
 }
 
 fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -9,7 +9,7 @@ fn a_command_is_an_array_of_bulk_strings() {
     push_command(&mut bytes, &[b"SET", b"a key", b"\r\n\x00"]);
     push_command(&mut bytes, &[b"PING"]);
     assert_eq!(bytes, b"*3\r\n$3\r\nSET\r\n$5\r\na key\r\n$3\r\n\r\n\x00\r\n*1\r\n$4\r\nPING\r\n");
-    assert_eq!(count_commands(&bytes), Some(2));
+    assert_eq!(decode_all(&bytes, 2).map(|commands| commands.len()), Ok(2));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn what_no_redis_writes_is_malformed() {
     ];
     for bytes in cases {
         assert_eq!(decode_all(bytes, 1), Err(RespError::Malformed), "{}", bytes.escape_ascii());
-        assert_eq!(Counter::new().advance(bytes), Err(RespError::Malformed), "{}", bytes.escape_ascii());
+        assert_eq!(Counter::of_values().advance(bytes), Err(RespError::Malformed), "{}", bytes.escape_ascii());
     }
 }
 
@@ -117,25 +117,24 @@ fn arrays_nest_four_deep_and_no_deeper() {
     // So many that following them all would take more stack than any thread has.
     let deep = b"*1\r\n".repeat(1_000_000);
     assert_eq!(decode_all(&deep, 1), Err(RespError::Malformed));
-    assert_eq!(Counter::new().advance(&deep), Err(RespError::Malformed));
+    assert_eq!(Counter::of_values().advance(&deep), Err(RespError::Malformed));
 }
 
 #[test]
-fn only_whole_commands_are_counted() {
-    assert_eq!(count_commands(b""), Some(0));
-    assert_eq!(count_commands(b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n"), Some(2));
+fn only_commands_are_counted_as_commands() {
     let refused: [&[u8]; 8] = [
         b"PING\r\n",
+        b"+PING\r\n",
+        b"$4\r\nPING\r\n",
         b"*0\r\n",
         b"*-1\r\n",
-        b"*1\r\n",
         b"*1\r\n$-1\r\n",
         b"*1\r\n:1\r\n",
-        b"*1\r\n$4\r\nPIN",
-        b"*1\r\n$4\r\nPING\r\n\r\n",
+        b"*1\r\n*1\r\n$4\r\nPING\r\n",
     ];
     for message in refused {
-        assert_eq!(count_commands(message), None, "{}", message.escape_ascii());
+        let counted = Counter::of_commands().advance(message);
+        assert_eq!(counted, Err(RespError::Malformed), "{}", message.escape_ascii());
     }
 }
 
@@ -192,28 +191,34 @@ proptest! {
     }
 
     #[test]
-    fn a_growing_reply_is_counted_as_it_would_be_read(
+    fn values_that_come_in_pieces_are_counted_as_they_are_read(
         values in values(),
-        garbage in prop::collection::vec(any::<u8>(), 0..3),
         steps in prop::collection::vec(1_usize..40, 1..40),
     ) {
-        let whole = encode_all(&values);
-        let message = [&whole[..], &garbage].concat();
-        let mut counter = Counter::new();
+        let message = encode_all(&values);
+        let mut counter = Counter::of_values();
+        let mut done = 0;
         let mut end = 0;
         for step in steps.into_iter().cycle() {
             end = message.len().min(end + step);
-            let so_far = &message[..end];
-            let counted = counter.advance(so_far);
-            if end <= whole.len() {
-                prop_assert_eq!(counted, Ok(()));
-            }
-            prop_assert_eq!(decode_all(&so_far[..counter.bytes()], counter.values()), Ok(values_of(&values, counter.values())));
-            prop_assert!(counter.values() == values.len() || end < whole.len());
-            if counted.is_err() || end == message.len() {
+            done += counter.advance(&message[done..end]).unwrap();
+            let (so_far, count) = (&message[..end], counter.count());
+            prop_assert_eq!(decode_all(so_far, count + 1), Err(RespError::Cut));
+            let is_whole = decode_all(so_far, count).is_ok();
+            prop_assert_eq!(done == end && counter.is_between_values(), is_whole);
+            if end == message.len() {
                 break;
             }
         }
+        prop_assert_eq!(counter.count(), values.len());
+    }
+
+    #[test]
+    fn what_is_malformed_is_so_to_the_counter_too(bytes in mutated(), at in any::<prop::sample::Index>()) {
+        let mut counter = Counter::of_values();
+        let at = at.index(bytes.len() + 1);
+        let counted = counter.advance(&bytes[..at]).and_then(|done| counter.advance(&bytes[done..]));
+        prop_assert_eq!(counted.is_err(), decode_all(&bytes, usize::MAX) == Err(RespError::Malformed));
     }
 
     #[test]
@@ -222,7 +227,9 @@ proptest! {
         for command in &commands {
             push_command(&mut message, &command.iter().map(Vec::as_slice).collect::<Vec<_>>());
         }
-        prop_assert_eq!(count_commands(&message), Some(commands.len()));
+        let mut counter = Counter::of_commands();
+        prop_assert_eq!(counter.advance(&message), Ok(message.len()));
+        prop_assert!(counter.is_between_values() && counter.count() == commands.len());
     }
 }
 
@@ -305,10 +312,6 @@ fn frame(value: &Value) -> OwnedFrame {
         Value::Bulk(None) | Value::Array(None) => OwnedFrame::Null,
         Value::Array(Some(values)) => OwnedFrame::Array(values.iter().map(frame).collect()),
     }
-}
-
-fn values_of(values: &[Value], count: usize) -> Vec<Value> {
-    values.iter().take(count).cloned().collect()
 }
 
 /// How many values and how many bytes there is room for.
