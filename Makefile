@@ -7,13 +7,14 @@ MAKEFLAGS += --no-print-directory
 
 # The profile of the tests, so that the demo and the tests share what they compile.
 NATIVE := --locked --profile test
-SCRIPTS := .ci/run tools/build-module tools/setup-envoy tools/setup-wasm tools/lib.sh
+SCRIPTS := .ci/run tools/build-module tools/setup-envoy tools/setup-redis tools/setup-wasm tools/lib.sh
 
 .PHONY: help
 help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is one of'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo 'ENVOY=/path/to/envoy runs another Envoy than the one that is fetched into .tools/.'
+	@echo 'ENVOY=/path/to/envoy runs another Envoy than the one that is fetched into .tools/, and'
+	@echo 'REDIS_SERVER=/path/to/redis-server another Redis or Valkey than the one that Debian has.'
 
 .PHONY: demo
 demo: build envoy ## Show with real requests what Idemgate does (KEEP=1 leaves it running)
@@ -27,7 +28,7 @@ build: ## Build dist/idemgate.wasm and its checksum
 	@echo "dist/idemgate.wasm: $$(wc -c <dist/idemgate.wasm) bytes, SHA-256 $$(cut -d' ' -f1 dist/idemgate.wasm.sha256)"
 
 .PHONY: test
-test: lint build crash-test envoy ## Run every test: unit, property, ABI host, end to end on the real Envoy
+test: lint build crash-test envoy redis ## Run every test: unit, property, ABI host, end to end on the real Envoy and Redis
 	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" cargo test --locked
 
 .PHONY: lint
@@ -49,7 +50,7 @@ docs: ## Build the API documentation into target/doc
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
 .PHONY: tools
-tools: envoy ## Install what the other commands need: the wasm target and Envoy
+tools: envoy redis ## Install what the other commands need: the wasm target, Envoy and Redis
 	@tools/setup-wasm >/dev/null
 
 # The build of the module that tests can make panic.
@@ -60,6 +61,10 @@ crash-test: build
 .PHONY: envoy
 envoy:
 	@tools/setup-envoy
+
+.PHONY: redis
+redis:
+	@tools/setup-redis
 
 .PHONY: clean
 clean: ## Remove everything that was built; .tools/ stays

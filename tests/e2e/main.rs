@@ -12,6 +12,7 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+#[expect(dead_code, unused_imports, unused_macros, reason = "what tests of the Redis store need comes before them")]
 mod bench;
 mod callers;
 mod churn;
@@ -31,6 +32,7 @@ mod outcomes;
 mod passing;
 mod races;
 mod redirects;
+mod redis_bench;
 mod replays;
 mod retention;
 mod reuse;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::store::Store;
+use super::transport::Redis;
 use super::upstream::Door;
 use super::{AUTHORITY, Mode, Protocol};
 
@@ -19,9 +21,27 @@ pub(crate) struct Setup {
     pub(super) is_discovered: bool,
     pub(super) module: Module,
     pub(super) pipe: Option<PathBuf>,
+    redis: RedisSettings,
+    pub(super) store: Store,
     pub(super) upstream_door: Door,
     pub(super) upstream_protocol: Protocol,
     vm_id: &'static str,
+}
+
+/// How Envoy speaks to Redis, apart from where it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct RedisSettings {
+    connections: Option<u32>,
+    is_unknown: bool,
+    password: Option<&'static str>,
+}
+
+/// What a started Envoy has behind it.
+#[derive(Clone, Debug)]
+pub(super) struct Backends {
+    /// Where Redis is; empty if the store is another.
+    pub(super) redis: Vec<SocketAddr>,
+    pub(super) upstream: SocketAddr,
 }
 
 /// Which build of the filter runs.
@@ -42,7 +62,7 @@ enum Configuration {
 impl Setup {
     /// The filter with this configuration.
     pub(crate) fn new(configuration: &Value) -> Self {
-        Self::with(Configuration::Text(Mode::apply(configuration).to_string()))
+        Self::with(Configuration::Text(Store::current().apply(Mode::apply(configuration)).to_string()))
     }
 
     /// The filter with a configuration that need not be JSON.
@@ -70,6 +90,8 @@ impl Setup {
             is_discovered: false,
             module: Module::Released,
             pipe: None,
+            redis: RedisSettings::default(),
+            store: Store::current(),
             upstream_door: Door::Open,
             upstream_protocol: Protocol::Http1,
             vm_id: "idemgate",
@@ -112,6 +134,24 @@ impl Setup {
         self
     }
 
+    /// `redis_proxy` logs in with this password; directly, the filter does so by its own configuration.
+    pub(crate) fn redis_password(mut self, password: &'static str) -> Self {
+        self.redis.password = Some(password);
+        self
+    }
+
+    /// Envoy may have so many connections to Redis at once.
+    pub(crate) fn redis_connections(mut self, connections: u32) -> Self {
+        self.redis.connections = Some(connections);
+        self
+    }
+
+    /// Envoy does not know the cluster that the filter is told to use.
+    pub(crate) fn without_redis_cluster(mut self) -> Self {
+        self.redis.is_unknown = true;
+        self
+    }
+
     /// The upstream refuses connections until the test opens it.
     pub(crate) fn upstream_shut(mut self) -> Self {
         self.upstream_door = Door::Shut;
@@ -142,13 +182,29 @@ impl Setup {
         self
     }
 
-    pub(super) fn bootstrap(&self, module: &Path, access_log: &Path, upstream: SocketAddr) -> Value {
+    pub(super) fn bootstrap(&self, module: &Path, access_log: &Path, backends: &Backends) -> Value {
+        let mut listeners = vec![self.listener(module, access_log)];
+        let mut clusters = self.clusters(backends.upstream);
+        if let Store::Redis(transport) = self.store
+            && !self.redis.is_unknown
+        {
+            let redis = Redis {
+                addresses: backends.redis.clone(),
+                connections: self.redis.connections,
+                password: self.redis.password,
+            };
+            listeners.extend(transport.listeners(module));
+            clusters.extend(transport.clusters(&redis));
+        }
         json!({
             "admin": { "address": address(SocketAddr::from(([127, 0, 0, 1], 0))) },
-            "static_resources": {
-                "listeners": [self.listener(module, access_log)],
-                "clusters": self.clusters(upstream),
-            },
+            "bootstrap_extensions": [{
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+                },
+            }],
+            "static_resources": { "listeners": listeners, "clusters": clusters },
         })
     }
 
@@ -191,60 +247,42 @@ impl Setup {
     }
 
     fn filter(&self, module: &Path) -> Value {
-        let mut config = json!({
-            "name": "idemgate",
-            "root_id": "idemgate",
-            "vm_config": {
-                "vm_id": self.vm_id,
-                "runtime": "envoy.wasm.runtime.v8",
-                "code": { "local": { "filename": module } },
-            },
-            "failure_policy": "FAIL_RELOAD",
-            "reload_config": { "backoff": { "base_interval": "0.1s" } },
-        });
-        if self.allow_on_headers_stop_iteration {
-            config["allow_on_headers_stop_iteration"] = json!(true);
-        }
-        match &self.configuration {
-            Configuration::Absent => {}
+        let configuration = match &self.configuration {
+            Configuration::Absent => None,
             Configuration::Struct(value) => {
-                config["configuration"] =
-                    json!({ "@type": "type.googleapis.com/google.protobuf.Struct", "value": value });
+                Some(json!({ "@type": "type.googleapis.com/google.protobuf.Struct", "value": value }))
             }
             Configuration::Text(text) => {
-                config["configuration"] =
-                    json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": text });
+                Some(json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": text }))
             }
+        };
+        let mut filter = wasm_filter(module, self.vm_id, configuration.as_ref());
+        if !self.allow_on_headers_stop_iteration {
+            filter["typed_config"]["config"]["allow_on_headers_stop_iteration"].take();
         }
-        json!({
-            "name": "idemgate",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
-                "config": config,
-            },
-        })
+        filter
     }
 
-    fn clusters(&self, upstream: SocketAddr) -> Value {
+    fn clusters(&self, upstream: SocketAddr) -> Vec<Value> {
         let protocol = match self.upstream_protocol {
             Protocol::Http1 => json!({ "http_protocol_options": { "enable_trailers": true } }),
             Protocol::Http2 => json!({ "http2_protocol_options": {} }),
         };
-        let upstream = address(upstream);
-        let mut clusters = vec![cluster("upstream", Some(&upstream), &protocol), cluster("hostless", None, &protocol)];
+        let upstream = [address(upstream)];
+        let mut clusters = vec![cluster("upstream", &upstream, &protocol), cluster("hostless", &[], &protocol)];
         for limit in ["max_pending_requests", "max_requests"] {
-            let mut overflowing = cluster(limit, Some(&upstream), &protocol);
+            let mut overflowing = cluster(limit, &upstream, &protocol);
             overflowing["circuit_breakers"]["thresholds"][0][limit] = json!(0);
             clusters.push(overflowing);
         }
-        let mut retrying = cluster("retrying", Some(&upstream), &protocol);
+        let mut retrying = cluster("retrying", &upstream, &protocol);
         retrying["typed_extension_protocol_options"][HTTP_OPTIONS]["retry_policy"] =
             json!({ "retry_on": "5xx,reset", "num_retries": 2, "retry_back_off": { "base_interval": "0.01s" } });
         clusters.push(retrying);
         if let Some(path) = &self.pipe {
-            clusters.push(cluster("piped", Some(&json!({ "pipe": { "path": path } })), &protocol));
+            clusters.push(cluster("piped", &[json!({ "pipe": { "path": path } })], &protocol));
         }
-        json!(clusters)
+        clusters
     }
 }
 
@@ -281,10 +319,36 @@ fn routes() -> Value {
     ])
 }
 
-const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+/// The module with `configuration`, in a VM of its own.
+pub(super) fn wasm_filter(module: &Path, vm_id: &str, configuration: Option<&Value>) -> Value {
+    let mut config = json!({
+        "name": "idemgate",
+        "root_id": "idemgate",
+        "vm_config": {
+            "vm_id": vm_id,
+            "runtime": "envoy.wasm.runtime.v8",
+            "code": { "local": { "filename": module } },
+        },
+        "allow_on_headers_stop_iteration": true,
+        "failure_policy": "FAIL_RELOAD",
+        "reload_config": { "backoff": { "base_interval": "0.1s" } },
+    });
+    if let Some(configuration) = configuration {
+        config["configuration"] = configuration.clone();
+    }
+    json!({
+        "name": "idemgate",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": config,
+        },
+    })
+}
 
-fn cluster(name: &str, host: Option<&Value>, protocol: &Value) -> Value {
-    let endpoints: Vec<Value> = host.iter().map(|host| json!({ "endpoint": { "address": host } })).collect();
+pub(super) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+pub(super) fn cluster(name: &str, hosts: &[Value], protocol: &Value) -> Value {
+    let endpoints: Vec<Value> = hosts.iter().map(|host| json!({ "endpoint": { "address": host } })).collect();
     json!({
         "name": name,
         // Longer than any test waits: what a test does not end stays as it is.
@@ -302,7 +366,7 @@ fn cluster(name: &str, host: Option<&Value>, protocol: &Value) -> Value {
     })
 }
 
-fn address(address: SocketAddr) -> Value {
+pub(super) fn address(address: SocketAddr) -> Value {
     json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })
 }
 

@@ -7,14 +7,15 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{env, thread};
 
-use serde_json::Value;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::bootstrap::Module;
+use super::bootstrap::{Backends, Module};
 use super::http1::Http1;
+use super::http2::Http2;
 use super::message::{Request, Response};
 use super::temp_dir::TempDir;
-use super::{PATIENCE, Setup, discovery};
+use super::{PATIENCE, Protocol, Setup, discovery};
 
 /// How often the state of something outside of this process is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -30,24 +31,26 @@ pub(crate) struct Envoy {
     launched: Launched,
     admin: SocketAddr,
     listener: SocketAddr,
-    upstream: SocketAddr,
+    backends: Backends,
+    was_killed: bool,
     /// Whether VMs may fail because the test makes them.
     vms_may_fail: bool,
 }
 
 impl Envoy {
-    pub(crate) async fn start(setup: &Setup, upstream: SocketAddr) -> Self {
-        let mut envoy = Self::once_ready(Launched::with_setup(setup, upstream), upstream).await;
+    pub(super) async fn start(setup: &Setup, backends: Backends) -> Self {
+        let mut envoy = Self::once_ready(Launched::with_setup(setup, &backends), backends).await;
         envoy.vms_may_fail = setup.module == Module::CrashTest;
         envoy
     }
 
     /// Envoy with a file that users are told to copy, on ports of its own.
-    pub(crate) async fn shipped(file: &str, upstream: SocketAddr) -> Self {
-        Self::once_ready(Launched::with_shipped_file(file, upstream), upstream).await
+    pub(super) async fn shipped(file: &str, upstream: SocketAddr) -> Self {
+        let backends = Backends { redis: Vec::new(), upstream };
+        Self::once_ready(Launched::with_shipped_file(file, upstream), backends).await
     }
 
-    async fn once_ready(mut launched: Launched, upstream: SocketAddr) -> Self {
+    async fn once_ready(mut launched: Launched, backends: Backends) -> Self {
         let deadline = Instant::now() + PATIENCE;
         let admin = loop {
             if let Some(admin) = launched.admin() {
@@ -61,10 +64,16 @@ impl Envoy {
             tokio::time::sleep(POLL).await;
         }
         let listeners = ask(admin, "GET", "/listeners?format=json").await.json().unwrap_or_default();
-        let port = listeners.pointer("/listener_statuses/0/local_address/socket_address/port_value");
-        let port = port.and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
+        // Listeners within Envoy have no port.
+        let port = listeners["listener_statuses"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find_map(|listener| listener.pointer("/local_address/socket_address/port_value")?.as_u64());
+        let port = port.and_then(|port| u16::try_from(port).ok());
         let port = port.unwrap_or_else(|| panic!("no port in /listeners: {listeners:#}\n{}", launched.log_tail()));
-        Self { launched, admin, listener: SocketAddr::from(([127, 0, 0, 1], port)), upstream, vms_may_fail: false }
+        let listener = SocketAddr::from(([127, 0, 0, 1], port));
+        Self { launched, admin, listener, backends, was_killed: false, vms_may_fail: false }
     }
 
     /// Makes Envoy replace its listener by that of `setup`, and waits until it has. Needs `Setup::discovered`.
@@ -72,7 +81,7 @@ impl Envoy {
         const UPDATES: &str = "listener_manager.listener_create_success";
 
         let before = self.stat(UPDATES).await.unwrap_or_default();
-        self.launched.discover(setup, self.upstream);
+        self.launched.discover(setup, &self.backends);
         let deadline = Instant::now() + PATIENCE;
         // Each worker counts the listener that it has begun to use.
         while self.stat(UPDATES).await.unwrap_or_default() < before + WORKERS {
@@ -85,9 +94,83 @@ impl Envoy {
         }
     }
 
+    /// Ends it as a failing machine does: no connection is closed properly, no claim is given back.
+    pub(crate) fn kill(&mut self) {
+        self.was_killed = true;
+        self.launched.child.kill().expect("Envoy is a child of this process");
+        self.launched.child.wait().expect("Envoy is a child of this process");
+    }
+
+    /// Another one of the same `setup` in its place, at another address.
+    pub(crate) async fn replace(&mut self, setup: &Setup) {
+        *self = Self::start(setup, self.backends.clone()).await;
+    }
+
     /// Where clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener
+    }
+
+    /// One request over a new HTTP/1.1 connection, so that each may meet another worker.
+    pub(crate) async fn send(&self, request: &Request) -> Response {
+        self.send_over(Protocol::Http1, request).await
+    }
+
+    /// One request over a new connection.
+    pub(crate) async fn send_over(&self, protocol: Protocol, request: &Request) -> Response {
+        match protocol {
+            Protocol::Http1 => self.http1().await.send(request).await,
+            Protocol::Http2 => self.http2().await.send(request).await,
+        }
+    }
+
+    /// One request over a new connection, while the test goes on. Aborting the task is hanging up.
+    pub(crate) fn send_aside(&self, protocol: Protocol, request: &Request) -> JoinHandle<Response> {
+        let (address, request) = (self.address(), request.clone());
+        tokio::spawn(async move {
+            match protocol {
+                Protocol::Http1 => Http1::connect(address).await.send(&request).await,
+                Protocol::Http2 => Http2::connect(address).await.send(&request).await,
+            }
+        })
+    }
+
+    /// The request, again as long as it is told that the operation is still in flight.
+    ///
+    /// The end of a stream without a complete answer reaches the filter after the client.
+    pub(crate) async fn send_once_settled(&self, request: &Request) -> Response {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let response = self.send(request).await;
+            if response.text("idempotency-status") != "in-flight" {
+                return response;
+            }
+            assert!(Instant::now() < deadline, "still in flight after {PATIENCE:?}: {response:?}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    pub(crate) async fn http1(&self) -> Http1 {
+        Http1::connect(self.address()).await
+    }
+
+    pub(crate) async fn http2(&self) -> Http2 {
+        Http2::connect(self.address()).await
+    }
+
+    /// A connection to this worker, 0 or 1. Finding it takes GETs that the upstream counts, too.
+    pub(crate) async fn http1_to_worker(&self, worker: usize) -> Http1 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let before = self.connections_by_worker().await;
+            let mut client = self.http1().await;
+            // The kernel accepts before the worker does.
+            client.send(&Request::get("/which-worker")).await;
+            if self.connections_by_worker().await[worker] > before[worker] {
+                return client;
+            }
+            assert!(Instant::now() < deadline, "no connection to worker {worker} in {PATIENCE:?}");
+        }
     }
 
     /// The counter or gauge `name` of `/stats`; None if Envoy does not know it.
@@ -167,7 +250,7 @@ impl Drop for Envoy {
             eprintln!("{}", self.launched.log_tail());
             return;
         }
-        assert!(exit.is_none(), "Envoy has ended by itself, {exit:?}\n{}", self.launched.log_tail());
+        assert!(exit.is_none() || self.was_killed, "Envoy has ended by itself, {exit:?}\n{}", self.launched.log_tail());
         let log = self.launched.log();
         if self.vms_may_fail {
             return;
@@ -182,7 +265,8 @@ const VM_FAILURES: [&str; 4] = ["Uncaught RuntimeError", "panicked at", "wasm_fa
 
 /// Starts Envoy with a configuration that it must refuse, and gives its log once it has ended.
 pub(crate) async fn refusal(setup: &Setup) -> String {
-    let mut launched = Launched::with_setup(setup, SocketAddr::from(([127, 0, 0, 1], 9)));
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
+    let mut launched = Launched::with_setup(setup, &Backends { redis: vec![nobody], upstream: nobody });
     let deadline = Instant::now() + PATIENCE;
     let exit = loop {
         if let Some(exit) = launched.exit() {
@@ -208,17 +292,17 @@ struct Launched {
 }
 
 impl Launched {
-    fn with_setup(setup: &Setup, upstream: SocketAddr) -> Self {
+    fn with_setup(setup: &Setup, backends: &Backends) -> Self {
         let directory = TempDir::new();
-        let mut bootstrap = setup.bootstrap(&module(setup.module), &directory.join("access.log"), upstream);
+        let mut bootstrap = setup.bootstrap(&module(setup.module), &directory.join("access.log"), backends);
         if setup.is_discovered {
             discovery::take_listeners(&mut bootstrap, directory.path());
         }
         Self::run(directory, "bootstrap.json", format!("{bootstrap:#}").as_bytes())
     }
 
-    fn discover(&self, setup: &Setup, upstream: SocketAddr) {
-        let mut bootstrap = setup.bootstrap(&module(setup.module), &self.access_log(), upstream);
+    fn discover(&self, setup: &Setup, backends: &Backends) {
+        let mut bootstrap = setup.bootstrap(&module(setup.module), &self.access_log(), backends);
         discovery::take_listeners(&mut bootstrap, self.directory.path());
     }
 

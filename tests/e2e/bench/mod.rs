@@ -5,20 +5,25 @@ mod bootstrap;
 mod discovery;
 mod envoy;
 mod expect;
+mod fleet;
 mod gate;
 mod http1;
 mod http2;
 mod message;
 mod mode;
+mod redis;
+mod resp;
+mod store;
 mod temp_dir;
+mod transport;
 mod upstream;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 pub(crate) use answer::Answer;
 pub(crate) use bootstrap::{Setup, compressor, delay, deny_header, location, lua, one_request_a_day};
@@ -27,14 +32,20 @@ pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
     assert_unguarded, assert_unknown, idempotency_fields,
 };
+pub(crate) use fleet::Fleet;
 pub(crate) use gate::Gate;
 pub(crate) use http1::{Http1, encode};
 pub(crate) use http2::Http2;
 pub(crate) use message::{Request, Response};
 pub(crate) use mode::{Mode, also_detached};
+pub(crate) use redis::{RedisCluster, RedisServer};
+pub(crate) use resp::Reply;
+pub(crate) use store::{Store, also_on_redis};
 pub(crate) use temp_dir::TempDir;
+pub(crate) use transport::Transport;
 pub(crate) use upstream::{Seen, Upstream};
 
+use bootstrap::Backends;
 use upstream::Door;
 
 /// How long anything may take on a busy machine before it counts as hung. No test waits that long to pass.
@@ -54,10 +65,12 @@ impl Protocol {
     pub(crate) const BOTH: [Self; 2] = [Self::Http1, Self::Http2];
 }
 
-/// An Envoy with two workers, and its upstream.
+/// An Envoy with two workers, and what is behind it.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) envoy: Envoy,
+    /// The server that the filter keeps its records in, if the scenario runs on Redis.
+    pub(crate) redis: Option<RedisServer>,
     pub(crate) upstream: Upstream,
 }
 
@@ -68,12 +81,23 @@ impl Bench {
     }
 
     pub(crate) async fn start(setup: Setup) -> Self {
+        let redis = match setup.store {
+            Store::Redis(_) => Some(RedisServer::start().await),
+            Store::SharedData => None,
+        };
+        let mut bench = Self::start_on(setup, redis.iter().map(RedisServer::address).collect()).await;
+        bench.redis = redis;
+        bench
+    }
+
+    /// With a store at these addresses, which the test has started.
+    pub(crate) async fn start_on(setup: Setup, redis: Vec<SocketAddr>) -> Self {
         let upstream = Upstream::with_door(setup.upstream_protocol, setup.upstream_door);
         if let Some(path) = &setup.pipe {
             upstream.open_pipe(path);
         }
-        let envoy = Envoy::start(&setup, upstream.address()).await;
-        Self { envoy, upstream }
+        let envoy = Envoy::start(&setup, Backends { redis, upstream: upstream.address() }).await;
+        Self { envoy, redis: None, upstream }
     }
 
     /// The `envoy.yaml` that users are told to copy.
@@ -94,77 +118,46 @@ impl Bench {
     async fn start_file(file: &str, door: Door) -> Self {
         let upstream = Upstream::with_door(Protocol::Http1, door);
         let envoy = Envoy::shipped(file, upstream.address()).await;
-        Self { envoy, upstream }
+        Self { envoy, redis: None, upstream }
     }
 
-    /// One request over a new HTTP/1.1 connection, so that each may meet another worker.
+    /// See [`Envoy::send`].
     pub(crate) async fn send(&self, request: &Request) -> Response {
-        self.send_over(Protocol::Http1, request).await
+        self.envoy.send(request).await
     }
 
-    /// One request over a new connection.
+    /// See [`Envoy::send_over`].
     pub(crate) async fn send_over(&self, protocol: Protocol, request: &Request) -> Response {
-        match protocol {
-            Protocol::Http1 => self.http1().await.send(request).await,
-            Protocol::Http2 => self.http2().await.send(request).await,
-        }
+        self.envoy.send_over(protocol, request).await
     }
 
-    /// One request over a new connection, while the test goes on. Aborting the task is hanging up.
+    /// See [`Envoy::send_aside`].
     pub(crate) fn send_aside(&self, protocol: Protocol, request: &Request) -> JoinHandle<Response> {
-        let (address, request) = (self.envoy.address(), request.clone());
-        tokio::spawn(async move {
-            match protocol {
-                Protocol::Http1 => Http1::connect(address).await.send(&request).await,
-                Protocol::Http2 => Http2::connect(address).await.send(&request).await,
-            }
-        })
+        self.envoy.send_aside(protocol, request)
     }
 
-    /// The request, again as long as it is told that the operation is still in flight.
-    ///
-    /// The end of a stream without a complete answer reaches the filter after the client.
+    /// See [`Envoy::send_once_settled`].
     pub(crate) async fn send_once_settled(&self, request: &Request) -> Response {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let response = self.send(request).await;
-            if response.text("idempotency-status") != "in-flight" {
-                return response;
-            }
-            assert!(Instant::now() < deadline, "still in flight after {PATIENCE:?}: {response:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.envoy.send_once_settled(request).await
     }
 
-    /// A connection to this worker, 0 or 1. Finding it takes GETs that the upstream counts, too.
+    /// See [`Envoy::http1_to_worker`].
     pub(crate) async fn http1_to_worker(&self, worker: usize) -> Http1 {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let before = self.envoy.connections_by_worker().await;
-            let mut client = self.http1().await;
-            // The kernel accepts before the worker does.
-            client.send(&Request::get("/which-worker")).await;
-            if self.envoy.connections_by_worker().await[worker] > before[worker] {
-                return client;
-            }
-            assert!(Instant::now() < deadline, "no connection to worker {worker} in {PATIENCE:?}");
-        }
+        self.envoy.http1_to_worker(worker).await
     }
 
     pub(crate) async fn http1(&self) -> Http1 {
-        Http1::connect(self.envoy.address()).await
+        self.envoy.http1().await
     }
 
     pub(crate) async fn http2(&self) -> Http2 {
-        Http2::connect(self.envoy.address()).await
+        self.envoy.http2().await
     }
 
     /// Fails unless the upstream has seen exactly this many requests.
     #[track_caller]
     pub(crate) fn assert_executions(&self, expected: usize) {
-        let seen = self.upstream.seen();
-        let last = seen.get(seen.len().saturating_sub(20)..).unwrap_or_default();
-        assert_eq!(seen.len(), expected, "executions at the upstream; the last that it saw: {last:#?}");
+        self.upstream.assert_executions(expected);
     }
 }
 

@@ -170,6 +170,14 @@ impl Upstream {
         counts
     }
 
+    /// Fails unless exactly this many requests have come.
+    #[track_caller]
+    pub(crate) fn assert_executions(&self, expected: usize) {
+        let seen = self.seen();
+        let last = seen.get(seen.len().saturating_sub(20)..).unwrap_or_default();
+        assert_eq!(seen.len(), expected, "executions at the upstream; the last that it saw: {last:#?}");
+    }
+
     /// Returns once `count` requests have come in all.
     pub(crate) async fn reached(&self, count: usize) {
         let mut arrivals = self.shared.count.subscribe();

@@ -1,0 +1,25 @@
+//! Several Envoys in front of one upstream, with one Redis between them.
+
+use std::net::SocketAddr;
+
+use super::bootstrap::Backends;
+use super::envoy::Envoy;
+use super::upstream::{Door, Upstream};
+use super::{Protocol, Setup};
+
+/// Two Envoys with two workers each.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) envoys: [Envoy; 2],
+    pub(crate) upstream: Upstream,
+}
+
+impl Fleet {
+    /// Both of the same `setup`, and with a store at these addresses.
+    pub(crate) async fn start(setup: &Setup, redis: Vec<SocketAddr>) -> Self {
+        let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
+        let backends = Backends { redis, upstream: upstream.address() };
+        let envoys = [Envoy::start(setup, backends.clone()).await, Envoy::start(setup, backends).await];
+        Self { envoys, upstream }
+    }
+}

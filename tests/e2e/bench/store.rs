@@ -1,0 +1,81 @@
+//! In which store the filter of a scenario keeps its records (contract, section 6).
+
+use std::cell::Cell;
+
+use serde_json::{Value, json};
+
+use super::transport::{REDIS_CLUSTER, Transport};
+
+/// Where records are kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Store {
+    Redis(Transport),
+    SharedData,
+}
+
+thread_local! {
+    /// A scenario runs on one thread, and all scenarios use shared data unless they are told otherwise.
+    static CURRENT: Cell<Store> = const { Cell::new(Store::SharedData) };
+}
+
+impl Store {
+    /// Runs `scenario` with this store as that of every configuration that does not name one.
+    pub(crate) fn run(self, scenario: fn()) {
+        let before = CURRENT.replace(self);
+        scenario();
+        CURRENT.set(before);
+    }
+
+    pub(crate) fn current() -> Self {
+        CURRENT.get()
+    }
+
+    /// `configuration`, with this store unless it names another.
+    pub(super) fn apply(self, mut configuration: Value) -> Value {
+        if let (Self::Redis(transport), Some(keys)) = (self, configuration.as_object_mut()) {
+            let store = keys.entry("store").or_insert_with(|| json!({ "redis": {} }));
+            if let Some(redis) = store.get_mut("redis").and_then(Value::as_object_mut) {
+                let defaults = [
+                    ("cluster", json!(REDIS_CLUSTER)),
+                    // What a busy machine may make of it is no error of the store.
+                    ("timeout", json!("10s")),
+                    ("max_record", json!(transport.max_record())),
+                ];
+                for (key, value) in defaults {
+                    redis.entry(key).or_insert(value);
+                }
+            }
+        }
+        configuration
+    }
+}
+
+/// Makes of each scenario of the file other tests, in which records are kept in Redis: over raw TCP for those named
+/// `direct`, over pooled connections for those named `pooled`.
+macro_rules! also_on_redis {
+    (direct: $($direct:ident),* ; pooled: $($pooled:ident),* $(,)?) => {
+        mod redis_direct {
+            $(
+                #[test]
+                fn $direct() {
+                    use $crate::bench::{Store, Transport};
+
+                    Store::Redis(Transport::Direct).run(super::$direct);
+                }
+            )*
+        }
+
+        mod redis_pooled {
+            $(
+                #[test]
+                fn $pooled() {
+                    use $crate::bench::{Store, Transport};
+
+                    Store::Redis(Transport::Pooled).run(super::$pooled);
+                }
+            )*
+        }
+    };
+}
+
+pub(crate) use also_on_redis;
