@@ -9,6 +9,7 @@ mod fleet;
 mod gate;
 mod http1;
 mod http2;
+mod lot;
 mod message;
 mod mode;
 mod redis;
@@ -36,6 +37,7 @@ pub(crate) use fleet::Fleet;
 pub(crate) use gate::Gate;
 pub(crate) use http1::{Http1, encode};
 pub(crate) use http2::Http2;
+pub(crate) use lot::{AnnouncedSeed, Lot, from_environment};
 pub(crate) use message::{Request, Response};
 pub(crate) use mode::{Mode, also_detached};
 pub(crate) use redis::{RedisCluster, RedisServer};
@@ -158,6 +160,14 @@ impl Bench {
     #[track_caller]
     pub(crate) fn assert_executions(&self, expected: usize) {
         self.upstream.assert_executions(expected);
+    }
+}
+
+/// One request over a new connection to an Envoy that may be gone, or go at any moment; None if it has.
+pub(crate) async fn try_send(address: SocketAddr, protocol: Protocol, request: &Request) -> Option<Response> {
+    match protocol {
+        Protocol::Http1 => Http1::try_connect(address).await.ok()?.try_send(request).await,
+        Protocol::Http2 => Http2::try_connect(address).await.ok()?.try_send(request).await,
     }
 }
 
