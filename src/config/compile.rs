@@ -17,6 +17,13 @@ impl Document {
     /// The configuration that the document asks for.
     pub(super) fn compile(mut self) -> Result<Config, ConfigError> {
         availability::check(&self)?;
+        if self.role.is_some() {
+            return Err(ConfigError::conflict(
+                "role",
+                "a role other than the filter's",
+                "no role, which is the filter",
+            ));
+        }
         let limit_is_set = self.limits.as_ref().is_some_and(|limits| limits.response_body.is_some());
         let store = match self.store.take() {
             Some(StoreDocument::SharedData(document)) => {

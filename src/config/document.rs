@@ -17,7 +17,8 @@ use super::value::{
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct Document {
-    /// Which part the module plays in this listener; without it, it is the filter. Not available in this version.
+    /// Which part the module plays in this listener; without it, it is the filter. "redis_bridge" stands alone and
+    /// lets the filter's calls to Redis use pooled connections. "admin" is not available in this version.
     pub(super) role: Option<Word<Role>>,
     /// Whether the filter acts ("enforce"), only decides and counts ("shadow", not available in this version) or
     /// leaves every request alone ("off").

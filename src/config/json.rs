@@ -42,6 +42,15 @@ impl Node {
         }
     }
 
+    /// The keys of an object, in order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let entries = match self {
+            Self::Object(entries) => entries.as_slice(),
+            _ => &[],
+        };
+        entries.iter().map(|(key, _)| key.as_str())
+    }
+
     /// The text of a string.
     pub(super) fn text(&self) -> Option<&str> {
         match self {

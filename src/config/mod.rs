@@ -41,9 +41,51 @@ pub use policy::{
 pub use schema::json_schema;
 pub use store::{OnFull, SharedDataConfig, StoreConfig};
 
-use document::Document;
+use document::{Document, Role};
+use json::Node;
+use read::Read as _;
+use value::Word;
 
-/// Everything that one plugin configuration says.
+/// What one plugin configuration makes of the module.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Plugin {
+    /// The filter: there is no `role`.
+    Filter(Box<Config>),
+    /// `{"role": "redis_bridge"}`: lets the filter's calls to Redis use pooled connections.
+    RedisBridge,
+}
+
+impl Plugin {
+    /// Reads the plugin configuration as the host hands it over: JSON text, or nothing at all for a filter with the
+    /// defaults.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::parse`]; and for any setting beside the role of a bridge.
+    pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
+        let node = Node::parse(text)?;
+        let document = Document::read(&node)?;
+        match document.role.map(Word::get) {
+            Some(Role::RedisBridge) => bridge(&node),
+            Some(Role::Admin) | None => document.compile().map(|config| Self::Filter(Box::new(config))),
+        }
+    }
+}
+
+/// A bridge has nothing to set: what stands beside its role is meant for the filter.
+fn bridge(node: &Node) -> Result<Plugin, ConfigError> {
+    match node.keys().find(|key| *key != "role") {
+        None => Ok(Plugin::RedisBridge),
+        Some(key) => Err(ConfigError::conflict(
+            key,
+            "a setting of the filter, which role \"redis_bridge\" does not have",
+            "only role, if it is \"redis_bridge\"",
+        )),
+    }
+}
+
+/// Everything that a filter's configuration says.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Config {
     /// How requests are guarded.
@@ -53,13 +95,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the plugin configuration as the host hands it over: JSON text, or nothing at all for the defaults.
+    /// Reads the configuration of a filter: JSON text, or nothing at all for the defaults.
     ///
     /// # Errors
     ///
     /// A [`ConfigError`] for text that is not one JSON object, for a key that is unknown or given twice, for a value
-    /// that is malformed or out of range, for settings that contradict each other or would be ignored, and for what
-    /// this version does not do yet.
+    /// that is malformed or out of range, for settings that contradict each other or would be ignored, for another role
+    /// than the filter's, and for what this version does not do yet.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         Document::parse(text)?.compile()
     }

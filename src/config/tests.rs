@@ -576,17 +576,37 @@ fn what_a_later_version_does_is_refused_and_not_ignored() {
         ),
         (
             r#"{"role": "admin"}"#,
-            "role: found a role, which is not available in this version; allowed: no role, which is the filter",
-        ),
-        (
-            r#"{"role": "redis_bridge"}"#,
-            "role: found a role, which is not available in this version; allowed: no role, which is the filter",
+            "role: found \"admin\", which is not available in this version; allowed: \"redis_bridge\", or no role, which \
+             is the filter",
         ),
     ] {
         let refused = Config::parse(input.as_bytes()).unwrap_err();
         assert!(matches!(refused, ConfigError::NotAvailable { .. }), "{refused:?}");
         assert_eq!(refused.to_string(), message, "{input}");
     }
+}
+
+#[test]
+fn a_role_stands_alone_and_no_role_is_the_filter() {
+    assert_eq!(Plugin::parse(br#"{"role": "redis_bridge"}"#), Ok(Plugin::RedisBridge));
+    assert_eq!(Plugin::parse(b""), Ok(Plugin::Filter(Box::default())));
+    assert_eq!(Plugin::parse(br#"{"ttl": "1h"}"#), Ok(Plugin::Filter(Box::new(parse(r#"{"ttl": "1h"}"#)))));
+    for (input, message) in [
+        (
+            r#"{"mode": "off", "role": "redis_bridge", "ttl": "1h"}"#,
+            "mode: found a setting of the filter, which role \"redis_bridge\" does not have; allowed: only role, if it is \
+             \"redis_bridge\"",
+        ),
+        (r#"{"role": "redis_bridge", "ttls": "1h"}"#, "ttls: found an unknown key"),
+        (r#"{"role": "admin"}"#, "role: found \"admin\", which is not available"),
+    ] {
+        let error = Plugin::parse(input.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
+    }
+    assert_eq!(
+        refusal(br#"{"role": "redis_bridge"}"#),
+        "role: found a role other than the filter's; allowed: no role, which is the filter"
+    );
 }
 
 #[test]

@@ -104,6 +104,13 @@ pub(crate) fn buffer(buffer: Buffer, start: usize, length: usize) -> Vec<u8> {
     bytes.ok().flatten().unwrap_or_default()
 }
 
+/// Takes all `length` bytes out of a buffer.
+pub(crate) fn drain(buffer: Buffer, length: usize) -> Result<(), Refused> {
+    let nothing: &[u8] = &[];
+    // SAFETY: the host reads no byte.
+    check(unsafe { imports::proxy_set_buffer_bytes(buffer as u32, 0, length, nothing.as_ptr(), nothing.len()) })
+}
+
 /// An attribute of the host, as its raw bytes.
 pub(crate) fn property<P: AsRef<[u8]>>(path: &[P]) -> Option<Vec<u8>> {
     let path = path.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(&0);
@@ -358,6 +365,13 @@ mod imports {
             headers: *const u8,
             headers_size: usize,
             grpc_status: i32,
+        ) -> u32;
+        pub(super) fn proxy_set_buffer_bytes(
+            buffer: u32,
+            start: usize,
+            length: usize,
+            data: *const u8,
+            data_size: usize,
         ) -> u32;
         pub(super) fn proxy_set_effective_context(context_id: u32) -> u32;
         pub(super) fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize)

@@ -8,6 +8,7 @@ use proxy_wasm::{
 };
 
 use super::{
+    bridge::{Bridge, ReplyWatch},
     driver::drive_from_root,
     filter::Filter,
     guest::Guest,
@@ -15,7 +16,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    config::Config,
+    config::Plugin,
     exchange::{CallFailure, Counter, Event, tick_interval},
     request::OperationId,
     store::shared_data::Sweep,
@@ -27,13 +28,15 @@ use crate::{
 pub(super) struct Root {
     context_id: u32,
     filter: Option<Rc<Filter>>,
+    /// Its streams are calls to Redis.
+    bridge: Option<Rc<ReplyWatch>>,
     /// The configuration is no longer used, and detached calls are still under way.
     is_draining: bool,
 }
 
 impl Root {
     pub(super) fn new(context_id: u32) -> Self {
-        Self { context_id, filter: None, is_draining: false }
+        Self { context_id, filter: None, bridge: None, is_draining: false }
     }
 
     /// Makes the calls that streams have ordered.
@@ -97,8 +100,12 @@ impl Context for Root {
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         let text = host::buffer(Buffer::PluginConfiguration, 0, size);
-        let config = match Config::parse(&text) {
-            Ok(config) => config,
+        let config = match Plugin::parse(&text) {
+            Ok(Plugin::Filter(config)) => *config,
+            Ok(Plugin::RedisBridge) => {
+                self.bridge = Some(Rc::default());
+                return true;
+            }
             Err(error) => {
                 log::error!("idemgate: configuration refused: {error}");
                 return false;
@@ -177,6 +184,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        if let Some(watch) = &self.bridge {
+            return Some(Box::new(Bridge::new(Rc::clone(watch))));
+        }
         Some(Box::new(Stream::new(context_id, self.filter.clone())))
     }
 
