@@ -33,6 +33,7 @@ mod passing;
 mod races;
 mod redirects;
 mod redis_bench;
+mod redis_races;
 mod replays;
 mod retention;
 mod reuse;
