@@ -5,6 +5,7 @@ mod bootstrap;
 mod discovery;
 mod envoy;
 mod expect;
+mod fake_redis;
 mod fleet;
 mod gate;
 mod http1;
@@ -33,6 +34,7 @@ pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
     assert_unguarded, assert_unknown, idempotency_fields,
 };
+pub(crate) use fake_redis::{FakeRedis, Fault, Twist};
 pub(crate) use fleet::Fleet;
 pub(crate) use gate::Gate;
 pub(crate) use http1::{Http1, encode};
