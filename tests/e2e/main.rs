@@ -12,7 +12,6 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
-#[expect(dead_code, unused_imports, unused_macros, reason = "what tests of the Redis store need comes before them")]
 mod bench;
 mod callers;
 mod churn;
