@@ -228,6 +228,15 @@ impl Envoy {
         }
     }
 
+    /// Waits until Envoy has logged a line with this in it.
+    pub(crate) async fn logs(&self, expected: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(expected) {
+            assert!(Instant::now() < deadline, "{expected:?} is not logged\n{}", self.launched.log_tail());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Everything that Envoy has logged.
     pub(crate) fn log(&self) -> String {
         self.launched.log()

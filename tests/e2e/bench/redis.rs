@@ -78,7 +78,7 @@ impl RedisServer {
         self.must(&["CONFIG", "SET", "rdbcompression", "no"]).await;
         self.must(&["SAVE"]).await;
         self.kill();
-        let delay = Duration::from_millis(50).as_micros().to_string();
+        let delay = Duration::from_millis(30).as_micros().to_string();
         let slowly = ["--key-load-delay", &delay, "--loading-process-events-interval-bytes", &BYTES.to_string()];
         self.arguments.extend(slowly.map(str::to_owned));
         self.restart_until(LISTENS).await;
