@@ -7,10 +7,11 @@ use crate::record::CodecError;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisError {
-    /// `NOAUTH`, `WRONGPASS`, `NOPERM`, or a command within the script that the user may not run.
+    /// `NOAUTH`, `WRONGPASS`, `NOPERM`, `DENIED` (protected mode), or a command within the script that the user may not
+    /// run.
     #[error(
-        "Redis refuses the login or the command: check store.redis.username and password, and that the ACL of the user \
-         allows the commands and keys that docs/redis.md lists"
+        "Redis refuses the login or the command: check store.redis.username and password (without one, protected-mode lets \
+         in this machine alone), and that the ACL of the user allows the commands and keys that docs/redis.md lists"
     )]
     Authentication,
     /// The reply ends in the middle.
@@ -134,7 +135,7 @@ impl Failure {
     pub(super) fn of_error_reply(text: &[u8]) -> Self {
         let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
         let error = match code {
-            b"NOAUTH" | b"WRONGPASS" | b"NOPERM" => RedisError::Authentication,
+            b"NOAUTH" | b"WRONGPASS" | b"NOPERM" | b"DENIED" => RedisError::Authentication,
             b"LOADING" | b"CLUSTERDOWN" | b"MASTERDOWN" | b"TRYAGAIN" | b"BUSY" => RedisError::Loading,
             b"MOVED" | b"ASK" | b"CROSSSLOT" => RedisError::Moved,
             b"OOM" => RedisError::OutOfMemory,
@@ -158,10 +159,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_acl_forbids_within_a_script_is_a_matter_of_the_acl() {
+    fn whatever_redis_does_not_allow_this_user_is_a_matter_of_the_user() {
         // Redis 7.0 has a code for what it refuses before a script, and none for what it refuses in one.
         for text in [
             "NOPERM this user has no permissions to run the 'eval' command",
+            "DENIED Redis is running in protected mode because protected mode is enabled and no password is set",
             "ERR The user executing the script can't run this command or subcommand script: d3c21d, on @user_script:1.",
             "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
         ] {
