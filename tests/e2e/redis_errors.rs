@@ -2,6 +2,7 @@
 //! section 4, "store unreachable, slow or in error").
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
@@ -154,6 +155,30 @@ async fn a_connection_that_is_reset() {
 async fn a_reply_that_does_not_go_on() {
     let redis = FakeRedis::start(Fault::Stalls(b"*3\r\n:1\r\n".into())).await;
     Pair::direct(redis.address()).await.fails("timed_out", "timeout").await;
+}
+
+#[tokio::test]
+async fn what_redis_did_although_its_reply_was_lost_is_found_out_by_asking_again() {
+    // Of the claim and of the record.
+    for lost in [0, 1] {
+        for rest in [0, 3] {
+            let redis = RedisServer::start().await;
+            let asks = AtomicUsize::new(0);
+            let lossy = Twist::new(move |mut answer| {
+                if asks.fetch_add(1, Ordering::Relaxed) == lost {
+                    answer.truncate(rest);
+                }
+                answer
+            });
+            let lossy = FakeRedis::in_front_of(Some(redis.address()), Fault::Twists(lossy)).await;
+            let bench = Bench::start_on(Setup::redis(Transport::Direct, &json!({})), vec![lossy.address()]).await;
+            let first = bench.send(&order()).await;
+            assert_executed(&first, 201);
+            assert_replay_of(&first, &bench.send_once_settled(&order()).await);
+            bench.assert_executions(1);
+            assert_eq!(redis.calls_of(&["eval"]).await, 4, "a claim, a record, one of them again, and a replay");
+        }
+    }
 }
 
 // === refuses ===
