@@ -1,6 +1,6 @@
 //! What can be written but is not built yet: refused, never silently ignored. To lift a refusal, remove its row.
 
-use super::document::{Document, Role, StoreDocument};
+use super::document::{Document, Role};
 use super::error::{ConfigError, JsonPath};
 use super::policy::Mode;
 use super::value::Word;
@@ -22,6 +22,5 @@ type Refusal = (&'static str, &'static str, &'static str, fn(&Document) -> bool)
 const REFUSALS: &[Refusal] = &[
     ("role", "\"admin\"", "\"redis_bridge\", or no role, which is the filter", |document| document.role.map(Word::get) == Some(Role::Admin)),
     ("mode", "\"shadow\"", "\"enforce\", \"off\"", |document| document.mode.map(Word::get) == Some(Mode::Shadow)),
-    ("store.redis", "a Redis store", "shared_data", |document| matches!(document.store, Some(StoreDocument::Redis(_)))),
     ("routes", "a route", "an empty list", |document| document.routes.as_ref().is_some_and(|routes| !routes.is_empty())),
 ];

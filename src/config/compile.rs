@@ -2,14 +2,15 @@
 
 use super::document::{
     BodyKind, CallerDocument, Document, DuplicatesDocument, ExecutionDocument, FingerprintDocument, Identity,
-    KeyDocument, LimitsDocument, OutcomeDocument, ReplayDocument, ResourcePart, SharedDataDocument, StoreDocument,
+    KeyDocument, LimitsDocument, OutcomeDocument, RedisDocument, ReplayDocument, ResourcePart, SharedDataDocument,
+    StoreDocument,
 };
 use super::error::{ConfigError, JsonPath};
 use super::policy::{
     BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, OutcomePolicy, Policy, ReplayPolicy, Resource,
 };
-use super::store::{SharedDataConfig, StoreConfig};
+use super::store::{RedisConfig, SharedDataConfig, StoreConfig};
 use super::value::{List, Number, Period, Size, StatusEntry, Word, bytes_text};
 use super::{Config, availability};
 
@@ -29,11 +30,13 @@ impl Document {
             Some(StoreDocument::SharedData(document)) => {
                 StoreConfig::SharedData(document.over(SharedDataConfig::default()))
             }
-            Some(StoreDocument::Redis(_)) | None => StoreConfig::default(),
+            Some(StoreDocument::Redis(document)) => StoreConfig::Redis(document.compile()?),
+            None => StoreConfig::default(),
         };
         let policy = self.over(Policy::default())?;
-        let StoreConfig::SharedData(shared_data) = &store;
-        largest_response_fits(&policy.limits, limit_is_set, shared_data)?;
+        if let StoreConfig::SharedData(shared_data) = &store {
+            largest_response_fits(&policy.limits, limit_is_set, shared_data)?;
+        }
         Ok(Config { policy, store })
     }
 
@@ -254,6 +257,28 @@ impl SharedDataDocument {
             max_bytes: self.max_bytes.map_or(base.max_bytes, Size::get),
             on_full: self.on_full.map_or(base.on_full, Word::get),
         }
+    }
+}
+
+impl RedisDocument {
+    fn compile(self) -> Result<RedisConfig, ConfigError> {
+        if self.username.is_some() && self.password.is_none() {
+            return Err(ConfigError::conflict(
+                "store.redis.username",
+                "a user without a password",
+                "only with store.redis.password",
+            ));
+        }
+        let base = RedisConfig::new(self.cluster.into());
+        Ok(RedisConfig {
+            prefix: self.prefix.map_or(base.prefix, String::from),
+            timeout: self.timeout.map_or(base.timeout, Period::get),
+            database: self.database.map_or(base.database, Number::get),
+            username: self.username.map(String::from),
+            password: self.password.map(String::from),
+            max_record: self.max_record.map_or(base.max_record, Size::get),
+            cluster: base.cluster,
+        })
     }
 }
 

@@ -277,7 +277,7 @@ impl Words for OnStoreError {
 /// `store`.
 #[derive(Debug)]
 pub(super) enum StoreDocument {
-    Redis(#[expect(dead_code, reason = "the Redis store is not there yet")] RedisDocument),
+    Redis(RedisDocument),
     SharedData(SharedDataDocument),
 }
 
@@ -300,7 +300,7 @@ impl Read for StoreDocument {
 pub(super) struct StoresDocument {
     /// The memory of this Envoy process, common to its workers.
     shared_data: Option<SharedDataDocument>,
-    /// Redis or Valkey, for any number of Envoys. Not available in this version.
+    /// Redis or Valkey, for any number of Envoys.
     redis: Option<RedisDocument>,
 }
 
@@ -326,23 +326,25 @@ impl Words for OnFull {
 
 #[derive(Debug)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-#[expect(dead_code, reason = "the Redis store is not there yet, but what is wrong with its settings can be said")]
 pub(super) struct RedisDocument {
     /// The Envoy cluster of the Redis servers.
-    cluster: Text,
+    pub(super) cluster: Text,
     /// What every Redis key starts with.
-    prefix: Option<Text>,
-    /// How long one call may take.
-    timeout: Option<Period<1, MINUTE>>,
-    /// The number of the Redis database.
-    database: Option<Number<0, 65_535>>,
-    /// The name of a Redis user (ACL).
-    username: Option<Text>,
+    pub(super) prefix: Option<Text>,
+    /// How long a request waits for the store at most.
+    pub(super) timeout: Option<Period<10, MINUTE>>,
+    /// The number of the Redis database. Redis Cluster has only 0.
+    pub(super) database: Option<Number<0, 65_535>>,
+    /// The name of a Redis user (ACL); needs a password.
+    pub(super) username: Option<Text>,
     /// The password, never shown.
-    password: Option<Secret>,
+    pub(super) password: Option<Secret>,
+    /// The largest response, as it is stored; of a larger one only the fact that there was one is kept. Over 32 KiB only
+    /// with the pooled transport: over a raw one, Redis cuts long replies.
+    pub(super) max_record: Option<Size<KIB, { 16 * MIB }>>,
 }
 
-read_as_object!(RedisDocument, "an object": cluster, prefix, timeout, database, username, password);
+read_as_object!(RedisDocument, "an object": cluster, prefix, timeout, database, username, password, max_record);
 
 #[derive(Debug)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]

@@ -39,7 +39,7 @@ pub use policy::{
 };
 #[cfg(not(target_arch = "wasm32"))]
 pub use schema::json_schema;
-pub use store::{OnFull, SharedDataConfig, StoreConfig};
+pub use store::{OnFull, RedisConfig, SharedDataConfig, StoreConfig};
 
 use document::{Document, Role};
 use json::Node;

@@ -51,7 +51,7 @@ fn defaults() -> Value {
         "replay": {"header": "idempotency-replayed", "drop_headers": ["set-cookie"]},
         "store": {
             "shared_data": {"max_entries": 100_000, "max_bytes": "64MiB", "on_full": "evict_oldest"},
-            "redis": {"prefix": "idemgate:", "timeout": "500ms", "database": 0},
+            "redis": {"prefix": "idemgate:", "timeout": "500ms", "database": 0, "max_record": "32KiB"},
         },
         "on_store_error": "reject",
         "status_header": true,

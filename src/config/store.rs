@@ -1,11 +1,15 @@
 //! Which store keeps the records, validated.
 
+use std::{fmt, time::Duration};
+
 /// `store`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum StoreConfig {
     /// proxy-wasm shared data of this Envoy process.
     SharedData(SharedDataConfig),
+    /// Redis or Valkey, for any number of Envoys.
+    Redis(RedisConfig),
 }
 
 impl Default for StoreConfig {
@@ -28,6 +32,56 @@ pub struct SharedDataConfig {
 impl Default for SharedDataConfig {
     fn default() -> Self {
         Self { max_entries: 100_000, max_bytes: 64 << 20, on_full: OnFull::EvictOldest }
+    }
+}
+
+/// `store.redis`.
+#[derive(Clone, Eq, PartialEq)]
+pub struct RedisConfig {
+    /// Envoy's name of the cluster that leads to the servers.
+    pub cluster: String,
+    /// What each key begins with.
+    pub prefix: String,
+    /// How long a request waits for the store at most.
+    pub timeout: Duration,
+    /// The number of the database; 0 needs no command to choose it.
+    pub database: u32,
+    /// Who logs in; the default user if there is only a password.
+    pub username: Option<String>,
+    /// Logs in, if there is one.
+    pub password: Option<String>,
+    /// The largest response, as it is stored, in bytes; of a larger one only the fact is kept.
+    pub max_record: u64,
+}
+
+impl RedisConfig {
+    /// The defaults, for the servers behind `cluster`.
+    #[must_use]
+    pub fn new(cluster: String) -> Self {
+        Self {
+            cluster,
+            prefix: "idemgate:".to_owned(),
+            timeout: Duration::from_millis(500),
+            database: 0,
+            username: None,
+            password: None,
+            max_record: 32 << 10,
+        }
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("cluster", &self.cluster)
+            .field("prefix", &self.prefix)
+            .field("timeout", &self.timeout)
+            .field("database", &self.database)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "hidden"))
+            .field("max_record", &self.max_record)
+            .finish()
     }
 }
 

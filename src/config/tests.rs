@@ -567,10 +567,6 @@ fn what_a_later_version_does_is_refused_and_not_ignored() {
             "mode: found \"shadow\", which is not available in this version; allowed: \"enforce\", \"off\"",
         ),
         (
-            r#"{"store": {"redis": {"cluster": "redis", "prefix": "a:", "timeout": "100ms", "database": 1, "username": "u", "password": "p"}}}"#,
-            "store.redis: found a Redis store, which is not available in this version; allowed: shared_data",
-        ),
-        (
             r#"{"routes": [{"match": {"path": "/orders/*", "methods": ["POST"], "authority": "*.example.com"}, "policy": {"ttl": "1h"}}]}"#,
             "routes: found a route, which is not available in this version; allowed: an empty list",
         ),

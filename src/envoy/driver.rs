@@ -8,47 +8,60 @@ use super::{
     filter::Filter,
     guest::Guest,
     host::{self, Map},
+    store::Reaction,
+    watch_board::POLL,
 };
 use crate::{
     exchange::{Effect, Event, Evidence, Reply},
     time::Timestamp,
 };
 
+/// What becomes of the messages of a stream; `None` for one that is neither to be stopped nor let go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Actions {
+    pub(super) request: Option<Action>,
+    pub(super) response: Option<Action>,
+}
+
 /// Hands `event` to the guest's exchange and does what it says, until nothing is left to do.
 ///
-/// To be called in the stream's own callbacks. `None` if neither the request nor the response is to be
-/// stopped or let go by this.
-pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) -> Option<Action> {
+/// To be called in the stream's own callbacks.
+pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) -> Actions {
     // The exchange is not borrowed while the host is called: a host may call back at once.
     let handle = |event: Event<'_>| {
         let mut effects = Vec::new();
         guest.exchange.borrow_mut().handle(event, now, &mut effects);
         effects
     };
-    let mut action = None;
+    let mut actions = Actions::default();
     let mut pending = VecDeque::from(handle(event));
     while let Some(effect) = pending.pop_front() {
         match effect {
-            Effect::Call(call) => {
-                let answer = filter.store.call(call, now);
-                pending.extend(handle(Event::Answered(answer)));
-                filter.count_tally();
-            }
+            Effect::Call(call) => match filter.store.call(call, now) {
+                Reaction::Answered(answer) => {
+                    pending.extend(handle(Event::Answered(answer)));
+                    filter.count_tally();
+                }
+                Reaction::Asks(inquiry) => {
+                    filter.inquiries.order(guest, inquiry);
+                    filter.ring();
+                }
+            },
             Effect::Count(counter) => filter.metrics.count(counter, 1),
             Effect::Execute(job) => {
                 filter.calls.order(guest, job);
-                if let Some(mailbox) = filter.mailbox() {
-                    host::enqueue(mailbox.0, CALLS_ORDERED);
-                }
+                filter.ring();
             }
-            Effect::Forward => action = Some(Action::Continue),
-            Effect::Hold => action = Some(Action::Pause),
+            Effect::Forward => actions.request = Some(Action::Continue),
+            Effect::ForwardResponse => actions.response = Some(Action::Continue),
+            Effect::Hold => actions.request = Some(Action::Pause),
+            Effect::HoldResponse => actions.response = Some(Action::Pause),
             Effect::RemoveResponseHeader(name) => {
                 let _ = host::remove_header(Map::ResponseHeaders, name);
             }
             Effect::Reply(reply) => {
                 send(&reply);
-                action = Some(Action::Pause);
+                actions.request = Some(Action::Pause);
             }
             Effect::SetResponseHeader(name, value) => {
                 let _ = host::set_header(Map::ResponseHeaders, name, value.as_bytes());
@@ -58,9 +71,16 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
                 filter.show_waiting();
             }
             Effect::Tell(status) => guest.tell(status),
-            Effect::Wait { operation, recheck } => {
+            Effect::Wait { operation, mut recheck } => {
+                if filter.store.is_remote() {
+                    // Another Envoy may run it, which cannot wake anybody here.
+                    recheck = recheck.min(now.after(POLL));
+                }
                 if filter.waiting_room.enter(operation, guest, recheck, filter.policy.duplicates.max_waiting) {
                     filter.show_waiting();
+                    if let Some(mailbox) = filter.mailbox().filter(|_| filter.store.is_remote()) {
+                        filter.watch_board.watch(&operation, mailbox, now);
+                    }
                 } else {
                     pending.extend(handle(Event::NoRoomToWait));
                 }
@@ -71,28 +91,28 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
                     host::enqueue(mailbox.0, operation.as_bytes());
                 }
             }
-            Effect::WarnStore(error) => log::warn!("idemgate: the store failed: {error}"),
+            Effect::WarnStore(error) => filter.report(error, now),
         }
     }
-    action
+    actions
 }
 
-/// The same from elsewhere: a tick, a wake-up, or the answer to a call. Lets the request go on if the
-/// exchange says so. Does nothing to a stream that is gone.
+/// The same from elsewhere: a tick, a wake-up, or the answer to a call. Lets the request or the response
+/// go on if the exchange says so. Does nothing to a stream that is gone.
 pub(super) fn drive_from_root(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) {
     let reachable = guest.enter_stream();
     if !reachable && guest.stream.take().is_some() {
         // It ended without a word. What is meant for it would go to whichever stream is in effect.
         let _ = drive(filter, guest, Event::Gone { evidence: &Evidence::default() }, now);
     }
-    let action = drive(filter, guest, event, now);
-    if reachable && action == Some(Action::Continue) {
+    let actions = drive(filter, guest, event, now);
+    if reachable && actions.request == Some(Action::Continue) {
         let _ = host::resume_request();
     }
+    if reachable && actions.response == Some(Action::Continue) {
+        let _ = host::resume_response();
+    }
 }
-
-/// What a worker puts into its own mailbox; all other messages are the hashes of operations.
-const CALLS_ORDERED: &[u8] = b"calls";
 
 fn send(reply: &Reply) {
     if let Err(refused) = host::send_local_response(reply.status, reply.details, &reply.headers, &reply.body) {

@@ -5,27 +5,29 @@ use std::{
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
     body_watch::BodyWatch,
     calls::Calls,
     guest::Guest,
-    host::{self, Refused, SharedWrite},
+    host::{self, Refused},
+    inquiries::Inquiries,
     metrics::Metrics,
     post::Post,
     random::random,
     redirects::Redirects,
+    store::{HostMemory, Store},
     waiting_room::WaitingRoom,
+    watch_board::{POLL, WatchBoard},
 };
 use crate::{
-    config::{Config, Policy, StoreConfig},
-    exchange::{Counter, Exchange, needs_mailbox},
+    config::{Config, InFlight, Policy},
+    exchange::{Counter, Exchange, needs_mailbox, tick_interval},
     record::{Mailbox, Owner},
-    store::{
-        StoreError,
-        shared_data::{Cas, SharedDataStore, SharedMemory, Written},
-    },
+    request::OperationId,
+    store::{StoreError, redis::RedisError},
     time::Timestamp,
 };
 
@@ -36,11 +38,13 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Filter {
     pub(super) policy: Arc<Policy>,
-    pub(super) store: SharedDataStore<HostMemory>,
+    pub(super) store: Store,
     pub(super) metrics: Metrics,
     pub(super) body_watch: BodyWatch,
     pub(super) waiting_room: WaitingRoom,
+    pub(super) watch_board: WatchBoard<HostMemory>,
     pub(super) calls: Calls,
+    pub(super) inquiries: Inquiries,
     /// This worker under this configuration.
     pub(super) worker: Owner,
     pub(super) redirects: Redirects,
@@ -51,6 +55,12 @@ pub(super) struct Filter {
     guests: RefCell<BTreeMap<u64, Rc<Guest>>>,
     guests_so_far: Cell<u64>,
     shown_waiting: Cell<usize>,
+    /// The root context is at work, and looks after what is left for it before it returns.
+    root_is_at_work: Cell<bool>,
+    /// The root context has been called, and has not come yet.
+    has_rung: Cell<bool>,
+    /// When each kind of store error was last logged.
+    logged: RefCell<BTreeMap<&'static str, Timestamp>>,
 }
 
 /// Why a configuration cannot be put to work.
@@ -70,14 +80,15 @@ impl From<Refused> for StartError {
 
 impl Filter {
     pub(super) fn start(config: Config) -> Result<Self, StartError> {
-        let StoreConfig::SharedData(limits) = config.store;
         let filter = Self {
             policy: Arc::new(config.policy),
-            store: SharedDataStore::open(HostMemory, limits, random())?,
+            store: Store::open(config.store)?,
             metrics: Metrics::define()?,
             body_watch: BodyWatch::default(),
             waiting_room: WaitingRoom::default(),
+            watch_board: WatchBoard::new(HostMemory),
             calls: Calls::default(),
+            inquiries: Inquiries::default(),
             worker: Owner::new(random()),
             redirects: Redirects::default(),
             post: Cell::default(),
@@ -86,6 +97,9 @@ impl Filter {
             guests: RefCell::default(),
             guests_so_far: Cell::default(),
             shown_waiting: Cell::default(),
+            root_is_at_work: Cell::default(),
+            has_rung: Cell::default(),
+            logged: RefCell::default(),
         };
         filter.keep_post(host::now());
         Ok(filter)
@@ -132,7 +146,7 @@ impl Filter {
 
     /// Keeps the mailbox, or opens one.
     pub(super) fn keep_post(&self, now: Timestamp) {
-        if !needs_mailbox(&self.policy) {
+        if !needs_mailbox(&self.policy) && !self.store.is_remote() {
             return;
         }
         if self.post.get().is_some_and(|post| post.renew(&HostMemory, self.worker, now)) {
@@ -157,26 +171,67 @@ impl Filter {
 
     /// Counts what the store did on its own account.
     pub(super) fn count_tally(&self) {
-        let tally = self.store.take_tally();
-        self.metrics.count(Counter::StoreEvicted, tally.evicted);
-        self.metrics.count(Counter::StoreExpired, tally.expired);
-    }
-}
-
-/// Envoy's shared data.
-#[derive(Debug)]
-pub(super) struct HostMemory;
-
-impl SharedMemory for HostMemory {
-    fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Cas)>, StoreError> {
-        let found = host::shared_data(key).map_err(|Refused(status)| StoreError::Host(status))?;
-        Ok(found.map(|(value, cas)| (value, Cas(cas))))
-    }
-
-    fn set(&self, key: &str, value: &[u8], cas: Cas) -> Result<Written, StoreError> {
-        match host::set_shared_data(key, value, cas.0).map_err(|Refused(status)| StoreError::Host(status))? {
-            SharedWrite::Done => Ok(Written::Done),
-            SharedWrite::CasMismatch => Ok(Written::Lost),
+        if let Store::SharedData(store) = &self.store {
+            let tally = store.take_tally();
+            self.metrics.count(Counter::StoreEvicted, tally.evicted);
+            self.metrics.count(Counter::StoreExpired, tally.expired);
         }
     }
+
+    /// Calls the root context to what was left for it.
+    pub(super) fn ring(&self) {
+        if self.root_is_at_work.get() || self.has_rung.replace(true) {
+            return;
+        }
+        if let Some(mailbox) = self.mailbox() {
+            host::enqueue(mailbox.0, ORDERS_LEFT);
+        }
+    }
+
+    /// Notes that the root context begins or ends its work.
+    pub(super) fn root_works(&self, works: bool) {
+        self.root_is_at_work.set(works);
+        self.has_rung.set(false);
+    }
+
+    /// Tells the other workers, and other requests of this one, that an execution may have ended.
+    pub(super) fn announce_end(&self, operation: &OperationId) {
+        if self.store.is_remote() && self.policy.duplicates.in_flight == InFlight::Wait {
+            for mailbox in self.watch_board.take(operation) {
+                host::enqueue(mailbox.0, operation.as_bytes());
+            }
+        }
+    }
+
+    /// Counts what is wrong with the store by its kind, and tells the operator now and then.
+    pub(super) fn report(&self, error: StoreError, now: Timestamp) {
+        let kind = error.kind();
+        self.metrics.count_store_error(kind);
+        if error == StoreError::Redis(RedisError::TimedOut) {
+            self.metrics.count(Counter::StoreTimeouts, 1);
+        }
+        let mut logged = self.logged.borrow_mut();
+        if logged.get(kind).is_none_or(|last| now.since(*last) >= LOG_PERIOD) {
+            logged.insert(kind, now);
+            log::warn!("idemgate: the store failed ({kind}): {error}");
+        }
+    }
+
+    /// How often the root context looks after leases, waiting requests and the store.
+    pub(super) fn tick_period(&self) -> Duration {
+        let longest = if self.store.is_remote() { POLL } else { LONGEST_TICK };
+        tick_interval(&self.policy).clamp(SHORTEST_TICK, longest)
+    }
 }
+
+/// What a worker puts into its own mailbox; all other messages are the hashes of operations.
+const ORDERS_LEFT: &[u8] = b"orders";
+
+/// The time between two log lines about the same kind of error: a store that is down fails each request.
+const LOG_PERIOD: Duration = Duration::from_secs(10);
+
+/// The sweep wants to come by now and then, however long the leases are.
+const LONGEST_TICK: Duration = Duration::from_secs(1);
+
+/// However short the leases and waits are, a tick is not to be the worker's main work.
+const SHORTEST_TICK: Duration = Duration::from_millis(50);

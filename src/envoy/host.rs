@@ -184,6 +184,12 @@ pub(crate) fn resume_request() -> Result<(), Refused> {
     check(unsafe { imports::proxy_continue_stream(STREAM_HTTP_REQUEST) })
 }
 
+/// Lets the response of the effective context go on.
+pub(crate) fn resume_response() -> Result<(), Refused> {
+    // SAFETY: a plain value.
+    check(unsafe { imports::proxy_continue_stream(STREAM_HTTP_RESPONSE) })
+}
+
 /// Opens the queue with this name, of which the active root context is told from now on.
 pub(crate) fn register_queue(name: &str) -> Result<u32, Refused> {
     let mut token = 0_u32;
@@ -241,6 +247,7 @@ const STATUS_CAS_MISMATCH: u32 = 8;
 
 const NO_GRPC_STATUS: i32 = -1;
 const STREAM_HTTP_REQUEST: u32 = 0;
+const STREAM_HTTP_RESPONSE: u32 = 1;
 
 fn check(status: u32) -> Result<(), Refused> {
     if status == STATUS_OK { Ok(()) } else { Err(Refused(status)) }

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::host::{self, MetricKind, Refused};
-use crate::{exchange::Counter, store::shared_data::Totals};
+use crate::{
+    exchange::Counter,
+    store::{StoreError, shared_data::Totals},
+};
 
 /// The ids of everything that is counted.
 #[derive(Debug)]
 pub(super) struct Metrics {
     counters: Vec<u32>,
+    store_errors: Vec<(&'static str, u32)>,
     entries: u32,
     bytes: u32,
     waiting: u32,
@@ -23,6 +27,13 @@ impl Metrics {
                 .iter()
                 .map(|counter| host::define_metric(MetricKind::Counter, counter.name()))
                 .collect::<Result<_, _>>()?,
+            store_errors: StoreError::KINDS
+                .iter()
+                .map(|kind| {
+                    let name = format!("idemgate.store.errors.{kind}");
+                    Ok((*kind, host::define_metric(MetricKind::Counter, &name)?))
+                })
+                .collect::<Result<_, _>>()?,
             entries: host::define_metric(MetricKind::Gauge, "idemgate.store.entries")?,
             bytes: host::define_metric(MetricKind::Gauge, "idemgate.store.bytes")?,
             waiting: host::define_metric(MetricKind::Gauge, "idemgate.waiting")?,
@@ -36,6 +47,13 @@ impl Metrics {
             && times > 0
         {
             host::increment_metric(*id, i64::from(times));
+        }
+    }
+
+    /// Counts a store error by its kind.
+    pub(super) fn count_store_error(&self, kind: &str) {
+        if let Some((_, id)) = self.store_errors.iter().find(|(known, _)| *known == kind) {
+            host::increment_metric(*id, 1);
         }
     }
 

@@ -11,13 +11,16 @@ mod driver;
 mod filter;
 mod guest;
 mod host;
+mod inquiries;
 mod metrics;
 mod post;
 mod random;
 mod redirects;
 mod root;
+mod store;
 mod stream;
 mod waiting_room;
+mod watch_board;
 
 use proxy_wasm::types::LogLevel;
 

@@ -1,6 +1,6 @@
 //! The root context: configuration, time, wake-ups and the answers to detached calls.
 
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
@@ -13,13 +13,20 @@ use super::{
     filter::Filter,
     guest::Guest,
     host::{self, Buffer, Map},
+    inquiries::Errand,
+    store::Store,
     stream::Stream,
+    watch_board::POLL,
 };
 use crate::{
     config::Plugin,
-    exchange::{CallFailure, Counter, Event, tick_interval},
+    exchange::{CallFailure, Counter, Event},
     request::OperationId,
-    store::shared_data::Sweep,
+    store::{
+        Answer, Claimed, Settled,
+        redis::{Heard, Progress},
+        shared_data::Sweep,
+    },
     time::Timestamp,
 };
 
@@ -39,17 +46,72 @@ impl Root {
         Self { context_id, filter: None, bridge: None, is_draining: false }
     }
 
-    /// Makes the calls that streams have ordered.
-    fn make_calls(&self, filter: &Filter) {
-        while let Some((guest, job)) = filter.calls.next_ordered() {
-            // A guest that was woken just now left its own context in effect.
-            let _ = host::set_effective_context(self.context_id);
-            if filter.calls.make(Rc::clone(&guest), &job, filter.policy.execution.timeout) {
-                filter.metrics.add_detached(1);
-            } else {
-                self.end_call(filter, &guest, Event::CallFailed(CallFailure::NotMade));
+    /// Does a piece of work, and then all that it and the streams have left for the root context.
+    fn work(&mut self, work: impl FnOnce(&Self, &Filter)) {
+        let Some(filter) = self.filter.clone() else { return };
+        filter.root_works(true);
+        work(self, &filter);
+        while self.ask_next(&filter) || self.call_next(&filter) {}
+        filter.root_works(false);
+        // A guest may have left its own context in effect.
+        let _ = host::set_effective_context(self.context_id);
+        self.finish_draining();
+    }
+
+    /// Asks the store the next question that was ordered; `false` if there is none.
+    fn ask_next(&self, filter: &Filter) -> bool {
+        let Store::Redis(store) = &filter.store else { return false };
+        let Some(errand) = filter.inquiries.next_ordered() else { return false };
+        let _ = host::set_effective_context(self.context_id);
+        let now = host::now();
+        if let Some((guest, mut inquiry)) = filter.inquiries.ask(store.cluster(), errand, now) {
+            let progress = inquiry.hear(Heard::NotMade, now);
+            self.go_on(filter, (guest, inquiry), progress, now);
+        }
+        true
+    }
+
+    /// Takes in what came of a question.
+    fn go_on(&self, filter: &Filter, (guest, mut inquiry): Errand, progress: Progress, now: Timestamp) {
+        match progress {
+            Progress::Answered(answer) => {
+                let operation = inquiry.operation();
+                let is_over = says_that_it_is_over(&answer);
+                drive_from_root(filter, &guest, Event::Answered(answer), now);
+                if guest.is_finished() {
+                    filter.dismiss(&guest);
+                }
+                if is_over {
+                    filter.announce_end(&operation);
+                    wake(filter, &operation, now);
+                }
+            }
+            Progress::Again(error) => {
+                filter.metrics.count(Counter::StoreErrors, 1);
+                filter.report(error, now);
+                filter.inquiries.order(&guest, inquiry);
+            }
+            Progress::Later(error) => {
+                filter.metrics.count(Counter::StoreErrors, 1);
+                filter.report(error, now);
+                if inquiry.becomes_delayed(now) {
+                    drive_from_root(filter, &guest, Event::Answered(Answer::Delayed), now);
+                }
+                filter.inquiries.rest((guest, inquiry));
             }
         }
+    }
+
+    /// Makes the next call that was ordered; `false` if there is none.
+    fn call_next(&self, filter: &Filter) -> bool {
+        let Some((guest, job)) = filter.calls.next_ordered() else { return false };
+        let _ = host::set_effective_context(self.context_id);
+        if filter.calls.make(Rc::clone(&guest), &job, filter.policy.execution.timeout) {
+            filter.metrics.add_detached(1);
+        } else {
+            self.end_call(filter, &guest, Event::CallFailed(CallFailure::NotMade));
+        }
+        true
     }
 
     fn end_call(&self, filter: &Filter, guest: &Rc<Guest>, event: Event<'_>) {
@@ -63,31 +125,38 @@ impl Root {
     fn finish_draining(&mut self) {
         if self.is_draining && self.has_no_calls() {
             self.is_draining = false;
-            // The client of the last call has left its own context in effect.
-            let _ = host::set_effective_context(self.context_id);
             host::done();
         }
     }
 
     fn has_no_calls(&self) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.calls.are_over())
+        self.filter.as_ref().is_none_or(|filter| filter.calls.are_over() && filter.inquiries.are_over())
     }
 }
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _: usize) {
-        let Some(filter) = self.filter.clone() else { return };
-        let Some(guest) = filter.calls.answered(token) else { return };
-        filter.metrics.add_detached(-1);
-        if num_headers == 0 {
-            self.end_call(&filter, &guest, Event::CallFailed(CallFailure::Reset));
-        } else {
-            let headers = host::headers(Map::CallResponseHeaders);
-            let body = host::buffer(Buffer::CallResponseBody, 0, body_size);
-            let status = host::status(&headers);
-            self.end_call(&filter, &guest, Event::CallAnswered { status, headers: &headers, body });
-        }
-        self.finish_draining();
+        self.work(|root, filter| {
+            if let Some((guest, mut inquiry)) = filter.inquiries.answered(token) {
+                let body = host::buffer(Buffer::CallResponseBody, 0, body_size);
+                let heard = match num_headers {
+                    0 => Heard::Nothing,
+                    _ => Heard::Reply { status: host::status(&host::headers(Map::CallResponseHeaders)), body: &body },
+                };
+                let now = host::now();
+                let progress = inquiry.hear(heard, now);
+                root.go_on(filter, (guest, inquiry), progress, now);
+            } else if let Some(guest) = filter.calls.answered(token) {
+                filter.metrics.add_detached(-1);
+                if num_headers == 0 {
+                    return root.end_call(filter, &guest, Event::CallFailed(CallFailure::Reset));
+                }
+                let headers = host::headers(Map::CallResponseHeaders);
+                let body = host::buffer(Buffer::CallResponseBody, 0, body_size);
+                let status = host::status(&headers);
+                root.end_call(filter, &guest, Event::CallAnswered { status, headers: &headers, body });
+            }
+        });
     }
 
     /// The configuration is no longer used. Calls under way keep it alive, so that their responses are stored.
@@ -113,13 +182,13 @@ impl RootContext for Root {
         };
         match Filter::start(config) {
             Ok(filter) => {
-                if !filter.store.has_capacity() {
+                if matches!(&filter.store, Store::SharedData(store) if !store.has_capacity()) {
                     log::warn!(
                         "idemgate: store.shared_data.max_entries was raised beyond what the table in use was laid out \
                          for; it takes effect in full after a restart of Envoy or with a new vm_id"
                     );
                 }
-                let period = tick_interval(&filter.policy).clamp(SHORTEST_TICK, LONGEST_TICK).as_millis();
+                let period = filter.tick_period().as_millis();
                 let _ = host::set_tick_period(u32::try_from(period).unwrap_or(1000));
                 log::debug!("idemgate {}: configured", env!("CARGO_PKG_VERSION"));
                 self.filter = Some(Rc::new(filter));
@@ -133,54 +202,17 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        let Some(filter) = self.filter.clone() else { return };
-        let now = host::now();
-        for guest in filter.due_guests(now) {
-            if guest.body_is_hopeless(&filter.body_watch, now) {
-                log::error!(
-                    "idemgate: the host does not hand over request bodies while headers are held; set \
-                     allow_on_headers_stop_iteration: true in the Wasm filter's config (Envoy 1.35 or newer), or \
-                     fingerprint.body: \"none\" with execution.mode: \"inline\" in idemgate's"
-                );
-                drive_from_root(&filter, &guest, Event::BodyWithheld, now);
-            }
-            drive_from_root(&filter, &guest, Event::Tick, now);
-            if guest.is_finished() {
-                filter.dismiss(&guest);
-            }
-        }
-        for guest in filter.redirects.take_overdue(filter.policy.lease, now) {
-            guest.abandon(&filter);
-        }
-        // Dead owners wake nobody.
-        for operation in filter.waiting_room.due(now) {
-            wake(&filter, &operation, now);
-        }
-        // Rung for already, unless this worker's mailbox went to another one in a long standstill.
-        self.make_calls(&filter);
-        let _ = host::set_effective_context(self.context_id);
-        filter.keep_post(now);
-        match filter.store.sweep(filter.worker, now) {
-            Ok(Sweep::Swept(totals)) => filter.metrics.show(totals),
-            Ok(Sweep::NotElected) => {}
-            Err(error) => {
-                filter.metrics.count(Counter::StoreErrors, 1);
-                log::warn!("idemgate: the sweep failed: {error}");
-            }
-        }
-        filter.count_tally();
-        self.finish_draining();
+        self.work(|_, filter| tick(filter, host::now()));
     }
 
     fn on_queue_ready(&mut self, queue: u32) {
-        let Some(filter) = self.filter.clone() else { return };
-        while let Some(message) = host::dequeue(queue) {
-            if let Ok(operation) = <[u8; 32]>::try_from(message) {
-                wake(&filter, &OperationId::from_bytes(operation), host::now());
+        self.work(|_, filter| {
+            while let Some(message) = host::dequeue(queue) {
+                if let Ok(operation) = <[u8; 32]>::try_from(message) {
+                    wake(filter, &OperationId::from_bytes(operation), host::now());
+                }
             }
-        }
-        self.make_calls(&filter);
-        self.finish_draining();
+        });
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
@@ -195,21 +227,79 @@ impl RootContext for Root {
     }
 }
 
+/// Looks after everything that time alone brings about.
+fn tick(filter: &Filter, now: Timestamp) {
+    for guest in filter.due_guests(now) {
+        if guest.body_is_hopeless(&filter.body_watch, now) {
+            log::error!(
+                "idemgate: the host does not hand over request bodies while headers are held; set \
+                     allow_on_headers_stop_iteration: true in the Wasm filter's config (Envoy 1.35 or newer), or \
+                     fingerprint.body: \"none\" with execution.mode: \"inline\" in idemgate's"
+            );
+            drive_from_root(filter, &guest, Event::BodyWithheld, now);
+        }
+        drive_from_root(filter, &guest, Event::Tick, now);
+        if guest.is_finished() {
+            filter.dismiss(&guest);
+        }
+    }
+    for guest in filter.redirects.take_overdue(filter.policy.lease, now) {
+        guest.abandon(filter);
+    }
+    // Dead owners wake nobody, nor do those of other Envoys.
+    for operation in filter.waiting_room.due(now) {
+        if filter.store.is_remote() {
+            filter.waiting_room.postpone(&operation, now.after(POLL));
+            if !filter.watch_board.may_poll(&operation, now) {
+                continue;
+            }
+        }
+        wake(filter, &operation, now);
+    }
+    filter.keep_post(now);
+    for guest in filter.inquiries.rouse(now) {
+        drive_from_root(filter, &guest, Event::Answered(Answer::Delayed), now);
+    }
+    if let Store::SharedData(store) = &filter.store {
+        match store.sweep(filter.worker, now) {
+            Ok(Sweep::Swept(totals)) => filter.metrics.show(totals),
+            Ok(Sweep::NotElected) => {}
+            Err(error) => {
+                filter.metrics.count(Counter::StoreErrors, 1);
+                log::warn!("idemgate: the sweep failed: {error}");
+            }
+        }
+    }
+    filter.count_tally();
+}
+
+/// Whether nobody has to wait any longer for the execution that the store was asked about.
+fn says_that_it_is_over(answer: &Answer) -> bool {
+    match answer {
+        Answer::Claimed(claimed) => match claimed {
+            Claimed::Completed { .. } | Claimed::NotKept { .. } | Claimed::Unknown { .. } => true,
+            Claimed::Granted
+            | Claimed::KeyReused
+            | Claimed::InFlight { .. }
+            | Claimed::Full
+            | Claimed::Failed(_)
+            | Claimed::InDoubt(_) => false,
+        },
+        Answer::Settled(ended) => !matches!(ended.settled, Settled::Failed(_)),
+        Answer::Renewed(_) | Answer::Delayed => false,
+    }
+}
+
 /// Lets those who wait for an operation ask for it again, in the order in which they came, until one of
 /// them has to wait on. It has seen an execution under way, of whose end this worker will be told, and
 /// the others would see nothing else.
 fn wake(filter: &Filter, operation: &OperationId, now: Timestamp) {
     while let Some(guest) = filter.waiting_room.call_first(operation) {
         drive_from_root(filter, &guest, Event::Woken, now);
-        if filter.waiting_room.has(operation, &guest) {
+        // Either it has to wait on, or the store has yet to say.
+        if filter.waiting_room.has(operation, &guest) || guest.exchange.borrow().awaits_claim() {
             break;
         }
     }
     filter.show_waiting();
 }
-
-/// The sweep wants to come by now and then, however long the leases are.
-const LONGEST_TICK: Duration = Duration::from_secs(1);
-
-/// However short the leases and waits are, a tick is not to be the worker's main work.
-const SHORTEST_TICK: Duration = Duration::from_millis(50);

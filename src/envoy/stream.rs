@@ -9,7 +9,7 @@ use proxy_wasm::{
 
 use super::{
     crash_test::{Faults, Moment},
-    driver::drive,
+    driver::{Actions, drive},
     filter::Filter,
     guest::Guest,
     host::{self, Buffer, Map},
@@ -36,8 +36,11 @@ impl Stream {
     }
 
     /// Hands an event to the exchange, if there is one.
-    fn on(&self, event: Event<'_>) -> Option<Action> {
-        drive(self.filter.as_ref()?, self.guest.as_ref()?, event, host::now())
+    fn on(&self, event: Event<'_>) -> Actions {
+        match (&self.filter, &self.guest) {
+            (Some(filter), Some(guest)) => drive(filter, guest, event, host::now()),
+            _ => Actions::default(),
+        }
     }
 
     fn open(&mut self, filter: &Filter, end_of_stream: bool) -> Action {
@@ -51,10 +54,10 @@ impl Stream {
             mailbox: filter.mailbox(),
             end_of_stream,
         };
-        let mut action = drive(filter, &guest, event, now).unwrap_or(Action::Continue);
+        let mut action = drive(filter, &guest, event, now).request.unwrap_or(Action::Continue);
         if guest.exchange.borrow().awaits_first_body() {
             if filter.body_watch.is_withheld() {
-                action = drive(filter, &guest, Event::BodyWithheld, now).unwrap_or(action);
+                action = drive(filter, &guest, Event::BodyWithheld, now).request.unwrap_or(action);
             } else {
                 guest.wait_for_body(filter.body_watch.begin(&headers, now));
             }
@@ -111,12 +114,12 @@ impl HttpContext for Stream {
         // While the request is held, `size` counts the whole body so far.
         let chunk = host::buffer(Buffer::RequestBody, self.body_read, size.saturating_sub(self.body_read));
         self.body_read = self.body_read.saturating_add(chunk.len());
-        self.on(Event::RequestBody { chunk: &chunk, end_of_stream }).unwrap_or(Action::Continue)
+        self.on(Event::RequestBody { chunk: &chunk, end_of_stream }).request.unwrap_or(Action::Continue)
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         // With trailers, no body callback says that the stream ends.
-        self.on(Event::RequestTrailers).unwrap_or_else(|| self.hold_or_continue())
+        self.on(Event::RequestTrailers).request.unwrap_or_else(|| self.hold_or_continue())
     }
 
     fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
@@ -127,24 +130,27 @@ impl HttpContext for Stream {
         }
         let headers = host::headers(Map::ResponseHeaders);
         let status = host::status(&headers);
-        self.on(Event::ResponseHeaders { status, headers: &headers, evidence: &guest.evidence(), end_of_stream });
-        Action::Continue
+        let event = Event::ResponseHeaders { status, headers: &headers, evidence: &guest.evidence(), end_of_stream };
+        self.on(event).response.unwrap_or(Action::Continue)
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let Some(guest) = &self.guest else { return Action::Continue };
-        if guest.exchange.borrow().captures() {
-            // Never held back: Envoy cuts a response that outgrows its buffer after the headers are out.
-            // Not held, `size` counts this chunk alone.
-            let chunk = host::buffer(Buffer::ResponseBody, 0, size);
-            self.on(Event::ResponseBody { chunk: &chunk, end_of_stream });
+        let (captures, awaits_end) = {
+            let exchange = guest.exchange.borrow();
+            (exchange.captures(), exchange.awaits_response_end())
+        };
+        if !captures && (!awaits_end || !end_of_stream) {
+            return Action::Continue;
         }
-        Action::Continue
+        // None but the last one is ever held back: Envoy cuts a response that outgrows its buffer after
+        // the headers are out. Nothing being held, `size` counts this chunk alone.
+        let chunk = if captures { host::buffer(Buffer::ResponseBody, 0, size) } else { Vec::new() };
+        self.on(Event::ResponseBody { chunk: &chunk, end_of_stream }).response.unwrap_or(Action::Continue)
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
-        self.on(Event::ResponseTrailers);
-        Action::Continue
+        self.on(Event::ResponseTrailers).response.unwrap_or(Action::Continue)
     }
 
     /// The last word on every stream, whoever ended it. On Envoy it comes before `on_done`.

@@ -64,6 +64,13 @@ impl WaitingRoom {
         groups.iter().filter(|(_, group)| group.recheck <= now).map(|(operation, _)| *operation).collect()
     }
 
+    /// Puts off the next look at an operation.
+    pub(super) fn postpone(&self, operation: &OperationId, recheck: Timestamp) {
+        if let Some(group) = self.groups.borrow_mut().get_mut(operation) {
+            group.recheck = recheck;
+        }
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.guests.get()

@@ -7,12 +7,13 @@ use super::{
     inline::AwaitResponse,
     opening::Guarded,
     reply::Reply,
+    settling::Answering,
 };
 use crate::{
     config::{InFlight, OnStoreError, OnUnknown},
     record::{Claim, Mailbox, Owner},
     request::{Fingerprint, FingerprintBuilder, OperationId},
-    store::{Answer, Call, Claimed, Ending},
+    store::{Answer, Call, Claimed, Ending, StoreError},
     time::Timestamp,
 };
 
@@ -130,7 +131,7 @@ impl Request {
     }
 
     fn granted(&self, step: &Step<'_>) -> Execution {
-        Execution::begin(self.operation, self.owner, step)
+        Execution::begin(self.operation, self.fingerprint, self.owner, step)
     }
 }
 
@@ -155,10 +156,15 @@ impl AwaitClaim {
     pub(super) fn on_moot(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::Answered(Answer::Claimed(Claimed::Granted)) => {
-                self.request.granted(step).settle(Ending::Released, None, step)
+                self.request.granted(step).settle(Ending::Released, Answering::Done, step)
             }
             Event::Answered(Answer::Claimed(Claimed::Failed(error))) => {
                 step.warn(error);
+                State::Finished
+            }
+            Event::Answered(Answer::Claimed(Claimed::InDoubt(error))) => {
+                step.warn(error);
+                self.request.granted(step).disown(step);
                 State::Finished
             }
             Event::Answered(Answer::Claimed(_)) => State::Finished,
@@ -191,18 +197,27 @@ impl AwaitClaim {
             }
             Claimed::NotKept { status } => step.refuse(&Problem::ResponseNotKept { status }),
             Claimed::Full => step.refuse(&Problem::StoreFull),
-            Claimed::Failed(error) => {
-                step.effects.push(Effect::WarnStore(error));
-                match step.policy.on_store_error {
-                    OnStoreError::Reject => step.refuse(&Problem::StoreUnavailable),
-                    OnStoreError::Bypass => {
-                        step.count(Counter::StoreErrors);
-                        step.count(Counter::RequestsBypassed);
-                        step.tell(Status::Bypassed);
-                        step.effects.push(Effect::Forward);
-                        State::Bypassed
-                    }
+            Claimed::Failed(error) => self.fail(error, step),
+            Claimed::InDoubt(error) => {
+                // If the request runs unprotected, the claim stays: it ends as unknown, which is the truth.
+                if step.policy.on_store_error == OnStoreError::Reject {
+                    self.request.granted(step).disown(step);
                 }
+                self.fail(error, step)
+            }
+        }
+    }
+
+    fn fail(self, error: StoreError, step: &mut Step<'_>) -> State {
+        step.effects.push(Effect::WarnStore(error));
+        match step.policy.on_store_error {
+            OnStoreError::Reject => step.refuse(&Problem::StoreUnavailable),
+            OnStoreError::Bypass => {
+                step.count(Counter::StoreErrors);
+                step.count(Counter::RequestsBypassed);
+                step.tell(Status::Bypassed);
+                step.effects.push(Effect::Forward);
+                State::Bypassed
             }
         }
     }

@@ -6,6 +6,7 @@ use super::{
     execution::Execution,
     outcome::{self, Delivery, Verdict},
     reply::{Reply, end_to_end, replayable},
+    settling::Answering,
 };
 use crate::{headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
 
@@ -118,8 +119,8 @@ impl AwaitCall {
         }
         let verdict = match outcome::delivery_of_call(headers, &body) {
             Delivery::NeverSent => {
-                let reply = self.reply(status, headers, body, Status::Rejected, step);
-                return self.execution.settle(Ending::Released, reply, step);
+                let answer = self.answer(status, headers, body, Status::Rejected, step);
+                return self.execution.settle(Ending::Released, answer, step);
             }
             Delivery::Uncertain => Verdict::Unknown,
             Delivery::Answered => {
@@ -135,14 +136,14 @@ impl AwaitCall {
             }
             Verdict::Store | Verdict::Tombstone => Ending::NotKept(status),
         };
-        let reply = self.reply(status, headers, body, verdict.status(), step);
-        self.execution.settle(ending, reply, step)
+        let answer = self.answer(status, headers, body, verdict.status(), step);
+        self.execution.settle(ending, answer, step)
     }
 
     /// The answer as the client gets it, if the client is still there.
-    fn reply(&self, status: u16, headers: &Headers, body: Vec<u8>, word: Status, step: &mut Step<'_>) -> Option<Reply> {
+    fn answer(&self, status: u16, headers: &Headers, body: Vec<u8>, word: Status, step: &mut Step<'_>) -> Answering {
         if self.client == Client::IsGone {
-            return None;
+            return Answering::Done;
         }
         step.tell(word);
         let says = step.policy.status_header;
@@ -155,13 +156,13 @@ impl AwaitCall {
             headers.push(STATUS_HEADER, word.as_str());
         }
         let content_type_absent = headers.get("content-type").is_none();
-        Some(Reply { status, headers, body, details: "idemgate_detached", content_type_absent })
+        Answering::Owed(Reply { status, headers, body, details: "idemgate_detached", content_type_absent })
     }
 
     /// Ends without an answer of anybody's.
     fn end(self, ending: Ending, status: u16, word: Status, text: &str, step: &mut Step<'_>) -> State {
         let headers = Headers::from_iter([("content-type", "text/plain")]);
-        let reply = self.reply(status, &headers, text.into(), word, step);
-        self.execution.settle(ending, reply, step)
+        let answer = self.answer(status, &headers, text.into(), word, step);
+        self.execution.settle(ending, answer, step)
     }
 }

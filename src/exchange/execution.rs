@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Effect, State, Step, reply::Reply};
+use super::{
+    Effect, State, Step,
+    settling::{Answering, Settling},
+};
 use crate::{
     config::Policy,
     record::Owner,
-    request::OperationId,
+    request::{Fingerprint, OperationId},
     store::{Call, Ending},
     time::Timestamp,
 };
@@ -15,20 +18,34 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Execution {
     operation: OperationId,
+    fingerprint: Fingerprint,
     owner: Owner,
     renew_at: Timestamp,
 }
 
 impl Execution {
-    pub(super) fn begin(operation: OperationId, owner: Owner, step: &Step<'_>) -> Self {
-        Self { operation, owner, renew_at: step.now.after(renewal_interval(step.policy)) }
+    pub(super) fn begin(operation: OperationId, fingerprint: Fingerprint, owner: Owner, step: &Step<'_>) -> Self {
+        Self { operation, fingerprint, owner, renew_at: step.now.after(renewal_interval(step.policy)) }
     }
 
-    /// Says how it ended. `reply` is for a client that waits for the store to know it first.
-    pub(super) fn settle(self, ending: Ending, reply: Option<Reply>, step: &mut Step<'_>) -> State {
-        let (operation, owner, ttl) = (self.operation, self.owner, step.policy.ttl);
-        step.effects.push(Effect::Call(Call::Settle { operation, owner, ending, ttl }));
-        State::Settling { operation, reply }
+    /// Says how it ended. The client learns the end of `answer` once the store knows it.
+    pub(super) fn settle(self, ending: Ending, answer: Answering, step: &mut Step<'_>) -> State {
+        let operation = self.operation;
+        if matches!(answer, Answering::Held) {
+            step.effects.push(Effect::HoldResponse);
+        }
+        step.effects.push(Effect::Call(self.settlement(ending, step)));
+        State::Settling(Settling { operation, answer })
+    }
+
+    /// Gives the claim back, if it was granted at all, while nobody waits for the store's word on it.
+    pub(super) fn disown(self, step: &mut Step<'_>) {
+        step.effects.push(Effect::Call(self.settlement(Ending::Released, step)));
+    }
+
+    fn settlement(&self, ending: Ending, step: &Step<'_>) -> Call {
+        let Self { operation, fingerprint, owner, .. } = *self;
+        Call::Settle { operation, fingerprint, owner, ending, lease: step.policy.lease, ttl: step.policy.ttl }
     }
 
     /// Whether the lease is to be extended at `now`.

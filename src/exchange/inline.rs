@@ -6,6 +6,7 @@ use super::{
     execution::Execution,
     outcome::{self, Delivery, Evidence, Verdict},
     reply::replayable,
+    settling::Answering,
 };
 use crate::{headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
 
@@ -58,16 +59,16 @@ impl AwaitResponse {
         let verdict = match evidence.delivery() {
             Delivery::NeverSent => {
                 step.mark(Status::Rejected, headers);
-                return self.execution.settle(Ending::Released, None, step);
+                return self.execution.settle(Ending::Released, Answering::response(end_of_stream), step);
             }
             Delivery::Uncertain => Verdict::Unknown,
             Delivery::Answered => outcome::judge(status, headers, evidence, &step.policy.outcome),
         };
         step.mark(verdict.status(), headers);
-        match verdict {
-            Verdict::Release => self.execution.settle(Ending::Released, None, step),
-            Verdict::Unknown => self.execution.settle(Ending::Unknown, None, step),
-            Verdict::Tombstone => self.execution.settle(Ending::NotKept(status), None, step),
+        let ending = match verdict {
+            Verdict::Release => Ending::Released,
+            Verdict::Unknown => Ending::Unknown,
+            Verdict::Tombstone => Ending::NotKept(status),
             Verdict::Store => {
                 let state = AwaitEnd {
                     execution: self.execution,
@@ -75,20 +76,21 @@ impl AwaitResponse {
                     headers: replayable(headers, step.policy),
                     capture: Capture::new(step.policy.limits.response_body),
                 };
-                if end_of_stream { state.on_end(step) } else { State::AwaitEnd(state) }
+                return if end_of_stream { state.on_end(step) } else { State::AwaitEnd(state) };
             }
-        }
+        };
+        self.execution.settle(ending, Answering::response(end_of_stream), step)
     }
 
     fn on_gone(self, evidence: &Evidence, step: &mut Step<'_>) -> State {
         match evidence.delivery_without_response() {
             Delivery::NeverSent => {
                 step.tell(Status::Rejected);
-                self.execution.settle(Ending::Released, None, step)
+                self.execution.settle(Ending::Released, Answering::Done, step)
             }
             Delivery::Answered | Delivery::Uncertain => {
                 step.tell(Status::Unknown);
-                self.execution.settle(Ending::Unknown, None, step)
+                self.execution.settle(Ending::Unknown, Answering::Done, step)
             }
         }
     }
@@ -120,7 +122,7 @@ impl AwaitEnd {
 
     fn on_cut(self, step: &mut Step<'_>) -> State {
         step.tell(Status::Unknown);
-        self.execution.settle(Ending::Unknown, None, step)
+        self.execution.settle(Ending::Unknown, Answering::Done, step)
     }
 
     fn on_end(self, step: &mut Step<'_>) -> State {
@@ -130,6 +132,6 @@ impl AwaitEnd {
             }
             Capture::Overflown => Ending::NotKept(self.status),
         };
-        self.execution.settle(ending, None, step)
+        self.execution.settle(ending, Answering::Held, step)
     }
 }

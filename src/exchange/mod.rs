@@ -24,6 +24,7 @@ mod opening;
 pub mod outcome;
 mod problem;
 mod reply;
+mod settling;
 mod vocabulary;
 
 use std::{sync::Arc, time::Duration};
@@ -32,6 +33,7 @@ use self::{
     claiming::{AwaitBody, AwaitClaim, AwaitTurn},
     detached::AwaitCall,
     inline::{AwaitEnd, AwaitResponse},
+    settling::Settling,
 };
 pub use self::{
     detached::Job,
@@ -45,7 +47,7 @@ use crate::{
     headers::Headers,
     record::{Mailbox, Owner},
     request::OperationId,
-    store::{Answer, Call, Ended, Renewed, Settled, StoreError},
+    store::{Answer, Call, Renewed, StoreError},
     time::Timestamp,
 };
 
@@ -164,8 +166,12 @@ pub enum Effect {
     Execute(Job),
     /// Let the request go on.
     Forward,
+    /// Let the response go on.
+    ForwardResponse,
     /// Keep the request (headers and body) back.
     Hold,
+    /// Keep what arrived of the response just now back.
+    HoldResponse,
     /// Take a field out of the response.
     RemoveResponseHeader(&'static str),
     /// Answer the client, and drop the request.
@@ -210,13 +216,7 @@ enum State {
     AwaitResponse(AwaitResponse),
     AwaitEnd(AwaitEnd),
     AwaitCall(AwaitCall),
-    /// Waits for the store's word on how the execution was settled.
-    Settling {
-        /// Whose execution it was.
-        operation: OperationId,
-        /// What the client gets once the store has it: the answer to a detached call.
-        reply: Option<Reply>,
-    },
+    Settling(Settling),
     /// Runs unprotected, because the store failed and the policy allows it.
     Bypassed,
     /// Answered by the filter itself; its own reply may still pass by.
@@ -258,12 +258,7 @@ impl Exchange {
             (State::AwaitResponse(state), event) => state.on(event, &mut step),
             (State::AwaitEnd(state), event) => state.on(event, &mut step),
             (State::AwaitCall(state), event) => state.on(event, &mut step),
-            (State::Settling { operation, reply }, Event::Answered(Answer::Settled(ended))) => {
-                step.settled(operation, ended, reply)
-            }
-            (State::Settling { operation, .. }, Event::Gone { .. } | Event::ResponseHeaders { .. }) => {
-                State::Settling { operation, reply: None }
-            }
+            (State::Settling(state), event) => state.on(event, &mut step),
             (State::Bypassed, Event::ResponseHeaders { headers, .. }) => {
                 step.mark(Status::Bypassed, headers);
                 State::Finished
@@ -299,12 +294,11 @@ impl Exchange {
             | State::AwaitClaim(_)
             | State::AwaitMootClaim(_)
             | State::AwaitTurn(_)
-            | State::AwaitCall(_)
-            | State::Settling { reply: Some(_), .. } => true,
+            | State::AwaitCall(_) => true,
+            State::Settling(ref state) => state.holds_request(),
             State::Idle
             | State::AwaitResponse(_)
             | State::AwaitEnd(_)
-            | State::Settling { reply: None, .. }
             | State::Bypassed
             | State::Replied { .. }
             | State::Finished => false,
@@ -323,7 +317,7 @@ impl Exchange {
             | State::AwaitBody(_)
             | State::AwaitClaim(_)
             | State::AwaitMootClaim(_)
-            | State::Settling { .. }
+            | State::Settling(_)
             | State::Bypassed
             | State::Replied { .. }
             | State::Finished => false,
@@ -334,6 +328,19 @@ impl Exchange {
     #[must_use]
     pub fn captures(&self) -> bool {
         matches!(self.state, State::AwaitEnd(_))
+    }
+
+    /// Whether the exchange wants to know of the response's end, to keep it back until the store knows
+    /// how the execution ended.
+    #[must_use]
+    pub fn awaits_response_end(&self) -> bool {
+        matches!(&self.state, State::Settling(state) if state.holds_response())
+    }
+
+    /// Whether the store's answer to a claim is awaited.
+    #[must_use]
+    pub fn awaits_claim(&self) -> bool {
+        matches!(self.state, State::AwaitClaim(_) | State::AwaitMootClaim(_))
     }
 
     /// Whether nothing more can come of it.
@@ -352,25 +359,6 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn settled(&mut self, operation: OperationId, ended: Ended, reply: Option<Reply>) -> State {
-        match ended.settled {
-            Settled::Stored => self.count(Counter::OutcomesStored),
-            Settled::Tombstoned => self.count(Counter::OutcomesTombstoned),
-            Settled::Released => self.count(Counter::OutcomesReleased),
-            Settled::Unknown => self.count(Counter::OutcomesUnknown),
-            Settled::Fenced => self.count(Counter::OutcomesFenced),
-            // The claim stays until its lease is over, and is of unknown outcome then.
-            Settled::Failed(error) => self.warn(error),
-        }
-        if !ended.watchers.is_empty() {
-            self.effects.push(Effect::Wake { operation, watchers: ended.watchers });
-        }
-        match reply {
-            Some(reply) => self.reply(reply),
-            None => State::Finished,
-        }
-    }
-
     fn refuse(&mut self, problem: &Problem) -> State {
         self.count(problem.counter());
         self.tell(problem.status());

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use codec::{CodecError, FORMAT_VERSION};
-pub(crate) use codec::{decode, encode};
+pub(crate) use codec::{decode, decode_head, encode};
 pub use response::StoredResponse;
 
 use crate::{
@@ -28,6 +28,12 @@ impl Owner {
     #[must_use]
     pub const fn new(token: u128) -> Self {
         Self(token)
+    }
+
+    /// The token as a store keeps and compares it.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
     }
 }
 

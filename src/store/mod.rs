@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::{
     record::{Claim, Mailbox, Owner, StoredResponse},
-    request::OperationId,
+    request::{Fingerprint, OperationId},
     time::Timestamp,
 };
 
@@ -34,10 +34,14 @@ pub enum Call {
     Settle {
         /// Which operation.
         operation: OperationId,
+        /// What its owner asked for.
+        fingerprint: Fingerprint,
         /// Whose claim.
         owner: Owner,
         /// How it ended.
         ending: Ending,
+        /// How long the claim could outlive the owner: as long it makes sense to try.
+        lease: Duration,
         /// How long the record is kept from now.
         ttl: Duration,
     },
@@ -65,6 +69,8 @@ pub enum Answer {
     Renewed(Renewed),
     /// To [`Call::Settle`].
     Settled(Ended),
+    /// To [`Call::Settle`], for the time being: the store has not answered in time, and is asked on.
+    Delayed,
 }
 
 /// What became of a claim.
@@ -98,8 +104,10 @@ pub enum Claimed {
     },
     /// There is no room for another claim.
     Full,
-    /// The store cannot say.
+    /// The store cannot say, and granted nothing.
     Failed(StoreError),
+    /// The store cannot say, and may have granted the claim: then it is to be given back.
+    InDoubt(StoreError),
 }
 
 /// What became of a renewal.
@@ -159,4 +167,41 @@ pub enum StoreError {
     /// The host refused the call.
     #[error("the host refused a shared-data call with status {0}")]
     Host(u32),
+    /// Redis, or the way to it.
+    #[error(transparent)]
+    Redis(redis::RedisError),
+}
+
+impl StoreError {
+    /// The word by which metrics and logs tell it from others.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Contended => "contended",
+            Self::Unreadable(_) => "unreadable",
+            Self::Host(_) => "host",
+            Self::Redis(error) => error.kind(),
+        }
+    }
+
+    /// All kinds.
+    pub const KINDS: [&'static str; 17] = [
+        "authentication",
+        "contended",
+        "cut",
+        "foreign",
+        "host",
+        "loading",
+        "malformed",
+        "moved",
+        "out_of_memory",
+        "proxy",
+        "read_only",
+        "rejected",
+        "reset",
+        "script",
+        "timed_out",
+        "unreachable",
+        "unreadable",
+    ];
 }

@@ -230,7 +230,10 @@ impl Scene {
     fn check(&self, response: &Response) {
         let word = response.text("idempotency-status");
         match (response.status, word.as_str()) {
-            (201, "executed") if !response.complete => assert!(self.has(Act::Cut), "{response:?}"),
+            // Inline, the route's timeout can also fall between an answer's headers and its body.
+            (201, "executed") if !response.complete => {
+                assert!(self.has(Act::Cut) || Mode::current() == Mode::Inline, "{response:?}");
+            }
             (201, "executed" | "replayed") => {
                 let said = String::from_utf8_lossy(&response.body).into_owned();
                 let execution = self.acts.iter().enumerate().find(|(number, _)| self.body(*number) == said);

@@ -28,6 +28,12 @@ impl Read for Text {
 #[derive(Clone, Eq, PartialEq)]
 pub(in crate::config) struct Secret(String);
 
+impl From<Secret> for String {
+    fn from(secret: Secret) -> Self {
+        secret.0
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")

@@ -19,6 +19,8 @@ enum At {
     AwaitEnd,
     AwaitCall,
     Settling,
+    /// The response is still on its way.
+    SettlingBeforeTheEnd,
     /// The client is to be answered as soon as that is done.
     SettlingWithReply,
     Bypassed,
@@ -26,7 +28,7 @@ enum At {
     Finished,
 }
 
-const STATES: [At; 12] = [
+const STATES: [At; 13] = [
     At::AwaitBody,
     At::AwaitClaim,
     At::AwaitMootClaim,
@@ -35,6 +37,7 @@ const STATES: [At; 12] = [
     At::AwaitEnd,
     At::AwaitCall,
     At::Settling,
+    At::SettlingBeforeTheEnd,
     At::SettlingWithReply,
     At::Bypassed,
     At::Replied,
@@ -52,6 +55,7 @@ enum Happens {
     Renewed,
     RenewalFailed,
     Settled,
+    Delayed,
     Woken,
     NoRoomToWait,
     CallAnswered,
@@ -66,7 +70,7 @@ enum Happens {
     Gone,
 }
 
-const EVENTS: [Happens; 21] = [
+const EVENTS: [Happens; 22] = [
     Happens::RequestHeaders,
     Happens::RequestBody,
     Happens::RequestEnd,
@@ -76,6 +80,7 @@ const EVENTS: [Happens; 21] = [
     Happens::Renewed,
     Happens::RenewalFailed,
     Happens::Settled,
+    Happens::Delayed,
     Happens::Woken,
     Happens::NoRoomToWait,
     Happens::CallAnswered,
@@ -93,9 +98,9 @@ const EVENTS: [Happens; 21] = [
 /// The events that mean something in a state.
 fn meaningful(state: At) -> &'static [Happens] {
     use Happens::{
-        BodyWithheld, CallAnswered, CallNotMade, CallReset, Claimed, Gone, NoRoomToWait, RenewalFailed, RequestBody,
-        RequestEnd, RequestTrailers, ResponseBody, ResponseEnd, ResponseHeaders, ResponseHeadersOnly, ResponseTrailers,
-        Settled, Tick, Woken,
+        BodyWithheld, CallAnswered, CallNotMade, CallReset, Claimed, Delayed, Gone, NoRoomToWait, RenewalFailed,
+        RequestBody, RequestEnd, RequestTrailers, ResponseBody, ResponseEnd, ResponseHeaders, ResponseHeadersOnly,
+        ResponseTrailers, Settled, Tick, Woken,
     };
     match state {
         At::AwaitBody => &[
@@ -125,8 +130,19 @@ fn meaningful(state: At) -> &'static [Happens] {
         At::AwaitCall => {
             &[CallAnswered, CallReset, CallNotMade, ResponseHeaders, ResponseHeadersOnly, Tick, Gone, RenewalFailed]
         }
-        At::Settling => &[Settled, RenewalFailed],
-        At::SettlingWithReply => &[Settled, ResponseHeaders, ResponseHeadersOnly, Gone, RenewalFailed],
+        At::Settling | At::SettlingWithReply => {
+            &[Settled, Delayed, ResponseHeaders, ResponseHeadersOnly, Gone, RenewalFailed]
+        }
+        At::SettlingBeforeTheEnd => &[
+            Settled,
+            Delayed,
+            ResponseHeaders,
+            ResponseHeadersOnly,
+            ResponseEnd,
+            ResponseTrailers,
+            Gone,
+            RenewalFailed,
+        ],
         At::Bypassed | At::Replied => &[ResponseHeaders, ResponseHeadersOnly, Gone, RenewalFailed],
         At::Finished => &[RenewalFailed],
     }
@@ -136,7 +152,7 @@ fn meaningful(state: At) -> &'static [Happens] {
 fn world_for(state: At) -> World {
     let claimed = match state {
         At::AwaitBody | At::AwaitClaim | At::AwaitMootClaim => return World::silent(),
-        At::AwaitResponse | At::AwaitEnd | At::Settling => return World::granting(),
+        At::AwaitResponse | At::AwaitEnd | At::Settling | At::SettlingBeforeTheEnd => return World::granting(),
         At::AwaitTurn => Claimed::InFlight { lease_left: std::time::Duration::from_secs(30) },
         At::AwaitCall | At::SettlingWithReply => Claimed::Granted,
         At::Bypassed => Claimed::Failed(StoreError::Contended),
@@ -159,6 +175,7 @@ fn stream_at<'w>(state: At, world: &'w World) -> Stream<'w> {
         At::SettlingWithReply => world.order().send().call_answered(&Response::of_call(201)),
         At::AwaitMootClaim => world.order().send().gone(&evidence("downstream_remote_disconnect", 0, false)),
         At::AwaitEnd => world.order().send().answered(&Response::created().cut()),
+        At::SettlingBeforeTheEnd => world.order().send().answered(&Response::new(503).cut()),
         At::Settling => world.order().send().answered(&Response::created()),
         At::Finished => world.order().send().answered(&Response::created()),
     };
@@ -188,6 +205,7 @@ fn happen(stream: &mut Stream<'_>, event: Happens) {
         Happens::Renewed => Event::Answered(Answer::Renewed(Renewed::Extended)),
         Happens::RenewalFailed => Event::Answered(Answer::Renewed(Renewed::Failed(StoreError::Contended))),
         Happens::Settled => Event::Answered(Answer::Settled(Settled::Stored.into())),
+        Happens::Delayed => Event::Answered(Answer::Delayed),
         Happens::Woken => Event::Woken,
         Happens::NoRoomToWait => Event::NoRoomToWait,
         Happens::CallAnswered => Event::CallAnswered { status: 200, headers: &response, body: b"body".to_vec() },
@@ -252,7 +270,10 @@ fn once_the_stream_is_gone_only_the_store_is_still_heard() {
         happen(&mut stream, Happens::Gone);
         stream.take_effects();
         for event in EVENTS.into_iter().filter(|event| {
-            !matches!(event, Happens::Claimed | Happens::Renewed | Happens::RenewalFailed | Happens::Settled)
+            !matches!(
+                event,
+                Happens::Claimed | Happens::Renewed | Happens::RenewalFailed | Happens::Settled | Happens::Delayed
+            )
         }) {
             happen(&mut stream, event);
             assert_eq!(stream.effects, [], "{event:?} after the end at {state:?}");

@@ -1,4 +1,169 @@
-//! Redis or Valkey behind an Envoy cluster: what is said to it and what its replies mean.
+//! The store in Redis or Valkey: one truth for any number of Envoys.
+//!
+//! Nothing here speaks to a network. A [call](Call) becomes an [`Inquiry`]: bytes for the host to send,
+//! and a reader for what comes back. Envoy carries the bytes, over a connection for each call or over
+//! pooled ones (docs/redis.md); to this code both look the same.
+//!
+//! What can go wrong between two steps, and what then holds:
+//! - *The reply to a claim is lost*: it is asked again with the same owner, and Redis takes it for the
+//!   same claim. If no reply comes at all, the claim is given back in the background, with a mark that
+//!   makes it void should Redis carry it out later.
+//! - *The owner dies*: its claim outlives its lease, so that the operation is found unknown, and does
+//!   not vanish and run again.
+//! - *The end of an execution cannot be recorded*: it is tried as long as the lease could live; after
+//!   that, too, the operation is found unknown.
+//! - *Redis loses a record*: what its owner says at the end is written all the same.
 
 pub mod bridge;
+mod entry;
+mod failure;
+mod inquiry;
 pub mod resp;
+mod script;
+
+use std::time::Duration;
+
+use failure::Failure;
+pub use failure::RedisError;
+use inquiry::Question;
+pub use inquiry::{Heard, Inquiry, Progress};
+
+use self::{entry::State, script::Scripts};
+use super::{Answer, Call, Claimed, Settled, StoreError};
+use crate::{config::RedisConfig, record::Owner, request::OperationId, time::Timestamp};
+
+/// The store of one worker; all workers of all Envoys see the same records.
+#[derive(Debug)]
+pub struct RedisStore {
+    cluster: String,
+    prefix: String,
+    timeout: Duration,
+    max_record: u64,
+    scripts: Scripts,
+    login: Login,
+}
+
+/// What is sent ahead of each script.
+struct Login {
+    bytes: Vec<u8>,
+    commands: usize,
+}
+
+impl std::fmt::Debug for Login {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("commands", &self.commands).finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// The store behind a cluster; nothing is sent yet.
+    #[must_use]
+    pub fn new(config: RedisConfig) -> Self {
+        let mut login = Login { bytes: Vec::new(), commands: 0 };
+        if let Some(password) = &config.password {
+            let mut parts: Vec<&[u8]> = vec![b"AUTH"];
+            parts.extend(config.username.as_deref().map(str::as_bytes));
+            parts.push(password.as_bytes());
+            login.push(&parts);
+        }
+        if config.database != 0 {
+            login.push(&[b"SELECT", config.database.to_string().as_bytes()]);
+        }
+        Self {
+            cluster: config.cluster,
+            prefix: config.prefix,
+            timeout: config.timeout,
+            max_record: config.max_record,
+            scripts: Scripts::new(),
+            login,
+        }
+    }
+
+    /// Envoy's name of the cluster to call.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The way to the answer to `call`; or the answer, if it cannot be asked.
+    ///
+    /// # Errors
+    /// The answer that says why there is no way.
+    pub fn inquire(&self, call: &Call, now: Timestamp) -> Result<Inquiry, Answer> {
+        match call {
+            Call::Claim(claim) => {
+                let tail = entry::claimed(&claim.operation, &claim.fingerprint, claim.owner)
+                    .map_err(|error| Answer::Claimed(Claimed::Failed(StoreError::Unreadable(error))))?;
+                let keep = claim.lease.saturating_add(claim.ttl);
+                let request = self.request(
+                    &self.scripts.claim,
+                    &claim.operation,
+                    claim.owner,
+                    &[
+                        claim.fingerprint.as_bytes(),
+                        &millis(claim.lease),
+                        &millis(keep),
+                        if claim.retry_unknown { b"1" } else { b"0" },
+                        &tail,
+                    ],
+                );
+                let question = Question::Claim { fingerprint: claim.fingerprint };
+                Ok(Inquiry::new(claim.operation, question, request, self.timeout, claim.lease, now))
+            }
+            Call::Renew { operation, owner, lease, ttl } => {
+                let keep = lease.saturating_add(*ttl);
+                let request = self.request(&self.scripts.renew, operation, *owner, &[&millis(*lease), &millis(keep)]);
+                Ok(Inquiry::new(*operation, Question::Renew, request, self.timeout, *lease, now))
+            }
+            Call::Settle { operation, fingerprint, owner, ending, lease, ttl } => {
+                let ended = entry::ended(operation, fingerprint, *owner, ending, self.max_record);
+                let (state, tail, settled) =
+                    ended.map_err(|error| Answer::Settled(Settled::Failed(StoreError::Unreadable(error)).into()))?;
+                // The mark of a release is of use as long as a claim of its owner may be on the way.
+                let keep = if state == State::Released { *lease } else { *ttl };
+                let request = self.request(
+                    &self.scripts.settle,
+                    operation,
+                    *owner,
+                    &[&[state as u8], fingerprint.as_bytes(), &millis(keep), &tail],
+                );
+                Ok(Inquiry::new(*operation, Question::Settle { settled }, request, self.timeout, *lease, now))
+            }
+        }
+    }
+
+    /// The bytes to send, and how many replies they have.
+    fn request(&self, script: &str, operation: &OperationId, owner: Owner, rest: &[&[u8]]) -> (Vec<u8>, usize) {
+        let key = self.key(operation);
+        let owner = owner.to_bytes();
+        let mut parts: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), b"1", key.as_bytes(), &owner];
+        parts.extend(rest);
+        let mut bytes = self.login.bytes.clone();
+        resp::push_command(&mut bytes, &parts);
+        (bytes, self.login.commands + 1)
+    }
+
+    /// Where the record of an operation is.
+    fn key(&self, operation: &OperationId) -> String {
+        use std::fmt::Write as _;
+        let mut key = self.prefix.clone();
+        for byte in operation.as_bytes() {
+            // Writing to a string does not fail.
+            let _ = write!(key, "{byte:02x}");
+        }
+        key
+    }
+}
+
+impl Login {
+    fn push(&mut self, command: &[&[u8]]) {
+        resp::push_command(&mut self.bytes, command);
+        self.commands += 1;
+    }
+}
+
+/// As the scripts take times.
+fn millis(time: Duration) -> Vec<u8> {
+    time.as_millis().to_string().into_bytes()
+}

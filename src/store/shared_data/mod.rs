@@ -103,7 +103,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
             Call::Renew { operation, owner, lease, ttl } => {
                 Answer::Renewed(self.renew(&operation, owner, lease, ttl, now).unwrap_or_else(Renewed::Failed))
             }
-            Call::Settle { operation, owner, ending, ttl } => {
+            Call::Settle { operation, owner, ending, ttl, .. } => {
                 let failed = |error| Settled::Failed(error).into();
                 Answer::Settled(self.settle(&operation, owner, &ending, ttl, now).unwrap_or_else(failed))
             }

@@ -78,7 +78,14 @@ pub(super) fn renews(number: u32, owner: u128) -> Call {
 }
 
 pub(super) fn settles(number: u32, owner: u128, ending: Ending) -> Call {
-    Call::Settle { operation: operation(number), owner: Owner::new(owner), ending, ttl: TTL }
+    Call::Settle {
+        operation: operation(number),
+        fingerprint: Fingerprint::from_bytes([0; 32]),
+        owner: Owner::new(owner),
+        ending,
+        lease: LEASE,
+        ttl: TTL,
+    }
 }
 
 pub(super) fn completes(number: u32, owner: u128, size: usize) -> Call {

@@ -1,0 +1,87 @@
+//! The questions of this worker to a remote store: asked by the root context, as detached calls are made,
+//! so that an answer finds somebody also when the stream that wanted it is gone.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+    time::Duration,
+};
+
+use super::guest::Guest;
+use crate::{store::redis::Inquiry, time::Timestamp};
+
+/// A question, and whose it is.
+pub(super) type Errand = (Rc<Guest>, Inquiry);
+
+/// The questions that are not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Inquiries {
+    ordered: RefCell<VecDeque<Errand>>,
+    under_way: RefCell<BTreeMap<u32, Errand>>,
+    /// Those whose last attempt failed, and whose next one is not due yet.
+    resting: RefCell<Vec<Errand>>,
+}
+
+impl Inquiries {
+    /// Leaves a question for the root context.
+    pub(super) fn order(&self, guest: &Rc<Guest>, inquiry: Inquiry) {
+        self.ordered.borrow_mut().push_back((Rc::clone(guest), inquiry));
+    }
+
+    pub(super) fn next_ordered(&self) -> Option<Errand> {
+        self.ordered.borrow_mut().pop_front()
+    }
+
+    /// Makes the next attempt; hands the errand back if the host says at once that it cannot be made.
+    ///
+    /// To be called with the root context active.
+    pub(super) fn ask(&self, cluster: &str, (guest, mut inquiry): Errand, now: Timestamp) -> Option<Errand> {
+        let (bytes, timeout) = inquiry.ask(now);
+        match call(cluster, bytes, timeout) {
+            Some(token) => {
+                self.under_way.borrow_mut().insert(token, (guest, inquiry));
+                None
+            }
+            None => Some((guest, inquiry)),
+        }
+    }
+
+    /// Takes out the errand that `token` answers.
+    pub(super) fn answered(&self, token: u32) -> Option<Errand> {
+        self.under_way.borrow_mut().remove(&token)
+    }
+
+    pub(super) fn rest(&self, errand: Errand) {
+        self.resting.borrow_mut().push(errand);
+    }
+
+    /// Orders the attempts that have become due; the guests who are to be told that it takes longer.
+    pub(super) fn rouse(&self, now: Timestamp) -> Vec<Rc<Guest>> {
+        let mut resting = self.resting.borrow_mut();
+        let delayed = resting
+            .iter_mut()
+            .filter_map(|(guest, inquiry)| inquiry.becomes_delayed(now).then(|| Rc::clone(guest)))
+            .collect();
+        self.ordered.borrow_mut().extend(resting.extract_if(.., |(_, inquiry)| inquiry.is_due(now)));
+        delayed
+    }
+
+    pub(super) fn are_over(&self) -> bool {
+        self.ordered.borrow().is_empty() && self.under_way.borrow().is_empty() && self.resting.borrow().is_empty()
+    }
+}
+
+/// Sends bytes to a cluster, over whichever transport it stands for.
+pub(super) fn call(cluster: &str, bytes: &[u8], timeout: Duration) -> Option<u32> {
+    // A raw cluster sends none of them. Only a connection that was never made is tried again, on another
+    // host if there is one.
+    let headers = vec![
+        (":method", "POST"),
+        (":path", "/"),
+        (":authority", "redis"),
+        ("x-envoy-retry-on", "connect-failure"),
+        ("x-envoy-max-retries", "2"),
+    ];
+    proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, Some(bytes), Vec::new(), timeout).ok()
+}

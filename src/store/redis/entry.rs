@@ -1,0 +1,183 @@
+//! What Redis keeps under one key.
+//!
+//! ```text
+//! bytes  0      1      2..18   18..50       50..63             63..
+//!       "1"   state    owner   fingerprint  end of the lease   the seal, then the stored response
+//! ```
+//!
+//! The head is what the scripts read and compare; the end of the lease, in milliseconds of Redis's own
+//! clock, is the only part that a script makes. The seal says all of the rest again, in the codec of
+//! every store with its version and its checksum, and names the operation: a value that was changed,
+//! copied under another key, or written by something else is found out, and never replayed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    record::{CodecError, Owner, StoredResponse, decode_head, encode},
+    request::{Fingerprint, OperationId},
+    store::{Ending, Settled},
+};
+
+/// What is known of an operation, as Redis keeps it.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Entry {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) standing: Standing,
+}
+
+/// How far its execution got.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Standing {
+    InFlight,
+    Unknown,
+    Completed(StoredResponse),
+    NotKept { status: u16 },
+}
+
+/// The byte by which the scripts know how far an execution got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(super) enum State {
+    InFlight = b'i',
+    Unknown = b'u',
+    Completed = b'c',
+    NotKept = b'n',
+    /// Given back. The mark keeps a claim void that was asked for before, and reaches Redis later.
+    Released = b'r',
+}
+
+/// Why a value is not read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Unreadable {
+    /// It does not look like one of ours.
+    Foreign,
+    /// It does, and cannot be trusted.
+    Codec(CodecError),
+}
+
+impl From<CodecError> for Unreadable {
+    fn from(error: CodecError) -> Self {
+        Self::Codec(error)
+    }
+}
+
+/// What stands behind the head.
+#[derive(Deserialize, Serialize)]
+struct Seal {
+    operation: OperationId,
+    fingerprint: Fingerprint,
+    owner: Owner,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Deserialize, Serialize)]
+enum Phase {
+    InFlight,
+    Unknown,
+    Completed,
+    NotKept { status: u16 },
+}
+
+/// The tail of a claim's value.
+pub(super) fn claimed(operation: &OperationId, fingerprint: &Fingerprint, owner: Owner) -> Result<Vec<u8>, CodecError> {
+    seal(operation, fingerprint, owner, Phase::InFlight)
+}
+
+/// How an execution ended: the state, the tail of the value, and what that makes of it. A response of
+/// more than `max_record` bytes is not kept.
+pub(super) fn ended(
+    operation: &OperationId,
+    fingerprint: &Fingerprint,
+    owner: Owner,
+    ending: &Ending,
+    max_record: u64,
+) -> Result<(State, Vec<u8>, Settled), CodecError> {
+    let not_kept = |status| {
+        let tail = seal(operation, fingerprint, owner, Phase::NotKept { status })?;
+        Ok((State::NotKept, tail, Settled::Tombstoned))
+    };
+    match ending {
+        Ending::Completed(response) => {
+            let bytes = response.encode(operation, owner)?;
+            if bytes.len() as u64 > max_record {
+                return not_kept(response.status);
+            }
+            let mut tail = seal(operation, fingerprint, owner, Phase::Completed)?;
+            tail.extend_from_slice(&bytes);
+            Ok((State::Completed, tail, Settled::Stored))
+        }
+        Ending::NotKept(status) => not_kept(*status),
+        Ending::Released => Ok((State::Released, Vec::new(), Settled::Released)),
+        Ending::Unknown => Ok((State::Unknown, seal(operation, fingerprint, owner, Phase::Unknown)?, Settled::Unknown)),
+    }
+}
+
+fn seal(operation: &OperationId, fingerprint: &Fingerprint, owner: Owner, phase: Phase) -> Result<Vec<u8>, CodecError> {
+    encode(&Seal { operation: *operation, fingerprint: *fingerprint, owner, phase })
+}
+
+impl Entry {
+    /// Reads the value that was found for `operation`.
+    pub(super) fn decode(value: &[u8], operation: &OperationId) -> Result<Self, Unreadable> {
+        let (head, tail) = Head::split(value)?;
+        let (seal, rest) = decode_head::<Seal>(tail)?;
+        let is_as_sealed = seal.operation == *operation
+            && seal.owner.to_bytes() == *head.owner
+            && seal.fingerprint.as_bytes() == head.fingerprint
+            && seal.phase.state() as u8 == head.state;
+        if !is_as_sealed {
+            return Err(CodecError::Damaged.into());
+        }
+        let standing = match seal.phase {
+            Phase::Completed => Standing::Completed(StoredResponse::decode(rest, operation, seal.owner)?),
+            _ if !rest.is_empty() => return Err(CodecError::Damaged.into()),
+            Phase::InFlight => Standing::InFlight,
+            Phase::Unknown => Standing::Unknown,
+            Phase::NotKept { status } => Standing::NotKept { status },
+        };
+        Ok(Self { fingerprint: seal.fingerprint, standing })
+    }
+}
+
+impl Phase {
+    fn state(self) -> State {
+        match self {
+            Self::InFlight => State::InFlight,
+            Self::Unknown => State::Unknown,
+            Self::Completed => State::Completed,
+            Self::NotKept { .. } => State::NotKept,
+        }
+    }
+}
+
+struct Head<'a> {
+    state: u8,
+    owner: &'a [u8; 16],
+    fingerprint: &'a [u8; 32],
+}
+
+impl<'a> Head<'a> {
+    fn split(value: &'a [u8]) -> Result<(Self, &'a [u8]), Unreadable> {
+        match value.split_first() {
+            Some((&LAYOUT, _)) => {}
+            // The layouts of other releases begin with other digits.
+            Some((digit @ b'2'..=b'9', _)) => return Err(CodecError::Version(digit - b'0').into()),
+            _ => return Err(Unreadable::Foreign),
+        }
+        let parts = || {
+            let (&state, rest) = value.get(1..)?.split_first()?;
+            let (owner, rest) = rest.split_first_chunk()?;
+            let (fingerprint, rest) = rest.split_first_chunk()?;
+            let (lease, rest) = rest.split_first_chunk::<LEASE_DIGITS>()?;
+            let head = Head { state, owner, fingerprint };
+            lease.iter().all(u8::is_ascii_digit).then_some((head, rest))
+        };
+        parts().ok_or(Unreadable::Foreign)
+    }
+}
+
+/// The first byte of a value.
+const LAYOUT: u8 = b'1';
+
+/// Enough for the milliseconds until the year 2286.
+const LEASE_DIGITS: usize = 13;

@@ -1,0 +1,149 @@
+//! Why Redis could not do what it was asked, told apart by what Envoy and Redis say.
+
+use super::entry::Unreadable;
+use crate::record::CodecError;
+
+/// What went wrong, and what an operator can do about it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedisError {
+    /// `NOAUTH`, `WRONGPASS`, `NOPERM`.
+    #[error(
+        "Redis refuses the login or the command: check store.redis.username and password, and that the ACL of the user \
+         allows the commands and keys that docs/redis.md lists"
+    )]
+    Authentication,
+    /// The reply ends in the middle.
+    #[error(
+        "a reply of Redis was cut off: a raw transport loses long replies; keep store.redis.max_record at 32KiB, or use \
+         the pooled transport"
+    )]
+    Cut,
+    /// Something else is stored under the key.
+    #[error("a key with store.redis.prefix holds something that idemgate did not write; give it a prefix of its own")]
+    Foreign,
+    /// `LOADING`, `CLUSTERDOWN`, `MASTERDOWN`, `TRYAGAIN`, `BUSY`.
+    #[error("Redis is not ready: it loads its data, fails over, or runs a slow script; it should pass by itself")]
+    Loading,
+    /// What came back is no reply of Redis.
+    #[error("what answers in place of Redis does not speak its protocol: check what store.redis.cluster leads to")]
+    Malformed,
+    /// `MOVED`, `ASK`, `CROSSSLOT`.
+    #[error("this is a Redis Cluster: it needs the pooled transport, examples/redis-cluster")]
+    Moved,
+    /// `OOM`.
+    #[error("Redis is out of memory: raise maxmemory, or shorten ttl; keep maxmemory-policy at noeviction")]
+    OutOfMemory,
+    /// Envoy's `redis_proxy` says that it failed.
+    #[error("Envoy's redis_proxy got no answer from Redis: check its cluster and op_timeout")]
+    Proxy,
+    /// `READONLY`, `NOREPLICAS`, `MISCONF`.
+    #[error("Redis takes no writes: a read-only replica answers, or it cannot persist; lead the cluster to the master")]
+    ReadOnly,
+    /// Envoy did not make the call.
+    #[error(
+        "Envoy cannot call store.redis.cluster: there is no such cluster or no host in it, or its circuit breaker is \
+         open (raise max_connections and max_pending_requests)"
+    )]
+    Rejected,
+    /// The connection broke before the reply was there.
+    #[error("the connection to Redis broke before it answered")]
+    Reset,
+    /// Any other error of Redis.
+    #[error("Redis refuses the script: it must be Redis 5 or newer, or Valkey, and allow EVAL")]
+    Script,
+    /// No reply in time.
+    #[error("Redis did not answer within store.redis.timeout: it is overloaded or paused, or the network is")]
+    TimedOut,
+    /// No connection.
+    #[error("Redis cannot be reached: check the hosts of store.redis.cluster, its TLS, and the network")]
+    Unreachable,
+    /// A record that this release cannot read.
+    #[error("a record cannot be read: {0}; let the older release's records expire, or use another prefix")]
+    Unreadable(CodecError),
+}
+
+impl RedisError {
+    /// The word by which metrics and logs tell it from others.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Authentication => "authentication",
+            Self::Cut => "cut",
+            Self::Foreign => "foreign",
+            Self::Loading => "loading",
+            Self::Malformed => "malformed",
+            Self::Moved => "moved",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Proxy => "proxy",
+            Self::ReadOnly => "read_only",
+            Self::Rejected => "rejected",
+            Self::Reset => "reset",
+            Self::Script => "script",
+            Self::TimedOut => "timed_out",
+            Self::Unreachable => "unreachable",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Failure {
+    pub(super) error: RedisError,
+    /// Whether Redis may have done what it was asked.
+    pub(super) is_doubtful: bool,
+}
+
+impl From<Unreadable> for Failure {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::certain(match unreadable {
+            Unreadable::Foreign => RedisError::Foreign,
+            Unreadable::Codec(error) => RedisError::Unreadable(error),
+        })
+    }
+}
+
+impl Failure {
+    /// Redis did nothing.
+    pub(super) const fn certain(error: RedisError) -> Self {
+        Self { error, is_doubtful: false }
+    }
+
+    /// Redis may have done it.
+    pub(super) const fn doubtful(error: RedisError) -> Self {
+        Self { error, is_doubtful: true }
+    }
+
+    /// What Envoy says in place of a reply, by status and text.
+    pub(super) fn of_local_reply(status: u16, text: &[u8]) -> Self {
+        let says = |words: &str| text.windows(words.len()).any(|window| window == words.as_bytes());
+        match status {
+            // Reasons that precede the request; over TLS also a certificate that does not fit.
+            503 if ["connection failure", "connection timeout", "no healthy upstream"].into_iter().any(says) => {
+                Self::certain(RedisError::Unreachable)
+            }
+            503 if says("overflow") => Self::certain(RedisError::Rejected),
+            503 => Self::doubtful(RedisError::Reset),
+            504 => Self::doubtful(RedisError::TimedOut),
+            _ => Self::doubtful(RedisError::Malformed),
+        }
+    }
+
+    /// What an error reply says. Redis refuses a command before it begins, or a script at its first write.
+    pub(super) fn of_error_reply(text: &[u8]) -> Self {
+        let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let error = match code {
+            b"NOAUTH" | b"WRONGPASS" | b"NOPERM" => RedisError::Authentication,
+            b"LOADING" | b"CLUSTERDOWN" | b"MASTERDOWN" | b"TRYAGAIN" | b"BUSY" => RedisError::Loading,
+            b"MOVED" | b"ASK" | b"CROSSSLOT" => RedisError::Moved,
+            b"OOM" => RedisError::OutOfMemory,
+            b"READONLY" | b"NOREPLICAS" | b"MISCONF" => RedisError::ReadOnly,
+            b"WRONGTYPE" => RedisError::Foreign,
+            // Texts of Envoy's redis_proxy, which has no codes.
+            b"upstream" | b"no" => return Self::doubtful(RedisError::Proxy),
+            _ => RedisError::Script,
+        };
+        Self::certain(error)
+    }
+}

@@ -1,0 +1,258 @@
+//! One call to Redis, from the first attempt to the answer: what is sent, how often, and what is made of
+//! what comes back.
+//!
+//! - A **claim** whose reply is lost is asked again with the same owner, which Redis takes for the same
+//!   claim; all within the time that the request may wait.
+//! - A **renewal** is asked once; the next one is due soon.
+//! - The **end of an execution** is asked again, more and more rarely, as long as the claim could live:
+//!   then a retry finds the operation unknown. The client waits for it no longer than for a claim.
+
+use std::time::Duration;
+
+use super::{
+    Failure, RedisError,
+    entry::{Entry, Standing},
+    resp::{self, RespError, Value},
+};
+use crate::{
+    request::{Fingerprint, OperationId},
+    store::{Answer, Claimed, Renewed, Settled, StoreError},
+    time::Timestamp,
+};
+
+/// A call under way.
+#[derive(Debug)]
+pub struct Inquiry {
+    operation: OperationId,
+    question: Question,
+    /// What is sent, at each attempt the same.
+    bytes: Vec<u8>,
+    /// How many replies there are to be.
+    replies: usize,
+    /// How long a request waits for the store.
+    patience: Duration,
+    begun: Timestamp,
+    /// When it is given up.
+    deadline: Timestamp,
+    attempts: u32,
+    asked: Timestamp,
+    ask_timeout: Duration,
+    /// Whether an attempt that failed may have been carried out.
+    may_have_worked: bool,
+    /// Whether whoever waits was told that it takes longer.
+    is_delayed: bool,
+    /// When the next attempt is due, while none is under way.
+    rests_until: Option<Timestamp>,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) enum Question {
+    Claim { fingerprint: Fingerprint },
+    Renew,
+    Settle { settled: Settled },
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Heard<'a> {
+    /// Envoy did not make the call.
+    NotMade,
+    /// It ended without anything: too late, or reset.
+    Nothing,
+    /// Redis answered, or Envoy in its place.
+    Reply {
+        /// 200 if it is what came over the connection.
+        status: u16,
+        /// All bytes.
+        body: &'a [u8],
+    },
+}
+
+/// How it goes on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// It is over.
+    Answered(Answer),
+    /// It is to be asked again at once, because of this.
+    Again(StoreError),
+    /// It is to be asked again when a tick says so, because of this.
+    Later(StoreError),
+}
+
+impl Inquiry {
+    pub(super) fn new(
+        operation: OperationId,
+        question: Question,
+        (bytes, replies): (Vec<u8>, usize),
+        patience: Duration,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Self {
+        let deadline = match question {
+            Question::Claim { .. } | Question::Renew => now.after(patience),
+            Question::Settle { .. } => now.after(lease.max(patience)),
+        };
+        Self {
+            operation,
+            question,
+            bytes,
+            replies,
+            patience,
+            begun: now,
+            deadline,
+            attempts: 0,
+            asked: now,
+            ask_timeout: patience,
+            may_have_worked: false,
+            is_delayed: false,
+            rests_until: None,
+        }
+    }
+
+    /// The operation that it is about.
+    #[must_use]
+    pub fn operation(&self) -> OperationId {
+        self.operation
+    }
+
+    /// Begins an attempt: what to send, and how long it may take.
+    pub fn ask(&mut self, now: Timestamp) -> (&[u8], Duration) {
+        self.rests_until = None;
+        self.asked = now;
+        self.ask_timeout = match self.question {
+            // The first attempt leaves as much time for a second one.
+            Question::Claim { .. } if self.attempts == 0 => self.patience / 2,
+            Question::Claim { .. } => self.deadline.since(now).max(SHORTEST_ATTEMPT),
+            Question::Renew | Question::Settle { .. } => self.patience,
+        };
+        self.attempts = self.attempts.saturating_add(1);
+        (&self.bytes, self.ask_timeout)
+    }
+
+    /// Takes in what became of the attempt.
+    pub fn hear(&mut self, heard: Heard<'_>, now: Timestamp) -> Progress {
+        let failure = match self.understand(heard, now) {
+            Ok(answer) => return Progress::Answered(answer),
+            Err(failure) => failure,
+        };
+        self.may_have_worked |= failure.is_doubtful;
+        let error = StoreError::Redis(failure.error);
+        match self.question {
+            Question::Claim { .. } => {
+                let has_time = self.deadline.since(now) >= SHORTEST_ATTEMPT && self.attempts < CLAIM_ATTEMPTS;
+                if failure.is_doubtful && has_time {
+                    return Progress::Again(error);
+                }
+                let claimed = if self.may_have_worked { Claimed::InDoubt(error) } else { Claimed::Failed(error) };
+                Progress::Answered(Answer::Claimed(claimed))
+            }
+            Question::Renew => Progress::Answered(Answer::Renewed(Renewed::Failed(error))),
+            Question::Settle { .. } if now >= self.deadline => {
+                Progress::Answered(Answer::Settled(Settled::Failed(error).into()))
+            }
+            Question::Settle { .. } => {
+                self.rests_until = Some(now.after(rest(self.attempts)));
+                Progress::Later(error)
+            }
+        }
+    }
+
+    /// Whether the next attempt is due.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.rests_until.is_some_and(|until| until <= now)
+    }
+
+    /// Whether it is time to tell whoever waits that it takes longer; says so once.
+    pub fn becomes_delayed(&mut self, now: Timestamp) -> bool {
+        let is_late = matches!(self.question, Question::Settle { .. }) && now >= self.begun.after(self.patience);
+        is_late && !std::mem::replace(&mut self.is_delayed, true)
+    }
+
+    fn understand(&self, heard: Heard<'_>, now: Timestamp) -> Result<Answer, Failure> {
+        let body = match heard {
+            Heard::NotMade => return Err(Failure::certain(RedisError::Rejected)),
+            // The host tells a time-out from a reset by nothing but the time that it took.
+            Heard::Nothing if now.since(self.asked).saturating_add(CLOCK_STEP) >= self.ask_timeout => {
+                return Err(Failure::doubtful(RedisError::TimedOut));
+            }
+            Heard::Nothing => return Err(Failure::doubtful(RedisError::Reset)),
+            Heard::Reply { status: 200, body } => body,
+            Heard::Reply { status, body } => return Err(Failure::of_local_reply(status, body)),
+        };
+        let mut replies = resp::decode_all(body, self.replies).map_err(|error| {
+            Failure::doubtful(match error {
+                RespError::Cut => RedisError::Cut,
+                RespError::Malformed | RespError::Trailing => RedisError::Malformed,
+            })
+        })?;
+        let reply = replies.pop().ok_or(Failure::doubtful(RedisError::Malformed))?;
+        if let Value::Error(text) = reply {
+            return Err(Failure::of_error_reply(&text));
+        }
+        if replies.iter().any(|reply| *reply != Value::Simple(b"OK".to_vec())) {
+            // The login failed, and the script ran all the same: as another user, or in another database.
+            return Err(Failure::doubtful(RedisError::Authentication));
+        }
+        self.interpret(reply, now)
+    }
+
+    fn interpret(&self, reply: Value, now: Timestamp) -> Result<Answer, Failure> {
+        match (&self.question, reply) {
+            (Question::Claim { .. }, Value::Integer(1)) => Ok(Answer::Claimed(Claimed::Granted)),
+            (Question::Claim { fingerprint }, Value::Array(Some(found))) => {
+                standing(&found, &self.operation, fingerprint, now).map(Answer::Claimed)
+            }
+            (Question::Renew, Value::Integer(1)) => Ok(Answer::Renewed(Renewed::Extended)),
+            (Question::Renew, Value::Integer(0)) => Ok(Answer::Renewed(Renewed::Fenced)),
+            (Question::Settle { settled }, Value::Integer(1)) => Ok(Answer::Settled((*settled).into())),
+            (Question::Settle { .. }, Value::Integer(0)) => Ok(Answer::Settled(Settled::Fenced.into())),
+            _ => Err(Failure::doubtful(RedisError::Malformed)),
+        }
+    }
+}
+
+/// What a claim has met: what is left of the lease, how long the record lives, and its value.
+fn standing(
+    found: &[Value],
+    operation: &OperationId,
+    fingerprint: &Fingerprint,
+    now: Timestamp,
+) -> Result<Claimed, Failure> {
+    let [Value::Integer(lease_left), Value::Integer(lives), Value::Bulk(Some(value))] = found else {
+        return Err(Failure::doubtful(RedisError::Malformed));
+    };
+    let entry = Entry::decode(value, operation).map_err(Failure::from)?;
+    if entry.fingerprint != *fingerprint {
+        return Ok(Claimed::KeyReused);
+    }
+    let lease_left = Duration::from_millis(u64::try_from(*lease_left).unwrap_or_default());
+    // Without an expiry (-1) it was not written by a script of ours; it is kept for ever.
+    let lives = u64::try_from(*lives).map_err(|_| Failure::certain(RedisError::Foreign))?;
+    Ok(match entry.standing {
+        Standing::InFlight if !lease_left.is_zero() => Claimed::InFlight { lease_left },
+        Standing::InFlight | Standing::Unknown => Claimed::Unknown { lease_left },
+        Standing::Completed(response) => {
+            Claimed::Completed { response, expires: now.after(Duration::from_millis(lives)) }
+        }
+        Standing::NotKept { status } => Claimed::NotKept { status },
+    })
+}
+
+/// How long to rest after this many attempts.
+fn rest(attempts: u32) -> Duration {
+    FIRST_REST.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1))).min(LONGEST_REST)
+}
+
+/// The first attempt, and what a broken connection or a slow server may need.
+const CLAIM_ATTEMPTS: u32 = 3;
+
+/// An attempt that could take no longer than this is not made.
+const SHORTEST_ATTEMPT: Duration = Duration::from_millis(5);
+
+/// How exactly the host keeps a call's time.
+const CLOCK_STEP: Duration = Duration::from_millis(5);
+
+const FIRST_REST: Duration = Duration::from_millis(50);
+const LONGEST_REST: Duration = Duration::from_secs(1);

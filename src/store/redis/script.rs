@@ -1,0 +1,29 @@
+//! The rules of a record as Redis applies them: one script for each kind of call, each of one key.
+//!
+//! A script is atomic, its clock is Redis's own, and it needs one round trip. It is sent whole each time
+//! (`EVAL`): Redis keeps it compiled, and no restart, failover or `SCRIPT FLUSH` can make it unknown.
+//! Scripts that read the clock and then write need Redis 5 or newer, or Valkey.
+
+/// The three scripts, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) claim: String,
+    pub(super) renew: String,
+    pub(super) settle: String,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            claim: without_comments(include_str!("claim.lua")),
+            renew: without_comments(include_str!("renew.lua")),
+            settle: without_comments(include_str!("settle.lua")),
+        }
+    }
+}
+
+/// What is only for readers goes over the wire with each call; it need not.
+fn without_comments(script: &str) -> String {
+    let lines: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.starts_with("--")).collect();
+    lines.join("\n")
+}
