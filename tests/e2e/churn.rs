@@ -4,7 +4,6 @@
 //! `IDEMGATE_SEED` repeats a run's decisions, `IDEMGATE_CHURN_SECONDS` makes it longer. What the machine makes of them
 //! differs from run to run, so that a seed that has failed may have to be run more than once.
 
-use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::bench::{
-    Answer, Bench, Gate, Mode, Protocol, Request, Response, assert_problem, assert_replay_of, patiently,
+    AnnouncedSeed, Answer, Bench, Gate, Lot, Mode, Protocol, Request, Response, assert_problem, assert_replay_of,
+    from_environment, patiently,
 };
 
 /// How many clients act at the same time, and on how many keys of the moment.
@@ -34,7 +34,7 @@ const GROWTH: u64 = 8 << 20;
 async fn whatever_clients_and_upstreams_do_each_key_executes_as_often_as_it_may() {
     let seed = from_environment("IDEMGATE_SEED", 0x1de3_9a7e);
     let duration = Duration::from_secs(from_environment("IDEMGATE_CHURN_SECONDS", 60));
-    let announced = AnnouncedSeed(seed);
+    let announced = AnnouncedSeed { seed, test: "churn" };
     let mut configuration = json!({ "duplicates": { "in_flight": "wait", "wait_timeout": "700ms" } });
     if Mode::current() == Mode::Detached {
         // Inline it is the route's that counts.
@@ -323,53 +323,6 @@ async fn assert_every_claim_has_ended(bench: &Bench) {
         assert_eq!(count(never), 0, "{never}\n{stats}");
     }
     assert!(count("requests.replayed") > 0 && count("outcomes.released") > 0, "not much of a churn\n{stats}");
-}
-
-/// A source of decisions that a seed repeats (SplitMix64).
-#[derive(Debug)]
-struct Lot {
-    state: u64,
-}
-
-impl Lot {
-    fn new(seed: u64) -> Self {
-        Self { state: seed }
-    }
-
-    /// Another source, for a task of its own.
-    fn branch(&mut self) -> Self {
-        Self::new(self.next())
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let state = self.state;
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-}
-
-/// Says how to repeat a run that has failed.
-struct AnnouncedSeed(u64);
-
-impl Drop for AnnouncedSeed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("to repeat: IDEMGATE_SEED={} cargo test --test e2e churn", self.0);
-        }
-    }
-}
-
-fn from_environment(name: &str, default: u64) -> u64 {
-    match env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text:?} is no number")),
-        Err(_) => default,
-    }
 }
 
 crate::bench::also_detached! {

@@ -103,3 +103,17 @@ crate::bench::also_detached! {
     a_lease_is_renewed_while_its_owner_lives,
     of_twenty_at_once_one_executes,
 }
+
+crate::bench::also_on_redis! {
+    direct: {
+        a_duplicate_in_flight_is_told_when_to_come_back,
+        a_lease_is_renewed_while_its_owner_lives,
+        an_operation_is_in_flight_until_its_response_has_ended,
+        of_twenty_at_once_one_executes,
+    }
+    pooled: {
+        a_duplicate_in_flight_is_told_when_to_come_back,
+        a_lease_is_renewed_while_its_owner_lives,
+        of_twenty_at_once_one_executes,
+    }
+}

@@ -12,7 +12,6 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
-#[expect(dead_code, unused_imports, unused_macros, reason = "what tests of the Redis store need comes before them")]
 mod bench;
 mod callers;
 mod churn;
@@ -33,6 +32,10 @@ mod passing;
 mod races;
 mod redirects;
 mod redis_bench;
+mod redis_errors;
+mod redis_faults;
+mod redis_fleet;
+mod redis_races;
 mod replays;
 mod retention;
 mod reuse;

@@ -130,3 +130,12 @@ crate::bench::also_detached! {
     keys_and_callers_are_not_logged,
     the_access_log_tells_what_became_of_each_request,
 }
+
+crate::bench::also_on_redis! {
+    direct: {
+        every_kind_of_answer_is_counted,
+        the_access_log_tells_what_became_of_each_request,
+    }
+    pooled: {
+    }
+}

@@ -1,8 +1,10 @@
 //! At most one execution, whatever the workers do at the same time (contract, section 6; design, invariant 1).
 
+use std::net::SocketAddr;
+
 use serde_json::json;
 
-use crate::bench::{Bench, Http1, Request, assert_executed, assert_in_flight};
+use crate::bench::{Bench, Envoy, Http1, Request, Upstream, assert_executed, assert_in_flight};
 
 /// Keys raced, each by this many connections.
 const KEYS: usize = 10_000;
@@ -13,15 +15,22 @@ const LANES: usize = 5;
 #[tokio::test]
 async fn thousands_of_raced_keys_execute_once_each() {
     let bench = Bench::new(json!({})).await;
-    let address = bench.envoy.address();
+    race_keys(KEYS, &[bench.envoy.address(); CONNECTIONS]).await;
+    assert_each_executed_once(&bench.upstream, KEYS);
+    assert_both_workers_took_part(&bench.envoy).await;
+}
+
+/// Races this many keys, each over a connection to every one of these addresses.
+pub(crate) async fn race_keys(keys: usize, addresses: &[SocketAddr]) {
     let lanes: Vec<_> = (0..LANES)
         .map(|lane| {
+            let addresses = addresses.to_vec();
             tokio::spawn(async move {
                 let mut connections = Vec::new();
-                for _ in 0..CONNECTIONS {
+                for address in addresses {
                     connections.push(Http1::connect(address).await);
                 }
-                for number in (lane..KEYS).step_by(LANES) {
+                for number in (lane..keys).step_by(LANES) {
                     race(&mut connections, number).await;
                 }
             })
@@ -30,15 +39,20 @@ async fn thousands_of_raced_keys_execute_once_each() {
     for lane in lanes {
         lane.await.unwrap();
     }
+}
 
-    let executions = bench.upstream.executions_by_key();
+#[track_caller]
+pub(crate) fn assert_each_executed_once(upstream: &Upstream, keys: usize) {
+    let executions = upstream.executions_by_key();
     let wrong: Vec<_> = executions.iter().filter(|(_, count)| **count != 1).collect();
     assert!(wrong.is_empty(), "keys that were not executed exactly once: {wrong:?}");
-    assert_eq!(executions.len(), KEYS, "keys that reached the upstream");
-    // It was a race only if both workers ran in it.
-    for worker in 0..2 {
-        let connections = bench.envoy.stat(&format!("listener.127.0.0.1_0.worker_{worker}.downstream_cx_total")).await;
-        assert!(connections.is_some_and(|count| count > 0), "worker {worker} had {connections:?} connections");
+    assert_eq!(executions.len(), keys, "keys that reached the upstream");
+}
+
+/// It was a race only if both workers ran in it.
+pub(crate) async fn assert_both_workers_took_part(envoy: &Envoy) {
+    for (worker, connections) in envoy.connections_by_worker().await.into_iter().enumerate() {
+        assert!(connections > 0, "worker {worker} had no connection");
     }
 }
 

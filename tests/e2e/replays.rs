@@ -208,3 +208,21 @@ crate::bench::also_detached! {
     the_replay_marker_and_the_fields_left_out_are_configured,
     what_belongs_to_one_connection_or_one_client_is_not_replayed,
 }
+
+crate::bench::also_on_redis! {
+    direct: {
+        a_replay_does_not_extend_the_time_it_expires,
+        a_retry_gets_the_first_response_and_executes_nothing,
+        an_upstream_that_speaks_http2_is_replayed_too,
+        every_kind_of_stored_response_is_replayed_as_it_was,
+        replays_leave_the_client_its_connection,
+        requests_without_a_body_are_guarded_too,
+        the_replay_marker_and_the_fields_left_out_are_configured,
+        what_belongs_to_one_connection_or_one_client_is_not_replayed,
+    }
+    pooled: {
+        a_response_of_eight_mebibytes_is_replayed_where_the_limit_allows_it,
+        a_retry_gets_the_first_response_and_executes_nothing,
+        every_kind_of_stored_response_is_replayed_as_it_was,
+    }
+}

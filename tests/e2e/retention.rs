@@ -153,3 +153,12 @@ crate::bench::also_detached! {
     claims_in_flight_are_never_evicted,
     under_byte_pressure_bodies_go_first_and_nothing_executes_twice,
 }
+
+crate::bench::also_on_redis! {
+    direct: {
+        a_stored_response_is_forgotten_after_its_retention,
+    }
+    pooled: {
+        a_stored_response_is_forgotten_after_its_retention,
+    }
+}

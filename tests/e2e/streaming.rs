@@ -60,3 +60,12 @@ async fn a_response_that_outgrows_its_limit_goes_on_without_delay() {
     }
     bench.assert_executions(1);
 }
+
+crate::bench::also_on_redis! {
+    direct: {
+        a_response_that_outgrows_its_limit_goes_on_without_delay,
+        an_endless_response_is_delivered_without_delay_and_without_memory,
+    }
+    pooled: {
+    }
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::store::Store;
-use super::transport::Redis;
+use super::transport::{Redis, Transport};
 use super::upstream::Door;
 use super::{AUTHORITY, Mode, Protocol};
 
@@ -63,6 +63,14 @@ impl Setup {
     /// The filter with this configuration.
     pub(crate) fn new(configuration: &Value) -> Self {
         Self::with(Configuration::Text(Store::current().apply(Mode::apply(configuration)).to_string()))
+    }
+
+    /// The filter with this configuration, and its records in Redis.
+    pub(crate) fn redis(transport: Transport, configuration: &Value) -> Self {
+        let store = Store::Redis(transport);
+        let mut setup = Self::with(Configuration::Text(store.apply(Mode::apply(configuration)).to_string()));
+        setup.store = store;
+        setup
     }
 
     /// The filter with a configuration that need not be JSON.

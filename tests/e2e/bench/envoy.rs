@@ -15,7 +15,7 @@ use super::http1::Http1;
 use super::http2::Http2;
 use super::message::{Request, Response};
 use super::temp_dir::TempDir;
-use super::{PATIENCE, Protocol, Setup, discovery};
+use super::{PATIENCE, Protocol, Setup, discovery, try_send};
 
 /// How often the state of something outside of this process is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -59,7 +59,8 @@ impl Envoy {
             launched.must_run(deadline, "has no admin address");
             tokio::time::sleep(POLL).await;
         };
-        while ask(admin, "GET", "/ready").await.status != 200 {
+        // An Envoy that refuses its configuration ends in the middle of this.
+        while try_send(admin, Protocol::Http1, &Request::get("/ready")).await.is_none_or(|ready| ready.status != 200) {
             launched.must_run(deadline, "is not ready");
             tokio::time::sleep(POLL).await;
         }
@@ -224,6 +225,15 @@ impl Envoy {
                 return line.to_owned();
             }
             assert!(Instant::now() < deadline, "no access log line {start:?} in:\n{log}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until Envoy has logged a line with this in it.
+    pub(crate) async fn logs(&self, expected: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(expected) {
+            assert!(Instant::now() < deadline, "{expected:?} is not logged\n{}", self.launched.log_tail());
             tokio::time::sleep(POLL).await;
         }
     }

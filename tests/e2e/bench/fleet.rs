@@ -17,9 +17,14 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Both of the same `setup`, and with a store at these addresses.
     pub(crate) async fn start(setup: &Setup, redis: Vec<SocketAddr>) -> Self {
+        Self::of([setup, setup], redis).await
+    }
+
+    /// Each of its own setup.
+    pub(crate) async fn of([one, other]: [&Setup; 2], redis: Vec<SocketAddr>) -> Self {
         let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
         let backends = Backends { redis, upstream: upstream.address() };
-        let envoys = [Envoy::start(setup, backends.clone()).await, Envoy::start(setup, backends).await];
+        let envoys = [Envoy::start(one, backends.clone()).await, Envoy::start(other, backends).await];
         Self { envoys, upstream }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Hand-made, because well-behaved clients refuse to send what a hostile one does, and tidy up what they receive.
 
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,9 +21,20 @@ pub(crate) struct Http1 {
 
 impl Http1 {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("Envoy does not accept connections");
-        stream.set_nodelay(true).expect("no TCP_NODELAY");
-        Self { stream, received: Vec::new() }
+        Self::try_connect(address).await.expect("Envoy does not accept connections")
+    }
+
+    /// The same to an Envoy that may be gone.
+    pub(super) async fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, received: Vec::new() })
+    }
+
+    /// One request and its response; None if the connection ends before the head of that has come.
+    pub(super) async fn try_send(&mut self, request: &Request) -> Option<Response> {
+        self.write(&encode(request)).await;
+        patiently("an HTTP/1.1 response, or the end of its connection", self.read_response(request.method)).await
     }
 
     /// One request and its response.

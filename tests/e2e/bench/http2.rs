@@ -1,6 +1,7 @@
 //! An HTTP/2 client, prior knowledge over clear text.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -23,13 +24,25 @@ pub(crate) struct Http2 {
 
 impl Http2 {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("Envoy does not accept connections");
-        stream.set_nodelay(true).expect("no TCP_NODELAY");
+        Self::try_connect(address).await.expect("Envoy does not accept HTTP/2 connections")
+    }
+
+    /// The same to an Envoy that may be gone.
+    pub(super) async fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
         let (sender, connection) =
-            handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("no HTTP/2 connection");
+            handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(io::Error::other)?;
         // Ends with the last handle on the sender; how it ends shows in the responses.
         tokio::spawn(async move { connection.await.ok() });
-        Self { sender }
+        Ok(Self { sender })
+    }
+
+    /// One request and its response; None if the connection ends before the head of that has come.
+    pub(super) async fn try_send(&mut self, request: &Request) -> Option<Response> {
+        let mut arriving = self.try_begin(request).await.ok()?;
+        while arriving.receive().await {}
+        Some(arriving.response)
     }
 
     /// One request and its response. Dropping the future resets the stream.
@@ -41,14 +54,19 @@ impl Http2 {
 
     /// One request and the head of its response. Dropping what is returned resets the stream.
     pub(crate) async fn begin(&mut self, request: &Request) -> Arriving {
+        let arriving = self.try_begin(request).await;
+        arriving.unwrap_or_else(|error| {
+            panic!("the stream ended instead of the response to {} {}: {error:?}", request.method, request.target)
+        })
+    }
+
+    async fn try_begin(&mut self, request: &Request) -> hyper::Result<Arriving> {
         let what = format!("the HTTP/2 response to {} {}", request.method, request.target);
-        let response = patiently(&what, self.sender.send_request(encode(request)))
-            .await
-            .unwrap_or_else(|error| panic!("the stream ended instead of {what}: {error:?}"));
+        let response = patiently(&what, self.sender.send_request(encode(request))).await?;
         let (head, incoming) = response.into_parts();
         let headers = head.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
         let response = Response { status: head.status.as_u16(), headers, body: Vec::new(), complete: false };
-        Arriving { response, incoming }
+        Ok(Arriving { response, incoming })
     }
 }
 

@@ -5,10 +5,12 @@ mod bootstrap;
 mod discovery;
 mod envoy;
 mod expect;
+mod fake_redis;
 mod fleet;
 mod gate;
 mod http1;
 mod http2;
+mod lot;
 mod message;
 mod mode;
 mod redis;
@@ -32,10 +34,12 @@ pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
     assert_unguarded, assert_unknown, idempotency_fields,
 };
+pub(crate) use fake_redis::{FakeRedis, Fault, Twist};
 pub(crate) use fleet::Fleet;
 pub(crate) use gate::Gate;
 pub(crate) use http1::{Http1, encode};
 pub(crate) use http2::Http2;
+pub(crate) use lot::{AnnouncedSeed, Lot, from_environment};
 pub(crate) use message::{Request, Response};
 pub(crate) use mode::{Mode, also_detached};
 pub(crate) use redis::{RedisCluster, RedisServer};
@@ -158,6 +162,14 @@ impl Bench {
     #[track_caller]
     pub(crate) fn assert_executions(&self, expected: usize) {
         self.upstream.assert_executions(expected);
+    }
+}
+
+/// One request over a new connection to an Envoy that may be gone, or go at any moment; None if it has.
+pub(crate) async fn try_send(address: SocketAddr, protocol: Protocol, request: &Request) -> Option<Response> {
+    match protocol {
+        Protocol::Http1 => Http1::try_connect(address).await.ok()?.try_send(request).await,
+        Protocol::Http2 => Http2::try_connect(address).await.ok()?.try_send(request).await,
     }
 }
 

@@ -78,7 +78,7 @@ impl RedisServer {
         self.must(&["CONFIG", "SET", "rdbcompression", "no"]).await;
         self.must(&["SAVE"]).await;
         self.kill();
-        let delay = Duration::from_millis(50).as_micros().to_string();
+        let delay = Duration::from_millis(30).as_micros().to_string();
         let slowly = ["--key-load-delay", &delay, "--loading-process-events-interval-bytes", &BYTES.to_string()];
         self.arguments.extend(slowly.map(str::to_owned));
         self.restart_until(LISTENS).await;
@@ -145,9 +145,9 @@ impl RedisServer {
         self.must(&[b"GET", key]).await.into_bytes()
     }
 
-    /// Puts these bytes at `key`, whatever was there.
+    /// Puts these bytes at `key`, for as long as what was there would have stayed.
     pub(crate) async fn set(&self, key: &[u8], value: &[u8]) {
-        self.must(&[b"SET", key, value]).await;
+        self.must(&[b"SET", key, value, b"KEEPTTL"]).await;
     }
 
     /// How often each of these commands was called so far.
