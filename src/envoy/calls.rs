@@ -20,7 +20,7 @@ use crate::exchange::Job;
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     ordered: RefCell<VecDeque<(Rc<Guest>, Job)>>,
-    under_way: RefCell<BTreeMap<u32, Rc<Guest>>>,
+    under_way: RefCell<BTreeMap<u64, Rc<Guest>>>,
 }
 
 impl Calls {
@@ -49,7 +49,7 @@ impl Calls {
             proxy_wasm::hostcalls::dispatch_http_call(&job.cluster, headers, Some(&job.body), Vec::new(), timeout);
         match made {
             Ok(token) => {
-                self.under_way.borrow_mut().insert(token, guest);
+                self.under_way.borrow_mut().insert(u64::from(token), guest);
                 true
             }
             Err(_) => false,
@@ -58,7 +58,7 @@ impl Calls {
 
     /// Takes out the call that `token` answers.
     pub(super) fn answered(&self, token: u32) -> Option<Rc<Guest>> {
-        self.under_way.borrow_mut().remove(&token)
+        self.under_way.borrow_mut().remove(&u64::from(token))
     }
 
     pub(super) fn are_over(&self) -> bool {

@@ -11,6 +11,7 @@ use std::{
 use super::{
     body_watch::BodyWatch,
     calls::Calls,
+    checkup::Checkup,
     guest::Guest,
     host::{self, Refused},
     inquiries::Inquiries,
@@ -45,6 +46,7 @@ pub(super) struct Filter {
     pub(super) watch_board: WatchBoard<HostMemory>,
     pub(super) calls: Calls,
     pub(super) inquiries: Inquiries,
+    pub(super) checkup: Checkup,
     /// This worker under this configuration.
     pub(super) worker: Owner,
     pub(super) redirects: Redirects,
@@ -60,7 +62,7 @@ pub(super) struct Filter {
     /// The root context has been called, and has not come yet.
     has_rung: Cell<bool>,
     /// When each kind of store error was last logged.
-    logged: RefCell<BTreeMap<&'static str, Timestamp>>,
+    logged: RefCell<Vec<(&'static str, Timestamp)>>,
 }
 
 /// Why a configuration cannot be put to work.
@@ -89,6 +91,7 @@ impl Filter {
             watch_board: WatchBoard::new(HostMemory),
             calls: Calls::default(),
             inquiries: Inquiries::default(),
+            checkup: Checkup::default(),
             worker: Owner::new(random()),
             redirects: Redirects::default(),
             post: Cell::default(),
@@ -211,8 +214,9 @@ impl Filter {
             self.metrics.count(Counter::StoreTimeouts, 1);
         }
         let mut logged = self.logged.borrow_mut();
-        if logged.get(kind).is_none_or(|last| now.since(*last) >= LOG_PERIOD) {
-            logged.insert(kind, now);
+        logged.retain(|(_, last)| now.since(*last) < LOG_PERIOD);
+        if logged.iter().all(|(known, _)| *known != kind) {
+            logged.push((kind, now));
             log::warn!("idemgate: the store failed ({kind}): {error}");
         }
     }

@@ -18,7 +18,7 @@ pub(super) type Errand = (Rc<Guest>, Inquiry);
 #[derive(Debug, Default)]
 pub(super) struct Inquiries {
     ordered: RefCell<VecDeque<Errand>>,
-    under_way: RefCell<BTreeMap<u32, Errand>>,
+    under_way: RefCell<BTreeMap<u64, Box<Errand>>>,
     /// Those whose last attempt failed, and whose next one is not due yet.
     resting: RefCell<Vec<Errand>>,
 }
@@ -40,7 +40,7 @@ impl Inquiries {
         let (bytes, timeout) = inquiry.ask(now);
         match call(cluster, bytes, timeout) {
             Some(token) => {
-                self.under_way.borrow_mut().insert(token, (guest, inquiry));
+                self.under_way.borrow_mut().insert(u64::from(token), Box::new((guest, inquiry)));
                 None
             }
             None => Some((guest, inquiry)),
@@ -49,7 +49,7 @@ impl Inquiries {
 
     /// Takes out the errand that `token` answers.
     pub(super) fn answered(&self, token: u32) -> Option<Errand> {
-        self.under_way.borrow_mut().remove(&token)
+        self.under_way.borrow_mut().remove(&u64::from(token)).map(|errand| *errand)
     }
 
     pub(super) fn rest(&self, errand: Errand) {

@@ -6,6 +6,7 @@
 mod body_watch;
 mod bridge;
 mod calls;
+mod checkup;
 mod crash_test;
 mod driver;
 mod filter;

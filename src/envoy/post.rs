@@ -43,20 +43,24 @@ struct Tenancy {
 impl Post {
     /// Takes the first place that is free; `None` if there is none or the host refuses.
     pub(super) fn open(memory: &impl SharedMemory, worker: Owner, now: Timestamp) -> Option<Self> {
-        let place = (0..PLACES).find(|place| take(memory, *place, worker, now).is_ok_and(|taken| taken))?;
+        let place = (0..PLACES).find(|place| take(memory, &key(*place), worker, now).is_ok_and(|taken| taken))?;
         let mailbox = host::register_queue(&format!("idemgate/v1/q{place:x}")).ok()?;
         Some(Self { place, mailbox: Mailbox(mailbox) })
     }
 
     /// Keeps the place; if it was lost in a long standstill, another one is to be opened.
     pub(super) fn renew(self, memory: &impl SharedMemory, worker: Owner, now: Timestamp) -> bool {
-        take(memory, self.place, worker, now).unwrap_or(true)
+        take(memory, &key(self.place), worker, now).unwrap_or(true)
     }
 }
 
-fn take(memory: &impl SharedMemory, place: u32, worker: Owner, now: Timestamp) -> Result<bool, StoreError> {
-    let key = format!("idemgate/v1/w{place:x}");
-    let cas = match memory.get(&key)? {
+fn key(place: u32) -> String {
+    format!("idemgate/v1/w{place:x}")
+}
+
+/// Takes what stands under `key` for a term, or keeps it; `false` if another worker has it.
+pub(super) fn take(memory: &impl SharedMemory, key: &str, worker: Owner, now: Timestamp) -> Result<bool, StoreError> {
+    let cas = match memory.get(key)? {
         None => Cas::NEVER_ISSUED,
         Some((bytes, cas)) => {
             let tenancy = decode::<Tenancy>(&bytes)?;
@@ -67,5 +71,5 @@ fn take(memory: &impl SharedMemory, place: u32, worker: Owner, now: Timestamp) -
         }
     };
     let tenancy = encode(&Tenancy { holder: worker, until: now.after(TERM) })?;
-    Ok(memory.set(&key, &tenancy, cas)? == Written::Done)
+    Ok(memory.set(key, &tenancy, cas)? == Written::Done)
 }

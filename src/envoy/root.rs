@@ -137,13 +137,14 @@ impl Root {
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _: usize) {
         self.work(|root, filter| {
+            let heard = |body| match num_headers {
+                0 => Heard::Nothing,
+                _ => Heard::Reply { status: host::status(&host::headers(Map::CallResponseHeaders)), body },
+            };
+            let body = || host::buffer(Buffer::CallResponseBody, 0, body_size);
             if let Some((guest, mut inquiry)) = filter.inquiries.answered(token) {
-                let body = host::buffer(Buffer::CallResponseBody, 0, body_size);
-                let heard = match num_headers {
-                    0 => Heard::Nothing,
-                    _ => Heard::Reply { status: host::status(&host::headers(Map::CallResponseHeaders)), body: &body },
-                };
-                let now = host::now();
+                let (body, now) = (body(), host::now());
+                let heard = heard(&body);
                 let progress = inquiry.hear(heard, now);
                 root.go_on(filter, (guest, inquiry), progress, now);
             } else if let Some(guest) = filter.calls.answered(token) {
@@ -152,9 +153,10 @@ impl Context for Root {
                     return root.end_call(filter, &guest, Event::CallFailed(CallFailure::Reset));
                 }
                 let headers = host::headers(Map::CallResponseHeaders);
-                let body = host::buffer(Buffer::CallResponseBody, 0, body_size);
                 let status = host::status(&headers);
-                root.end_call(filter, &guest, Event::CallAnswered { status, headers: &headers, body });
+                root.end_call(filter, &guest, Event::CallAnswered { status, headers: &headers, body: body() });
+            } else {
+                filter.checkup.end(filter, token, heard(&body()));
             }
         });
     }
@@ -202,7 +204,11 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        self.work(|_, filter| tick(filter, host::now()));
+        self.work(|_, filter| {
+            // First, as long as nothing has put another context in effect.
+            filter.checkup.begin(filter, host::now());
+            tick(filter, host::now());
+        });
     }
 
     fn on_queue_ready(&mut self, queue: u32) {

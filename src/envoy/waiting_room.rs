@@ -15,7 +15,7 @@ use crate::{request::OperationId, time::Timestamp};
 /// Who waits, and for what.
 #[derive(Debug, Default)]
 pub(super) struct WaitingRoom {
-    groups: RefCell<BTreeMap<OperationId, Group>>,
+    groups: RefCell<BTreeMap<OperationId, Box<Group>>>,
     guests: Cell<usize>,
 }
 
@@ -35,7 +35,7 @@ impl WaitingRoom {
             return false;
         }
         let mut groups = self.groups.borrow_mut();
-        let group = groups.entry(operation).or_insert_with(|| Group { guests: BTreeMap::new(), recheck });
+        let group = groups.entry(operation).or_insert_with(|| Box::new(Group { guests: BTreeMap::new(), recheck }));
         group.recheck = recheck;
         if group.guests.insert(guest.number, Rc::clone(guest)).is_none() {
             self.guests.set(self.guests.get() + 1);

@@ -38,7 +38,6 @@ async fn a_wrong_configuration_is_refused_with_the_path_of_what_is_wrong() {
 async fn what_this_version_does_not_have_is_refused_by_name() {
     let later = [
         (json!({ "mode": "shadow" }), "mode"),
-        (json!({ "store": { "redis": { "cluster": "redis" } } }), "store"),
         (json!({ "routes": [{ "match": { "path": "/a/*" }, "policy": {} }] }), "routes"),
     ];
     for (configuration, path) in later {

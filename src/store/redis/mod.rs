@@ -15,6 +15,7 @@
 //! - *Redis loses a record*: what its owner says at the end is written all the same.
 
 pub mod bridge;
+mod checkup;
 mod entry;
 mod failure;
 mod inquiry;
@@ -23,6 +24,7 @@ mod script;
 
 use std::time::Duration;
 
+pub use checkup::Finding;
 use failure::Failure;
 pub use failure::RedisError;
 use inquiry::Question;
@@ -84,6 +86,18 @@ impl RedisStore {
     #[must_use]
     pub fn cluster(&self) -> &str {
         &self.cluster
+    }
+
+    /// How long a request waits for the store at most.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The largest response that is kept, in bytes.
+    #[must_use]
+    pub fn max_record(&self) -> u64 {
+        self.max_record
     }
 
     /// The way to the answer to `call`; or the answer, if it cannot be asked.
