@@ -208,7 +208,7 @@ const TESTER: &str = "tester";
 
 /// As in the example's README.
 const IDEMGATE_USER: &str =
-    "user idemgate on >s3cret ~idemgate:* +eval +time +get +set +del +getrange +setrange +pexpire +pttl";
+    "user idemgate on >s3cret ~idemgate:* +eval +time +get +set +del +getrange +setrange +pexpire +pttl +info";
 
 /// An authority, and a certificate that it has made for `redis.internal`.
 #[derive(Debug)]
