@@ -1,6 +1,6 @@
 //! The stream context: one HTTP exchange as the host reports it.
 
-use std::rc::Rc;
+use std::{ops::Range, rc::Rc};
 
 use proxy_wasm::{
     traits::{Context, HttpContext},
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     config::Mode,
     exchange::{Attributes, Event},
+    headers::Headers,
 };
 
 /// A stream. Until its request turns out to be of a guarded method it is nothing but this.
@@ -28,11 +29,19 @@ pub(super) struct Stream {
     guest: Option<Rc<Guest>>,
     /// How much of the request's body was handed to the exchange.
     body_read: usize,
+    response_end: ResponseEnd,
 }
 
 impl Stream {
     pub(super) fn new(context_id: u32, filter: Option<Rc<Filter>>) -> Self {
-        Self { context_id, faults: Faults::none(), filter, guest: None, body_read: 0 }
+        Self {
+            context_id,
+            faults: Faults::none(),
+            filter,
+            guest: None,
+            body_read: 0,
+            response_end: ResponseEnd::default(),
+        }
     }
 
     /// Hands an event to the exchange, if there is one.
@@ -130,6 +139,9 @@ impl HttpContext for Stream {
         }
         let headers = host::headers(Map::ResponseHeaders);
         let status = host::status(&headers);
+        if self.filter.as_ref().is_some_and(|filter| filter.store.is_remote()) {
+            self.response_end = ResponseEnd::announced_by(&headers);
+        }
         let event = Event::ResponseHeaders { status, headers: &headers, evidence: &guest.evidence(), end_of_stream };
         self.on(event).response.unwrap_or(Action::Continue)
     }
@@ -140,13 +152,20 @@ impl HttpContext for Stream {
             let exchange = guest.exchange.borrow();
             (exchange.captures(), exchange.awaits_response_end())
         };
-        if !captures && (!awaits_end || !end_of_stream) {
+        let piece = self.response_end.advance(size);
+        if !captures && !awaits_end {
             return Action::Continue;
         }
-        // None but the last one is ever held back: Envoy cuts a response that outgrows its buffer after
-        // the headers are out. Nothing being held, `size` counts this chunk alone.
-        let chunk = if captures { host::buffer(Buffer::ResponseBody, 0, size) } else { Vec::new() };
-        self.on(Event::ResponseBody { chunk: &chunk, end_of_stream }).response.unwrap_or(Action::Continue)
+        let chunk = if captures { host::buffer(Buffer::ResponseBody, piece.start, piece.len()) } else { Vec::new() };
+        let action = self.on(Event::ResponseBody { chunk: &chunk, end_of_stream }).response;
+        if end_of_stream {
+            return action.filter(|_| piece.len() <= LARGEST_HELD).unwrap_or(Action::Continue);
+        }
+        if self.response_end.is_announced_end() && piece.len() <= LARGEST_HELD {
+            self.response_end.hold(size);
+            return Action::Pause;
+        }
+        Action::Continue
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
@@ -181,6 +200,45 @@ impl HttpContext for Stream {
         }
     }
 }
+
+/// Where the response's body ends, by its `content-length`.
+///
+/// Envoy hands the last bytes of such a body over before it says that they are the last ones (HTTP/1). A
+/// client that counts has its whole answer then, so these bytes are what has to be kept back until the
+/// store knows of it. A store that answers at once knows of it before Envoy sends them.
+#[derive(Debug, Default)]
+struct ResponseEnd {
+    /// How much is still to come; `None` if that is not known or of no interest.
+    left: Option<u64>,
+    /// How much of the body is held in the host's buffer; the host counts it again with the next piece.
+    held: usize,
+}
+
+impl ResponseEnd {
+    fn announced_by(headers: &Headers) -> Self {
+        let length = headers.get("content-length").and_then(|length| std::str::from_utf8(length).ok()?.parse().ok());
+        Self { left: length, held: 0 }
+    }
+
+    /// Takes in what the host says of the buffer's size; where the new piece is in it.
+    fn advance(&mut self, size: usize) -> Range<usize> {
+        let piece = self.held.min(size)..size;
+        self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
+        piece
+    }
+
+    fn is_announced_end(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    fn hold(&mut self, size: usize) {
+        self.held = size;
+    }
+}
+
+/// The largest piece of a response that is held back, in bytes. Envoy resets a response whose held part
+/// outgrows the listener's `per_connection_buffer_limit_bytes` (1 MiB, or 32 KiB at the edge).
+const LARGEST_HELD: usize = 16 << 10;
 
 #[derive(Debug)]
 struct HostAttributes;
