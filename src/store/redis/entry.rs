@@ -10,7 +10,10 @@
 //! every store with its version and its checksum, and names the operation: a value that was changed,
 //! copied under another key, or written by something else is found out, and never replayed.
 
+use std::hash::Hasher as _;
+
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 use crate::{
     record::{CodecError, Owner, StoredResponse, decode_head, encode},
@@ -74,8 +77,14 @@ struct Seal {
 enum Phase {
     InFlight,
     Unknown,
-    Completed,
-    NotKept { status: u16 },
+    /// With the checksum of the response's bytes: the codec's own leaves out the body, which in shared data
+    /// nobody but this filter can reach.
+    Completed {
+        checksum: u64,
+    },
+    NotKept {
+        status: u16,
+    },
 }
 
 /// The tail of a claim's value.
@@ -102,7 +111,8 @@ pub(super) fn ended(
             if bytes.len() as u64 > max_record {
                 return not_kept(response.status);
             }
-            let mut tail = seal(operation, fingerprint, owner, Phase::Completed)?;
+            let checksum = checksum(&bytes);
+            let mut tail = seal(operation, fingerprint, owner, Phase::Completed { checksum })?;
             tail.extend_from_slice(&bytes);
             Ok((State::Completed, tail, Settled::Stored))
         }
@@ -129,7 +139,10 @@ impl Entry {
             return Err(CodecError::Damaged.into());
         }
         let standing = match seal.phase {
-            Phase::Completed => Standing::Completed(StoredResponse::decode(rest, operation, seal.owner)?),
+            Phase::Completed { checksum: sum } if sum == checksum(rest) => {
+                Standing::Completed(StoredResponse::decode(rest, operation, seal.owner)?)
+            }
+            Phase::Completed { .. } => return Err(CodecError::Damaged.into()),
             _ if !rest.is_empty() => return Err(CodecError::Damaged.into()),
             Phase::InFlight => Standing::InFlight,
             Phase::Unknown => Standing::Unknown,
@@ -144,10 +157,17 @@ impl Phase {
         match self {
             Self::InFlight => State::InFlight,
             Self::Unknown => State::Unknown,
-            Self::Completed => State::Completed,
+            Self::Completed { .. } => State::Completed,
             Self::NotKept { .. } => State::NotKept,
         }
     }
+}
+
+/// Tells accidents; whoever can write to Redis can make a sum that fits.
+fn checksum(bytes: &[u8]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 struct Head<'a> {
