@@ -15,7 +15,7 @@ use super::http1::Http1;
 use super::http2::Http2;
 use super::message::{Request, Response};
 use super::temp_dir::TempDir;
-use super::{PATIENCE, Protocol, Setup, discovery};
+use super::{PATIENCE, Protocol, Setup, discovery, try_send};
 
 /// How often the state of something outside of this process is looked at.
 const POLL: Duration = Duration::from_millis(20);
@@ -64,7 +64,8 @@ impl Envoy {
             launched.must_run(deadline, "has no admin address");
             tokio::time::sleep(POLL).await;
         };
-        while ask(admin, "GET", "/ready").await.status != 200 {
+        // An Envoy that refuses its configuration ends in the middle of this.
+        while try_send(admin, Protocol::Http1, &Request::get("/ready")).await.is_none_or(|ready| ready.status != 200) {
             launched.must_run(deadline, "is not ready");
             tokio::time::sleep(POLL).await;
         }

@@ -23,10 +23,13 @@ pub(crate) enum Fault {
 
 /// Makes another answer of one that Redis gave.
 #[derive(Clone)]
-pub(crate) struct Twist(Arc<dyn Fn(Vec<u8>) -> Vec<u8> + Send + Sync>);
+pub(crate) struct Twist(Arc<TwistFn>);
+
+type TwistFn = dyn Fn(&[u8], Vec<u8>) -> Vec<u8> + Send + Sync;
 
 impl Twist {
-    pub(crate) fn new(twist: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    /// What was asked, and the answer.
+    pub(crate) fn new(twist: impl Fn(&[u8], Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self(Arc::new(twist))
     }
 }
@@ -95,7 +98,7 @@ async fn fail(mut client: TcpStream, redis: Option<SocketAddr>, fault: Fault) {
             tokio::time::sleep(Duration::from_secs(60)).await;
             return;
         }
-        Fault::Twists(Twist(twist)) => client.write_all(&twist(answer)).await,
+        Fault::Twists(Twist(twist)) => client.write_all(&twist(&asked, answer)).await,
     };
 }
 

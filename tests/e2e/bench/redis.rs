@@ -145,9 +145,9 @@ impl RedisServer {
         self.must(&[b"GET", key]).await.into_bytes()
     }
 
-    /// Puts these bytes at `key`, whatever was there.
+    /// Puts these bytes at `key`, for as long as what was there would have stayed.
     pub(crate) async fn set(&self, key: &[u8], value: &[u8]) {
-        self.must(&[b"SET", key, value]).await;
+        self.must(&[b"SET", key, value, b"KEEPTTL"]).await;
     }
 
     /// How often each of these commands was called so far.
