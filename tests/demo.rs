@@ -1,6 +1,8 @@
 //! The demo, which is also the test that `envoy.yaml` and `examples/redis/envoy.yaml` work as they stand, and what can be
 //! told of its containers without Docker.
 
+#![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
