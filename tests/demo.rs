@@ -1,5 +1,7 @@
 //! The demo, which is also the test that `envoy.yaml` works as it stands.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::path::Path;
 use std::process::Command;
 
@@ -16,7 +18,7 @@ fn every_scene_is_as_promised_when_each_request_goes_to_another_envoy_on_one_red
 fn play(arguments: &[&str]) {
     // Cargo builds the orders service, an example, along with the tests.
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/run");
-    let output = Command::new(demo).args(arguments).output().expect("Python 3 runs the demo");
+    let output = Command::new(demo).args(arguments).output().unwrap();
     assert!(
         output.status.success(),
         "{}{}",

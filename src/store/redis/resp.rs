@@ -176,6 +176,28 @@ enum Token<'a> {
     NoArray,
 }
 
+/// Whether a request begins by choosing a database, or by doing so after a login: what a connection that others use
+/// as well must not be told.
+#[must_use]
+pub fn chooses_database(request: &[u8]) -> bool {
+    let mut rest = request;
+    while let Ok((Token::Array(length), behind)) = read_token(rest) {
+        let Ok((Token::Bulk(name), mut behind)) = read_token(behind) else { return false };
+        if name.eq_ignore_ascii_case(b"SELECT") {
+            return true;
+        }
+        if !name.eq_ignore_ascii_case(b"AUTH") {
+            return false;
+        }
+        for _ in 1..length {
+            let Ok((_, next)) = read_token(behind) else { return false };
+            behind = next;
+        }
+        rest = behind;
+    }
+    false
+}
+
 /// Reads one value; `depth` is how many arrays may be inside one another.
 fn read_value(bytes: &[u8], depth: usize) -> Result<(Value, &[u8]), RespError> {
     let (token, mut rest) = read_token(bytes)?;
