@@ -17,10 +17,10 @@ help: ## List the commands
 	@echo 'REDIS_SERVER=/path/to/redis-server another Redis or Valkey than the one that Debian has.'
 
 .PHONY: demo
-demo: build envoy ## Show with real requests what Idemgate does (KEEP=1 leaves it running)
+demo: build envoy $(if $(filter redis,$(STORE)),redis) ## Show with real requests what Idemgate does (STORE=redis: two Envoys on one Redis; KEEP=1 leaves it running)
 	@[ -x "$${CARGO_TARGET_DIR:-target}"/debug/examples/orders ] || echo 'building the orders service (half a minute the first time)'
 	@cargo build --quiet $(NATIVE) --example orders
-	@demo/run $(if $(filter-out 0,$(KEEP)),--keep)
+	@demo/run $(if $(STORE),--store $(STORE)) $(if $(filter-out 0,$(KEEP)),--keep)
 
 .PHONY: build
 build: ## Build dist/idemgate.wasm and its checksum

@@ -77,6 +77,16 @@ fn every_metric_that_is_named_is_counted() {
 }
 
 #[test]
+fn every_kind_of_store_error_is_documented_with_its_remedy() {
+    let page = read(&root().join("docs/redis.md"));
+    for kind in StoreError::KINDS {
+        let row = format!("| `idemgate.store.errors.{kind}` | ");
+        let cells = page.lines().find(|line| line.starts_with(&row)).map(|line| line.matches(" | ").count());
+        assert_eq!(cells, Some(4), "docs/redis.md has no row of five cells about {kind}");
+    }
+}
+
+#[test]
 fn every_gauge_and_histogram_is_documented() {
     let source = read(&root().join("src/envoy/metrics.rs"));
     let pages: String = pages().iter().map(|page| read(page)).collect();

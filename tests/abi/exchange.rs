@@ -554,22 +554,34 @@ fn begin_response(id: u32, response: &Response, end: bool) -> Outcome {
 
 fn response_chunk(id: u32, chunk: &[u8], end: bool) -> Outcome {
     let body_while_headers_held = settings(|settings| settings.body_while_headers_held);
-    let outcome = change(id, |exchange| {
+    let seen = change(id, |exchange| {
         let half = &mut exchange.response;
         if half.is_stopped(body_while_headers_held) {
-            return Some(half.withhold(chunk, end));
+            return Err(half.withhold(chunk, end));
         }
-        half.body = chunk.to_vec();
+        if half.held != Held::Body {
+            half.body.clear();
+        }
+        half.body.extend(chunk);
         half.ended = end;
         half.begin_callback();
-        None
+        Ok((half.body.len(), exchange.coming.is_some()))
     });
-    if let Some(outcome) = outcome {
-        return outcome;
+    let (size, headers_held) = match seen {
+        Ok(seen) => seen,
+        Err(outcome) => return outcome,
+    };
+    let action = vm::call(id, Callback::ResponseBody, || exports::response_body(id, size, end));
+    if headers_held && let Some(reply) = change(id, |exchange| exchange.answer.clone()) {
+        return Outcome::Replied(Some(reply));
     }
-    let action = vm::call(id, Callback::ResponseBody, || exports::response_body(id, chunk.len(), end));
-    assert!(action == Action::Continue, "{}", Rule::PauseInResponseBody);
-    after_response_callback(id, action, Held::Body)
+    assert!(action == Action::Continue || headers_held, "{}", Rule::PauseInResponseBody);
+    let outcome = after_response_callback(id, action, Held::Body);
+    let kept = change(id, |exchange| exchange.response.body.len());
+    if outcome == Outcome::Paused && kept > settings(|settings| settings.buffer_limit) {
+        return response_too_large(id);
+    }
+    outcome
 }
 
 fn after_response_callback(id: u32, action: Action, held: Held) -> Outcome {
@@ -593,6 +605,18 @@ fn too_large(id: u32) -> Outcome {
     let response = Response::envoy(413, "request_payload_too_large").body("Payload Too Large");
     change(id, |exchange| exchange.replied = true);
     whole_response(id, &response);
+    change(id, |exchange| Outcome::Replied(exchange.answer.clone()))
+}
+
+/// Envoy's answer in place of a held response that does not fit its buffer.
+fn response_too_large(id: u32) -> Outcome {
+    let reply = LocalReply {
+        status: 500,
+        details: Some("response_payload_too_large".to_owned()),
+        headers: Fields::default(),
+        body: b"Internal Server Error".to_vec(),
+    };
+    local_reply(id, reply);
     change(id, |exchange| Outcome::Replied(exchange.answer.clone()))
 }
 

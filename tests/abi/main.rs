@@ -36,5 +36,6 @@ mod vm;
 mod worker;
 
 mod bench;
+mod bridge;
 mod probe;
 mod scenarios;

@@ -68,7 +68,7 @@ pub(crate) enum Rule {
     HeadersWrittenInLog,
     /// The buffer is gone, or dangling.
     BodyOutsideItsPhase,
-    /// A response above the buffer limit is cut off after its 200 went out.
+    /// A response above the buffer limit is cut off after its 200 went out. Behind held headers it may wait.
     PauseInResponseBody,
     /// The resume is lost and the stream hangs.
     ResumeThenPause,
@@ -93,7 +93,7 @@ impl fmt::Display for Rule {
             Self::HeadersOutsideTheirPhase => "headers are touched in their own phase only",
             Self::HeadersWrittenInLog => "header maps are read-only in on_log",
             Self::BodyOutsideItsPhase => "a response body is read in its own callback only",
-            Self::PauseInResponseBody => "a response body is never paused",
+            Self::PauseInResponseBody => "a response body is never paused once its headers are out",
             Self::ResumeThenPause => "a callback that resumes its stream does not pause it",
             Self::CounterIncrement => "a counter grows by more than 0",
             Self::DoneRefused => "on_done returns true",

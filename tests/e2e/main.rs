@@ -33,6 +33,7 @@ mod races;
 mod redirects;
 mod redis_bench;
 mod redis_errors;
+mod redis_examples;
 mod redis_faults;
 mod redis_fleet;
 mod redis_races;

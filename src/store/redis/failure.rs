@@ -7,7 +7,7 @@ use crate::record::CodecError;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedisError {
-    /// `NOAUTH`, `WRONGPASS`, `NOPERM`.
+    /// `NOAUTH`, `WRONGPASS`, `NOPERM`, or a command within the script that the user may not run.
     #[error(
         "Redis refuses the login or the command: check store.redis.username and password, and that the ACL of the user \
          allows the commands and keys that docs/redis.md lists"
@@ -117,7 +117,7 @@ impl Failure {
 
     /// What Envoy says in place of a reply, by status and text.
     pub(super) fn of_local_reply(status: u16, text: &[u8]) -> Self {
-        let says = |words: &str| text.windows(words.len()).any(|window| window == words.as_bytes());
+        let says = |words: &str| says(text, words);
         match status {
             // Reasons that precede the request; over TLS also a certificate that does not fit.
             503 if ["connection failure", "connection timeout", "no healthy upstream"].into_iter().any(says) => {
@@ -142,8 +142,36 @@ impl Failure {
             b"WRONGTYPE" => RedisError::Foreign,
             // Texts of Envoy's redis_proxy, which has no codes.
             b"upstream" | b"no" => return Self::doubtful(RedisError::Proxy),
+            _ if says(text, "user executing the script can't") => RedisError::Authentication,
             _ => RedisError::Script,
         };
         Self::certain(error)
+    }
+}
+
+fn says(text: &[u8], words: &str) -> bool {
+    text.windows(words.len()).any(|window| window == words.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_acl_forbids_within_a_script_is_a_matter_of_the_acl() {
+        // Redis 7.0 has a code for what it refuses before a script, and none for what it refuses in one.
+        for text in [
+            "NOPERM this user has no permissions to run the 'eval' command",
+            "ERR The user executing the script can't run this command or subcommand script: d3c21d, on @user_script:1.",
+            "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
+        ] {
+            assert_eq!(
+                Failure::of_error_reply(text.as_bytes()),
+                Failure::certain(RedisError::Authentication),
+                "{text}"
+            );
+        }
+        let other = Failure::of_error_reply(b"ERR unknown command 'EVAL'");
+        assert_eq!(other, Failure::certain(RedisError::Script));
     }
 }

@@ -46,8 +46,13 @@ impl Envoy {
 
     /// Envoy with a file that users are told to copy, on ports of its own.
     pub(super) async fn shipped(file: &str, upstream: SocketAddr) -> Self {
+        Self::shipped_with(file, upstream, &[]).await
+    }
+
+    /// The same with other texts in the file, too.
+    pub(super) async fn shipped_with(file: &str, upstream: SocketAddr, replaced: &[(String, String)]) -> Self {
         let backends = Backends { redis: Vec::new(), upstream };
-        Self::once_ready(Launched::with_shipped_file(file, upstream), backends).await
+        Self::once_ready(Launched::with_shipped_file(file, upstream, replaced), backends).await
     }
 
     async fn once_ready(mut launched: Launched, backends: Backends) -> Self {
@@ -316,12 +321,13 @@ impl Launched {
         discovery::take_listeners(&mut bootstrap, self.directory.path());
     }
 
-    fn with_shipped_file(file: &str, upstream: SocketAddr) -> Self {
+    fn with_shipped_file(file: &str, upstream: SocketAddr, replaced: &[(String, String)]) -> Self {
         let render = Command::new(checkout().join("tools/render-config"))
             .args(["--file", file, "--bind", "127.0.0.1", "--listener", "0", "--admin", "0"])
             .args(["--upstream", &upstream.port().to_string()])
             .arg("--module")
             .arg(module(Module::Released))
+            .args(replaced.iter().flat_map(|(old, new)| ["--replace", old, new]))
             .output()
             .expect("cannot run tools/render-config");
         assert!(render.status.success(), "tools/render-config: {}", String::from_utf8_lossy(&render.stderr));

@@ -42,7 +42,7 @@ pub(crate) use http2::Http2;
 pub(crate) use lot::{AnnouncedSeed, Lot, from_environment};
 pub(crate) use message::{Request, Response};
 pub(crate) use mode::{Mode, also_detached};
-pub(crate) use redis::{RedisCluster, RedisServer};
+pub(crate) use redis::{RedisCluster, RedisServer, free_port};
 pub(crate) use resp::Reply;
 pub(crate) use store::{Store, also_on_redis};
 pub(crate) use temp_dir::TempDir;
@@ -117,6 +117,18 @@ impl Bench {
     /// The same with an upstream that refuses connections until the test opens it.
     pub(crate) async fn example_with_upstream_shut(name: &str) -> Self {
         Self::start_file(&format!("examples/{name}/envoy.yaml"), Door::Shut).await
+    }
+
+    /// The `envoy.yaml` of an example, with other texts in it.
+    pub(crate) async fn example_with(name: &str, replaced: &[(String, String)]) -> Self {
+        let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
+        let envoy = Self::another_envoy(name, &upstream, replaced).await;
+        Self { envoy, redis: None, upstream }
+    }
+
+    /// Another Envoy of an example, in front of the same upstream.
+    pub(crate) async fn another_envoy(name: &str, upstream: &Upstream, replaced: &[(String, String)]) -> Envoy {
+        Envoy::shipped_with(&format!("examples/{name}/envoy.yaml"), upstream.address(), replaced).await
     }
 
     async fn start_file(file: &str, door: Door) -> Self {

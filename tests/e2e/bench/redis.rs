@@ -258,7 +258,7 @@ impl RedisCluster {
 }
 
 /// A port that nobody has now, and that no other test asks for soon.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static ASKED: AtomicU16 = AtomicU16::new(0);
 
     // Test runs side by side begin at different places.

@@ -1,0 +1,243 @@
+//! `examples/redis*`: each way to Redis, configured as users are told to.
+
+use std::process::{Command, Stdio};
+
+use crate::bench::{
+    Answer, Bench, RedisCluster, RedisServer, Request, TempDir, assert_executed, assert_problem, assert_replay_of,
+    free_port,
+};
+
+/// Which text of an example stands for what here.
+type Replaced = Vec<(String, String)>;
+
+#[tokio::test]
+async fn over_plain_tcp_another_envoy_replays() {
+    let redis = RedisServer::start().await;
+    let replaced = impatience_lifted(at_port(&redis), "");
+    let bench = a_retry_is_replayed_by_another_envoy("redis", &replaced).await;
+    assert_records(&redis, 1).await;
+    // More than such a connection is sure to carry.
+    assert_not_kept(&bench, 33_000).await;
+    assert_kept(&bench, 30_000).await;
+}
+
+#[tokio::test]
+async fn over_a_unix_socket_another_envoy_replays() {
+    let directory = TempDir::new();
+    let socket = directory.join("redis.sock").display().to_string();
+    let redis = RedisServer::with(&["--unixsocket", &socket]).await;
+    let replaced = impatience_lifted(vec![text("/run/redis/redis.sock }", &format!("{socket} }}"))], "");
+    a_retry_is_replayed_by_another_envoy("redis-unix-socket", &replaced).await;
+    assert_records(&redis, 1).await;
+}
+
+#[tokio::test]
+async fn over_pooled_connections_another_envoy_replays() {
+    let redis = RedisServer::start().await;
+    let replaced = impatience_lifted(at_port(&redis), OP_TIMEOUT);
+    let bench = a_retry_is_replayed_by_another_envoy("redis-pooled", &replaced).await;
+    assert_records(&redis, 1).await;
+    assert_kept(&bench, 300_000).await;
+    for number in 0..50 {
+        assert_executed(&bench.send(&Request::post("/orders").key(format!("{number}"))).await, 201);
+    }
+    let connections = bench.envoy.stat("cluster.redis_servers.upstream_cx_total").await;
+    assert!(connections.is_some_and(|connections| (1..=2).contains(&connections)), "one per worker: {connections:?}");
+}
+
+#[tokio::test]
+async fn over_a_cluster_another_envoy_replays() {
+    let cluster = RedisCluster::start(3).await;
+    let ports = [7000, 7001, 7002].iter().zip(cluster.addresses());
+    let ports = ports.map(|(old, new)| text(&format!("port_value: {old}"), &format!("port_value: {}", new.port())));
+    let replaced = impatience_lifted(ports.collect(), OP_TIMEOUT);
+    let bench = a_retry_is_replayed_by_another_envoy("redis-cluster", &replaced).await;
+    for number in 0..60 {
+        let request = Request::post("/orders").key(format!("{number}"));
+        let first = bench.send(&request).await;
+        assert_executed(&first, 201);
+        assert_replay_of(&first, &bench.send(&request).await);
+    }
+    let mut records = 0;
+    for master in &cluster.masters {
+        let keys = master.keys().await.len();
+        assert!(keys > 0, "a master without records");
+        records += keys;
+    }
+    assert_eq!(records, 61);
+}
+
+#[tokio::test]
+async fn over_tls_another_envoy_replays() {
+    let tls = Tls::start().await;
+    a_retry_is_replayed_by_another_envoy("redis-tls", &tls.replaced(&[])).await;
+    assert_records(&tls.redis, 1).await;
+}
+
+#[tokio::test]
+async fn over_tls_nobody_but_the_right_server_is_spoken_to() {
+    let tls = Tls::start().await;
+    let strangers = Certificates::make();
+    let stranger = strangers.authority();
+    for wrong in [
+        text("exact: redis.internal", "exact: redis.external"),
+        text("/etc/idemgate/redis-ca.pem", &stranger),
+        text("environment_variable: REDIS_PASSWORD", "inline_string: wrong"),
+    ] {
+        let bench = Bench::example_with("redis-tls", &tls.replaced(std::slice::from_ref(&wrong))).await;
+        let refused = bench.send(&Request::post("/orders").key("k")).await;
+        assert_problem(&refused, 503, "store-unavailable");
+        bench.assert_executions(0);
+    }
+    assert_records(&tls.redis, 0).await;
+}
+
+/// The first request runs, its retry is replayed by the same Envoy and by another one that has never seen it.
+async fn a_retry_is_replayed_by_another_envoy(example: &str, replaced: &[(String, String)]) -> Bench {
+    let bench = Bench::example_with(example, replaced).await;
+    let request = Request::post("/orders").key("k");
+    let first = bench.send(&request).await;
+    assert_executed(&first, 201);
+    assert_replay_of(&first, &bench.send(&request).await);
+    assert_problem(&bench.send(&request.clone().body("another")).await, 422, "key-reused");
+    let other = Bench::another_envoy(example, &bench.upstream, replaced).await;
+    assert_replay_of(&first, &other.send(&request).await);
+    bench.assert_executions(1);
+    bench
+}
+
+async fn assert_kept(bench: &Bench, size: usize) {
+    let request = large(bench, size);
+    let first = bench.send(&request).await;
+    assert_executed(&first, 201);
+    // The end of a long response is not held back until Redis has it.
+    assert_replay_of(&first, &bench.send_once_settled(&request).await);
+}
+
+async fn assert_not_kept(bench: &Bench, size: usize) {
+    let request = large(bench, size);
+    assert_executed(&bench.send(&request).await, 201);
+    assert_problem(&bench.send_once_settled(&request).await, 409, "response-not-kept");
+}
+
+/// A request whose response has a body of this size.
+fn large(bench: &Bench, size: usize) -> Request {
+    let path = format!("/reports/{size}");
+    bench.upstream.script(&path, [Answer::new(201).body(vec![b'x'; size])]);
+    Request::post(&path).key(format!("{size}"))
+}
+
+async fn assert_records(redis: &RedisServer, count: usize) {
+    let keys = redis.keys().await;
+    assert_eq!(keys.len(), count, "records of {keys:?}");
+    assert!(keys.iter().all(|key| key.starts_with(b"idemgate:")), "{keys:?}");
+}
+
+fn at_port(redis: &RedisServer) -> Replaced {
+    vec![text("port_value: 6379", &format!("port_value: {}", redis.address().port()))]
+}
+
+/// What a busy machine may make of a call is no error of the store.
+fn impatience_lifted(mut replaced: Replaced, op_timeout: &str) -> Replaced {
+    replaced.push(text(r#""cluster": "redis""#, r#""cluster": "redis", "timeout": "10s""#));
+    if !op_timeout.is_empty() {
+        replaced.push(text(op_timeout, "op_timeout: 9s"));
+    }
+    replaced
+}
+
+const OP_TIMEOUT: &str = "op_timeout: 0.4s";
+
+fn text(old: &str, new: &str) -> (String, String) {
+    (old.to_owned(), new.to_owned())
+}
+
+/// A server with a certificate, and with a user that may do what Idemgate needs and no more.
+#[derive(Debug)]
+struct Tls {
+    certificates: Certificates,
+    port: u16,
+    redis: RedisServer,
+}
+
+impl Tls {
+    async fn start() -> Self {
+        const README: &str = include_str!("../../examples/redis-tls/README.md");
+        assert!(README.contains(IDEMGATE_USER), "the README of the example has another user than {IDEMGATE_USER}");
+
+        let certificates = Certificates::make();
+        let port = free_port();
+        let file = |name: &str| certificates.directory.join(name).display().to_string();
+        let users = file("users.acl");
+        // The default user is the test's own; who fails to log in is nobody.
+        let acl = format!("user default on >{TESTER} ~* &* +@all\n{IDEMGATE_USER}\n");
+        std::fs::write(&users, acl).expect("cannot write the users of redis-server");
+        let redis = RedisServer::with(&[
+            "--tls-port",
+            &port.to_string(),
+            "--tls-cert-file",
+            &file("redis.pem"),
+            "--tls-key-file",
+            &file("redis.key"),
+            "--tls-ca-cert-file",
+            &file("ca.pem"),
+            "--tls-auth-clients",
+            "no",
+            "--aclfile",
+            &users,
+            "--requirepass",
+            TESTER,
+        ])
+        .await;
+        Self { certificates, port, redis }
+    }
+
+    /// What the example is told of this server, with what `wrong` says instead.
+    fn replaced(&self, wrong: &[(String, String)]) -> Replaced {
+        let right = [
+            text("port_value: 6380", &format!("port_value: {}", self.port)),
+            text("/etc/idemgate/redis-ca.pem", &self.certificates.authority()),
+            text("environment_variable: REDIS_PASSWORD", "inline_string: s3cret"),
+        ];
+        let overridden = |(old, _): &(String, String)| wrong.iter().any(|(wrong, _)| wrong == old);
+        let replaced = right.into_iter().filter(|text| !overridden(text)).chain(wrong.iter().cloned());
+        impatience_lifted(replaced.collect(), OP_TIMEOUT)
+    }
+}
+
+const TESTER: &str = "tester";
+
+/// As in the example's README.
+const IDEMGATE_USER: &str =
+    "user idemgate on >s3cret ~idemgate:* +eval +time +get +set +del +getrange +setrange +pexpire +pttl +info";
+
+/// An authority, and a certificate that it has made for `redis.internal`.
+#[derive(Debug)]
+struct Certificates {
+    directory: TempDir,
+}
+
+impl Certificates {
+    fn make() -> Self {
+        let directory = TempDir::new();
+        let made = Command::new("sh")
+            .args(["-ec", MAKE_CERTIFICATES])
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("cannot run sh");
+        assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+        Self { directory }
+    }
+
+    fn authority(&self) -> String {
+        self.directory.join("ca.pem").display().to_string()
+    }
+}
+
+const MAKE_CERTIFICATES: &str = r"
+    make() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 $1; }
+    make '-subj /CN=idemgate-example-ca -keyout ca.key -out ca.pem'
+    make '-subj /CN=redis.internal -addext subjectAltName=DNS:redis.internal -addext basicConstraints=critical,CA:FALSE
+        -CA ca.pem -CAkey ca.key -keyout redis.key -out redis.pem'
+";
