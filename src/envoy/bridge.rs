@@ -50,6 +50,8 @@ impl Bridge {
             Ok(None) => {}
             Ok(Some(reply)) => self.reply(200, "idemgate_redis_reply", "application/octet-stream", &reply),
             Err(refusal) => {
+                // The filter that asks does not know that it speaks to a bridge.
+                log::warn!("{refusal}");
                 self.reply(refusal.status(), "idemgate_redis_refused", "text/plain", refusal.to_string().as_bytes());
             }
         }

@@ -1,19 +1,24 @@
 //! Looks at a remote store once it is configured, and tells the operator what it finds.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     filter::Filter,
     inquiries,
-    post::take,
     store::{HostMemory, Store},
 };
 use crate::{
-    store::redis::{Finding, Heard, RedisStore},
+    record::{decode, encode},
+    store::{
+        redis::{Finding, Heard, RedisStore},
+        shared_data::{Cas, SharedMemory as _, Written},
+    },
     time::Timestamp,
 };
 
-/// The look at the store of one configuration.
+/// One worker's part in looking at the store of one configuration.
 #[derive(Debug, Default)]
 pub(super) struct Checkup {
     progress: Cell<Progress>,
@@ -27,19 +32,27 @@ enum Progress {
     Over,
 }
 
+/// What the workers of an Envoy know of each other's looks, in shared data.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Look {
+    /// When somebody may look again.
+    next: Timestamp,
+    /// Whether somebody has looked, and could not reach it.
+    has_failed: bool,
+}
+
 impl Checkup {
-    /// Asks, if this worker is the first of its Envoy to come here.
+    /// Asks, if nobody in this Envoy has lately.
     ///
     /// To be called with the root context active.
     pub(super) fn begin(&self, filter: &Filter, now: Timestamp) {
         let (Store::Redis(store), Progress::Due) = (&filter.store, self.progress.get()) else { return };
-        self.progress.set(Progress::Over);
-        if !take(&HostMemory, KEY, filter.worker, now).unwrap_or(true) {
+        if !change(|look| (look.next <= now).then_some(Look { next: now.after(PERIOD), ..look })) {
             return;
         }
         match inquiries::call(store.cluster(), &store.checkup(), store.timeout()) {
             Some(token) => self.progress.set(Progress::UnderWay(token)),
-            None => tell(store, Heard::NotMade),
+            None => self.conclude(&store.findings(Heard::NotMade), store),
         }
     }
 
@@ -48,15 +61,44 @@ impl Checkup {
         if let (Store::Redis(store), Progress::UnderWay(own)) = (&filter.store, self.progress.get())
             && own == token
         {
-            self.progress.set(Progress::Over);
-            tell(store, heard);
+            self.conclude(&store.findings(heard), store);
+        }
+    }
+
+    fn conclude(&self, findings: &[Finding], store: &RedisStore) {
+        self.progress.set(Progress::Over);
+        let was_reached = !findings.iter().any(|finding| matches!(finding, Finding::Failed(_)));
+        // Envoy's main thread runs the filter as well, and has no internal listeners, which a pooled transport begins
+        // with. So the first one who fails leaves the look to another.
+        let is_first_failure = |look: Look| {
+            (!was_reached && !look.has_failed).then_some(Look { next: Timestamp::default(), has_failed: true })
+        };
+        if !change(is_first_failure) {
+            tell(findings, store);
         }
     }
 }
 
-fn tell(store: &RedisStore, heard: Heard<'_>) {
-    let findings = store.findings(heard);
-    for finding in &findings {
+/// Changes what the workers know; `false` if `change` has nothing to change.
+fn change(change: impl Fn(Look) -> Option<Look>) -> bool {
+    for _ in 0..ATTEMPTS {
+        let found = HostMemory.get(KEY).ok().flatten();
+        let (look, cas) = match found {
+            Some((bytes, cas)) => (decode(&bytes).ok(), cas),
+            None => (None, Cas::NEVER_ISSUED),
+        };
+        let look = look.unwrap_or(Look { next: Timestamp::default(), has_failed: false });
+        let Some(changed) = change(look) else { return false };
+        let bytes = encode(&changed).unwrap_or_default();
+        if HostMemory.set(KEY, &bytes, cas).is_ok_and(|written| written == Written::Done) {
+            return true;
+        }
+    }
+    false
+}
+
+fn tell(findings: &[Finding], store: &RedisStore) {
+    for finding in findings {
         match finding {
             Finding::Silent => log::info!("idemgate: {finding}"),
             _ => log::warn!("idemgate: {finding}"),
@@ -71,3 +113,9 @@ fn tell(store: &RedisStore, heard: Heard<'_>) {
 }
 
 const KEY: &str = "idemgate/v1/checkup";
+
+/// How long one look is good for: a new configuration in the meantime is not looked at anew.
+const PERIOD: Duration = Duration::from_secs(600);
+
+/// How often a write is tried that other workers' writes come in the way of.
+const ATTEMPTS: usize = 16;

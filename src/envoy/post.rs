@@ -58,8 +58,8 @@ fn key(place: u32) -> String {
     format!("idemgate/v1/w{place:x}")
 }
 
-/// Takes what stands under `key` for a term, or keeps it; `false` if another worker has it.
-pub(super) fn take(memory: &impl SharedMemory, key: &str, worker: Owner, now: Timestamp) -> Result<bool, StoreError> {
+/// Takes the place under `key` for a term, or keeps it; `false` if another worker has it.
+fn take(memory: &impl SharedMemory, key: &str, worker: Owner, now: Timestamp) -> Result<bool, StoreError> {
     let cas = match memory.get(key)? {
         None => Cas::NEVER_ISSUED,
         Some((bytes, cas)) => {

@@ -237,8 +237,9 @@ impl ResponseEnd {
 }
 
 /// The largest piece of a response that is held back, in bytes. Envoy resets a response whose held part
-/// outgrows the listener's `per_connection_buffer_limit_bytes` (1 MiB, or 32 KiB at the edge).
-const LARGEST_HELD: usize = 16 << 10;
+/// outgrows the listener's `per_connection_buffer_limit_bytes` (1 MiB, or 32 KiB at the edge); only part
+/// of a piece cannot be held, because trailers may be all that follows it.
+const LARGEST_HELD: usize = 32 << 10;
 
 #[derive(Debug)]
 struct HostAttributes;

@@ -185,8 +185,9 @@ impl StoreError {
     }
 
     /// All kinds.
-    pub const KINDS: [&'static str; 17] = [
+    pub const KINDS: [&'static str; 18] = [
         "authentication",
+        "bridge",
         "contended",
         "cut",
         "foreign",

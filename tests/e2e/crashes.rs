@@ -169,7 +169,6 @@ crate::bench::also_detached! {
 
 crate::bench::also_on_redis! {
     direct: {
-        a_worker_that_dies_after_the_answer_has_stored_it,
         a_worker_that_dies_of_an_answer_has_executed_once,
         records_survive_the_worker_that_made_them,
         the_claim_of_a_dead_worker_blocks_from_the_end_of_its_lease_on,

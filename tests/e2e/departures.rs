@@ -172,10 +172,8 @@ crate::bench::also_on_redis! {
         a_client_that_leaves_during_an_upload_that_is_passed_on_leaves_the_outcome_unknown,
         a_client_that_leaves_during_its_upload_blocks_nothing,
         a_client_that_leaves_during_the_response_leaves_the_outcome_unknown,
-        a_client_that_leaves_while_envoy_still_connects_blocks_nothing,
     }
     pooled: {
-        a_client_that_leaves_before_the_answer_leaves_the_outcome_unknown,
         a_client_that_leaves_during_the_response_leaves_the_outcome_unknown,
     }
 }

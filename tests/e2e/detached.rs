@@ -522,17 +522,13 @@ async fn the_call_of_a_dead_worker_blocks_once_its_lease_is_over() {
 crate::bench::also_on_redis! {
     direct: {
         a_call_that_never_left_releases_the_key,
-        a_call_that_takes_too_long_leaves_the_outcome_unknown,
         a_lease_is_renewed_while_the_call_goes_on_without_its_client,
         calls_under_way_survive_a_change_of_the_configuration,
-        clients_that_stay_through_a_change_of_the_configuration_get_their_answers,
         fifty_clients_that_hang_up_find_their_answers_when_they_come_back,
         the_call_of_a_dead_worker_blocks_once_its_lease_is_over,
-        the_client_gets_the_same_answer_as_inline,
         what_became_of_a_call_is_judged_alike_with_and_without_its_client,
     }
     pooled: {
-        calls_under_way_survive_a_change_of_the_configuration,
         fifty_clients_that_hang_up_find_their_answers_when_they_come_back,
     }
 }

@@ -112,8 +112,6 @@ crate::bench::also_on_redis! {
         of_twenty_at_once_one_executes,
     }
     pooled: {
-        a_duplicate_in_flight_is_told_when_to_come_back,
-        a_lease_is_renewed_while_its_owner_lives,
         of_twenty_at_once_one_executes,
     }
 }

@@ -103,8 +103,6 @@ crate::bench::also_detached! {
 
 crate::bench::also_on_redis! {
     direct: {
-        a_body_that_is_not_held_has_no_limit,
-        a_request_over_the_limit_is_refused_before_it_executes,
         a_response_over_the_limit_is_delivered_whole_and_not_kept,
     }
     pooled: {

@@ -134,8 +134,5 @@ crate::bench::also_detached! {
 crate::bench::also_on_redis! {
     direct: {
         every_kind_of_answer_is_counted,
-        the_access_log_tells_what_became_of_each_request,
-    }
-    pooled: {
     }
 }

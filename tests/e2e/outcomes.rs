@@ -335,26 +335,17 @@ crate::bench::also_detached! {
 
 crate::bench::also_on_redis! {
     direct: {
-        a_later_filter_that_answers_by_itself_releases_the_key,
-        a_rate_limit_behind_the_filter_is_never_stored,
         a_refused_connection_releases_the_key_and_the_retry_executes_once,
         a_response_cut_short_leaves_the_outcome_unknown,
         a_timeout_of_the_route_leaves_the_outcome_unknown,
-        a_timeout_of_the_route_while_envoy_still_connects_releases_the_key,
-        a_word_that_steers_nothing_leaves_the_status_to_decide,
         an_answer_after_a_lost_one_is_stored,
-        an_answer_of_a_gateway_leaves_the_outcome_unknown,
-        an_answer_that_says_not_now_releases_the_key,
-        an_answer_that_settles_the_matter_is_stored,
         an_unknown_outcome_can_be_retried_once_the_lease_has_run_out,
         an_upstream_can_steer_what_becomes_of_its_response,
         an_upstream_that_hangs_up_leaves_the_outcome_unknown,
-        envoys_own_retries_are_one_execution_to_the_client,
         what_envoy_never_sent_releases_the_key,
         which_answers_are_stored_released_or_unknown_is_configured,
     }
     pooled: {
         an_upstream_can_steer_what_becomes_of_its_response,
-        what_envoy_never_sent_releases_the_key,
     }
 }

@@ -23,6 +23,8 @@ fn impatient() -> Value {
 /// Two Envoys on one Redis, of which the first rejects what it cannot guard and the second lets it pass.
 struct Pair {
     fleet: Fleet,
+    /// So that each request that is to fail is a new operation.
+    keys: AtomicUsize,
 }
 
 impl Pair {
@@ -39,40 +41,58 @@ impl Pair {
             let configuration = json!({ "on_store_error": on_store_error, "store": { "redis": store } });
             more(Setup::redis(transport, &configuration))
         };
-        Self { fleet: Fleet::of([&setup("reject"), &setup("bypass")], vec![redis]).await }
+        let fleet = Fleet::of([&setup("reject"), &setup("bypass")], vec![redis]).await;
+        Self { fleet, keys: AtomicUsize::new(0) }
     }
 
-    /// Executes `order`, and gives the key of its record in Redis.
-    async fn executes(&self, redis: &RedisServer) -> Vec<u8> {
-        let first = self.fleet.envoys[0].send(&order()).await;
+    fn new_order(&self) -> Request {
+        order().key(format!("new-{}", self.keys.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Fails unless the store works.
+    async fn works(&self) {
+        let order = self.new_order();
+        let first = self.fleet.envoys[0].send(&order).await;
         assert_executed(&first, 201);
-        assert_replay_of(&first, &self.fleet.envoys[1].send(&order()).await);
-        redis.only_key().await
+        assert_replay_of(&first, &self.fleet.envoys[1].send(&order).await);
     }
 
-    /// Fails unless `order` is rejected here and executed unprotected there, and both say that it is for this reason.
+    /// Fails unless new orders are rejected here and executed unprotected there, both for this reason.
     async fn fails(&self, kind: &str, remedy: &str) {
+        self.fails_for(&self.new_order(), kind, remedy).await;
+    }
+
+    /// The same of `order`, of which Redis has something already.
+    async fn fails_for(&self, order: &Request, kind: &str, remedy: &str) {
+        const BYPASSED: &str = "wasmcustom.idemgate.requests.bypassed";
+
         let [rejecting, bypassing] = &self.fleet.envoys;
-        let before = self.fleet.upstream.executions();
+        let counter = format!("wasmcustom.idemgate.store.errors.{kind}");
+        let mut before = Vec::new();
+        for envoy in &self.fleet.envoys {
+            before.push(envoy.stat(&counter).await.unwrap_or_default());
+        }
+        let executions = self.fleet.upstream.executions();
         for protocol in Protocol::BOTH {
-            let response = rejecting.send_over(protocol, &order()).await;
+            let response = rejecting.send_over(protocol, order).await;
             assert_problem(&response, 503, "store-unavailable");
             assert_retry_after(&response, 60);
         }
-        assert_eq!(self.fleet.upstream.executions(), before, "executions of what was rejected");
+        assert_eq!(self.fleet.upstream.executions(), executions, "executions of what was rejected");
 
+        let bypassed = bypassing.stat(BYPASSED).await.unwrap_or_default();
         for protocol in Protocol::BOTH {
-            let response = bypassing.send_over(protocol, &order()).await;
+            let response = bypassing.send_over(protocol, order).await;
             assert_eq!((response.status, response.complete), (201, true), "{response:?}");
             assert_eq!(response.text("idempotency-status"), "bypassed", "{response:?}");
         }
-        assert_eq!(self.fleet.upstream.executions(), before + 2, "executions of what was let pass");
-        bypassing.reaches_stat("wasmcustom.idemgate.requests.bypassed", 2).await;
+        assert_eq!(self.fleet.upstream.executions(), executions + 2, "executions of what was let pass");
+        bypassing.reaches_stat(BYPASSED, bypassed + 2).await;
 
-        for envoy in &self.fleet.envoys {
-            let counted = envoy.stat(&format!("wasmcustom.idemgate.store.errors.{kind}")).await.unwrap_or_default();
+        for (envoy, before) in self.fleet.envoys.iter().zip(before) {
             let stats = envoy.stats_like("idemgate.store.").await;
-            assert!(counted >= 2, "{counted} errors counted as {kind}:\n{stats}");
+            let counted = envoy.stat(&counter).await.unwrap_or_default();
+            assert!(counted >= before + 2, "{before}, then {counted} errors counted as {kind}:\n{stats}");
             let all = envoy.stat("wasmcustom.idemgate.store.errors").await.unwrap_or_default();
             assert!(all >= counted, "{all} errors in all:\n{stats}");
             let log = envoy.log();
@@ -83,40 +103,109 @@ impl Pair {
     }
 }
 
-// === not there ===
+// === what ails a real server ===
 
 #[tokio::test]
-async fn a_redis_that_refuses_connections() {
+async fn whatever_ails_redis_is_told_apart_and_over_when_it_is_well_again() {
     let mut redis = RedisServer::start().await;
     let pair = Pair::direct(redis.address()).await;
+    pair.works().await;
+
+    redis.must(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    pair.fails("out_of_memory", "raise maxmemory").await;
+    redis.must(&["CONFIG", "SET", "maxmemory", "0"]).await;
+
+    redis.must(&["ACL", "SETUSER", "default", "-eval"]).await;
+    pair.fails("authentication", "ACL of the user").await;
+    redis.must(&["ACL", "SETUSER", "default", "+eval"]).await;
+    redis.must(&["CONFIG", "SET", "requirepass", "secret"]).await;
+    pair.fails("authentication", "store.redis.username and password").await;
+    redis.must_as("secret", &["CONFIG", "SET", "requirepass", ""]).await;
+    pair.works().await;
+
+    // Of a master that is not there.
+    redis.must(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    pair.fails("read_only", "lead the cluster to the master").await;
+    redis.must(&["CONFIG", "SET", "replica-serve-stale-data", "no"]).await;
+    pair.fails("loading", "not ready").await;
+    redis.must(&["REPLICAOF", "NO", "ONE"]).await;
+
+    redis.pause();
+    pair.fails("timed_out", "store.redis.timeout").await;
+    for envoy in &pair.fleet.envoys {
+        let timeouts = envoy.stat("wasmcustom.idemgate.store.timeouts").await;
+        assert!(timeouts.is_some_and(|timeouts| timeouts >= 2), "{timeouts:?} timeouts counted");
+    }
+    redis.resume();
+
     redis.kill();
     pair.fails("unreachable", "cannot be reached").await;
     redis.restart().await;
-    pair.executes(&redis).await;
+    pair.works().await;
 }
 
 #[tokio::test]
-async fn a_redis_behind_the_proxy_that_refuses_connections() {
+async fn whatever_ails_redis_behind_the_proxy_is_told_apart_and_over_when_it_is_well_again() {
     let mut redis = RedisServer::start().await;
     let pair = Pair::pooled(redis.address()).await;
+    pair.works().await;
+
+    redis.must(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    pair.fails("out_of_memory", "raise maxmemory").await;
+    redis.must(&["CONFIG", "SET", "maxmemory", "0"]).await;
+
+    redis.pause();
+    pair.fails("timed_out", "store.redis.timeout").await;
+    redis.resume();
+    pair.works().await;
+
     redis.kill();
     pair.fails("proxy", "op_timeout").await;
     redis.restart().await;
-    pair.executes(&redis).await;
+    pair.works().await;
 }
 
 #[tokio::test]
-async fn a_redis_that_stands_still() {
-    for transport in [Transport::Direct, Transport::Pooled] {
-        let redis = RedisServer::start().await;
-        let pair = Pair::start(transport, impatient(), redis.address(), |setup| setup).await;
-        redis.pause();
-        pair.fails("timed_out", "store.redis.timeout").await;
-        let timeouts = pair.fleet.envoys[0].stat("wasmcustom.idemgate.store.timeouts").await;
-        assert!(timeouts.is_some_and(|timeouts| timeouts >= 2), "{timeouts:?} timeouts counted");
-        redis.resume();
-    }
+async fn a_wrong_password() {
+    let redis = RedisServer::with(&["--requirepass", "right"]).await;
+    let mut store = impatient();
+    store["password"] = json!("wrong");
+    let direct = Pair::start(Transport::Direct, store, redis.address(), |setup| setup).await;
+    direct.fails("authentication", "store.redis.username and password").await;
+    let wrong = |setup: Setup| setup.redis_password("wrong");
+    let pooled = Pair::start(Transport::Pooled, impatient(), redis.address(), wrong).await;
+    pooled.fails("authentication", "store.redis.username and password").await;
+    assert_eq!(redis.must(&["DBSIZE"]).await, Reply::Integer(0));
 }
+
+#[tokio::test]
+async fn a_redis_that_still_reads_its_data() {
+    let mut redis = RedisServer::start().await;
+    redis.restart_slowly().await;
+    Pair::direct(redis.address()).await.fails("loading", "not ready").await;
+}
+
+#[tokio::test]
+async fn a_redis_that_does_not_know_scripts() {
+    let redis = RedisServer::with(&["--rename-command", "EVAL", ""]).await;
+    Pair::direct(redis.address()).await.fails("script", "allow EVAL").await;
+}
+
+#[tokio::test]
+async fn one_of_several_masters_over_direct_connections() {
+    let cluster = RedisCluster::start(3).await;
+    let pair = Pair::direct(cluster.masters[0].address()).await;
+    // Some keys are its own, most are not.
+    for _ in 0..100 {
+        let order = pair.new_order();
+        if pair.fleet.envoys[0].send(&order).await.status == 503 {
+            return pair.fails_for(&order, "moved", "examples/redis-cluster").await;
+        }
+    }
+    panic!("no key of another master in a hundred");
+}
+
+// === what keeps Envoy from calling ===
 
 #[tokio::test]
 async fn a_cluster_that_envoy_does_not_have() {
@@ -133,194 +222,109 @@ async fn more_calls_than_the_circuit_breaker_lets_through() {
     pair.fails("rejected", "circuit breaker").await;
 }
 
-// === breaks off ===
+// === what no Redis does ===
 
 #[tokio::test]
-async fn a_reply_that_is_cut() {
+async fn a_reply_that_is_no_whole_reply() {
+    let redis = FakeRedis::start(Fault::Says(Vec::new())).await;
+    let pair = Pair::direct(redis.address()).await;
     for part in ["", "*", "$100\r\nabc", "*3\r\n:1\r\n"] {
-        let redis = FakeRedis::start(Fault::Says(part.into())).await;
-        Pair::direct(redis.address()).await.fails("cut", "was cut off").await;
+        redis.turn(Fault::Says(part.into()));
+        pair.fails("cut", "was cut off").await;
     }
-}
-
-#[tokio::test]
-async fn a_connection_that_is_reset() {
     for part in ["", "*3\r\n:1\r\n"] {
-        let redis = FakeRedis::start(Fault::Resets(part.into())).await;
-        Pair::direct(redis.address()).await.fails("reset", "broke before it answered").await;
+        redis.turn(Fault::Resets(part.into()));
+        pair.fails("reset", "broke before it answered").await;
+        redis.turn(Fault::Stalls(part.into()));
+        pair.fails("timed_out", "store.redis.timeout").await;
     }
-}
-
-#[tokio::test]
-async fn a_reply_that_does_not_go_on() {
-    let redis = FakeRedis::start(Fault::Stalls(b"*3\r\n:1\r\n".into())).await;
-    Pair::direct(redis.address()).await.fails("timed_out", "store.redis.timeout").await;
+    for answer in [
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "\0\0\0\0",
+        "+OK\r\n",
+        "*0\r\n",
+        "$-1\r\n",
+        ":7\r\n",
+        "*-1\r\n",
+        ":1\r\n:1\r\n",
+    ] {
+        redis.turn(Fault::Says(answer.into()));
+        pair.fails("malformed", "does not speak its protocol").await;
+    }
 }
 
 #[tokio::test]
 async fn what_redis_did_although_its_reply_was_lost_is_found_out_by_asking_again() {
+    let redis = RedisServer::start().await;
+    let lossy = FakeRedis::in_front_of(Some(redis.address()), Fault::Twists(Twist::new(|_, answer| answer))).await;
+    let bench = Bench::start_on(Setup::redis(Transport::Direct, &json!({})), vec![lossy.address()]).await;
     // Of the claim and of the record.
     for lost in [0, 1] {
         for rest in [0, 3] {
-            let redis = RedisServer::start().await;
             let asks = AtomicUsize::new(0);
-            let lossy = Twist::new(move |asked, mut answer| {
+            lossy.turn(Fault::Twists(Twist::new(move |asked, mut answer| {
                 let is_eval = asked.windows(4).any(|window| window == b"EVAL");
                 if is_eval && asks.fetch_add(1, Ordering::Relaxed) == lost {
                     answer.truncate(rest);
                 }
                 answer
-            });
-            let lossy = FakeRedis::in_front_of(Some(redis.address()), Fault::Twists(lossy)).await;
-            let bench = Bench::start_on(Setup::redis(Transport::Direct, &json!({})), vec![lossy.address()]).await;
-            let first = bench.send(&order()).await;
+            })));
+            let (before, executions) = (redis.calls_of(&["eval"]).await, bench.upstream.executions());
+            let order = order().key(format!("{lost}-{rest}"));
+            let first = bench.send(&order).await;
             assert_executed(&first, 201);
-            assert_replay_of(&first, &bench.send_once_settled(&order()).await);
-            bench.assert_executions(1);
-            assert_eq!(redis.calls_of(&["eval"]).await, 4, "a claim, a record, one of them again, and a replay");
+            assert_replay_of(&first, &bench.send(&order).await);
+            bench.assert_executions(executions + 1);
+            let evals = redis.calls_of(&["eval"]).await - before;
+            assert_eq!(evals, 4, "a claim, a record, one of them again, and a replay");
         }
     }
-}
-
-// === refuses ===
-
-#[tokio::test]
-async fn a_wrong_password() {
-    let redis = RedisServer::with(&["--requirepass", "right"]).await;
-    for password in [json!(null), json!("wrong")] {
-        let mut store = impatient();
-        if !password.is_null() {
-            store["password"] = password;
-        }
-        let pair = Pair::start(Transport::Direct, store, redis.address(), |setup| setup).await;
-        pair.fails("authentication", "store.redis.username and password").await;
-    }
-    let wrong = |setup: Setup| setup.redis_password("wrong");
-    let pair = Pair::start(Transport::Pooled, impatient(), redis.address(), wrong).await;
-    pair.fails("authentication", "store.redis.username and password").await;
-}
-
-#[tokio::test]
-async fn a_user_who_may_not_run_scripts() {
-    let redis = RedisServer::start().await;
-    redis.must(&["ACL", "SETUSER", "reader", "on", ">secret", "~*", "+get"]).await;
-    let mut store = impatient();
-    store["username"] = json!("reader");
-    store["password"] = json!("secret");
-    let pair = Pair::start(Transport::Direct, store, redis.address(), |setup| setup).await;
-    pair.fails("authentication", "ACL of the user").await;
-}
-
-#[tokio::test]
-async fn a_redis_without_memory() {
-    let redis = RedisServer::with(&["--maxmemory-policy", "noeviction"]).await;
-    let pair = Pair::direct(redis.address()).await;
-    redis.must(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    pair.fails("out_of_memory", "raise maxmemory").await;
-    redis.must(&["CONFIG", "SET", "maxmemory", "0"]).await;
-    pair.executes(&redis).await;
-}
-
-#[tokio::test]
-async fn a_replica() {
-    let (master, replica) = (RedisServer::start().await, RedisServer::start().await);
-    let pair = Pair::direct(replica.address()).await;
-    replica.must(&["REPLICAOF", "127.0.0.1", &master.address().port().to_string()]).await;
-    pair.fails("read_only", "lead the cluster to the master").await;
-}
-
-#[tokio::test]
-async fn a_redis_that_still_reads_its_data() {
-    let mut redis = RedisServer::start().await;
-    redis.restart_slowly().await;
-    Pair::direct(redis.address()).await.fails("loading", "not ready").await;
-}
-
-#[tokio::test]
-async fn a_replica_without_its_master() {
-    let mut master = RedisServer::start().await;
-    let replica = RedisServer::with(&["--replica-serve-stale-data", "no"]).await;
-    let pair = Pair::direct(replica.address()).await;
-    master.kill();
-    replica.must(&["REPLICAOF", "127.0.0.1", &master.address().port().to_string()]).await;
-    pair.fails("loading", "not ready").await;
-}
-
-#[tokio::test]
-async fn a_cluster_over_direct_connections() {
-    let cluster = RedisCluster::start(3).await;
-    // The key of `order` is another master's than at least two of them.
-    let mut refusing = 0;
-    for master in &cluster.masters {
-        let pair = Pair::direct(master.address()).await;
-        if pair.fleet.envoys[0].send(&order()).await.status == 503 {
-            pair.fails("moved", "examples/redis-cluster").await;
-            refusing += 1;
-        }
-    }
-    assert_eq!(refusing, 2);
-}
-
-#[tokio::test]
-async fn a_cluster_that_does_not_serve_all_slots() {
-    let bus = RedisServer::start().await.address().port().to_string();
-    let redis = RedisServer::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
-    Pair::direct(redis.address()).await.fails("loading", "not ready").await;
-}
-
-#[tokio::test]
-async fn a_redis_that_does_not_know_scripts() {
-    let redis = RedisServer::with(&["--rename-command", "EVAL", ""]).await;
-    Pair::direct(redis.address()).await.fails("script", "allow EVAL").await;
 }
 
 // === has what we did not write ===
 
 #[tokio::test]
-async fn a_value_of_somebody_else_under_our_key() {
+async fn values_that_are_not_ours_are_left_alone_and_nothing_runs_by_them() {
     let redis = RedisServer::start().await;
     let pair = Pair::direct(redis.address()).await;
-    let key = pair.executes(&redis).await;
-    redis.must(&[b"DEL", key.as_slice()]).await;
-    redis.must(&[b"LPUSH", key.as_slice(), b"not ours"]).await;
-    pair.fails("foreign", "a prefix of its own").await;
+    assert_executed(&pair.fleet.envoys[0].send(&order()).await, 201);
+    let key = redis.only_key().await;
+    let record = redis.get(&key).await;
+
     for value in [b"not ours".as_slice(), b"", b"{}", &[0xff; 500], b"1"] {
         redis.set(&key, value).await;
-        pair.fails("foreign", "a prefix of its own").await;
+        pair.fails_for(&order(), "foreign", "a prefix of its own").await;
         assert_eq!(redis.get(&key).await, value, "a value of somebody else was changed");
     }
-}
+    redis.must(&[b"DEL", key.as_slice()]).await;
+    redis.must(&[b"LPUSH", key.as_slice(), b"not ours"]).await;
+    pair.fails_for(&order(), "foreign", "a prefix of its own").await;
+    assert_eq!(redis.must(&[b"LLEN", key.as_slice()]).await, Reply::Integer(1));
 
-#[tokio::test]
-async fn a_record_of_another_version() {
-    let redis = RedisServer::start().await;
-    let pair = Pair::direct(redis.address()).await;
-    let key = pair.executes(&redis).await;
-    let mut record = redis.get(&key).await;
     assert_eq!(record[0], b'1', "the version of a record");
-    record[0] = b'2';
-    redis.set(&key, &record).await;
-    pair.fails("unreadable", "version").await;
-    assert_eq!(redis.get(&key).await, record, "a record of another version was changed");
+    let mut newer = record.clone();
+    newer[0] = b'2';
+    redis.must(&[b"DEL", key.as_slice()]).await;
+    redis.must(&[b"SET", key.as_slice(), &newer, b"PX", b"60000"]).await;
+    pair.fails_for(&order(), "unreadable", "version 2").await;
+    assert_eq!(redis.get(&key).await, newer, "a record of another version was changed");
 }
 
 #[tokio::test]
 async fn a_damaged_record_is_never_replayed() {
     let redis = RedisServer::start().await;
-    let bench = Bench::start_on(
-        Setup::redis(Transport::Direct, &json!({ "store": { "redis": impatient() } })),
-        vec![redis.address()],
-    )
-    .await;
+    let setup = Setup::redis(Transport::Direct, &json!({ "store": { "redis": impatient() } }));
+    let bench = Bench::start_on(setup, vec![redis.address()]).await;
     let first = bench.send(&order()).await;
     assert_executed(&first, 201);
     let key = redis.only_key().await;
     let record = redis.get(&key).await;
+    let mut client = bench.http1().await;
     for position in 0..record.len() {
         let mut damaged = record.clone();
         damaged[position] ^= 1 << (position % 8);
         redis.set(&key, &damaged).await;
-        let response = bench.send(&order()).await;
+        let response = client.send(&order()).await;
         if response.status == 201 {
             // The end of a lease that is over is the one part that Redis itself writes.
             assert!((50..63).contains(&position), "byte {position} is damaged, and not noticed");
@@ -331,7 +335,7 @@ async fn a_damaged_record_is_never_replayed() {
     }
     for length in 0..record.len() {
         redis.set(&key, &record[..length]).await;
-        assert_problem(&bench.send(&order()).await, 503, "store-unavailable");
+        assert_problem(&client.send(&order()).await, 503, "store-unavailable");
     }
     bench.assert_executions(1);
     redis.set(&key, &record).await;
@@ -339,15 +343,6 @@ async fn a_damaged_record_is_never_replayed() {
 }
 
 // === lies ===
-
-#[tokio::test]
-async fn a_server_that_is_no_redis() {
-    for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", "\0\0\0\0", "+OK\r\n", "*0\r\n", "$-1\r\n", ":7\r\n", "*-1\r\n"]
-    {
-        let redis = FakeRedis::start(Fault::Says(answer.into())).await;
-        Pair::direct(redis.address()).await.fails("malformed", "does not speak its protocol").await;
-    }
-}
 
 #[tokio::test]
 async fn whatever_a_server_says_at_random_nothing_runs_by_it() {

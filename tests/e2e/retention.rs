@@ -158,7 +158,4 @@ crate::bench::also_on_redis! {
     direct: {
         a_stored_response_is_forgotten_after_its_retention,
     }
-    pooled: {
-        a_stored_response_is_forgotten_after_its_retention,
-    }
 }

@@ -229,13 +229,9 @@ crate::bench::also_on_redis! {
     direct: {
         a_key_cannot_be_reused_for_another_request,
         a_key_cannot_be_reused_while_its_request_is_in_flight,
-        equal_keys_for_other_authorities_are_other_operations,
-        equal_keys_for_other_resources_are_other_operations,
         one_callers_response_is_never_served_to_another,
-        what_is_no_part_of_the_fingerprint_does_not_matter,
     }
     pooled: {
-        a_key_cannot_be_reused_for_another_request,
         a_key_cannot_be_reused_while_its_request_is_in_flight,
     }
 }

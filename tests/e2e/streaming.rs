@@ -64,8 +64,5 @@ async fn a_response_that_outgrows_its_limit_goes_on_without_delay() {
 crate::bench::also_on_redis! {
     direct: {
         a_response_that_outgrows_its_limit_goes_on_without_delay,
-        an_endless_response_is_delivered_without_delay_and_without_memory,
-    }
-    pooled: {
     }
 }

@@ -419,11 +419,9 @@ crate::bench::also_on_redis! {
     direct: {
         a_change_of_the_configuration_leaves_nobody_waiting,
         an_owner_that_dies_leaves_nobody_waiting_longer_than_its_lease,
-        another_request_with_the_key_is_refused_at_once,
         fifty_at_once_get_the_answer_of_one_execution,
         no_more_wait_than_may,
         those_who_wait_on_the_other_worker_are_answered_too,
-        when_the_answer_is_not_kept_all_who_wait_are_told_so,
         when_the_client_of_the_first_hangs_up_those_who_wait_learn_what_became_of_it,
         when_the_first_is_released_exactly_one_takes_over_and_the_rest_wait_on,
         when_the_outcome_is_unknown_all_who_wait_are_told_so,
@@ -433,6 +431,5 @@ crate::bench::also_on_redis! {
     pooled: {
         fifty_at_once_get_the_answer_of_one_execution,
         when_the_first_is_released_exactly_one_takes_over_and_the_rest_wait_on,
-        those_who_wait_on_the_other_worker_are_answered_too,
     }
 }

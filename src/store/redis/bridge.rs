@@ -5,7 +5,7 @@
 //! itself: it is where as many values have come as commands were sent. This is the part of it that knows Redis and no
 //! proxy.
 
-use super::resp::{Counter, RespError};
+use super::resp::{Counter, RespError, chooses_database};
 
 /// The request and the reply of one call, as they come.
 #[derive(Debug)]
@@ -29,6 +29,12 @@ pub enum Refusal {
          the bridge over HTTP/1.1"
     )]
     EndWithData,
+    /// The connection would be in that database for everybody else who shares it, too.
+    #[error(
+        "idemgate's redis_bridge passes no SELECT on, because pooled connections are shared: leave \
+         store.redis.database at 0, and tell records apart by store.redis.prefix"
+    )]
+    ChoosesDatabase,
     /// What was sent is not commands.
     #[error(
         "idemgate's redis_bridge takes a POST whose body is one or more Redis commands, each an array of bulk strings"
@@ -50,7 +56,7 @@ impl Refusal {
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
-            Self::EndWithData | Self::NotCommands => 400,
+            Self::ChoosesDatabase | Self::EndWithData | Self::NotCommands => 400,
             Self::NotResp | Self::TooLarge | Self::TooMany => 502,
         }
     }
@@ -80,8 +86,11 @@ impl Conversation {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotCommands`]
+    /// [`Refusal::NotCommands`], [`Refusal::ChoosesDatabase`]
     pub fn ask(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        if self.commands.count() == 0 && self.unread.is_empty() && chooses_database(bytes) {
+            return Err(Refusal::ChoosesDatabase);
+        }
         self.unread.extend_from_slice(bytes);
         let done = self.commands.advance(&self.unread).map_err(|_| Refusal::NotCommands)?;
         self.unread.drain(..done);
@@ -169,6 +178,24 @@ mod tests {
         conversation.ask(b"*1\r\n$4\r\nPING\r\n").unwrap();
         assert_eq!(conversation.answer(b"+PONG\r\n"), Ok(None));
         assert_eq!(conversation.end_asking(), Ok(Some(b"+PONG\r\n".to_vec())));
+    }
+
+    #[test]
+    fn a_connection_that_others_share_is_not_led_into_another_database() {
+        let command = |parts: &[&[u8]]| {
+            let mut bytes = Vec::new();
+            push_command(&mut bytes, parts);
+            bytes
+        };
+        let request = |commands: &[&Vec<u8>]| -> Vec<u8> { commands.iter().copied().flatten().copied().collect() };
+        let auth = &command(&[b"AUTH", b"user", b"SELECT"]);
+        let (select, eval) = (&command(&[b"select", b"3"]), &command(&[b"EVAL", b"SELECT", b"0"]));
+        for refused in [request(&[select, eval]), request(&[auth, select, eval])] {
+            assert_eq!(Conversation::new().ask(&refused), Err(Refusal::ChoosesDatabase));
+        }
+        for passed in [request(&[eval]), request(&[auth, eval])] {
+            assert_eq!(Conversation::new().ask(&passed), Ok(()));
+        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub enum RedisError {
          in this machine alone), and that the ACL of the user allows the commands and keys that docs/redis.md lists"
     )]
     Authentication,
+    /// The `redis_bridge` does not pass the call on.
+    #[error("the redis_bridge refuses the call; a log line of its own says why")]
+    Bridge,
     /// The reply ends in the middle.
     #[error(
         "a reply of Redis was cut off: a raw transport loses long replies; keep store.redis.max_record at 32KiB, or use \
@@ -70,6 +73,7 @@ impl RedisError {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Authentication => "authentication",
+            Self::Bridge => "bridge",
             Self::Cut => "cut",
             Self::Foreign => "foreign",
             Self::Loading => "loading",
@@ -126,6 +130,7 @@ impl Failure {
             }
             503 if says("overflow") => Self::certain(RedisError::Rejected),
             503 => Self::doubtful(RedisError::Reset),
+            400 => Self::certain(RedisError::Bridge),
             504 => Self::doubtful(RedisError::TimedOut),
             _ => Self::doubtful(RedisError::Malformed),
         }

@@ -117,6 +117,18 @@ impl RedisServer {
         reply.await.unwrap_or_else(|error| panic!("{what}: {error}\n{}", self.log()))
     }
 
+    /// The same for a server that has asked for a password only after it was started.
+    pub(crate) async fn must_as(&self, password: &str, words: &[&str]) {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let done = async {
+            let mut connection = Connection::open(self.address()).await?;
+            connection.command(&[b"AUTH", password.as_bytes()]).await?;
+            connection.command(&words).await
+        };
+        let reply = patiently("Redis' reply", done).await.expect("Redis answers");
+        assert!(!matches!(reply, Reply::Error(_)), "Redis says {reply:?}");
+    }
+
     /// One command that must succeed.
     pub(crate) async fn must<W: AsRef<[u8]>>(&self, words: &[W]) -> Reply {
         match self.command(words).await {
@@ -162,7 +174,7 @@ impl RedisServer {
     }
 
     /// Everything that it has logged since it was started.
-    pub(crate) fn log(&self) -> String {
+    fn log(&self) -> String {
         log(&self.directory)
     }
 

@@ -53,7 +53,7 @@ impl Store {
 /// Makes of each scenario of the file other tests, in which records are kept in Redis: over raw TCP for those named
 /// `direct`, over pooled connections for those named `pooled`.
 macro_rules! also_on_redis {
-    (direct: { $($direct:ident),* $(,)? } pooled: { $($pooled:ident),* $(,)? }) => {
+    (direct: { $($direct:ident),* $(,)? } $(pooled: { $($pooled:ident),* $(,)? })?) => {
         mod redis_direct {
             $(
                 #[test]
@@ -65,16 +65,18 @@ macro_rules! also_on_redis {
             )*
         }
 
-        mod redis_pooled {
-            $(
-                #[test]
-                fn $pooled() {
-                    use $crate::bench::{Store, Transport};
+        $(
+            mod redis_pooled {
+                $(
+                    #[test]
+                    fn $pooled() {
+                        use $crate::bench::{Store, Transport};
 
-                    Store::Redis(Transport::Pooled).run(super::$pooled);
-                }
-            )*
-        }
+                        Store::Redis(Transport::Pooled).run(super::$pooled);
+                    }
+                )*
+            }
+        )?
     };
 }
 
