@@ -67,56 +67,51 @@ async fn a_retry_after_every_envoy_and_redis_were_restarted_gets_the_first_respo
 
 #[tokio::test]
 async fn a_duplicate_at_the_other_envoy_is_told_when_to_come_back() {
-    for transport in BOTH {
-        let (_redis, fleet) = fleet(transport, &json!({})).await;
-        let [here, there] = &fleet.envoys;
-        let gate = Gate::closed();
-        fleet.upstream.script("/orders", [Answer::new(201).json("{}").held_by(&gate), Answer::new(299)]);
-        let first = here.send_aside(Protocol::Http1, &order());
-        fleet.upstream.reached(1).await;
-        for envoy in [there, here] {
-            assert_in_flight(&envoy.send(&order()).await, 30);
-            assert_problem(&envoy.send(&order().body("another")).await, 422, "key-reused");
-        }
-        gate.open();
-        let first = first.await.unwrap();
-        assert_executed(&first, 201);
-        assert_replay_of(&first, &there.send(&order()).await);
-        fleet.upstream.assert_executions(1);
+    let (_redis, fleet) = fleet(Transport::Direct, &json!({})).await;
+    let [here, there] = &fleet.envoys;
+    let gate = Gate::closed();
+    fleet.upstream.script("/orders", [Answer::new(201).json("{}").held_by(&gate), Answer::new(299)]);
+    let first = here.send_aside(Protocol::Http1, &order());
+    fleet.upstream.reached(1).await;
+    for envoy in [there, here] {
+        assert_in_flight(&envoy.send(&order()).await, 30);
+        assert_problem(&envoy.send(&order().body("another")).await, 422, "key-reused");
     }
+    gate.open();
+    let first = first.await.unwrap();
+    assert_executed(&first, 201);
+    assert_replay_of(&first, &there.send(&order()).await);
+    fleet.upstream.assert_executions(1);
 }
 
 #[tokio::test]
 async fn those_who_wait_at_the_other_envoy_get_the_answer() {
     const WAITERS: usize = 40;
 
-    for transport in BOTH {
-        let (redis, fleet) = fleet(transport, &waiting()).await;
-        let [here, there] = &fleet.envoys;
-        let gate = Gate::closed();
-        fleet.upstream.script("/orders", [Answer::new(201).json("{}").held_by(&gate), Answer::new(299)]);
-        let first = here.send_aside(Protocol::Http1, &order());
-        fleet.upstream.reached(1).await;
-        let waiters: Vec<_> =
-            (0..WAITERS).map(|number| there.send_aside(Protocol::BOTH[number % 2], &order())).collect();
-        there.reaches_stat(WAITING, WAITERS as u64).await;
+    let (redis, fleet) = fleet(Transport::Pooled, &waiting()).await;
+    let [here, there] = &fleet.envoys;
+    let gate = Gate::closed();
+    fleet.upstream.script("/orders", [Answer::new(201).json("{}").held_by(&gate), Answer::new(299)]);
+    let first = here.send_aside(Protocol::Http1, &order());
+    fleet.upstream.reached(1).await;
+    let waiters: Vec<_> = (0..WAITERS).map(|number| there.send_aside(Protocol::BOTH[number % 2], &order())).collect();
+    there.reaches_stat(WAITING, WAITERS as u64).await;
 
-        // The Envoy asks for the key, not each of those who wait at it.
-        let before = redis.calls_of(&["eval"]).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let polls = redis.calls_of(&["eval"]).await - before;
-        println!("{transport:?}: {polls} polls for {WAITERS} who wait, in a second");
-        assert!(polls < WAITERS as u64, "{polls} polls in a second for {WAITERS} who wait for one key");
+    // The Envoy asks for the key, not each of those who wait at it.
+    let before = redis.calls_of(&["eval"]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let polls = redis.calls_of(&["eval"]).await - before;
+    println!("{polls} polls for {WAITERS} who wait, in a second");
+    assert!(polls < WAITERS as u64, "{polls} polls in a second for {WAITERS} who wait for one key");
 
-        gate.open();
-        let first = first.await.unwrap();
-        assert_executed(&first, 201);
-        for waiter in waiters {
-            assert_replay_of(&first, &waiter.await.unwrap());
-        }
-        there.reaches_stat(WAITING, 0).await;
-        fleet.upstream.assert_executions(1);
+    gate.open();
+    let first = first.await.unwrap();
+    assert_executed(&first, 201);
+    for waiter in waiters {
+        assert_replay_of(&first, &waiter.await.unwrap());
     }
+    there.reaches_stat(WAITING, 0).await;
+    fleet.upstream.assert_executions(1);
 }
 
 #[tokio::test]
@@ -209,24 +204,22 @@ async fn a_claim_that_was_won_for_a_client_that_has_gone_is_released() {
 
 #[tokio::test]
 async fn the_end_of_a_response_waits_for_its_record() {
-    for transport in BOTH {
-        let (redis, fleet) = fleet(transport, &json!({})).await;
-        let [here, there] = &fleet.envoys;
-        let gate = Gate::closed();
-        fleet.upstream.script("/orders", [Answer::new(201).json("{\"paid\":true}").held_by(&gate), Answer::new(299)]);
-        let first = here.send_aside(Protocol::Http1, &order());
-        fleet.upstream.reached(1).await;
-        redis.pause();
-        gate.open();
-        here.reaches_stat("cluster.upstream.upstream_rq_active", 0).await;
-        assert!(!first.is_finished(), "answered before the record can be there");
-        redis.resume();
-        let first = first.await.unwrap();
-        assert_executed(&first, 201);
-        // Whoever has the whole response can count on its replay, wherever the retry comes to.
-        assert_replay_of(&first, &there.send(&order()).await);
-        fleet.upstream.assert_executions(1);
-    }
+    let (redis, fleet) = fleet(Transport::Direct, &json!({})).await;
+    let [here, there] = &fleet.envoys;
+    let gate = Gate::closed();
+    fleet.upstream.script("/orders", [Answer::new(201).json("{\"paid\":true}").held_by(&gate), Answer::new(299)]);
+    let first = here.send_aside(Protocol::Http1, &order());
+    fleet.upstream.reached(1).await;
+    redis.pause();
+    gate.open();
+    here.reaches_stat("cluster.upstream.upstream_rq_active", 0).await;
+    assert!(!first.is_finished(), "answered before the record can be there");
+    redis.resume();
+    let first = first.await.unwrap();
+    assert_executed(&first, 201);
+    // Whoever has the whole response can count on its replay, wherever the retry comes to.
+    assert_replay_of(&first, &there.send(&order()).await);
+    fleet.upstream.assert_executions(1);
 }
 
 #[tokio::test]
