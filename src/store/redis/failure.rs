@@ -26,8 +26,11 @@ pub enum RedisError {
     /// Something else is stored under the key.
     #[error("a key with store.redis.prefix holds something that idemgate did not write; give it a prefix of its own")]
     Foreign,
-    /// `LOADING`, `CLUSTERDOWN`, `MASTERDOWN`, `TRYAGAIN`, `BUSY`.
-    #[error("Redis is not ready: it loads its data, fails over, or runs a slow script; it should pass by itself")]
+    /// `LOADING`, `CLUSTERDOWN`, `MASTERDOWN`, `TRYAGAIN`, `BUSY`, and no room for another client.
+    #[error(
+        "Redis is not ready: it loads its data, fails over, runs a slow script, or has maxclients connections; it \
+         should pass by itself"
+    )]
     Loading,
     /// What came back is no reply of Redis.
     #[error("what answers in place of Redis does not speak its protocol: check what store.redis.cluster leads to")]
@@ -138,7 +141,13 @@ impl Failure {
 
     /// What an error reply says. Redis refuses a command before it begins, or a script at its first write.
     pub(super) fn of_error_reply(text: &[u8]) -> Self {
-        let code = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let words = || text.split(|byte| *byte == b' ');
+        // Before Redis 7 the error of a command in a script stands inside that of the script, behind a dash.
+        let inner = || words().skip(1).find_map(|word| word.strip_prefix(b"-"));
+        let code = match words().next().unwrap_or_default() {
+            b"ERR" => inner().unwrap_or(b"ERR"),
+            code => code,
+        };
         let error = match code {
             b"NOAUTH" | b"WRONGPASS" | b"NOPERM" | b"DENIED" => RedisError::Authentication,
             b"LOADING" | b"CLUSTERDOWN" | b"MASTERDOWN" | b"TRYAGAIN" | b"BUSY" => RedisError::Loading,
@@ -148,6 +157,7 @@ impl Failure {
             b"WRONGTYPE" => RedisError::Foreign,
             // Texts of Envoy's redis_proxy, which has no codes.
             b"upstream" | b"no" => return Self::doubtful(RedisError::Proxy),
+            _ if says(text, "max number of clients") => RedisError::Loading,
             _ if says(text, "user executing the script can't") => RedisError::Authentication,
             _ => RedisError::Script,
         };
@@ -178,7 +188,22 @@ mod tests {
                 "{text}"
             );
         }
+        let busy = Failure::of_error_reply(b"ERR max number of clients reached");
+        assert_eq!(busy, Failure::certain(RedisError::Loading));
         let other = Failure::of_error_reply(b"ERR unknown command 'EVAL'");
         assert_eq!(other, Failure::certain(RedisError::Script));
+    }
+
+    #[test]
+    fn the_error_of_a_command_counts_also_where_that_of_its_script_stands_around_it() {
+        // The form of Redis 5 and 6.
+        for (code, error) in [
+            ("OOM command not allowed when used memory > 'maxmemory'.", RedisError::OutOfMemory),
+            ("READONLY You can't write against a read only replica.", RedisError::ReadOnly),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", RedisError::Foreign),
+        ] {
+            let text = format!("ERR Error running script (call to f_6b1b): @user_script:1: @user_script: 1: -{code} ");
+            assert_eq!(Failure::of_error_reply(text.as_bytes()), Failure::certain(error), "{text}");
+        }
     }
 }
