@@ -4,6 +4,7 @@
 //! sent, and all that comes back.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -49,7 +50,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(arguments: &[&str]) -> Self {
+    fn start() -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
 
         let binary = env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
@@ -62,15 +63,16 @@ impl Server {
             }
             let mut child = Command::new(&binary)
                 .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-                .args(arguments)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .spawn()
                 .unwrap_or_else(|error| panic!("cannot run {binary}: {error}; name one in REDIS_SERVER"));
             let deadline = Instant::now() + Duration::from_secs(20);
             loop {
-                // Whatever it says, it is this server: another one would have kept this one from its port.
-                if send(address, b"*1\r\n$4\r\nPING\r\n").is_ok_and(|reply| !reply.is_empty()) {
+                // Somebody else may have taken the port in between.
+                let own = format!("process_id:{}\r\n", child.id());
+                let info = send(address, b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n").unwrap_or_default();
+                if String::from_utf8_lossy(&info).contains(&own) {
                     return Self { child, address };
                 }
                 if child.try_wait().unwrap().is_some() {
@@ -240,7 +242,7 @@ fn is_about(left: Duration, wanted: Duration) -> bool {
 
 #[test]
 fn the_first_claim_is_granted_and_each_other_row_of_the_rules_has_its_answer() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     assert_eq!(run(&server, claim(1, 1)), Claimed::Granted);
     assert!(matches!(run(&server, claim(1, 2)), Claimed::InFlight { lease_left } if is_about(lease_left, LEASE)));
     let other = Fingerprint::from_bytes([8; 32]);
@@ -259,7 +261,7 @@ fn the_first_claim_is_granted_and_each_other_row_of_the_rules_has_its_answer() {
 
 #[test]
 fn a_lapsed_claim_is_unknown_and_only_who_may_retry_takes_over() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     let retries = |number, owner| Claim { retry_unknown: true, ..claim(number, owner) };
     run(&server, claim(1, 1));
     assert!(matches!(run(&server, retries(1, 2)), Claimed::InFlight { .. }), "its owner lives");
@@ -281,7 +283,7 @@ fn a_lapsed_claim_is_unknown_and_only_who_may_retry_takes_over() {
 
 #[test]
 fn an_owner_that_nobody_took_over_from_has_its_say_however_late() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     run(&server, claim(1, 1));
     lapse(&server, 1);
     assert_eq!(renew(&server, 1, 1), Renewed::Extended);
@@ -294,7 +296,7 @@ fn an_owner_that_nobody_took_over_from_has_its_say_however_late() {
 
 #[test]
 fn what_was_asked_before_and_is_asked_again_is_the_same() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     for _ in 0..3 {
         assert_eq!(run(&server, claim(1, 1)), Claimed::Granted);
     }
@@ -322,7 +324,7 @@ fn what_was_asked_before_and_is_asked_again_is_the_same() {
 
 #[test]
 fn what_is_given_back_is_free_for_all_but_the_late_claim_of_who_gave_it_back() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     for claimed_before in [true, false] {
         let number = u8::from(claimed_before);
         if claimed_before {
@@ -343,7 +345,7 @@ fn what_is_given_back_is_free_for_all_but_the_late_claim_of_who_gave_it_back() {
 
 #[test]
 fn a_record_that_redis_lost_is_written_at_the_end() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     run(&server, claim(1, 1));
     server.command(&[b"FLUSHALL"]);
     assert_eq!(renew(&server, 1, 1), Renewed::Fenced);
@@ -359,7 +361,7 @@ fn a_record_that_redis_lost_is_written_at_the_end() {
 
 #[test]
 fn each_state_is_kept_as_long_as_it_says() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     run(&server, claim(1, 1));
     assert!(is_about(server.lives(1), LEASE + TTL));
     server.command(&[b"PEXPIRE", key(1).as_bytes(), b"60000"]);
@@ -394,7 +396,7 @@ fn each_state_is_kept_as_long_as_it_says() {
 
 #[test]
 fn the_lease_is_judged_by_the_clock_of_redis() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     run(&server, claim(1, 1));
     let value = server.value(1).unwrap();
     let until: u128 = std::str::from_utf8(&value[50..63]).unwrap().parse().unwrap();
@@ -420,7 +422,7 @@ fn accidents(value: &[u8]) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_damaged_or_foreign_value_grants_nothing_and_replays_nothing() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     for ending in [None, Some(completed(b"body")), Some(Ending::NotKept(200)), Some(Ending::Unknown)] {
         server.command(&[b"FLUSHALL"]);
         run(&server, claim(1, 1));
@@ -446,7 +448,7 @@ fn a_damaged_or_foreign_value_grants_nothing_and_replays_nothing() {
 
 #[test]
 fn a_value_of_another_key_is_refused_and_so_is_another_type() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     for (number, ending) in [(1, completed(b"body")), (2, Ending::NotKept(200)), (3, Ending::Unknown)] {
         run(&server, claim(number, 1));
         settle(&server, number, 1, ending);
@@ -464,7 +466,7 @@ fn a_value_of_another_key_is_refused_and_so_is_another_type() {
 
 #[test]
 fn a_server_without_memory_grants_nothing_and_still_lets_go() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     run(&server, claim(1, 1));
     run(&server, claim(2, 1));
     server.command(&[b"CONFIG", b"SET", b"maxmemory", b"1"]);
@@ -481,7 +483,7 @@ fn a_server_without_memory_grants_nothing_and_still_lets_go() {
 
 #[test]
 fn a_replica_takes_no_claim() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     server.command(&[b"REPLICAOF", b"127.0.0.1", b"1"]);
     let claimed = run(&server, claim(1, 1));
     assert_eq!(claimed, Claimed::Failed(StoreError::Redis(RedisError::ReadOnly)));
@@ -489,7 +491,8 @@ fn a_replica_takes_no_claim() {
 
 #[test]
 fn it_logs_in_chooses_its_database_and_puts_its_prefix_before_each_key() {
-    let server = Server::start(&["--requirepass", "s3cret"]);
+    let server = Server::start();
+    server.command(&[b"CONFIG", b"SET", b"requirepass", b"s3cret"]);
     let with = |password: Option<&str>, username: Option<&str>| {
         RedisStore::new(RedisConfig {
             password: password.map(Into::into),
@@ -663,7 +666,7 @@ fn timeless(claimed: Claimed) -> Claimed {
 
 #[test]
 fn redis_says_what_the_rules_of_a_record_say() {
-    let server = Server::start(&[]);
+    let server = Server::start();
     let now = wrong_clock();
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         failure_persistence: None,
