@@ -135,3 +135,6 @@ const STALE: Duration = Duration::from_secs(10);
 
 /// How often a write is tried that other workers' writes come in the way of.
 const ATTEMPTS: usize = 16;
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ mod harness;
 mod laws;
 mod outcomes;
 mod replays;
+mod settling;
 mod situations;
 mod states;
 mod waiting;

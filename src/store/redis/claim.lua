@@ -7,11 +7,11 @@ local value = redis.call('GET', KEYS[1])
 if value then
   local state, owner = value:sub(2, 2), value:sub(3, 18)
   local left = (tonumber(value:sub(51, 63)) or now) - now
-  local known = value:sub(1, 1) == '1' and #value >= 63
+  local known = value:sub(1, 1) == '1' and value:sub(51, 63):find('^' .. string.rep('%d', 13) .. '$')
   -- Asked again by the owner whose first reply got lost.
   local mine = state == 'i' and owner == ARGV[1]
-  -- Another owner gave it back.
-  local free = state == 'r' and owner ~= ARGV[1]
+  -- Another owner gave it back: there is nothing behind such a mark, as there is behind any record.
+  local free = state == 'r' and #value == 63 and owner ~= ARGV[1]
   local retry = ARGV[5] == '1' and left <= 0 and (state == 'i' or state == 'u') and value:sub(19, 50) == ARGV[2]
   if not (known and (mine or free or retry)) then
     return {math.max(left, 0), redis.call('PTTL', KEYS[1]), value}

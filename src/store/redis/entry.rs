@@ -201,3 +201,6 @@ const LAYOUT: u8 = b'1';
 
 /// Enough for the milliseconds until the year 2286.
 const LEASE_DIGITS: usize = 13;
+
+#[cfg(test)]
+mod tests;

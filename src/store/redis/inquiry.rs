@@ -21,7 +21,6 @@ use crate::{
 };
 
 /// A call under way.
-#[derive(Debug)]
 pub struct Inquiry {
     operation: OperationId,
     question: Question,
@@ -78,6 +77,17 @@ pub enum Progress {
     Again(StoreError),
     /// It is to be asked again when a tick says so, because of this.
     Later(StoreError),
+}
+
+impl std::fmt::Debug for Inquiry {
+    /// Without the bytes: they hold the password, and what the upstream answered.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inquiry")
+            .field("operation", &self.operation)
+            .field("question", &self.question)
+            .field("attempts", &self.attempts)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Inquiry {
@@ -256,3 +266,6 @@ const CLOCK_STEP: Duration = Duration::from_millis(5);
 
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

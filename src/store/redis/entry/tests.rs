@@ -1,0 +1,139 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::headers::Headers;
+
+const OPERATION: OperationId = OperationId::from_bytes([1; 32]);
+const FINGERPRINT: Fingerprint = Fingerprint::from_bytes([9; 32]);
+const OWNER: Owner = Owner::new(7);
+const ROOM: u64 = 32 << 10;
+
+fn response(body: Vec<u8>) -> StoredResponse {
+    StoredResponse { status: 201, headers: Headers::from_iter([("etag", "1")]), body }
+}
+
+/// What a script makes of a state and a tail.
+fn value(state: u8, owner: Owner, fingerprint: &Fingerprint, tail: &[u8]) -> Vec<u8> {
+    [b"1", &[state][..], &owner.to_bytes(), fingerprint.as_bytes(), b"1700000000000", tail].concat()
+}
+
+fn ended_value(operation: &OperationId, owner: Owner, ending: &Ending) -> Vec<u8> {
+    let (state, tail, _) = ended(operation, &FINGERPRINT, owner, ending, ROOM).unwrap();
+    value(state as u8, owner, &FINGERPRINT, &tail)
+}
+
+fn running() -> Vec<u8> {
+    value(b'i', OWNER, &FINGERPRINT, &claimed(&OPERATION, &FINGERPRINT, OWNER).unwrap())
+}
+
+fn samples() -> Vec<(Vec<u8>, Standing)> {
+    let of = |ending| ended_value(&OPERATION, OWNER, &ending);
+    vec![
+        (running(), Standing::InFlight),
+        (of(Ending::Unknown), Standing::Unknown),
+        (of(Ending::NotKept(418)), Standing::NotKept { status: 418 }),
+        (of(Ending::Completed(response(b"body".to_vec()))), Standing::Completed(response(b"body".to_vec()))),
+        (of(Ending::Completed(response(Vec::new()))), Standing::Completed(response(Vec::new()))),
+    ]
+}
+
+#[test]
+fn what_was_written_is_read() {
+    for (value, standing) in samples() {
+        assert_eq!(Entry::decode(&value, &OPERATION), Ok(Entry { fingerprint: FINGERPRINT, standing }));
+    }
+}
+
+#[test]
+fn every_cut_every_changed_bit_and_every_addition_is_found_out() {
+    const LEASE: std::ops::Range<usize> = 50..63;
+    for (value, _) in samples() {
+        for length in 0..value.len() {
+            assert!(Entry::decode(&value[..length], &OPERATION).is_err(), "cut at {length}");
+        }
+        for bit in 0..value.len() * 8 {
+            let mut changed = value.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            // The end of the lease is the scripts' own; here it has to be digits.
+            let is_fine = LEASE.contains(&(bit / 8)) && changed[bit / 8].is_ascii_digit();
+            assert_eq!(Entry::decode(&changed, &OPERATION).is_ok(), is_fine, "bit {bit}");
+        }
+        assert!(Entry::decode(&[value.as_slice(), b"\0"].concat(), &OPERATION).is_err());
+    }
+}
+
+#[test]
+fn a_value_of_another_key_or_another_state_is_refused() {
+    for (value, _) in samples() {
+        let other = OperationId::from_bytes([2; 32]);
+        assert_eq!(Entry::decode(&value, &other), Err(Unreadable::Codec(CodecError::Damaged)));
+        for state in 0..=u8::MAX {
+            let mut changed = value.clone();
+            changed[1] = state;
+            assert_eq!(Entry::decode(&changed, &OPERATION).is_ok(), state == value[1], "{state}");
+        }
+    }
+}
+
+#[test]
+fn another_layout_is_of_another_release_and_anything_else_is_foreign() {
+    let mut value = running();
+    for (first, unreadable) in [
+        (b'2', Unreadable::Codec(CodecError::Version(2))),
+        (b'9', Unreadable::Codec(CodecError::Version(9))),
+        (b'0', Unreadable::Foreign),
+        (b'{', Unreadable::Foreign),
+    ] {
+        value[0] = first;
+        assert_eq!(Entry::decode(&value, &OPERATION), Err(unreadable));
+    }
+    let mut value = running();
+    value[63] = 2;
+    assert_eq!(Entry::decode(&value, &OPERATION), Err(Unreadable::Codec(CodecError::Version(2))));
+    let mark = ended_value(&OPERATION, OWNER, &Ending::Released);
+    assert_eq!(mark.len(), 63);
+    assert!(Entry::decode(&mark, &OPERATION).is_err());
+}
+
+#[test]
+fn a_response_that_is_too_large_leaves_its_status() {
+    let response = response(vec![b'.'; 100]);
+    let size = response.encode(&OPERATION, OWNER).unwrap().len() as u64;
+    let ending = Ending::Completed(response);
+    let settled = |room| ended(&OPERATION, &FINGERPRINT, OWNER, &ending, room).unwrap().2;
+    assert_eq!((settled(size), settled(size - 1)), (Settled::Stored, Settled::Tombstoned));
+    let (_, tail, _) = ended(&OPERATION, &FINGERPRINT, OWNER, &ending, size - 1).unwrap();
+    let entry = Entry::decode(&value(b'n', OWNER, &FINGERPRINT, &tail), &OPERATION).unwrap();
+    assert_eq!(entry.standing, Standing::NotKept { status: 201 });
+}
+
+proptest! {
+    #[test]
+    fn parts_of_two_values_make_no_third(
+        first in 0_usize..5,
+        second in 0_usize..5,
+        cut in any::<prop::sample::Index>(),
+        other_operation in any::<bool>(),
+    ) {
+        let operation = OperationId::from_bytes([if other_operation { 2 } else { 1 }; 32]);
+        let first = samples().swap_remove(first).0;
+        let endings = [
+            Ending::Unknown,
+            Ending::NotKept(500),
+            Ending::Completed(response(b"other".to_vec())),
+            Ending::Completed(response(b"body".to_vec())),
+            Ending::Released,
+        ];
+        let second = ended_value(&operation, Owner::new(8), &endings[second]);
+        let at = cut.index(first.len());
+        let mixed = [&first[..at], second.get(at..).unwrap_or_default()].concat();
+        prop_assume!(mixed != first && mixed != second);
+        prop_assert!(Entry::decode(&mixed, &OPERATION).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(Entry::decode(&bytes, &OPERATION).is_err());
+        prop_assert!(Entry::decode(&[b"1c", bytes.as_slice()].concat(), &OPERATION).is_err());
+    }
+}

@@ -1,0 +1,706 @@
+//! The scripts of the Redis store on a real `redis-server`, call by call, against the rules of a record.
+//!
+//! A call is carried as Envoy's raw transport carries it: one connection, the bytes, the end of what is
+//! sent, and all that comes back.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests: an assumption that does not hold must fail the test"
+)]
+
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use idemgate::{
+    config::RedisConfig,
+    headers::Headers,
+    record::{Admission, Claim, Owner, Phase, Record, Settlement, Standing, StoredResponse},
+    request::{Fingerprint, OperationId},
+    store::{
+        Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
+        redis::{
+            Heard, Progress, RedisError, RedisStore,
+            resp::{Value, decode_all, push_command},
+        },
+    },
+    time::Timestamp,
+};
+use proptest::prelude::*;
+
+const LEASE: Duration = Duration::from_secs(30);
+const TTL: Duration = Duration::from_secs(3600);
+const PREFIX: &str = "idemgate:";
+
+/// A `redis-server` of its own, killed when dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start() -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+
+        let binary = env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let first = 32_000 - u16::try_from(std::process::id() % 9_000).unwrap();
+        loop {
+            let port = first - NEXT.fetch_add(1, Ordering::Relaxed);
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            if TcpListener::bind(address).is_err() {
+                continue;
+            }
+            let mut child = Command::new(&binary)
+                .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap_or_else(|error| panic!("cannot run {binary}: {error}; name one in REDIS_SERVER"));
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                // Somebody else may have taken the port in between.
+                let own = format!("process_id:{}\r\n", child.id());
+                let info = send(address, b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n").unwrap_or_default();
+                if String::from_utf8_lossy(&info).contains(&own) {
+                    return Self { child, address };
+                }
+                if child.try_wait().unwrap().is_some() {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "{binary} does not answer");
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// A command of the test's own, in database 0 and without a login.
+    fn command(&self, parts: &[&[u8]]) -> Value {
+        self.commands(&[parts]).pop().unwrap()
+    }
+
+    fn commands(&self, commands: &[&[&[u8]]]) -> Vec<Value> {
+        let mut bytes = Vec::new();
+        for parts in commands {
+            push_command(&mut bytes, parts);
+        }
+        decode_all(&send(self.address, &bytes).unwrap(), commands.len()).unwrap()
+    }
+
+    fn value(&self, number: u8) -> Option<Vec<u8>> {
+        match self.command(&[b"GET", key(number).as_bytes()]) {
+            Value::Bulk(value) => value,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn overwrite(&self, number: u8, value: &[u8]) {
+        let set = self.command(&[b"SET", key(number).as_bytes(), value, b"PX", b"600000"]);
+        assert_eq!(set, Value::Simple(b"OK".to_vec()));
+    }
+
+    fn lives(&self, number: u8) -> Duration {
+        match self.command(&[b"PTTL", key(number).as_bytes()]) {
+            Value::Integer(left) => Duration::from_millis(u64::try_from(left).expect("an expiry")),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn send(address: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut connection = TcpStream::connect(address)?;
+    connection.set_read_timeout(Some(Duration::from_secs(20)))?;
+    connection.write_all(bytes)?;
+    connection.shutdown(Shutdown::Write)?;
+    let mut reply = Vec::new();
+    connection.read_to_end(&mut reply)?;
+    Ok(reply)
+}
+
+fn config() -> RedisConfig {
+    RedisConfig::new("redis".to_owned())
+}
+
+fn store() -> RedisStore {
+    RedisStore::new(config())
+}
+
+/// A clock of an Envoy that is wrong by years: nothing may depend on it.
+fn wrong_clock() -> Timestamp {
+    Timestamp::from_millis(1_000_000)
+}
+
+/// What the only attempt leads to.
+fn attempt(server: &Server, store: &RedisStore, call: &Call) -> Progress {
+    let mut inquiry = store.inquire(call, wrong_clock()).expect("a call that can be made");
+    let (bytes, _) = inquiry.ask(wrong_clock());
+    let reply = send(server.address, bytes).unwrap();
+    inquiry.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock())
+}
+
+fn ask(server: &Server, call: &Call) -> Answer {
+    match attempt(server, &store(), call) {
+        Progress::Answered(answer) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn operation(number: u8) -> OperationId {
+    OperationId::from_bytes([number; 32])
+}
+
+fn key(number: u8) -> String {
+    PREFIX.to_owned() + &format!("{number:02x}").repeat(32)
+}
+
+/// The third owner asks for something else.
+fn fingerprint(owner: u128) -> Fingerprint {
+    Fingerprint::from_bytes([if owner == 3 { 8 } else { 9 }; 32])
+}
+
+fn claim(number: u8, owner: u128) -> Claim {
+    Claim {
+        operation: operation(number),
+        fingerprint: fingerprint(owner),
+        owner: Owner::new(owner),
+        lease: LEASE,
+        ttl: TTL,
+        retry_unknown: false,
+        watcher: None,
+    }
+}
+
+fn run(server: &Server, claim: Claim) -> Claimed {
+    match ask(server, &Call::Claim(claim)) {
+        Answer::Claimed(claimed) => claimed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn renews(number: u8, owner: u128, lease: Duration) -> Call {
+    Call::Renew { operation: operation(number), owner: Owner::new(owner), lease, ttl: TTL }
+}
+
+fn renew(server: &Server, number: u8, owner: u128) -> Renewed {
+    match ask(server, &renews(number, owner, LEASE)) {
+        Answer::Renewed(renewed) => renewed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn settles(number: u8, owner: u128, ending: Ending) -> Call {
+    Call::Settle {
+        operation: operation(number),
+        fingerprint: fingerprint(owner),
+        owner: Owner::new(owner),
+        ending,
+        lease: LEASE,
+        ttl: TTL,
+    }
+}
+
+fn settle(server: &Server, number: u8, owner: u128, ending: Ending) -> Settled {
+    match ask(server, &settles(number, owner, ending)) {
+        Answer::Settled(ended) => ended.settled,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn response(body: &[u8]) -> StoredResponse {
+    StoredResponse { status: 201, headers: Headers::from_iter([("etag", "1")]), body: body.to_vec() }
+}
+
+fn completed(body: &[u8]) -> Ending {
+    Ending::Completed(response(body))
+}
+
+/// Makes what is left of the lease of a record end in the past, as if so much time had passed.
+fn lapse(server: &Server, number: u8) {
+    server.command(&[b"SETRANGE", key(number).as_bytes(), b"50", b"0000000000001"]);
+}
+
+fn is_about(left: Duration, wanted: Duration) -> bool {
+    left <= wanted && left + Duration::from_secs(20) > wanted
+}
+
+#[test]
+fn the_first_claim_is_granted_and_each_other_row_of_the_rules_has_its_answer() {
+    let server = Server::start();
+    assert_eq!(run(&server, claim(1, 1)), Claimed::Granted);
+    assert!(matches!(run(&server, claim(1, 2)), Claimed::InFlight { lease_left } if is_about(lease_left, LEASE)));
+    let other = Fingerprint::from_bytes([8; 32]);
+    assert_eq!(run(&server, Claim { fingerprint: other, ..claim(1, 2) }), Claimed::KeyReused);
+    assert_eq!(run(&server, claim(2, 5)), Claimed::Granted, "another operation");
+
+    assert_eq!(settle(&server, 1, 1, completed(b"body")), Settled::Stored);
+    let Claimed::Completed { response: replayed, expires } = run(&server, claim(1, 2)) else { panic!("no replay") };
+    assert_eq!(replayed, response(b"body"));
+    assert!(is_about(expires.since(wrong_clock()), TTL), "by the asking Envoy's clock");
+    assert_eq!(run(&server, Claim { fingerprint: other, ..claim(1, 2) }), Claimed::KeyReused);
+
+    assert_eq!(settle(&server, 2, 5, Ending::NotKept(418)), Settled::Tombstoned);
+    assert_eq!(run(&server, claim(2, 4)), Claimed::NotKept { status: 418 });
+}
+
+#[test]
+fn a_lapsed_claim_is_unknown_and_only_who_may_retry_takes_over() {
+    let server = Server::start();
+    let retries = |number, owner| Claim { retry_unknown: true, ..claim(number, owner) };
+    run(&server, claim(1, 1));
+    assert!(matches!(run(&server, retries(1, 2)), Claimed::InFlight { .. }), "its owner lives");
+    lapse(&server, 1);
+    assert_eq!(run(&server, claim(1, 2)), Claimed::Unknown { lease_left: Duration::ZERO });
+    let reused = Claim { fingerprint: Fingerprint::from_bytes([8; 32]), ..retries(1, 2) };
+    assert_eq!(run(&server, reused), Claimed::KeyReused, "another request takes nothing over");
+    assert_eq!(run(&server, retries(1, 2)), Claimed::Granted);
+
+    assert_eq!(renew(&server, 1, 1), Renewed::Fenced);
+    for ending in [completed(b"late"), Ending::NotKept(200), Ending::Released, Ending::Unknown] {
+        assert_eq!(settle(&server, 1, 1, ending), Settled::Fenced);
+    }
+    assert_eq!(settle(&server, 1, 2, Ending::Unknown), Settled::Unknown);
+    assert!(matches!(run(&server, retries(1, 4)), Claimed::Unknown { lease_left } if is_about(lease_left, LEASE)));
+    lapse(&server, 1);
+    assert_eq!(run(&server, retries(1, 4)), Claimed::Granted);
+}
+
+#[test]
+fn an_owner_that_nobody_took_over_from_has_its_say_however_late() {
+    let server = Server::start();
+    run(&server, claim(1, 1));
+    lapse(&server, 1);
+    assert_eq!(renew(&server, 1, 1), Renewed::Extended);
+    assert!(matches!(run(&server, claim(1, 2)), Claimed::InFlight { .. }));
+    lapse(&server, 1);
+    assert_eq!(settle(&server, 1, 1, completed(b"late")), Settled::Stored);
+    assert!(matches!(run(&server, claim(1, 2)), Claimed::Completed { .. }));
+    assert_eq!(renew(&server, 1, 1), Renewed::Fenced, "there is nothing left to renew");
+}
+
+#[test]
+fn what_was_asked_before_and_is_asked_again_is_the_same() {
+    let server = Server::start();
+    for _ in 0..3 {
+        assert_eq!(run(&server, claim(1, 1)), Claimed::Granted);
+    }
+    for (number, ending, settled) in [
+        (1, completed(b"body"), Settled::Stored),
+        (2, Ending::NotKept(200), Settled::Tombstoned),
+        (3, Ending::Unknown, Settled::Unknown),
+        (4, Ending::Released, Settled::Released),
+    ] {
+        run(&server, claim(number, 1));
+        assert_eq!(settle(&server, number, 1, ending.clone()), settled);
+        let said = server.value(number);
+        assert_eq!(settle(&server, number, 1, ending), settled);
+        assert_eq!(server.value(number), said);
+        // Another word than the last is none.
+        assert_eq!(
+            settle(&server, number, 1, if number == 3 { Ending::Released } else { Ending::Unknown }),
+            Settled::Fenced
+        );
+        assert_eq!(server.value(number), said);
+    }
+    // Done is done: a copy of the claim that comes late does not begin anew.
+    assert!(matches!(run(&server, claim(1, 1)), Claimed::Completed { .. }));
+}
+
+#[test]
+fn what_is_given_back_is_free_for_all_but_the_late_claim_of_who_gave_it_back() {
+    let server = Server::start();
+    for claimed_before in [true, false] {
+        let number = u8::from(claimed_before);
+        if claimed_before {
+            run(&server, claim(number, 1));
+        }
+        assert_eq!(settle(&server, number, 1, Ending::Released), Settled::Released);
+        assert!(is_about(server.lives(number), LEASE), "the mark goes when no claim can be on its way any more");
+        assert!(!matches!(run(&server, claim(number, 1)), Claimed::Granted), "given back already");
+        assert!(!matches!(run(&server, Claim { retry_unknown: true, ..claim(number, 1) }), Claimed::Granted));
+        assert_eq!(renew(&server, number, 1), Renewed::Fenced);
+        // Another fingerprint, too: as if it had never been.
+        let next = Claim { fingerprint: Fingerprint::from_bytes([8; 32]), ..claim(number, 2) };
+        assert_eq!(run(&server, next), Claimed::Granted);
+        assert!(!matches!(run(&server, claim(number, 1)), Claimed::Granted));
+        assert_eq!(settle(&server, number, 1, Ending::Released), Settled::Fenced);
+    }
+}
+
+#[test]
+fn a_record_that_redis_lost_is_written_at_the_end() {
+    let server = Server::start();
+    run(&server, claim(1, 1));
+    server.command(&[b"FLUSHALL"]);
+    assert_eq!(renew(&server, 1, 1), Renewed::Fenced);
+    assert_eq!(settle(&server, 1, 1, completed(b"body")), Settled::Stored);
+    assert!(matches!(run(&server, claim(1, 2)), Claimed::Completed { .. }));
+    assert!(is_about(server.lives(1), TTL));
+
+    run(&server, claim(2, 1));
+    server.command(&[b"FLUSHALL"]);
+    run(&server, claim(2, 2));
+    assert_eq!(settle(&server, 2, 1, completed(b"body")), Settled::Fenced, "another has it meanwhile");
+}
+
+#[test]
+fn each_state_is_kept_as_long_as_it_says() {
+    let server = Server::start();
+    run(&server, claim(1, 1));
+    assert!(is_about(server.lives(1), LEASE + TTL));
+    server.command(&[b"PEXPIRE", key(1).as_bytes(), b"60000"]);
+    renew(&server, 1, 1);
+    assert!(is_about(server.lives(1), LEASE + TTL));
+    for (number, ending, kept) in [
+        (1, completed(b""), TTL),
+        (2, Ending::NotKept(200), TTL),
+        (3, Ending::Unknown, TTL),
+        (4, Ending::Released, LEASE),
+    ] {
+        run(&server, claim(number, 1));
+        settle(&server, number, 1, ending);
+        assert!(is_about(server.lives(number), kept), "{number}: {:?}", server.lives(number));
+        run(&server, claim(number, 2));
+        let until = if number == 4 { LEASE + TTL } else { kept };
+        assert!(is_about(server.lives(number), until), "a duplicate extends nothing: {number}");
+    }
+    // An unknown outcome outlives its lease, however short it is to be kept.
+    run(&server, claim(5, 1));
+    let call = Call::Settle {
+        operation: operation(5),
+        fingerprint: Fingerprint::from_bytes([9; 32]),
+        owner: Owner::new(1),
+        ending: Ending::Unknown,
+        lease: LEASE,
+        ttl: Duration::from_secs(1),
+    };
+    ask(&server, &call);
+    assert!(is_about(server.lives(5), LEASE) && server.lives(5) > Duration::from_secs(1));
+}
+
+#[test]
+fn the_lease_is_judged_by_the_clock_of_redis() {
+    let server = Server::start();
+    run(&server, claim(1, 1));
+    let value = server.value(1).unwrap();
+    let until: u128 = std::str::from_utf8(&value[50..63]).unwrap().parse().unwrap();
+    // This machine's clock is that of the server here; the one that is handed in is not.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    assert!(until.abs_diff(now + LEASE.as_millis()) < 20_000, "{until} at {now}");
+}
+
+/// Much of what `value` can turn into by accident: cut anywhere, a bit of each byte changed, lengthened, or
+/// with the state of another record.
+fn accidents(value: &[u8]) -> Vec<Vec<u8>> {
+    let cuts = (0..value.len()).map(|length| value[..length].to_vec());
+    let with = |index: usize, byte: u8| {
+        let mut changed = value.to_vec();
+        changed[index] = byte;
+        changed
+    };
+    let flips = (0..value.len()).map(|index| with(index, value[index] ^ 1 << (index % 8)));
+    let states = b"iucnr".iter().filter(|state| **state != value[1]).map(|state| with(1, *state));
+    let foreign = [[value, b"\0"].concat(), b"1r".repeat(40), b"x".to_vec(), Vec::new()];
+    cuts.chain(flips).chain(states).chain(foreign).collect()
+}
+
+#[test]
+fn a_damaged_or_foreign_value_grants_nothing_and_replays_nothing() {
+    let server = Server::start();
+    for ending in [None, Some(completed(b"body")), Some(Ending::NotKept(200)), Some(Ending::Unknown)] {
+        server.command(&[b"FLUSHALL"]);
+        run(&server, claim(1, 1));
+        if let Some(ending) = ending {
+            settle(&server, 1, 1, ending);
+        }
+        let whole = server.value(1).unwrap();
+        for damaged in accidents(&whole) {
+            // The end of the lease is not sealed: the scripts make it. Its digits are all that is known of it.
+            let lease = damaged.get(50..63);
+            if lease != whole.get(50..63) && lease.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit)) {
+                continue;
+            }
+            server.overwrite(1, &damaged);
+            let claimed = run(&server, Claim { retry_unknown: true, ..claim(1, 2) });
+            assert!(
+                matches!(claimed, Claimed::Failed(StoreError::Redis(RedisError::Foreign | RedisError::Unreadable(_)))),
+                "{claimed:?} of {damaged:02x?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_value_of_another_key_is_refused_and_so_is_another_type() {
+    let server = Server::start();
+    for (number, ending) in [(1, completed(b"body")), (2, Ending::NotKept(200)), (3, Ending::Unknown)] {
+        run(&server, claim(number, 1));
+        settle(&server, number, 1, ending);
+        server.overwrite(9, &server.value(number).unwrap());
+        let claimed = run(&server, claim(9, 2));
+        assert!(matches!(claimed, Claimed::Failed(StoreError::Redis(RedisError::Unreadable(_)))), "{claimed:?}");
+    }
+    server.command(&[b"DEL", key(9).as_bytes()]);
+    server.command(&[b"LPUSH", key(9).as_bytes(), b"x"]);
+    let foreign = StoreError::Redis(RedisError::Foreign);
+    assert_eq!(run(&server, claim(9, 2)), Claimed::Failed(foreign));
+    assert_eq!(renew(&server, 9, 2), Renewed::Failed(foreign));
+    assert_eq!(attempt(&server, &store(), &settles(9, 2, completed(b""))), Progress::Later(foreign));
+}
+
+#[test]
+fn a_server_without_memory_grants_nothing_and_still_lets_go() {
+    let server = Server::start();
+    run(&server, claim(1, 1));
+    run(&server, claim(2, 1));
+    server.command(&[b"CONFIG", b"SET", b"maxmemory", b"1"]);
+    let full = StoreError::Redis(RedisError::OutOfMemory);
+    assert_eq!(run(&server, claim(3, 1)), Claimed::Failed(full), "certainly not granted");
+    assert_eq!(attempt(&server, &store(), &settles(1, 1, completed(b"body"))), Progress::Later(full));
+    assert!(matches!(run(&server, claim(1, 2)), Claimed::InFlight { .. }), "its record is still there");
+    assert_eq!(settle(&server, 2, 1, Ending::Released), Settled::Released);
+    assert_eq!(server.value(2), None);
+    server.command(&[b"CONFIG", b"SET", b"maxmemory", b"0"]);
+    assert_eq!(settle(&server, 1, 1, completed(b"body")), Settled::Stored);
+    assert_eq!(run(&server, claim(2, 2)), Claimed::Granted);
+}
+
+#[test]
+fn a_replica_takes_no_claim() {
+    let server = Server::start();
+    server.command(&[b"REPLICAOF", b"127.0.0.1", b"1"]);
+    let claimed = run(&server, claim(1, 1));
+    assert_eq!(claimed, Claimed::Failed(StoreError::Redis(RedisError::ReadOnly)));
+}
+
+#[test]
+fn it_logs_in_chooses_its_database_and_puts_its_prefix_before_each_key() {
+    let server = Server::start();
+    server.command(&[b"CONFIG", b"SET", b"requirepass", b"s3cret"]);
+    let with = |password: Option<&str>, username: Option<&str>| {
+        RedisStore::new(RedisConfig {
+            password: password.map(Into::into),
+            username: username.map(Into::into),
+            database: 3,
+            prefix: "shop:".to_owned(),
+            ..config()
+        })
+    };
+    let call = Call::Claim(claim(1, 1));
+    let granted = Progress::Answered(Answer::Claimed(Claimed::Granted));
+    assert_eq!(attempt(&server, &with(Some("s3cret"), None), &call), granted);
+    assert_eq!(attempt(&server, &with(Some("s3cret"), Some("default")), &call), granted);
+    let refused = Progress::Answered(Answer::Claimed(Claimed::Failed(StoreError::Redis(RedisError::Authentication))));
+    for (password, username) in [(None, None), (Some("wrong"), None), (Some("s3cret"), Some("nobody"))] {
+        assert_eq!(attempt(&server, &with(password, username), &call), refused);
+    }
+    let key = key(1).replace(PREFIX, "shop:");
+    let found =
+        server.commands(&[&[b"AUTH", b"s3cret"], &[b"SELECT", b"3"], &[b"EXISTS", key.as_bytes()], &[b"DBSIZE"]]);
+    assert_eq!(found[2..], [Value::Integer(1), Value::Integer(1)]);
+}
+
+/// What one of the three owners does.
+#[derive(Clone, Debug)]
+enum Step {
+    Claim {
+        number: u8,
+        owner: u128,
+        retry_unknown: bool,
+    },
+    Renew {
+        number: u8,
+        owner: u128,
+    },
+    Settle {
+        number: u8,
+        owner: u128,
+        ending: Ending,
+    },
+    /// The lease of a record runs out.
+    Lapse {
+        number: u8,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let endings = || {
+        prop_oneof![
+            2 => prop::collection::vec(any::<u8>(), 0..40).prop_map(|body| completed(&body)),
+            1 => Just(Ending::NotKept(418)),
+            2 => Just(Ending::Released),
+            2 => Just(Ending::Unknown),
+        ]
+    };
+    let (numbers, owners) = (1_u8..3, 1_u128..4);
+    prop::collection::vec(
+        prop_oneof![
+            5 => (numbers.clone(), owners.clone(), any::<bool>())
+                .prop_map(|(number, owner, retry_unknown)| Step::Claim { number, owner, retry_unknown }),
+            1 => (numbers.clone(), owners.clone()).prop_map(|(number, owner)| Step::Renew { number, owner }),
+            3 => (numbers.clone(), owners, endings())
+                .prop_map(|(number, owner, ending)| Step::Settle { number, owner, ending }),
+            2 => numbers.prop_map(|number| Step::Lapse { number }),
+        ],
+        1..40,
+    )
+}
+
+/// The rules of `Record`, with what a remote store adds to them: what is said twice is the same word, and
+/// each execution has an owner of its own, so that what an owner gave back is never granted to it again.
+#[derive(Default)]
+struct Model {
+    records: BTreeMap<u8, (Record, Option<StoredResponse>)>,
+    /// Who gave an operation back last, if nobody took it since.
+    marks: BTreeMap<u8, Owner>,
+    words: BTreeMap<u8, (Owner, Ending, Settled)>,
+}
+
+impl Model {
+    /// What is said, without how much time is left; `None` for a claim that is void.
+    fn claim(&mut self, number: u8, claim: &Claim, now: Timestamp) -> Option<Claimed> {
+        if self.marks.get(&number) == Some(&claim.owner) {
+            return None;
+        }
+        if let Some((record, response)) = self.records.get(&number)
+            && !is_claim_of(record, claim.owner)
+            && let Admission::Refuse(standing) = record.admit(claim, now)
+        {
+            return Some(match standing {
+                Standing::KeyReused => Claimed::KeyReused,
+                Standing::InFlight { .. } => Claimed::InFlight { lease_left: Duration::ZERO },
+                Standing::Unknown { .. } => Claimed::Unknown { lease_left: Duration::ZERO },
+                Standing::Completed { .. } => {
+                    Claimed::Completed { response: response.clone().unwrap(), expires: Timestamp::default() }
+                }
+                Standing::NotKept { status } => Claimed::NotKept { status },
+            });
+        }
+        self.marks.remove(&number);
+        self.words.remove(&number);
+        self.records.insert(number, (claim.granted(now), None));
+        Some(Claimed::Granted)
+    }
+
+    fn renew(&mut self, number: u8, owner: Owner, now: Timestamp) -> Renewed {
+        match self.records.get(&number).map(|(record, _)| record.renew(owner, LEASE, TTL, now)) {
+            Some(Ok(record)) => {
+                self.records.insert(number, (record, None));
+                Renewed::Extended
+            }
+            _ => Renewed::Fenced,
+        }
+    }
+
+    fn settle(&mut self, number: u8, token: u128, ending: &Ending, now: Timestamp) -> Settled {
+        let owner = Owner::new(token);
+        if let Some((last, word, settled)) = self.words.get(&number) {
+            let is_same = *last == owner && std::mem::discriminant(word) == std::mem::discriminant(ending);
+            return if is_same { *settled } else { Settled::Fenced };
+        }
+        let (settlement, response, settled) = match ending {
+            Ending::Completed(response) => {
+                (Settlement::Stored { status: response.status, size: 0 }, Some(response.clone()), Settled::Stored)
+            }
+            Ending::NotKept(status) => (Settlement::Tombstoned { status: *status }, None, Settled::Tombstoned),
+            Ending::Released => (Settlement::Released, None, Settled::Released),
+            Ending::Unknown => (Settlement::Unknown, None, Settled::Unknown),
+        };
+        // What was never there, Redis has lost: the owner is believed, and counts as one whose lease is over.
+        let lost = || Claim { lease: Duration::ZERO, ..claim(number, token) }.granted(now);
+        let record = self.records.get(&number).map_or_else(lost, |(record, _)| record.clone());
+        let Ok(left) = record.settle(owner, settlement, TTL, now) else { return Settled::Fenced };
+        self.words.insert(number, (owner, ending.clone(), settled));
+        match left {
+            Some(record) => {
+                self.records.insert(number, (record, response));
+            }
+            None => {
+                self.records.remove(&number);
+                self.marks.insert(number, owner);
+            }
+        }
+        settled
+    }
+
+    fn lapse(&mut self, number: u8, now: Timestamp) {
+        if let Some((record, _)) = self.records.get_mut(&number) {
+            match &mut record.phase {
+                Phase::InFlight { lease_until, .. } | Phase::Unknown { lease_until, .. } => *lease_until = now,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether this is the running claim of `owner`, which may be asked again.
+fn is_claim_of(record: &Record, owner: Owner) -> bool {
+    record.owner == owner && matches!(record.phase, Phase::InFlight { .. })
+}
+
+/// Without times, which are real on one side only.
+fn timeless(claimed: Claimed) -> Claimed {
+    match claimed {
+        Claimed::InFlight { .. } => Claimed::InFlight { lease_left: Duration::ZERO },
+        Claimed::Unknown { .. } => Claimed::Unknown { lease_left: Duration::ZERO },
+        Claimed::Completed { response, .. } => Claimed::Completed { response, expires: Timestamp::default() },
+        other => other,
+    }
+}
+
+#[test]
+fn redis_says_what_the_rules_of_a_record_say() {
+    let server = Server::start();
+    let now = wrong_clock();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(150)
+    });
+    let outcome = runner.run(&steps(), |steps| {
+        server.command(&[b"FLUSHALL"]);
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Claim { number, owner, retry_unknown } => {
+                    let claim = Claim { retry_unknown, ..claim(number, owner) };
+                    let said = timeless(run(&server, claim.clone()));
+                    match model.claim(number, &claim, now) {
+                        Some(rule) => prop_assert_eq!(said, rule),
+                        None => prop_assert!(matches!(said, Claimed::Failed(_)), "a void claim: {:?}", said),
+                    }
+                }
+                Step::Renew { number, owner } => {
+                    prop_assert_eq!(renew(&server, number, owner), model.renew(number, Owner::new(owner), now));
+                }
+                Step::Settle { number, owner, ending } => {
+                    let rule = model.settle(number, owner, &ending, now);
+                    prop_assert_eq!(settle(&server, number, owner, ending), rule);
+                }
+                Step::Lapse { number } => {
+                    if server.value(number).is_some() {
+                        lapse(&server, number);
+                    }
+                    model.lapse(number, now);
+                }
+            }
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+}
