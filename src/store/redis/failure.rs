@@ -10,7 +10,7 @@ pub enum RedisError {
     /// `NOAUTH`, `WRONGPASS`, `NOPERM`, `DENIED` (protected mode), or a command within the script that the user may not
     /// run.
     #[error(
-        "Redis refuses the login or the command: check store.redis.username and password (without one, protected-mode lets \
+        "Redis refuses the login or the command: check store.redis.username, password and database (without a password, protected-mode lets \
          in this machine alone), and that the ACL of the user allows the commands and keys that docs/redis.md lists"
     )]
     Authentication,

@@ -191,11 +191,9 @@ impl Inquiry {
             Heard::Reply { status: 200, body } => body,
             Heard::Reply { status, body } => return Err(Failure::of_local_reply(status, body)),
         };
-        let mut replies = resp::decode_all(body, self.replies).map_err(|error| {
-            Failure::doubtful(match error {
-                RespError::Cut => RedisError::Cut,
-                RespError::Malformed | RespError::Trailing => RedisError::Malformed,
-            })
+        let mut replies = resp::decode_all(body, self.replies).map_err(|error| match error {
+            RespError::Cut => cut_off(body, self.replies),
+            RespError::Malformed | RespError::Trailing => Failure::doubtful(RedisError::Malformed),
         })?;
         let reply = replies.pop().ok_or(Failure::doubtful(RedisError::Malformed))?;
         if let Value::Error(text) = reply {
@@ -248,6 +246,15 @@ fn standing(
         }
         Standing::NotKept { status } => Claimed::NotKept { status },
     })
+}
+
+/// What a reply says that ends early. A server that takes no commands from this connection says why once, however
+/// many were sent, and closes it.
+fn cut_off(body: &[u8], replies: usize) -> Failure {
+    match resp::decode_all(body, 1).as_deref() {
+        Ok([Value::Error(text)]) if replies > 1 => Failure::of_error_reply(text),
+        _ => Failure::doubtful(RedisError::Cut),
+    }
 }
 
 /// How long to rest after this many attempts.
