@@ -94,6 +94,33 @@ async fn a_response_as_large_as_the_limit_is_kept() {
     bench.assert_executions(1);
 }
 
+#[tokio::test]
+async fn a_response_is_delivered_whole_whatever_envoy_may_buffer_of_it() {
+    // The least that is recommended for an Envoy at the edge.
+    let buffer = 32_768;
+    for http2_upstream in [false, true] {
+        let setup = Setup::new(&json!({})).buffer_limit(buffer);
+        let bench = Bench::start(if http2_upstream { setup.http2_upstream() } else { setup }).await;
+        for size in [1, 4_000, 16_384, 16_385, 32_768, 32_769, 65_536, 300_000] {
+            let body: Vec<u8> = (0..=255).cycle().take(size).collect();
+            for (kind, answer) in [
+                ("length", Answer::new(201).header("content-length", size.to_string()).chunk(body.clone())),
+                ("chunks", Answer::new(201).chunk(body.clone())),
+                ("released", Answer::new(503).header("content-length", size.to_string()).chunk(body.clone())),
+            ] {
+                let path = format!("/{kind}/{size}");
+                bench.upstream.script(&path, [answer]);
+                for protocol in Protocol::BOTH {
+                    let request = Request::post(&path).key(format!("{path}-{protocol:?}"));
+                    let response = bench.send_over(protocol, &request).await;
+                    assert!(response.complete, "{size} bytes by {kind}: {response:?}");
+                    assert_eq!(response.body, body, "{size} bytes by {kind}");
+                }
+            }
+        }
+    }
+}
+
 crate::bench::also_detached! {
     a_body_over_envoys_own_buffer_limit_is_never_passed_unprotected,
     a_request_over_the_limit_is_refused_before_it_executes,
@@ -103,6 +130,7 @@ crate::bench::also_detached! {
 
 crate::bench::also_on_redis! {
     direct: {
+        a_response_is_delivered_whole_whatever_envoy_may_buffer_of_it,
         a_response_over_the_limit_is_delivered_whole_and_not_kept,
     }
     pooled: {

@@ -38,7 +38,7 @@ async fn whatever_fails_each_key_executes_as_often_as_it_may_over_pooled_connect
 
 async fn fail_at_random(transport: Transport) {
     let seed = from_environment("IDEMGATE_SEED", 0x1de3_9a7e);
-    let duration = Duration::from_secs(from_environment("IDEMGATE_FAULT_SECONDS", 20));
+    let duration = Duration::from_secs(from_environment("IDEMGATE_FAULT_SECONDS", 60));
     let announced = AnnouncedSeed { seed, test: "redis_faults" };
     let mut lot = Lot::new(seed);
     let configuration = json!({

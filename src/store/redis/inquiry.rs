@@ -5,7 +5,9 @@
 //!   claim; all within the time that the request may wait.
 //! - A **renewal** is asked once; the next one is due soon.
 //! - The **end of an execution** is asked again, more and more rarely, as long as the claim could live:
-//!   then a retry finds the operation unknown. The client waits for it no longer than for a claim.
+//!   then a retry finds the operation unknown. The client waits for it no longer than for a claim. It is
+//!   asked at least as often as the lease would be renewed, and stands in for the renewals: whatever keeps
+//!   Redis from taking the one keeps it from taking the other.
 
 use std::time::Duration;
 
@@ -33,6 +35,8 @@ pub struct Inquiry {
     begun: Timestamp,
     /// When it is given up.
     deadline: Timestamp,
+    /// The time between two attempts at most.
+    longest_rest: Duration,
     attempts: u32,
     asked: Timestamp,
     ask_timeout: Duration,
@@ -111,6 +115,7 @@ impl Inquiry {
             patience,
             begun: now,
             deadline,
+            longest_rest: LONGEST_REST.min(lease / RENEWALS_PER_LEASE),
             attempts: 0,
             asked: now,
             ask_timeout: patience,
@@ -162,7 +167,7 @@ impl Inquiry {
                 Progress::Answered(Answer::Settled(Settled::Failed(error).into()))
             }
             Question::Settle { .. } => {
-                self.rests_until = Some(now.after(rest(self.attempts)));
+                self.rests_until = Some(now.after(rest(self.attempts).min(self.longest_rest)));
                 Progress::Later(error)
             }
         }
@@ -259,7 +264,7 @@ fn cut_off(body: &[u8], replies: usize) -> Failure {
 
 /// How long to rest after this many attempts.
 fn rest(attempts: u32) -> Duration {
-    FIRST_REST.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1))).min(LONGEST_REST)
+    FIRST_REST.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1)))
 }
 
 /// The first attempt, and what a broken connection or a slow server may need.
@@ -273,6 +278,9 @@ const CLOCK_STEP: Duration = Duration::from_millis(5);
 
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// As of a running execution.
+const RENEWALS_PER_LEASE: u32 = 3;
 
 #[cfg(test)]
 mod tests;
