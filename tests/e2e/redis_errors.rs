@@ -119,7 +119,7 @@ async fn whatever_ails_redis_is_told_apart_and_over_when_it_is_well_again() {
     pair.fails("authentication", "ACL of the user").await;
     redis.must(&["ACL", "SETUSER", "default", "+eval"]).await;
     redis.must(&["CONFIG", "SET", "requirepass", "secret"]).await;
-    pair.fails("authentication", "store.redis.username and password").await;
+    pair.fails("authentication", "store.redis.username, password and database").await;
     redis.must_as("secret", &["CONFIG", "SET", "requirepass", ""]).await;
     pair.works().await;
 
@@ -171,10 +171,10 @@ async fn a_wrong_password() {
     let mut store = impatient();
     store["password"] = json!("wrong");
     let direct = Pair::start(Transport::Direct, store, redis.address(), |setup| setup).await;
-    direct.fails("authentication", "store.redis.username and password").await;
+    direct.fails("authentication", "store.redis.username, password and database").await;
     let wrong = |setup: Setup| setup.redis_password("wrong");
     let pooled = Pair::start(Transport::Pooled, impatient(), redis.address(), wrong).await;
-    pooled.fails("authentication", "store.redis.username and password").await;
+    pooled.fails("authentication", "store.redis.username, password and database").await;
     assert_eq!(redis.must(&["DBSIZE"]).await, Reply::Integer(0));
 }
 
@@ -458,7 +458,7 @@ async fn keys_and_passwords_are_not_logged() {
     let mut store = impatient();
     store["password"] = json!("wrong-secret-4714");
     let pair = Pair::start(Transport::Direct, store, redis.address(), |setup| setup).await;
-    pair.fails("authentication", "store.redis.username and password").await;
+    pair.fails("authentication", "store.redis.username, password and database").await;
     for envoy in &pair.fleet.envoys {
         envoy.send(&order().key("secret-key-4711").caller("secret-token-4712")).await;
         for secret in ["secret-key-4711", "secret-token-4712", "secret-4713", "wrong-secret-4714"] {
