@@ -82,6 +82,11 @@ pub(crate) fn status(headers: &Headers) -> u16 {
     headers.get(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()).unwrap_or_default()
 }
 
+/// The status code of a response, without its other fields; 0 if there is none.
+pub(crate) fn status_of(map: Map) -> u16 {
+    header(map, ":status").and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok()).unwrap_or_default()
+}
+
 /// Sets a field in place of all that have its name.
 pub(crate) fn set_header(map: Map, name: &str, value: &[u8]) -> Result<(), Refused> {
     // SAFETY: the host only reads.

@@ -139,7 +139,7 @@ impl Context for Root {
         self.work(|root, filter| {
             let heard = |body| match num_headers {
                 0 => Heard::Nothing,
-                _ => Heard::Reply { status: host::status(&host::headers(Map::CallResponseHeaders)), body },
+                _ => Heard::Reply { status: host::status_of(Map::CallResponseHeaders), body },
             };
             let body = || host::buffer(Buffer::CallResponseBody, 0, body_size);
             if let Some((guest, mut inquiry)) = filter.inquiries.answered(token) {
