@@ -52,6 +52,11 @@ impl Inquiries {
         self.under_way.borrow_mut().remove(&u64::from(token)).map(|errand| *errand)
     }
 
+    /// Whether as many rest as memory is to be spent on, should a store hang and clients go on asking.
+    pub(super) fn are_crowded(&self) -> bool {
+        self.resting.borrow().len() >= MOST_RESTING
+    }
+
     pub(super) fn rest(&self, errand: Errand) {
         self.resting.borrow_mut().push(errand);
     }
@@ -71,6 +76,9 @@ impl Inquiries {
         self.ordered.borrow().is_empty() && self.under_way.borrow().is_empty() && self.resting.borrow().is_empty()
     }
 }
+
+/// Errands of a few kilobytes each. More executions than these hardly end while a store is away.
+const MOST_RESTING: usize = 2048;
 
 /// Sends bytes to a cluster, over whichever transport it stands for.
 pub(super) fn call(cluster: &str, bytes: &[u8], timeout: Duration) -> Option<u32> {

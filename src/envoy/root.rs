@@ -94,6 +94,10 @@ impl Root {
             Progress::Later(error) => {
                 filter.metrics.count(Counter::StoreErrors, 1);
                 filter.report(error, now);
+                if inquiry.is_release() && filter.inquiries.are_crowded() {
+                    let given_up = Answer::Settled(Settled::Failed(error).into());
+                    return self.go_on(filter, (guest, inquiry), Progress::Answered(given_up), now);
+                }
                 if inquiry.becomes_delayed(now) {
                     drive_from_root(filter, &guest, Event::Answered(Answer::Delayed), now);
                 }

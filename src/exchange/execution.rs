@@ -21,11 +21,13 @@ pub(super) struct Execution {
     fingerprint: Fingerprint,
     owner: Owner,
     renew_at: Timestamp,
+    interval: Duration,
 }
 
 impl Execution {
     pub(super) fn begin(operation: OperationId, fingerprint: Fingerprint, owner: Owner, step: &Step<'_>) -> Self {
-        Self { operation, fingerprint, owner, renew_at: step.now.after(renewal_interval(step.policy)) }
+        let interval = renewal_interval(step.policy);
+        Self { operation, fingerprint, owner, renew_at: step.now.after(interval), interval }
     }
 
     /// Says how it ended. The client learns the end of `answer` once the store knows it.
@@ -50,7 +52,8 @@ impl Execution {
 
     /// Whether the lease is to be extended at `now`.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        now >= self.renew_at
+        // A clock that was set back must not keep a lease from being renewed that another clock judges.
+        now >= self.renew_at || self.renew_at.since(now) > self.interval
     }
 
     /// Extends the lease well before it runs out, so that a slow upstream does not look like a dead owner.
@@ -58,7 +61,7 @@ impl Execution {
         if self.is_due(step.now) {
             let (lease, ttl) = (step.policy.lease, step.policy.ttl);
             step.effects.push(Effect::Call(Call::Renew { operation: self.operation, owner: self.owner, lease, ttl }));
-            self.renew_at = step.now.after(renewal_interval(step.policy));
+            self.renew_at = step.now.after(self.interval);
         }
     }
 }

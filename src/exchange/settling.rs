@@ -4,7 +4,7 @@
 //! gets the same. A store that answers at once makes nobody wait; one that takes too long makes the client
 //! wait for a bounded time, and goes on trying.
 
-use super::{Counter, Effect, Event, State, Step, reply::Reply};
+use super::{Counter, Effect, Event, State, Status, Step, reply::Reply};
 use crate::{
     request::OperationId,
     store::{Answer, Ended, Settled},
@@ -60,6 +60,11 @@ impl Settling {
             }
             (Event::ResponseHeaders { .. }, Answering::Stripping) => {
                 step.effects.push(Effect::RemoveResponseHeader("content-type"));
+                self.answer = Answering::Done;
+            }
+            // Envoy itself answers, by a timeout of its own.
+            (Event::ResponseHeaders { headers, .. }, Answering::Owed(_)) => {
+                step.mark(Status::Unknown, headers);
                 self.answer = Answering::Done;
             }
             (Event::Gone { .. } | Event::ResponseHeaders { .. }, _) => self.answer = Answering::Done,

@@ -139,6 +139,10 @@ impl Inquiry {
             // The first attempt leaves as much time for a second one.
             Question::Claim { .. } if self.attempts == 0 => self.patience / 2,
             Question::Claim { .. } => self.deadline.since(now).max(SHORTEST_ATTEMPT),
+            // Somebody may be waiting for the end of an answer, and no longer than that.
+            Question::Settle { .. } if !self.is_delayed => {
+                self.begun.after(self.patience).since(now).clamp(SHORTEST_ATTEMPT, self.patience)
+            }
             Question::Renew | Question::Settle { .. } => self.patience,
         };
         self.attempts = self.attempts.saturating_add(1);
@@ -173,10 +177,17 @@ impl Inquiry {
         }
     }
 
+    /// Whether it gives a claim back. If that is given up, the claim ends with its lease.
+    #[must_use]
+    pub fn is_release(&self) -> bool {
+        matches!(self.question, Question::Settle { settled: Settled::Released })
+    }
+
     /// Whether the next attempt is due.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.rests_until.is_some_and(|until| until <= now)
+        // However far the clock was set back meanwhile.
+        self.rests_until.is_some_and(|until| until <= now || until.since(now) > self.longest_rest)
     }
 
     /// Whether it is time to tell whoever waits that it takes longer; says so once.
