@@ -82,14 +82,8 @@ const MOST_RESTING: usize = 2048;
 
 /// Sends bytes to a cluster, over whichever transport it stands for.
 pub(super) fn call(cluster: &str, bytes: &[u8], timeout: Duration) -> Option<u32> {
-    // A raw cluster sends none of them. Only a connection that was never made is tried again, on another
-    // host if there is one.
-    let headers = vec![
-        (":method", "POST"),
-        (":path", "/"),
-        (":authority", "redis"),
-        ("x-envoy-retry-on", "connect-failure"),
-        ("x-envoy-max-retries", "2"),
-    ];
+    // A raw cluster sends none of them. None asks Envoy for retries: for those it keeps a copy of each call,
+    // which costs a twentieth of the throughput.
+    let headers = vec![(":method", "POST"), (":path", "/"), (":authority", "redis")];
     proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, Some(bytes), Vec::new(), timeout).ok()
 }
