@@ -29,6 +29,12 @@ impl Timestamp {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// Whether this point, set at most `ahead` before it, has come by `now`: it is past, or the clock was set back since.
+    #[must_use]
+    pub fn has_come(self, now: Self, ahead: Duration) -> bool {
+        self <= now || self.since(now) > ahead
+    }
+
     /// How long it takes from `earlier` to here; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -54,6 +60,14 @@ mod tests {
     fn formats_as_rfc_3339() {
         assert_eq!(Timestamp::from_millis(1_700_000_000_999).to_rfc3339(), "2023-11-14T22:13:20Z");
         assert_eq!(Timestamp::from_millis(u64::MAX).to_rfc3339(), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn a_point_has_come_when_it_is_past_or_further_ahead_than_it_can_have_been_set() {
+        let (point, ahead) = (Timestamp::from_millis(10_000), Duration::from_secs(1));
+        for (now, has_come) in [(8_999, true), (9_000, false), (9_999, false), (10_000, true), (10_001, true)] {
+            assert_eq!(point.has_come(Timestamp::from_millis(now), ahead), has_come, "{now}");
+        }
     }
 
     #[test]

@@ -221,6 +221,12 @@ impl Filter {
         }
     }
 
+    /// The same for an attempt that is made again, of which the exchange does not hear.
+    pub(super) fn note_failed_attempt(&self, error: StoreError, now: Timestamp) {
+        self.metrics.count(Counter::StoreErrors, 1);
+        self.report(error, now);
+    }
+
     /// How often the root context looks after leases, waiting requests and the store.
     pub(super) fn tick_period(&self) -> Duration {
         let longest = if self.store.is_remote() { POLL } else { LONGEST_TICK };

@@ -79,12 +79,16 @@ pub(crate) fn header(map: Map, name: &str) -> Option<Vec<u8>> {
 
 /// The status code among the fields of a response; 0 if there is none.
 pub(crate) fn status(headers: &Headers) -> u16 {
-    headers.get(":status").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()).unwrap_or_default()
+    parse_status(headers.get(":status"))
 }
 
 /// The status code of a response, without its other fields; 0 if there is none.
 pub(crate) fn status_of(map: Map) -> u16 {
-    header(map, ":status").and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok()).unwrap_or_default()
+    parse_status(header(map, ":status").as_deref())
+}
+
+fn parse_status(value: Option<&[u8]>) -> u16 {
+    value.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()).unwrap_or_default()
 }
 
 /// Sets a field in place of all that have its name.

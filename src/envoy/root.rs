@@ -77,23 +77,18 @@ impl Root {
             Progress::Answered(answer) => {
                 let operation = inquiry.operation();
                 let is_over = says_that_it_is_over(&answer);
-                drive_from_root(filter, &guest, Event::Answered(answer), now);
-                if guest.is_finished() {
-                    filter.dismiss(&guest);
-                }
+                self.tell(filter, &guest, Event::Answered(answer), now);
                 if is_over {
                     filter.announce_end(&operation);
                     wake(filter, &operation, now);
                 }
             }
             Progress::Again(error) => {
-                filter.metrics.count(Counter::StoreErrors, 1);
-                filter.report(error, now);
+                filter.note_failed_attempt(error, now);
                 filter.inquiries.order(&guest, inquiry);
             }
             Progress::Later(error) => {
-                filter.metrics.count(Counter::StoreErrors, 1);
-                filter.report(error, now);
+                filter.note_failed_attempt(error, now);
                 if inquiry.is_release() && filter.inquiries.are_crowded() {
                     let given_up = Answer::Settled(Settled::Failed(error).into());
                     return self.go_on(filter, (guest, inquiry), Progress::Answered(given_up), now);
@@ -113,13 +108,14 @@ impl Root {
         if filter.calls.make(Rc::clone(&guest), &job, filter.policy.execution.timeout) {
             filter.metrics.add_detached(1);
         } else {
-            self.end_call(filter, &guest, Event::CallFailed(CallFailure::NotMade));
+            self.tell(filter, &guest, Event::CallFailed(CallFailure::NotMade), host::now());
         }
         true
     }
 
-    fn end_call(&self, filter: &Filter, guest: &Rc<Guest>, event: Event<'_>) {
-        drive_from_root(filter, guest, event, host::now());
+    /// Hands an answer to a guest, and lets go of one that has nothing more to wait for.
+    fn tell(&self, filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) {
+        drive_from_root(filter, guest, event, now);
         if guest.is_finished() {
             filter.dismiss(guest);
         }
@@ -154,11 +150,12 @@ impl Context for Root {
             } else if let Some(guest) = filter.calls.answered(token) {
                 filter.metrics.add_detached(-1);
                 if num_headers == 0 {
-                    return root.end_call(filter, &guest, Event::CallFailed(CallFailure::Reset));
+                    return root.tell(filter, &guest, Event::CallFailed(CallFailure::Reset), host::now());
                 }
                 let headers = host::headers(Map::CallResponseHeaders);
                 let status = host::status(&headers);
-                root.end_call(filter, &guest, Event::CallAnswered { status, headers: &headers, body: body() });
+                let event = Event::CallAnswered { status, headers: &headers, body: body() };
+                root.tell(filter, &guest, event, host::now());
             } else {
                 filter.checkup.end(filter, token, heard(&body()));
             }

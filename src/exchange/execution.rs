@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::Policy,
-    record::Owner,
+    record::{Owner, RENEWALS_PER_LEASE},
     request::{Fingerprint, OperationId},
     store::{Call, Ending},
     time::Timestamp,
@@ -53,7 +53,7 @@ impl Execution {
     /// Whether the lease is to be extended at `now`.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         // A clock that was set back must not keep a lease from being renewed that another clock judges.
-        now >= self.renew_at || self.renew_at.since(now) > self.interval
+        self.renew_at.has_come(now, self.interval)
     }
 
     /// Extends the lease well before it runs out, so that a slow upstream does not look like a dead owner.
@@ -70,6 +70,3 @@ impl Execution {
 pub(super) fn renewal_interval(policy: &Policy) -> Duration {
     policy.lease / RENEWALS_PER_LEASE
 }
-
-/// How often a lease is renewed in its time: two ticks may come late before it runs out.
-const RENEWALS_PER_LEASE: u32 = 3;

@@ -19,6 +19,9 @@ use crate::{
     time::Timestamp,
 };
 
+/// How often a lease is renewed in its time: two renewals may come late before it runs out.
+pub(crate) const RENEWALS_PER_LEASE: u32 = 3;
+
 /// Names one execution of an operation: the fencing token that every later write must bear.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Owner(u128);

@@ -17,6 +17,7 @@ use super::{
     resp::{self, RespError, Value},
 };
 use crate::{
+    record::RENEWALS_PER_LEASE,
     request::{Fingerprint, OperationId},
     store::{Answer, Claimed, Renewed, Settled, StoreError},
     time::Timestamp,
@@ -187,7 +188,7 @@ impl Inquiry {
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         // However far the clock was set back meanwhile.
-        self.rests_until.is_some_and(|until| until <= now || until.since(now) > self.longest_rest)
+        self.rests_until.is_some_and(|until| until.has_come(now, self.longest_rest))
     }
 
     /// Whether it is time to tell whoever waits that it takes longer; says so once.
@@ -289,9 +290,6 @@ const CLOCK_STEP: Duration = Duration::from_millis(5);
 
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);
-
-/// As of a running execution.
-const RENEWALS_PER_LEASE: u32 = 3;
 
 #[cfg(test)]
 mod tests;
