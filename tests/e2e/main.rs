@@ -41,6 +41,8 @@ mod replays;
 mod retention;
 mod reuse;
 mod route_features;
+mod routes;
+mod shadow;
 mod shipped;
 mod streaming;
 mod waiting;

@@ -234,6 +234,12 @@ impl Envoy {
         }
     }
 
+    /// Makes Envoy log what wasm plugins say from this level on.
+    pub(crate) async fn log_plugins_from(&self, level: &str) {
+        let answer = ask(self.admin, "POST", &format!("/logging?wasm={level}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
     /// Waits until Envoy has logged a line with this in it.
     pub(crate) async fn logs(&self, expected: &str) {
         let deadline = Instant::now() + PATIENCE;
