@@ -27,6 +27,7 @@ mod leases;
 mod limits;
 mod memory;
 mod observability;
+mod observability_files;
 mod outcomes;
 mod passing;
 mod races;

@@ -203,6 +203,27 @@ impl Envoy {
         stats.lines().filter(|line| line.contains(part)).collect::<Vec<_>>().join("\n")
     }
 
+    /// What Prometheus sees.
+    pub(crate) async fn prometheus(&self) -> String {
+        let page = ask(self.admin, "GET", "/stats/prometheus").await;
+        String::from_utf8_lossy(&page.body).into_owned()
+    }
+
+    /// Waits until Prometheus sees `series`, a name with its labels, at `expected`.
+    pub(crate) async fn reaches_prometheus(&self, series: &str, expected: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        let line = format!("{series} {expected}");
+        loop {
+            let page = self.prometheus().await;
+            if page.lines().any(|found| found == line) {
+                return;
+            }
+            let ours: Vec<&str> = page.lines().filter(|line| line.starts_with("idemgate_")).collect();
+            assert!(Instant::now() < deadline, "{line:?} is not among\n{}", ours.join("\n"));
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Waits until `name` stands at `expected`: what is counted at the end of a stream may follow the response.
     pub(crate) async fn reaches_stat(&self, name: &str, expected: u64) {
         let deadline = Instant::now() + PATIENCE;

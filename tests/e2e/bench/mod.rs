@@ -13,6 +13,7 @@ mod http2;
 mod lot;
 mod message;
 mod mode;
+pub(crate) mod promql;
 mod redis;
 mod resp;
 mod store;
