@@ -19,6 +19,7 @@ mod compression;
 mod configuration;
 mod crashes;
 mod departures;
+mod deploy;
 mod detached;
 mod hosts;
 mod in_flight;

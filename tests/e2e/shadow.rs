@@ -17,8 +17,10 @@ async fn reaches(bench: &Bench, counts: &[(&str, u64)]) {
     }
 }
 
+type Visible = (u16, Vec<(String, Vec<u8>)>, Vec<u8>);
+
 /// What a client can see of a response, without the fields that differ from one to the next by themselves.
-fn seen_by_client(response: &Response) -> (u16, Vec<(String, Vec<u8>)>, Vec<u8>) {
+fn seen_by_client(response: &Response) -> Visible {
     let changing = ["date", "x-envoy-upstream-service-time"];
     let fields = response.headers.iter().filter(|(name, _)| !changing.contains(&name.as_str()));
     (response.status, fields.map(|(name, value)| (name.clone(), value.clone())).collect(), response.body.clone())

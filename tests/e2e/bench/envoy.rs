@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{env, thread};
 
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -53,6 +54,14 @@ impl Envoy {
     pub(super) async fn shipped_with(file: &str, upstream: SocketAddr, replaced: &[(String, String)]) -> Self {
         let backends = Backends { redis: Vec::new(), upstream };
         Self::once_ready(Launched::with_shipped_file(file, upstream, replaced), backends).await
+    }
+
+    /// Envoy with a bootstrap that the test makes by itself, with files in this directory.
+    pub(crate) async fn with_bootstrap(bootstrap: impl FnOnce(&TempDir) -> Value, upstream: SocketAddr) -> Self {
+        let directory = TempDir::new();
+        let bootstrap = format!("{:#}", bootstrap(&directory));
+        let backends = Backends { redis: Vec::new(), upstream };
+        Self::once_ready(Launched::run(directory, "bootstrap.json", bootstrap.as_bytes()), backends).await
     }
 
     async fn once_ready(mut launched: Launched, backends: Backends) -> Self {
@@ -376,6 +385,8 @@ impl Launched {
             .args(["--drain-strategy", "immediate", "--drain-time-s", "1"])
             // Several Envoys on one machine would fight over one shared-memory segment.
             .arg("--disable-hot-restart")
+            // What Envoy does not know is a mistake, also in what it discovers.
+            .arg("--reject-unknown-dynamic-fields")
             .args(["--log-level", "warning", "--component-log-level", "wasm:info", "--file-flush-interval-msec", "50"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -437,6 +448,11 @@ fn binary() -> PathBuf {
     let fetched = checkout().join(".tools/envoy");
     assert!(fetched.exists(), "there is no {}; {ENVOY_REMEDY}", fetched.display());
     fetched
+}
+
+/// The module as users have it.
+pub(crate) fn released_module() -> PathBuf {
+    module(Module::Released)
 }
 
 fn module(module: Module) -> PathBuf {
