@@ -77,10 +77,9 @@ pub(super) fn check(routes: &[Route]) -> Result<(), ConfigError> {
                 allowed: "a name of its own for each route".to_owned(),
             });
         }
-        let guards = |method: &String| route.policy.methods.contains(method);
         if let Some(methods) = &route.criteria.methods
             && route.policy.mode != Mode::Off
-            && !methods.iter().any(guards)
+            && !methods.iter().any(|method| route.policy.methods.contains(method))
         {
             return Err(ConfigError::Conflict {
                 path: path.key("match").key("methods"),

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -45,6 +45,8 @@ pub(super) struct Filter {
     routes: Vec<Rc<Route>>,
     /// What all other requests fall under.
     base: Rc<Route>,
+    /// Those that any policy guards.
+    guarded_methods: BTreeSet<String>,
     pub(super) enforced: Rc<Realm>,
     /// Present if a route is in shadow mode.
     shadow: Option<Rc<Realm>>,
@@ -113,6 +115,7 @@ impl Filter {
         let filter = Self {
             routes: routes.collect::<Result<_, _>>()?,
             base: route(&config.policy, None)?,
+            guarded_methods: policies(&config).flat_map(|policy| policy.guarded_methods()).cloned().collect(),
             config,
             enforced,
             shadow,
@@ -144,7 +147,7 @@ impl Filter {
     /// One look-up decides for most requests. No more fields are fetched than the routes look at.
     pub(super) fn find_route(&self) -> Option<&Rc<Route>> {
         let method = host::header(Map::RequestHeaders, ":method").unwrap_or_default();
-        if !self.all_routes().any(|route| route.guards(&method)) {
+        if !self.guarded_methods.iter().any(|guarded| guarded.as_bytes() == method) {
             return None;
         }
         let route = if self.routes.is_empty() { &self.base } else { self.match_route(&method) };
@@ -157,10 +160,6 @@ impl Filter {
         let authority = looks_at_authority.then(|| host::header(Map::RequestHeaders, ":authority")).flatten();
         let index = self.config.route(method, &authority.unwrap_or_default(), &path);
         index.and_then(|index| self.routes.get(index)).unwrap_or(&self.base)
-    }
-
-    fn all_routes(&self) -> impl Iterator<Item = &Rc<Route>> {
-        self.routes.iter().chain([&self.base])
     }
 
     pub(super) fn realms(&self) -> impl Iterator<Item = &Rc<Realm>> {
