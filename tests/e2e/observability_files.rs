@@ -11,6 +11,7 @@ use crate::bench::{Answer, Bench, Gate, Protocol, Request, Setup, promql};
 const ALERTS: &str = "deploy/observability/prometheus-alerts.yaml";
 const DASHBOARD: &str = "deploy/observability/grafana-dashboard.json";
 const STATS_TAGS: &str = "deploy/observability/stats-tags.yaml";
+const STATS_TAGS_OF_ISTIO: &str = "deploy/observability/istio-stats-tags.yaml";
 
 /// Of shadow mode: what never moves, as nothing waits and nothing runs apart, and the kinds of the errors that are shown.
 const STILL_IN_SHADOW: [&str; 4] =
@@ -45,6 +46,13 @@ async fn a_route_is_a_label_and_the_totals_are_counted_once() {
     ] {
         bench.envoy.reaches_prometheus(series, count).await;
     }
+}
+
+#[test]
+fn istio_gets_the_same_stats_tags() {
+    let config_map = yaml(STATS_TAGS_OF_ISTIO);
+    let bootstrap: Value = serde_json::from_str(text(&config_map["data"], "custom_bootstrap.json")).unwrap();
+    assert_eq!(bootstrap, yaml(STATS_TAGS), "left: {STATS_TAGS_OF_ISTIO}, right: {STATS_TAGS}");
 }
 
 #[test]
