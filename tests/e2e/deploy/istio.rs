@@ -92,15 +92,18 @@ enum Phase {
     Authn,
     Authz,
     Stats,
-    UnspecifiedPhase,
+    #[serde(rename = "UNSPECIFIED_PHASE")]
+    Unspecified,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum FailStrategy {
-    FailClose,
-    FailOpen,
-    FailReload,
+    #[serde(rename = "FAIL_CLOSE")]
+    Close,
+    #[serde(rename = "FAIL_OPEN")]
+    Open,
+    #[serde(rename = "FAIL_RELOAD")]
+    Reload,
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,7 +135,7 @@ impl Manifest<WasmPlugin> {
         proxy.insert_before(
             match plugin.spec.phase {
                 Phase::Authn | Phase::Authz => RBAC,
-                Phase::Stats | Phase::UnspecifiedPhase => ROUTER,
+                Phase::Stats | Phase::Unspecified => ROUTER,
             },
             json!({ "name": extension["name"], "config_discovery": {
                 "config_source": { "ads": {}, "initial_fetch_timeout": "0s" },
@@ -164,9 +167,9 @@ impl Manifest<WasmPlugin> {
                     "value": plugin_config.to_string(),
                 },
                 "failure_policy": match self.spec.fail_strategy {
-                    FailStrategy::FailClose => "FAIL_CLOSED",
-                    FailStrategy::FailOpen => "FAIL_OPEN",
-                    FailStrategy::FailReload => "FAIL_RELOAD",
+                    FailStrategy::Close => "FAIL_CLOSED",
+                    FailStrategy::Open => "FAIL_OPEN",
+                    FailStrategy::Reload => "FAIL_RELOAD",
                 },
             },
         } });

@@ -126,8 +126,7 @@ impl Proxy {
     }
 }
 
-/// Lets Envoy have a module by its own file, instead of by the address that the control plane or its agent would fetch it
-/// from.
+/// Lets Envoy have the module from a file, instead of from where the control plane or its agent would fetch it.
 pub(super) fn fetch_module(code: &mut Value) {
     *code = json!({ "local": { "filename": released_module() } });
 }
