@@ -1,6 +1,6 @@
 //! What can be written but is not built yet: refused, never silently ignored. To lift a refusal, remove its row.
 
-use super::document::{Document, Role};
+use super::document::Document;
 use super::error::{ConfigError, JsonPath};
 use super::policy::Mode;
 use super::value::Word;
@@ -20,7 +20,6 @@ type Refusal = (&'static str, &'static str, &'static str, fn(&Document) -> bool)
 
 #[rustfmt::skip]
 const REFUSALS: &[Refusal] = &[
-    ("role", "\"admin\"", "\"redis_bridge\", or no role, which is the filter", |document| document.role.map(Word::get) == Some(Role::Admin)),
     ("mode", "\"shadow\"", "\"enforce\", \"off\"", |document| document.mode.map(Word::get) == Some(Mode::Shadow)),
     ("routes", "a route", "an empty list", |document| document.routes.as_ref().is_some_and(|routes| !routes.is_empty())),
 ];

@@ -25,6 +25,9 @@ impl Document {
                 "no role, which is the filter",
             ));
         }
+        if self.guard.is_some() {
+            return Err(without_effect("guard", "role", "admin"));
+        }
         let limit_is_set = self.limits.as_ref().is_some_and(|limits| limits.response_body.is_some());
         let store = match self.store.take() {
             Some(StoreDocument::SharedData(document)) => {

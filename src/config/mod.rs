@@ -19,7 +19,7 @@ mod compile;
 mod defaults;
 mod document;
 mod error;
-mod json;
+pub(crate) mod json;
 mod policy;
 mod read;
 #[cfg(not(target_arch = "wasm32"))]
@@ -52,6 +52,13 @@ use value::Word;
 pub enum Plugin {
     /// The filter: there is no `role`.
     Filter(Box<Config>),
+    /// `{"role": "admin"}`: lets operators look up and change single operations of a filter.
+    Admin {
+        /// The filter's own settings, by which the same operations are found in the same store.
+        config: Box<Config>,
+        /// What keeps others away.
+        guard: Guard,
+    },
     /// `{"role": "redis_bridge"}`: lets the filter's calls to Redis use pooled connections.
     RedisBridge,
 }
@@ -62,15 +69,38 @@ impl Plugin {
     ///
     /// # Errors
     ///
-    /// As [`Config::parse`]; and for any setting beside the role of a bridge.
+    /// As [`Config::parse`]; for any setting beside the role of a bridge; and for an admin without a guard.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         let node = Node::parse(text)?;
         let document = Document::read(&node)?;
         match document.role.map(Word::get) {
             Some(Role::RedisBridge) => bridge(&node),
-            Some(Role::Admin) | None => document.compile().map(|config| Self::Filter(Box::new(config))),
+            Some(Role::Admin) => admin(document),
+            None => document.compile().map(|config| Self::Filter(Box::new(config))),
         }
     }
+}
+
+/// What keeps others away from an admin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Guard {
+    /// The operator's own filters, as the metadata of the listener says.
+    Filters,
+    /// The addresses of each connection.
+    Loopback,
+}
+
+fn admin(mut document: Document) -> Result<Plugin, ConfigError> {
+    document.role = None;
+    let Some(guard) = document.guard.take() else {
+        return Err(ConfigError::conflict(
+            "guard",
+            "nothing, so that whoever reaches the listener could make operations run twice",
+            "\"loopback\" for a listener that is bound to a loopback address; \"filters\" for one whose own filters \
+             authenticate operators, and whose metadata says so (docs/operations.md)",
+        ));
+    };
+    document.compile().map(|config| Plugin::Admin { config: Box::new(config), guard: guard.get() })
 }
 
 /// A bridge has nothing to set: what stands beside its role is meant for the filter.

@@ -570,11 +570,6 @@ fn what_a_later_version_does_is_refused_and_not_ignored() {
             r#"{"routes": [{"match": {"path": "/orders/*", "methods": ["POST"], "authority": "*.example.com"}, "policy": {"ttl": "1h"}}]}"#,
             "routes: found a route, which is not available in this version; allowed: an empty list",
         ),
-        (
-            r#"{"role": "admin"}"#,
-            "role: found \"admin\", which is not available in this version; allowed: \"redis_bridge\", or no role, which \
-             is the filter",
-        ),
     ] {
         let refused = Config::parse(input.as_bytes()).unwrap_err();
         assert!(matches!(refused, ConfigError::NotAvailable { .. }), "{refused:?}");
@@ -594,7 +589,6 @@ fn a_role_stands_alone_and_no_role_is_the_filter() {
              \"redis_bridge\"",
         ),
         (r#"{"role": "redis_bridge", "ttls": "1h"}"#, "ttls: found an unknown key"),
-        (r#"{"role": "admin"}"#, "role: found \"admin\", which is not available"),
     ] {
         let error = Plugin::parse(input.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
@@ -603,6 +597,42 @@ fn a_role_stands_alone_and_no_role_is_the_filter() {
         refusal(br#"{"role": "redis_bridge"}"#),
         "role: found a role other than the filter's; allowed: no role, which is the filter"
     );
+}
+
+#[test]
+fn an_admin_has_the_settings_of_its_filter_and_a_guard() {
+    let filter = r#""caller": {"identity": [{"header": "x-user"}]}, "store": {"redis": {"cluster": "r"}}"#;
+    for (word, guard) in [("loopback", Guard::Loopback), ("filters", Guard::Filters)] {
+        let text = format!(r#"{{"role": "admin", "guard": "{word}", {filter}}}"#);
+        let config = Box::new(parse(&format!("{{{filter}}}")));
+        assert_eq!(Plugin::parse(text.as_bytes()), Ok(Plugin::Admin { config, guard }));
+    }
+    for (input, message) in [
+        (
+            r#"{"role": "admin"}"#,
+            "guard: found nothing, so that whoever reaches the listener could make operations run twice; allowed: \
+             \"loopback\" for a listener that is bound to a loopback address; \"filters\" for one whose own filters \
+             authenticate operators, and whose metadata says so (docs/operations.md)",
+        ),
+        (r#"{"role": "admin", "guard": "none"}"#, "guard: found \"none\"; allowed: \"loopback\", \"filters\""),
+        (
+            r#"{"guard": "loopback"}"#,
+            "guard: found a value that has no effect here; allowed: only if role is \"admin\"",
+        ),
+        (
+            r#"{"role": "admin", "guard": "loopback", "ttl": "0s"}"#,
+            "ttl: found \"0s\"; allowed: ",
+        ),
+        (
+            r#"{"role": "redis_bridge", "guard": "loopback"}"#,
+            "guard: found a setting of the filter, which role \"redis_bridge\" does not have",
+        ),
+    ] {
+        let error = Plugin::parse(input.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
+    }
+    let other = refusal(br#"{"role": "admin", "guard": "loopback"}"#);
+    assert_eq!(other, "role: found a role other than the filter's; allowed: no role, which is the filter");
 }
 
 #[test]
