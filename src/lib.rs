@@ -1,5 +1,6 @@
 //! Idemgate: an Envoy proxy-wasm filter that makes any HTTP service safe to retry.
 
+pub mod admin;
 pub mod config;
 mod envoy;
 pub mod exchange;

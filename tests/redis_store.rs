@@ -26,12 +26,15 @@ use std::{
 use idemgate::{
     config::RedisConfig,
     headers::Headers,
-    record::{Admission, Claim, Owner, Phase, Record, Settlement, Standing, StoredResponse},
+    record::{
+        Admission, Amended, Amendment, Claim, Objection, Owner, Phase, Record, Settlement, Standing, State,
+        StoredResponse, Verb, View,
+    },
     request::{Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
         redis::{
-            Heard, Progress, RedisError, RedisStore,
+            Heard, Progress, RedisError, RedisStore, Review, Reviewed,
             resp::{Value, decode_all, push_command},
         },
     },
@@ -221,6 +224,45 @@ fn settle(server: &Server, number: u8, owner: u128, ending: Ending) -> Settled {
         Answer::Settled(ended) => ended.settled,
         other => panic!("{other:?}"),
     }
+}
+
+/// What an operator is told; the calls that it takes are made as Envoy makes them.
+fn review(server: &Server, number: u8, amendment: Option<Amendment>) -> Reviewed {
+    finish(server, store().review(operation(number), amendment))
+}
+
+fn finish(server: &Server, mut review: Review) -> Reviewed {
+    let store = store();
+    loop {
+        let (bytes, _) = review.ask(wrong_clock());
+        let reply = send(server.address, bytes).unwrap();
+        if let Some(reviewed) = review.hear(&store, Heard::Reply { status: 200, body: &reply }, wrong_clock()) {
+            return reviewed;
+        }
+    }
+}
+
+fn look(server: &Server, number: u8) -> Option<View> {
+    match review(server, number, None) {
+        Reviewed::Seen(view) => view,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn state(server: &Server, number: u8) -> Option<State> {
+    look(server, number).map(|view| view.state)
+}
+
+fn amend(server: &Server, number: u8, verb: Verb, force: bool) -> Amended {
+    match review(server, number, Some(Amendment { verb, force })) {
+        Reviewed::Amended(amended) => amended,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_done(amended: &Amended) {
+    assert!(matches!(amended, Amended::Done { .. }), "{amended:?}");
 }
 
 fn response(body: &[u8]) -> StoredResponse {
@@ -516,9 +558,191 @@ fn it_logs_in_chooses_its_database_and_puts_its_prefix_before_each_key() {
     assert_eq!(found[2..], [Value::Integer(1), Value::Integer(1)]);
 }
 
+const VERBS: [Verb; 3] = [Verb::Release, Verb::Purge, Verb::NotKept { status: 200 }];
+
+#[test]
+fn an_operator_sees_each_state_and_nothing_of_a_response_but_its_status_and_size() {
+    let server = Server::start();
+    assert_eq!(look(&server, 1), None);
+    run(&server, claim(1, 1));
+    let running = look(&server, 1).unwrap();
+    assert_eq!((running.state, running.response_bytes), (State::InFlight, 0));
+    assert!(is_about(running.lease_left, LEASE) && !running.lease_left.is_zero());
+    assert!(is_about(running.expires.since(wrong_clock()), LEASE + TTL), "by the asking Envoy's clock");
+    lapse(&server, 1);
+    assert_eq!(state(&server, 1), Some(State::Lapsed));
+
+    let large = vec![b'x'; 20_000];
+    settle(&server, 1, 1, completed(&large));
+    let kept = look(&server, 1).unwrap();
+    assert_eq!((kept.state, kept.lease_left), (State::Completed { status: 201 }, Duration::ZERO));
+    let size = response(&large).encode(&operation(1), Owner::new(1)).unwrap().len() as u64;
+    assert_eq!(kept.response_bytes, size);
+    assert!(is_about(kept.expires.since(wrong_clock()), TTL));
+
+    for (number, ending, seen) in [
+        (2, Ending::NotKept(418), Some(State::NotKept { status: 418 })),
+        (3, Ending::Unknown, Some(State::Unknown)),
+        (4, Ending::Released, None),
+    ] {
+        run(&server, claim(number, 1));
+        settle(&server, number, 1, ending);
+        let value = server.value(number);
+        assert_eq!(state(&server, number), seen);
+        assert_eq!(server.value(number), value, "looking changes nothing");
+    }
+}
+
+#[test]
+fn what_an_operator_gave_back_runs_anew_and_its_late_owner_is_fenced() {
+    let server = Server::start();
+    for verb in [Verb::Release, Verb::Purge] {
+        server.command(&[b"FLUSHALL"]);
+        run(&server, claim(1, 1));
+        let alive = amend(&server, 1, verb, false);
+        assert!(matches!(alive, Amended::Refused(Objection::Alive { lease_left }) if is_about(lease_left, LEASE)));
+        assert_eq!(state(&server, 1), Some(State::InFlight));
+        assert_done(&amend(&server, 1, verb, true));
+        assert_eq!(state(&server, 1), None);
+        assert_eq!(amend(&server, 1, verb, true), Amended::NoRecord);
+        assert!(is_about(server.lives(1), Duration::from_hours(24)), "however late its owner ends");
+
+        // Before another owner comes, and after.
+        assert_eq!(renew(&server, 1, 1), Renewed::Fenced);
+        assert_eq!(settle(&server, 1, 1, completed(b"late")), Settled::Fenced);
+        assert_eq!(settle(&server, 1, 1, Ending::Unknown), Settled::Fenced);
+        assert!(!matches!(run(&server, claim(1, 1)), Claimed::Granted), "nor is a late copy of its claim granted");
+        assert_eq!(run(&server, claim(1, 2)), Claimed::Granted);
+        assert_eq!(settle(&server, 1, 1, completed(b"late")), Settled::Fenced);
+        assert_eq!(settle(&server, 1, 2, completed(b"body")), Settled::Stored);
+    }
+}
+
+#[test]
+fn an_unknown_outcome_is_released_purged_or_told_to_have_run() {
+    let server = Server::start();
+    for (number, verb) in [(1, Verb::Release), (2, Verb::Purge), (3, Verb::NotKept { status: 201 })] {
+        run(&server, claim(number, 1));
+        settle(&server, number, 1, Ending::Unknown);
+        lapse(&server, number);
+        server.command(&[b"PEXPIRE", key(number).as_bytes(), b"90000000"]);
+        assert_done(&amend(&server, number, verb, false));
+        // What was to be kept for longer than a mark at least is, stays for as long.
+        assert!(server.lives(number) > Duration::from_secs(89_000));
+    }
+    assert_eq!(run(&server, claim(1, 2)), Claimed::Granted);
+    assert_eq!(run(&server, claim(2, 2)), Claimed::Granted);
+    assert_eq!(run(&server, claim(3, 2)), Claimed::NotKept { status: 201 });
+    assert_eq!(settle(&server, 3, 1, completed(b"late")), Settled::Fenced);
+}
+
+#[test]
+fn what_ran_is_not_released_but_purged_or_kept_without_its_response() {
+    let server = Server::start();
+    for number in 1..4 {
+        run(&server, claim(number, 1));
+        settle(&server, number, 1, completed(b"body"));
+    }
+    assert_eq!(amend(&server, 1, Verb::Release, true), Amended::Refused(Objection::Ran));
+    assert_done(&amend(&server, 1, Verb::Purge, false));
+    assert_eq!(run(&server, claim(1, 2)), Claimed::Granted);
+    let other = amend(&server, 2, Verb::NotKept { status: 200 }, true);
+    assert_eq!(other, Amended::Refused(Objection::OtherStatus { status: 201 }));
+    assert_done(&amend(&server, 2, Verb::NotKept { status: 201 }, false));
+    assert_eq!(run(&server, claim(2, 2)), Claimed::NotKept { status: 201 });
+    assert!(is_about(server.lives(2), TTL), "for as long as it would have been kept");
+    assert_eq!(amend(&server, 2, Verb::NotKept { status: 201 }, true), Amended::Refused(Objection::AlreadyNotKept));
+    assert_eq!(state(&server, 3), Some(State::Completed { status: 201 }), "no other operation is changed");
+}
+
+#[test]
+fn an_operator_whose_reply_was_lost_asks_again_and_has_changed_it_once() {
+    let server = Server::start();
+    for verb in VERBS {
+        server.command(&[b"FLUSHALL"]);
+        run(&server, claim(1, 1));
+        let mut review = store().review(operation(1), Some(Amendment { verb, force: true }));
+        let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
+        assert_eq!(review.hear(&store(), Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
+        send(server.address, review.ask(wrong_clock()).0).unwrap();
+        assert_eq!(review.hear(&store(), Heard::Nothing, wrong_clock()), None, "the reply to the change is lost");
+        let changed = server.value(1);
+        let done = finish(&server, review);
+        assert!(matches!(done, Reviewed::Amended(Amended::Done { .. })), "{done:?}");
+        assert_eq!(server.value(1), changed);
+    }
+}
+
+#[test]
+fn an_operator_whose_reply_was_lost_does_not_change_what_began_since() {
+    let server = Server::start();
+    run(&server, claim(1, 1));
+    let mut review = store().review(operation(1), Some(Amendment { verb: Verb::Release, force: true }));
+    let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
+    assert_eq!(review.hear(&store(), Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
+    send(server.address, review.ask(wrong_clock()).0).unwrap();
+    assert_eq!(review.hear(&store(), Heard::Nothing, wrong_clock()), None);
+    assert_eq!(run(&server, claim(1, 2)), Claimed::Granted);
+    let told = finish(&server, review);
+    assert!(matches!(told, Reviewed::Failed { may_have_amended: true, .. }), "{told:?}");
+    assert_eq!(renew(&server, 1, 2), Renewed::Extended, "the new execution is left alone");
+}
+
+#[test]
+fn what_changes_under_the_hands_of_an_operator_is_judged_anew() {
+    let server = Server::start();
+    run(&server, claim(1, 1));
+    lapse(&server, 1);
+    let judged = |server: &Server| {
+        let mut review = store().review(operation(1), Some(Amendment { verb: Verb::Release, force: false }));
+        let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
+        assert_eq!(review.hear(&store(), Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
+        review
+    };
+    let review = judged(&server);
+    assert_eq!(renew(&server, 1, 1), Renewed::Extended, "its owner was only late");
+    let told = finish(&server, review);
+    assert!(matches!(told, Reviewed::Amended(Amended::Refused(Objection::Alive { .. }))), "{told:?}");
+
+    lapse(&server, 1);
+    let review = judged(&server);
+    settle(&server, 1, 1, completed(b"body"));
+    assert_eq!(finish(&server, review), Reviewed::Amended(Amended::Refused(Objection::Ran)));
+    assert!(matches!(run(&server, claim(1, 2)), Claimed::Completed { .. }));
+}
+
+#[test]
+fn a_damaged_or_foreign_value_is_shown_to_nobody_and_changed_by_nobody() {
+    let server = Server::start();
+    run(&server, claim(1, 1));
+    settle(&server, 1, 1, Ending::NotKept(200));
+    let whole = server.value(1).unwrap();
+    for damaged in accidents(&whole) {
+        let lease = damaged.get(50..63);
+        if lease != whole.get(50..63) && lease.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit)) {
+            continue;
+        }
+        server.overwrite(1, &damaged);
+        for amendment in [None, Some(Amendment { verb: Verb::Purge, force: true })] {
+            let told = review(&server, 1, amendment);
+            assert!(matches!(told, Reviewed::Failed { may_have_amended: false, .. }), "{told:?} of {damaged:02x?}");
+        }
+        assert_eq!(server.value(1), Some(damaged));
+    }
+    server.command(&[b"DEL", key(1).as_bytes()]);
+    server.command(&[b"LPUSH", key(1).as_bytes(), b"x"]);
+    let foreign = Reviewed::Failed { error: StoreError::Redis(RedisError::Foreign), may_have_amended: false };
+    assert_eq!(review(&server, 1, None), foreign);
+}
+
 /// What one of the three owners does.
 #[derive(Clone, Debug)]
 enum Step {
+    /// An operator does this.
+    Amend {
+        number: u8,
+        amendment: Amendment,
+    },
     Claim {
         number: u8,
         owner: u128,
@@ -556,7 +780,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             1 => (numbers.clone(), owners.clone()).prop_map(|(number, owner)| Step::Renew { number, owner }),
             3 => (numbers.clone(), owners, endings())
                 .prop_map(|(number, owner, ending)| Step::Settle { number, owner, ending }),
-            2 => numbers.prop_map(|number| Step::Lapse { number }),
+            2 => numbers.clone().prop_map(|number| Step::Lapse { number }),
+            2 => (numbers, prop::sample::select(VERBS.as_slice()), any::<bool>())
+                .prop_map(|(number, verb, force)| Step::Amend { number, amendment: Amendment { verb, force } }),
         ],
         1..40,
     )
@@ -639,6 +865,26 @@ impl Model {
         settled
     }
 
+    /// What an operator is told; whose execution it was is fenced from then on, unless it says what is so already.
+    fn amend(&mut self, number: u8, amendment: Amendment, now: Timestamp) -> Option<Result<(), Objection>> {
+        let (record, _) = self.records.get(&number)?;
+        let (owner, left) = (record.owner, record.amended(amendment, now));
+        Some(left.map(|left| {
+            let word = match (amendment.verb, left) {
+                (Verb::NotKept { status }, Some(left)) => {
+                    self.records.insert(number, (left, None));
+                    (owner, Ending::NotKept(status), Settled::Tombstoned)
+                }
+                _ => {
+                    self.records.remove(&number);
+                    self.marks.insert(number, owner);
+                    (owner, Ending::Released, Settled::Released)
+                }
+            };
+            self.words.insert(number, word);
+        }))
+    }
+
     fn lapse(&mut self, number: u8, now: Timestamp) {
         if let Some((record, _)) = self.records.get_mut(&number) {
             match &mut record.phase {
@@ -648,6 +894,9 @@ impl Model {
         }
     }
 }
+
+/// The time that is left of a lease is real on one side only.
+const LIVE: Objection = Objection::Alive { lease_left: Duration::ZERO };
 
 /// Whether this is the running claim of `owner`, which may be asked again.
 fn is_claim_of(record: &Record, owner: Owner) -> bool {
@@ -691,6 +940,23 @@ fn redis_says_what_the_rules_of_a_record_say() {
                 Step::Settle { number, owner, ending } => {
                     let rule = model.settle(number, owner, &ending, now);
                     prop_assert_eq!(settle(&server, number, owner, ending), rule);
+                }
+                Step::Amend { number, amendment } => {
+                    let told = match amend(&server, number, amendment.verb, amendment.force) {
+                        Amended::Done { .. } => Some(Ok(())),
+                        Amended::NoRecord => None,
+                        Amended::Refused(Objection::Alive { .. }) => Some(Err(LIVE)),
+                        Amended::Refused(objection) => Some(Err(objection)),
+                    };
+                    let rule = model.amend(number, amendment, now).map(|rule| {
+                        rule.map_err(|objection| match objection {
+                            Objection::Alive { .. } => LIVE,
+                            other => other,
+                        })
+                    });
+                    prop_assert_eq!(told, rule);
+                    let seen = state(&server, number);
+                    prop_assert_eq!(seen, model.records.get(&number).map(|(record, _)| record.view(now).state));
                 }
                 Step::Lapse { number } => {
                     if server.value(number).is_some() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Config;
 use super::document::{
     BodyKind, CallerDocument, Document, DuplicatesDocument, ExecutionDocument, FingerprintDocument, Identity,
     KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, RedisDocument, ReplayDocument, ResourcePart,
@@ -15,18 +16,19 @@ use super::policy::{
 use super::routes::{self, Criteria, Route};
 use super::store::{RedisConfig, SharedDataConfig, StoreConfig};
 use super::value::{List, Number, Period, Size, StatusEntry, Word, bytes_text};
-use super::{Config, availability};
 
 impl Document {
     /// The configuration that the document asks for.
     pub(super) fn compile(mut self) -> Result<Config, ConfigError> {
-        availability::check(&self)?;
         if self.role.is_some() {
             return Err(ConfigError::conflict(
                 "role",
                 "a role other than the filter's",
                 "no role, which is the filter",
             ));
+        }
+        if self.guard.is_some() {
+            return Err(without_effect("guard", "role", "admin"));
         }
         let limit_is_set = self.sets_response_limit();
         let routes = self.routes.take().unwrap_or_default();

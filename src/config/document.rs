@@ -3,6 +3,7 @@
 //! The JSON Schema is made of these types and of their documentation, so the comments here speak to operators.
 //! What the values mean together is [`super::compile`]'s to decide.
 
+use super::Guard;
 use super::error::ConfigError;
 use super::json::Node;
 use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUnknown};
@@ -18,8 +19,13 @@ use super::value::{
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct Document {
     /// Which part the module plays in this listener; without it, it is the filter. "redis_bridge" stands alone and
-    /// lets the filter's calls to Redis use pooled connections. "admin" is not available in this version.
+    /// lets the filter's calls to Redis use pooled connections. "admin" lets operators look up and change single
+    /// operations; beside its guard it has the filter's own settings.
     pub(super) role: Option<Word<Role>>,
+    /// What keeps others away from an admin: the addresses of each connection ("loopback"), or the operator's own
+    /// filters, which the metadata of the listener must vouch for ("filters"). Only if role is "admin", and then it must
+    /// be given.
+    pub(super) guard: Option<Word<Guard>>,
     /// Whether the filter acts ("enforce"), only decides, records and counts, and changes nothing ("shadow"), or leaves
     /// every request alone ("off").
     pub(super) mode: Option<Word<Mode>>,
@@ -62,7 +68,7 @@ pub(super) struct Document {
 
 read_as_object!(
     Document, "an object":
-    role, mode, key, methods, caller, resource, fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay,
+    role, guard, mode, key, methods, caller, resource, fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay,
     store, on_store_error, status_header, docs_uri, routes
 );
 
@@ -82,6 +88,10 @@ pub(super) enum Role {
 
 impl Words for Role {
     const WORDS: &'static [(&'static str, Self)] = &[("redis_bridge", Self::RedisBridge), ("admin", Self::Admin)];
+}
+
+impl Words for Guard {
+    const WORDS: &'static [(&'static str, Self)] = &[("loopback", Self::Loopback), ("filters", Self::Filters)];
 }
 
 impl Words for Mode {
@@ -385,7 +395,7 @@ pub(super) struct MatchDocument {
 
 read_as_object!(MatchDocument, "an object": path, methods, authority);
 
-/// What a route may change: every setting except `store`, `routes` and `role`.
+/// What a route may change: every setting except `store`, `routes`, `role` and `guard`.
 #[derive(Debug)]
 pub(super) struct RoutePolicyDocument(pub(super) Box<Document>);
 
@@ -396,9 +406,10 @@ impl Read for RoutePolicyDocument {
             Document { store: Some(_), .. } => "store",
             Document { routes: Some(_), .. } => "routes",
             Document { role: Some(_), .. } => "role",
+            Document { guard: Some(_), .. } => "guard",
             _ => return Ok(Self(Box::new(document))),
         };
-        Err(ConfigError::invalid_value(found, "any setting except store, routes and role"))
+        Err(ConfigError::invalid_value(found, "any setting except store, routes, role and guard"))
     }
 }
 

@@ -44,16 +44,6 @@ pub enum ConfigError {
         /// The key.
         path: JsonPath,
     },
-    /// A value that a later version supports.
-    #[error("{path}: found {found}, which is not available in this version; allowed: {allowed}")]
-    NotAvailable {
-        /// The setting.
-        path: JsonPath,
-        /// The value.
-        found: &'static str,
-        /// What this version supports instead.
-        allowed: &'static str,
-    },
     /// Something else than JSON text, such as the binary form in which a `google.protobuf.Struct` arrives.
     #[error("$: found {found}; allowed: a JSON object as text in a google.protobuf.StringValue")]
     NotJsonText {
@@ -105,7 +95,6 @@ impl ConfigError {
             | Self::DuplicateKey { path }
             | Self::InvalidValue { path, .. }
             | Self::MissingKey { path }
-            | Self::NotAvailable { path, .. }
             | Self::UnknownKey { path, .. } => path.segments.insert(0, segment),
             Self::NotJsonText { .. } | Self::Syntax { .. } => {}
         }

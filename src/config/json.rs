@@ -11,7 +11,7 @@ use super::error::{ConfigError, quoted};
 
 /// One JSON value. Objects keep order and repeated keys, so that a repetition can be refused where it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Bool(bool),
     Fraction(f64),
     List(Vec<Node>),
@@ -24,7 +24,7 @@ pub(super) enum Node {
 
 impl Node {
     /// Reads JSON text; only white space, as no configuration at all, is an empty object.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         if text.iter().any(|byte| *byte < b' ' && !byte.is_ascii_whitespace()) {
             return Err(ConfigError::NotJsonText { found: "binary data, such as a google.protobuf.Struct" });
         }
@@ -52,7 +52,7 @@ impl Node {
     }
 
     /// The text of a string.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
@@ -60,7 +60,7 @@ impl Node {
     }
 
     /// The value of an integer that is not negative.
-    pub(super) fn unsigned(&self) -> Option<u64> {
+    pub(crate) fn unsigned(&self) -> Option<u64> {
         match self {
             Self::Unsigned(value) => Some(*value),
             _ => None,

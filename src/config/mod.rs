@@ -14,13 +14,12 @@
 //! assert!(error.to_string().starts_with("outcome.store[1]: found 700; allowed: a status code from 100 to 599"));
 //! ```
 
-mod availability;
 mod compile;
 mod defaults;
 mod document;
 mod error;
 mod glob;
-mod json;
+pub(crate) mod json;
 mod policy;
 mod read;
 mod routes;
@@ -58,6 +57,13 @@ use value::Word;
 pub enum Plugin {
     /// The filter: there is no `role`.
     Filter(Box<Config>),
+    /// `{"role": "admin"}`: lets operators look up and change single operations of a filter.
+    Admin {
+        /// The filter's own settings, by which the same operations are found in the same store.
+        config: Box<Config>,
+        /// What keeps others away.
+        guard: Guard,
+    },
     /// `{"role": "redis_bridge"}`: lets the filter's calls to Redis use pooled connections.
     RedisBridge,
 }
@@ -68,15 +74,38 @@ impl Plugin {
     ///
     /// # Errors
     ///
-    /// As [`Config::parse`]; and for any setting beside the role of a bridge.
+    /// As [`Config::parse`]; for any setting beside the role of a bridge; and for an admin without a guard.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         let node = Node::parse(text)?;
         let document = Document::read(&node)?;
         match document.role.map(Word::get) {
             Some(Role::RedisBridge) => bridge(&node),
-            Some(Role::Admin) | None => document.compile().map(|config| Self::Filter(Box::new(config))),
+            Some(Role::Admin) => admin(document),
+            None => document.compile().map(|config| Self::Filter(Box::new(config))),
         }
     }
+}
+
+/// What keeps others away from an admin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Guard {
+    /// The operator's own filters, as the metadata of the listener says.
+    Filters,
+    /// The addresses of each connection.
+    Loopback,
+}
+
+fn admin(mut document: Document) -> Result<Plugin, ConfigError> {
+    document.role = None;
+    let Some(guard) = document.guard.take() else {
+        return Err(ConfigError::conflict(
+            "guard",
+            "nothing, so that whoever reaches the listener could make operations run twice",
+            "\"loopback\" for a listener that is bound to a loopback address; \"filters\" for one whose own filters \
+             authenticate operators, and whose metadata says so (docs/operations.md)",
+        ));
+    };
+    document.compile().map(|config| Plugin::Admin { config: Box::new(config), guard: guard.get() })
 }
 
 /// A bridge has nothing to set: what stands beside its role is meant for the filter.
@@ -109,7 +138,7 @@ impl Config {
     ///
     /// A [`ConfigError`] for text that is not one JSON object, for a key that is unknown or given twice, for a value
     /// that is malformed or out of range, for settings that contradict each other or would be ignored, for a route that no
-    /// request can fall under, for another role than the filter's, and for what this version does not do yet.
+    /// request can fall under, and for another role than the filter's.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         Document::parse(text)?.compile()
     }
@@ -118,5 +147,12 @@ impl Config {
     #[must_use]
     pub fn route(&self, method: &[u8], authority: &[u8], path: &[u8]) -> Option<usize> {
         self.routes.iter().position(|route| route.matches(method, authority, path))
+    }
+
+    /// The policy that a request falls under.
+    #[must_use]
+    pub fn policy_for(&self, method: &[u8], authority: &[u8], path: &[u8]) -> &Policy {
+        let route = self.route(method, authority, path).and_then(|index| self.routes.get(index));
+        route.map_or(&self.policy, |route| &route.policy)
     }
 }

@@ -267,7 +267,7 @@ fn unknown_keys_are_named_with_those_that_exist() {
         (r#"{"store": {"shared_data": {"max_byte": 1}}}"#, "store.shared_data.max_byte: found an unknown key (did you mean max_bytes?); allowed: max_entries, max_bytes, on_full".to_owned()),
         (
             r#"{"ttls": "1h"}"#,
-            "ttls: found an unknown key (did you mean ttl?); allowed: role, mode, key, methods, caller, resource, \
+            "ttls: found an unknown key (did you mean ttl?); allowed: role, guard, mode, key, methods, caller, resource, \
              fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay, store, on_store_error, \
              status_header, docs_uri, routes"
                 .to_owned(),
@@ -483,13 +483,13 @@ fn wrong_values_are_told_what_is_allowed() {
             r#"{"routes": [{"match": {}, "policy": {"routes": []}}]}"#,
             "routes[0].policy",
             "routes",
-            "any setting except store, routes and role",
+            "any setting except store, routes, role and guard",
         ),
         (
             r#"{"routes": [{"match": {}, "policy": {"store": {"shared_data": {}}}}]}"#,
             "routes[0].policy",
             "store",
-            "any setting except store, routes and role",
+            "any setting except store, routes, role and guard",
         ),
         (r#"{"routes": [{"match": {}, "policy": {"ttl": 5}}]}"#, "routes[0].policy.ttl", "5", ttl),
     ] {
@@ -563,17 +563,6 @@ fn settings_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn what_a_later_version_does_is_refused_and_not_ignored() {
-    let refused = Config::parse(br#"{"role": "admin"}"#).unwrap_err();
-    assert!(matches!(refused, ConfigError::NotAvailable { .. }), "{refused:?}");
-    assert_eq!(
-        refused.to_string(),
-        "role: found \"admin\", which is not available in this version; allowed: \"redis_bridge\", or no role, which \
-         is the filter"
-    );
-}
-
-#[test]
 fn a_role_stands_alone_and_no_role_is_the_filter() {
     assert_eq!(Plugin::parse(br#"{"role": "redis_bridge"}"#), Ok(Plugin::RedisBridge));
     assert_eq!(Plugin::parse(b""), Ok(Plugin::Filter(Box::default())));
@@ -585,7 +574,6 @@ fn a_role_stands_alone_and_no_role_is_the_filter() {
              \"redis_bridge\"",
         ),
         (r#"{"role": "redis_bridge", "ttls": "1h"}"#, "ttls: found an unknown key"),
-        (r#"{"role": "admin"}"#, "role: found \"admin\", which is not available"),
     ] {
         let error = Plugin::parse(input.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
@@ -594,6 +582,39 @@ fn a_role_stands_alone_and_no_role_is_the_filter() {
         refusal(br#"{"role": "redis_bridge"}"#),
         "role: found a role other than the filter's; allowed: no role, which is the filter"
     );
+}
+
+#[test]
+fn an_admin_has_the_settings_of_its_filter_and_a_guard() {
+    let filter = r#""caller": {"identity": [{"header": "x-user"}]}, "store": {"redis": {"cluster": "r"}}"#;
+    for (word, guard) in [("loopback", Guard::Loopback), ("filters", Guard::Filters)] {
+        let text = format!(r#"{{"role": "admin", "guard": "{word}", {filter}}}"#);
+        let config = Box::new(parse(&format!("{{{filter}}}")));
+        assert_eq!(Plugin::parse(text.as_bytes()), Ok(Plugin::Admin { config, guard }));
+    }
+    for (input, message) in [
+        (
+            r#"{"role": "admin"}"#,
+            "guard: found nothing, so that whoever reaches the listener could make operations run twice; allowed: \
+             \"loopback\" for a listener that is bound to a loopback address; \"filters\" for one whose own filters \
+             authenticate operators, and whose metadata says so (docs/operations.md)",
+        ),
+        (r#"{"role": "admin", "guard": "none"}"#, "guard: found \"none\"; allowed: \"loopback\", \"filters\""),
+        (
+            r#"{"guard": "loopback"}"#,
+            "guard: found a value that has no effect here; allowed: only if role is \"admin\"",
+        ),
+        (r#"{"role": "admin", "guard": "loopback", "ttl": "0s"}"#, "ttl: found \"0s\"; allowed: "),
+        (
+            r#"{"role": "redis_bridge", "guard": "loopback"}"#,
+            "guard: found a setting of the filter, which role \"redis_bridge\" does not have",
+        ),
+    ] {
+        let error = Plugin::parse(input.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with(message), "{error}");
+    }
+    let other = refusal(br#"{"role": "admin", "guard": "loopback"}"#);
+    assert_eq!(other, "role: found a role other than the filter's; allowed: no role, which is the filter");
 }
 
 #[test]

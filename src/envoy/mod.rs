@@ -3,6 +3,7 @@
 //! It reads what the host shows, hands it to the [exchange](crate::exchange) as events, and carries
 //! out the effects. What the host really does, where it surprises, stands at the code that depends on it.
 
+mod admin;
 mod body_watch;
 mod bridge;
 mod calls;

@@ -8,6 +8,7 @@ use proxy_wasm::{
 };
 
 use super::{
+    admin::{Admin, AdminStream},
     bridge::{Bridge, ReplyWatch},
     driver::drive_from_root,
     filter::Filter,
@@ -20,7 +21,7 @@ use super::{
     watch_board::POLL,
 };
 use crate::{
-    config::Plugin,
+    config::{Config, Guard, Plugin},
     exchange::{CallFailure, Event},
     request::OperationId,
     store::{
@@ -35,6 +36,8 @@ use crate::{
 pub(super) struct Root {
     context_id: u32,
     filter: Option<Rc<Filter>>,
+    /// Its streams are requests of operators.
+    admin: Option<Rc<Admin>>,
     /// Its streams are calls to Redis.
     bridge: Option<Rc<ReplyWatch>>,
     /// The configuration is no longer used, and detached calls are still under way.
@@ -43,7 +46,22 @@ pub(super) struct Root {
 
 impl Root {
     pub(super) fn new(context_id: u32) -> Self {
-        Self { context_id, filter: None, bridge: None, is_draining: false }
+        Self { context_id, filter: None, admin: None, bridge: None, is_draining: false }
+    }
+
+    /// Puts an admin to work.
+    fn administer(&mut self, config: Config, guard: Guard) -> bool {
+        match Admin::start(config, guard) {
+            Ok(admin) => {
+                let _ = host::set_tick_period(u32::try_from(Admin::TICK.as_millis()).unwrap_or(1000));
+                self.admin = Some(Rc::new(admin));
+                true
+            }
+            Err(error) => {
+                log::error!("idemgate: cannot start: {error}");
+                false
+            }
+        }
     }
 
     /// Does a piece of work, and then all that it and the streams have left for the root context.
@@ -131,11 +149,16 @@ impl Root {
 
     fn has_no_calls(&self) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.calls.are_over() && filter.inquiries.are_over())
+            && self.admin.as_ref().is_none_or(|admin| admin.is_idle())
     }
 }
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _: usize) {
+        if let Some(admin) = &self.admin {
+            admin.hear(self.context_id, token, num_headers, body_size);
+            return self.finish_draining();
+        }
         self.work(|root, filter| {
             let heard = |body| match num_headers {
                 0 => Heard::Nothing,
@@ -174,6 +197,7 @@ impl RootContext for Root {
         let text = host::buffer(Buffer::PluginConfiguration, 0, size);
         let config = match Plugin::parse(&text) {
             Ok(Plugin::Filter(config)) => *config,
+            Ok(Plugin::Admin { config, guard }) => return self.administer(*config, guard),
             Ok(Plugin::RedisBridge) => {
                 self.bridge = Some(Rc::default());
                 return true;
@@ -209,6 +233,10 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        if let Some(admin) = &self.admin {
+            admin.tick(self.context_id, host::now());
+            return self.finish_draining();
+        }
         self.work(|_, filter| {
             // First, as long as nothing has put another context in effect.
             filter.checkup.begin(filter, host::now());
@@ -217,6 +245,12 @@ impl RootContext for Root {
     }
 
     fn on_queue_ready(&mut self, queue: u32) {
+        if let Some(admin) = &self.admin {
+            // What is in it says no more than that there is work.
+            while host::dequeue(queue).is_some() {}
+            admin.work(self.context_id, host::now());
+            return self.finish_draining();
+        }
         self.work(|_, filter| {
             while let Some(message) = host::dequeue(queue) {
                 if let Ok(operation) = <[u8; 32]>::try_from(message) {
@@ -227,6 +261,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+        if let Some(admin) = &self.admin {
+            return Some(Box::new(AdminStream::new(context_id, Rc::clone(admin))));
+        }
         if let Some(watch) = &self.bridge {
             return Some(Box::new(Bridge::new(Rc::clone(watch))));
         }

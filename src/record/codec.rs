@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use siphasher::sip::SipHasher13;
 
 /// The version that this release writes and reads.
-pub const FORMAT_VERSION: u8 = 1;
+pub const FORMAT_VERSION: u8 = 2;
 
 /// Why stored bytes cannot be used.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]

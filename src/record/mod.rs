@@ -4,6 +4,7 @@
 //! compare-and-swap, a remote store within its script. The rules themselves know no store.
 
 mod codec;
+mod oversight;
 mod response;
 
 use std::time::Duration;
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use codec::{CodecError, FORMAT_VERSION};
 pub(crate) use codec::{decode, decode_head, encode};
+pub(crate) use oversight::Remains;
+pub use oversight::{Amended, Amendment, Objection, State, Verb, View};
 pub use response::StoredResponse;
 
 use crate::{
@@ -75,7 +78,7 @@ impl Claim {
         Record {
             fingerprint: self.fingerprint,
             owner: self.owner,
-            phase: Phase::InFlight { lease_until, expires: lease_until.after(self.ttl), watchers: Vec::new() },
+            phase: Phase::InFlight { at: now, lease_until, expires: lease_until.after(self.ttl), watchers: Vec::new() },
         }
     }
 }
@@ -96,6 +99,8 @@ pub struct Record {
 pub enum Phase {
     /// Claimed and running, for all that is known.
     InFlight {
+        /// When it was claimed.
+        at: Timestamp,
         /// When the owner counts as dead unless it renews.
         lease_until: Timestamp,
         /// When the record ends if nobody ever says what became of it.
@@ -105,6 +110,8 @@ pub enum Phase {
     },
     /// It may have run; no answer was seen.
     Unknown {
+        /// When its owner said so.
+        at: Timestamp,
         /// When a new execution may start, if the policy allows one.
         lease_until: Timestamp,
         /// When the record ends.
@@ -252,9 +259,10 @@ impl Record {
     /// [`Fenced`] if `owner` does not hold a running claim on it.
     pub fn renew(&self, owner: Owner, lease: Duration, ttl: Duration, now: Timestamp) -> Result<Self, Fenced> {
         self.check_owner(owner)?;
+        let Phase::InFlight { at, .. } = self.phase else { return Err(Fenced) };
         let lease_until = now.after(lease);
         let watchers = self.watchers().to_vec();
-        let phase = Phase::InFlight { lease_until, expires: lease_until.after(ttl), watchers };
+        let phase = Phase::InFlight { at, lease_until, expires: lease_until.after(ttl), watchers };
         Ok(Self { phase, ..self.clone() })
     }
 
@@ -276,7 +284,7 @@ impl Record {
             Settlement::Released => return Ok(None),
             Settlement::Stored { status, size } => Phase::Completed { status, at: now, expires, size },
             Settlement::Tombstoned { status } => Phase::NotKept { status, at: now, expires },
-            Settlement::Unknown => Phase::Unknown { lease_until, expires: expires.max(lease_until) },
+            Settlement::Unknown => Phase::Unknown { at: now, lease_until, expires: expires.max(lease_until) },
         };
         Ok(Some(Self { phase, ..self.clone() }))
     }

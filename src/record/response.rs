@@ -49,6 +49,16 @@ impl StoredResponse {
         Ok(Self { status: head.status, headers: head.headers, body: body.to_vec() })
     }
 
+    /// The status of the response that `bytes` begin with, of which the rest may be missing.
+    ///
+    /// # Errors
+    /// [`CodecError`] if it is not one of this very execution.
+    pub(crate) fn status_of(bytes: &[u8], operation: &OperationId, owner: Owner) -> Result<u16, CodecError> {
+        let (beginning, _) = decode_beginning::<Beginning>(bytes)?;
+        let is_its_own = beginning.operation == *operation && beginning.owner == owner;
+        if is_its_own { Ok(beginning.status) } else { Err(CodecError::Damaged) }
+    }
+
     /// Whether `bytes` look like a response of `owner`, without reading all of it.
     pub(crate) fn belongs_to(bytes: &[u8], owner: Owner) -> bool {
         decode_beginning::<Provenance>(bytes).is_ok_and(|(provenance, _)| provenance.owner == owner)
@@ -66,7 +76,7 @@ impl std::fmt::Debug for StoredResponse {
     }
 }
 
-// `Head` and `OwnedHead` share one layout, and `Provenance` is its beginning.
+// `Head` and `OwnedHead` share one layout, and `Provenance` and `Beginning` are how it begins.
 
 #[derive(Serialize)]
 struct Head<'a> {
@@ -91,4 +101,11 @@ struct Provenance {
     #[serde(rename = "operation")]
     _operation: OperationId,
     owner: Owner,
+}
+
+#[derive(Deserialize)]
+struct Beginning {
+    operation: OperationId,
+    owner: Owner,
+    status: u16,
 }

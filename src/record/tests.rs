@@ -65,7 +65,7 @@ mod admission {
         let lease_until = NOW.after(LEASE);
         assert_eq!(
             in_flight().phase,
-            Phase::InFlight { lease_until, expires: lease_until.after(TTL), watchers: Vec::new() }
+            Phase::InFlight { at: NOW, lease_until, expires: lease_until.after(TTL), watchers: Vec::new() }
         );
         assert_eq!(in_flight().owner, OWNER);
         assert_eq!(in_flight().fingerprint, claim().fingerprint);
@@ -175,7 +175,7 @@ mod renewal {
         let lease_until = later.after(LEASE);
         assert_eq!(
             renewed.phase,
-            Phase::InFlight { lease_until, expires: lease_until.after(TTL), watchers: Vec::new() }
+            Phase::InFlight { at: NOW, lease_until, expires: lease_until.after(TTL), watchers: Vec::new() }
         );
         assert_eq!((renewed.owner, renewed.fingerprint), (OWNER, in_flight().fingerprint));
     }
@@ -305,10 +305,10 @@ mod settlement {
     #[test]
     fn an_unknown_outcome_keeps_the_lease_and_does_not_end_before_it() {
         let lease_until = NOW.after(LEASE);
-        assert_eq!(unknown().phase, Phase::Unknown { lease_until, expires: NOW.after(TTL) });
+        assert_eq!(unknown().phase, Phase::Unknown { at: NOW, lease_until, expires: NOW.after(TTL) });
 
         let short = in_flight().settle(OWNER, Settlement::Unknown, MOMENT, NOW).unwrap().unwrap();
-        assert_eq!(short.phase, Phase::Unknown { lease_until, expires: lease_until });
+        assert_eq!(short.phase, Phase::Unknown { at: NOW, lease_until, expires: lease_until });
     }
 
     #[test]
@@ -392,25 +392,25 @@ mod codec {
         digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 
-    /// Bytes that release 0.1.0 wrote: every later reader of version 1 must read them so.
-    const GOLDEN_RESPONSE: &str = "010707070707070707070707070707070707070707070707070707070707070707f7ccd5a2b4c6c88880deb7de9af1d9a2a302c901040c636f6e74656e742d74797065106170706c69636174696f6e2f6a736f6e07782d6c6174696e04636166e9046c696e6b0161046c696e6b000a1e436ec17b226964223a317d00ff";
+    /// Bytes that release 0.1.0 wrote: every later reader of version 2 must read them so.
+    const GOLDEN_RESPONSE: &str = "020707070707070707070707070707070707070707070707070707070707070707f7ccd5a2b4c6c88880deb7de9af1d9a2a302c901040c636f6e74656e742d74797065106170706c69636174696f6e2f6a736f6e07782d6c6174696e04636166e9046c696e6b0161046c696e6b000a77f04ff67b226964223a317d00ff";
 
     /// As [`GOLDEN_RESPONSE`], for [`every_phase`].
     const GOLDEN_RECORDS: [&str; 4] = [
-        "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30200b0ba97ffbc31b0f2b0a8bd310066ddeb98",
-        "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30202c90180d095ffbc318088afa8bd314d8830d3e4",
-        "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30203c90180d095ffbc318088afa8bd31ffcb67ad",
-        "010909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30201b0ba97ffbc318088afa8bd319f5044de",
+        "020909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a3020080d095ffbc31b0ba97ffbc31b0f2b0a8bd310089125eb9",
+        "020909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30202c90180d095ffbc318088afa8bd314d3df77ec7",
+        "020909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a30203c90180d095ffbc318088afa8bd318b9df9c8",
+        "020909090909090909090909090909090909090909090909090909090909090909f7ccd5a2b4c6c88880deb7de9af1d9a2a3020180d095ffbc31b0ba97ffbc318088afa8bd31a7c15003",
     ];
 
     #[test]
-    fn the_format_of_a_response_is_that_of_version_1() {
+    fn the_format_of_a_response_is_that_of_version_2() {
         assert_eq!(hex(&encoded()), GOLDEN_RESPONSE);
         assert_eq!(StoredResponse::decode(&bytes_of(GOLDEN_RESPONSE), &OPERATION, OWNER), Ok(response()));
     }
 
     #[test]
-    fn the_format_of_a_record_is_that_of_version_1() {
+    fn the_format_of_a_record_is_that_of_version_2() {
         assert_eq!(every_phase().map(|record| hex(&encode(&record).unwrap())), GOLDEN_RECORDS);
         for (record, golden) in every_phase().into_iter().zip(GOLDEN_RECORDS) {
             assert_eq!(decode::<Record>(&bytes_of(golden)), Ok(record));
@@ -522,6 +522,88 @@ mod codec {
             }
             prop_assert!(StoredResponse::decode(&bytes, &OPERATION, OWNER).is_err());
             prop_assert!(decode::<Record>(&bytes).is_err());
+        }
+    }
+}
+
+mod oversight {
+    use super::*;
+
+    const VERBS: [Verb; 3] = [Verb::Release, Verb::Purge, Verb::NotKept { status: 201 }];
+
+    fn amend(record: &Record, verb: Verb, force: bool, now: Timestamp) -> Result<Option<Record>, Objection> {
+        record.amended(Amendment { verb, force }, now)
+    }
+
+    #[test]
+    fn a_view_says_how_far_it_got_for_how_long_and_until_when() {
+        let later = NOW.after(Duration::from_secs(10));
+        let view = |state, lease_left, expires, response_bytes| View {
+            state,
+            age: Duration::from_secs(10),
+            lease_left,
+            expires,
+            response_bytes,
+        };
+        let (left, ends) = (Duration::from_secs(20), NOW.after(TTL));
+        assert_eq!(in_flight().view(later), view(State::InFlight, left, NOW.after(LEASE).after(TTL), 0));
+        assert_eq!(unknown().view(later), view(State::Unknown, left, ends, 0));
+        assert_eq!(completed().view(later), view(State::Completed { status: 201 }, Duration::ZERO, ends, 77));
+        assert_eq!(tombstone().view(later), view(State::NotKept { status: 201 }, Duration::ZERO, ends, 0));
+    }
+
+    #[test]
+    fn the_age_of_a_running_operation_is_counted_from_its_claim_and_of_a_lapsed_one_from_the_end_of_its_lease() {
+        let renewed = in_flight().renew(OWNER, LEASE, TTL, NOW.after(LEASE)).unwrap();
+        assert_eq!(renewed.view(NOW.after(LEASE)).age, LEASE);
+        let lapsed = in_flight().view(NOW.after(LEASE * 3));
+        assert_eq!((lapsed.state, lapsed.age, lapsed.lease_left), (State::Lapsed, LEASE * 2, Duration::ZERO));
+    }
+
+    #[test]
+    fn what_may_still_run_is_amended_only_by_force() {
+        let alive = Err(Objection::Alive { lease_left: LEASE });
+        for verb in VERBS {
+            assert_eq!(amend(&in_flight(), verb, false, NOW), alive, "{verb:?}");
+            assert!(amend(&in_flight(), verb, true, NOW).is_ok(), "{verb:?}");
+            assert!(amend(&in_flight(), verb, false, NOW.after(LEASE)).is_ok(), "{verb:?} of a lapsed one");
+        }
+        for verb in [Verb::Release, Verb::Purge] {
+            assert_eq!(amend(&unknown(), verb, false, NOW), alive, "{verb:?}");
+            assert_eq!(amend(&unknown(), verb, false, NOW.after(LEASE)), Ok(None), "{verb:?}");
+        }
+        assert!(amend(&unknown(), Verb::NotKept { status: 201 }, false, NOW).is_ok(), "that it ran is safe to say");
+    }
+
+    #[test]
+    fn what_ran_is_purged_and_never_released() {
+        for record in [completed(), tombstone()] {
+            for force in [false, true] {
+                assert_eq!(amend(&record, Verb::Release, force, NOW), Err(Objection::Ran));
+                assert_eq!(amend(&record, Verb::Purge, force, NOW), Ok(None));
+            }
+        }
+    }
+
+    #[test]
+    fn what_ran_keeps_its_status_and_its_end() {
+        let later = NOW.after(LEASE);
+        let left = |record: &Record| amend(record, Verb::NotKept { status: 201 }, false, later);
+        for record in [in_flight(), unknown(), completed()] {
+            let phase = Phase::NotKept { status: 201, at: later, expires: record.phase.expires() };
+            assert_eq!(left(&record), Ok(Some(Record { phase, ..record })));
+        }
+        assert_eq!(left(&tombstone()), Err(Objection::AlreadyNotKept));
+        let other = amend(&completed(), Verb::NotKept { status: 500 }, true, later);
+        assert_eq!(other, Err(Objection::OtherStatus { status: 201 }));
+    }
+
+    #[test]
+    fn the_owner_of_what_was_amended_is_fenced() {
+        let told = amend(&in_flight(), Verb::NotKept { status: 201 }, true, NOW).unwrap().unwrap();
+        assert_eq!(told.renew(OWNER, LEASE, TTL, NOW), Err(Fenced));
+        for settlement in [Settlement::Stored { status: 200, size: 1 }, Settlement::Released, Settlement::Unknown] {
+            assert_eq!(told.settle(OWNER, settlement, TTL, NOW), Err(Fenced));
         }
     }
 }

@@ -15,5 +15,5 @@ mod target;
 pub use caller::{Caller, CallerUnknown};
 pub use fingerprint::{Fingerprint, FingerprintBuilder};
 pub use key::{InvalidKey, Key};
-pub use operation_id::OperationId;
+pub use operation_id::{OperationId, OperationPrefix};
 pub use target::Target;

@@ -49,6 +49,54 @@ impl OperationId {
     }
 }
 
+/// All 64 hexadecimal digits.
+impl fmt::Display for OperationId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+/// The first hexadecimal digits of an operation's hash, as a log line names it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct OperationPrefix {
+    /// The digits, and zeros behind them.
+    hash: [u8; 32],
+    digits: usize,
+}
+
+impl OperationPrefix {
+    /// The fewest digits that are taken for a name: what logs show.
+    pub const FEWEST_DIGITS: usize = 8;
+
+    /// Reads from [`FEWEST_DIGITS`](Self::FEWEST_DIGITS) to 64 hexadecimal digits, in any case, and nothing else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut hash = [0; 32];
+        if !(Self::FEWEST_DIGITS..=64).contains(&text.len()) {
+            return None;
+        }
+        for (index, digit) in text.chars().enumerate() {
+            let value = u8::try_from(digit.to_digit(16)?).ok()?;
+            *hash.get_mut(index / 2)? |= if index % 2 == 0 { value << 4 } else { value };
+        }
+        Some(Self { hash, digits: text.len() })
+    }
+
+    /// The operation, if all digits of its hash are there.
+    #[must_use]
+    pub fn whole(&self) -> Option<OperationId> {
+        (self.digits == 64).then_some(OperationId(self.hash))
+    }
+
+    /// Whether the hash of `operation` begins with these digits.
+    #[must_use]
+    pub fn matches(&self, operation: &OperationId) -> bool {
+        let (whole, has_half) = (self.digits / 2, self.digits % 2 == 1);
+        let half = |hash: &[u8; 32]| hash.get(whole).map(|byte| byte >> 4);
+        self.hash.get(..whole) == operation.0.get(..whole) && (!has_half || half(&self.hash) == half(&operation.0))
+    }
+}
+
 impl fmt::Debug for OperationId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "OperationId({})", self.short())
@@ -125,6 +173,28 @@ mod tests {
         // A new release must find the operations of the one before it.
         let hex: String = id(WHOLE, TARGET).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "f7129b6717e614e7ddecbcffcb26e64a03d5cd8d1047cd33f624792d641b8040");
+    }
+
+    #[test]
+    fn a_prefix_is_eight_digits_or_more_and_matches_what_begins_with_them() {
+        let operation = id(WHOLE, TARGET);
+        let hex = operation.to_string();
+        for digits in 8..=64 {
+            let prefix = OperationPrefix::parse(&hex[..digits]).unwrap();
+            assert!(prefix.matches(&operation), "{digits} digits");
+            assert_eq!(prefix.whole(), (digits == 64).then_some(operation));
+            // The last digit counts, and none behind it does.
+            for index in 0..64 {
+                let mut other = *operation.as_bytes();
+                other[index / 2] ^= if index % 2 == 0 { 0x10 } else { 0x01 };
+                assert_eq!(prefix.matches(&OperationId::from_bytes(other)), index >= digits, "{digits}, {index}");
+            }
+        }
+        assert_eq!(OperationPrefix::parse(&hex.to_uppercase()), OperationPrefix::parse(&hex));
+        for no_hash in ["", "0123456", "0123456g", "0x123456", "+1234567", "\u{661}\u{661}\u{661}\u{661}", &(hex + "0")]
+        {
+            assert_eq!(OperationPrefix::parse(no_hash), None, "{no_hash:?}");
+        }
     }
 
     #[test]

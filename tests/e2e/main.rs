@@ -12,6 +12,7 @@
     reason = "a test fails by panicking, also in its helpers"
 )]
 
+mod admin;
 mod bench;
 mod callers;
 mod churn;

@@ -36,37 +36,86 @@ impl RedisStore {
     /// What the reply to [`checkup`](Self::checkup) says.
     #[must_use]
     pub fn findings(&self, heard: Heard<'_>) -> Vec<Finding> {
-        let body = match heard {
-            Heard::NotMade => return vec![Finding::Failed(StoreError::Redis(RedisError::Rejected))],
-            Heard::Nothing => return vec![Finding::Failed(StoreError::Redis(RedisError::TimedOut))],
-            Heard::Reply { status: 200, body } => body,
-            Heard::Reply { status, body } => {
-                return vec![Finding::Failed(StoreError::Redis(Failure::of_local_reply(status, body).error))];
+        match self.info(heard) {
+            Ok(Some(info)) => read(&info),
+            Ok(None) => vec![Finding::Silent],
+            Err(error) => vec![Finding::Failed(error)],
+        }
+    }
+
+    /// What the same reply says of how much Redis holds; `None` if it does not say.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be asked.
+    pub fn census(&self, heard: Heard<'_>) -> Result<Option<Census>, StoreError> {
+        Ok(self.info(heard)?.map(|info| Census::read(&info, self.database)))
+    }
+
+    /// The reply to `INFO`; `None` if the server does not give it.
+    fn info(&self, heard: Heard<'_>) -> Result<Option<String>, StoreError> {
+        let error = match heard {
+            Heard::NotMade => RedisError::Rejected,
+            Heard::Nothing => RedisError::TimedOut,
+            Heard::Reply { status: 200, body } => {
+                let replies = resp::decode_all(body, self.login.commands + 1).ok();
+                match replies.and_then(|mut replies| replies.pop()) {
+                    Some(Value::Bulk(Some(info))) => return Ok(Some(String::from_utf8_lossy(&info).into_owned())),
+                    Some(Value::Error(text)) => match Failure::of_error_reply(&text).error {
+                        // Not allowed by the ACL, or not known to redis_proxy.
+                        RedisError::Script => return Ok(None),
+                        RedisError::Authentication if text.starts_with(b"NOPERM") => return Ok(None),
+                        error => error,
+                    },
+                    _ => RedisError::Malformed,
+                }
             }
+            Heard::Reply { status, body } => Failure::of_local_reply(status, body).error,
         };
-        match resp::decode_all(body, self.login.commands + 1).ok().and_then(|mut replies| replies.pop()) {
-            Some(Value::Bulk(Some(info))) => read(&String::from_utf8_lossy(&info)),
-            Some(Value::Error(text)) => match Failure::of_error_reply(&text).error {
-                // Not allowed by the ACL, or not known to redis_proxy.
-                RedisError::Script => vec![Finding::Silent],
-                RedisError::Authentication if text.starts_with(b"NOPERM") => vec![Finding::Silent],
-                error => vec![Finding::Failed(StoreError::Redis(error))],
-            },
-            _ => vec![Finding::Failed(StoreError::Redis(RedisError::Malformed))],
+        Err(StoreError::Redis(error))
+    }
+}
+
+/// How much a Redis holds: all that it tells at a price that does not depend on how much it is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Census {
+    /// Keys in the database, whoever wrote them.
+    pub keys: u64,
+    /// Bytes in use.
+    pub used_memory: u64,
+    /// Bytes that may be used; 0 if there is no limit.
+    pub max_memory: u64,
+    /// Keys that were thrown away for want of memory since the server was started.
+    pub evicted_keys: u64,
+}
+
+impl Census {
+    fn read(info: &str, database: u32) -> Self {
+        let number = |name: &str| field(info, name).and_then(|value| value.parse().ok()).unwrap_or_default();
+        // db0:keys=3,expires=3,avg_ttl=86399000; a database without keys is not mentioned.
+        let keys = field(info, &format!("db{database}")).and_then(|line| line.strip_prefix("keys=")?.split(',').next());
+        Self {
+            keys: keys.and_then(|keys| keys.parse().ok()).unwrap_or_default(),
+            used_memory: number("used_memory"),
+            max_memory: number("maxmemory"),
+            evicted_keys: number("evicted_keys"),
         }
     }
 }
 
+/// The value of a line of `INFO`.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim_end)
+}
+
 fn read(info: &str) -> Vec<Finding> {
-    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let mut findings = Vec::new();
     // Valkey says both, and is of version 7.2 at least as Redis counts.
-    let version = field("redis_version").unwrap_or_default();
+    let version = field(info, "redis_version").unwrap_or_default();
     let major: Option<u32> = version.split('.').next().and_then(|major| major.parse().ok());
     if major.is_some_and(|major| major < OLDEST) {
         findings.push(Finding::TooOld(version.to_owned()));
     }
-    match field("maxmemory_policy") {
+    match field(info, "maxmemory_policy") {
         Some("noeviction") | None => {}
         Some(policy) => findings.push(Finding::Evicts(policy.to_owned())),
     }
@@ -118,5 +167,25 @@ mod tests {
         ] {
             assert_eq!(findings(reply.as_bytes()), [Finding::Failed(StoreError::Redis(error))], "{reply}");
         }
+    }
+
+    #[test]
+    fn a_census_says_how_much_its_own_database_holds() {
+        let text = "used_memory:1048576\r\nmaxmemory:2097152\r\nevicted_keys:5\r\n# Keyspace\r\ndb0:keys=3,expires=3\r\n\
+                    db3:keys=42,expires=42,avg_ttl=1\r\n";
+        let census = |database| {
+            let store = RedisStore::new(RedisConfig { database, ..RedisConfig::new("redis".to_owned()) });
+            let ok = if database == 0 { "" } else { "+OK\r\n" };
+            let reply = [ok.as_bytes(), &info(text)].concat();
+            store.census(Heard::Reply { status: 200, body: &reply })
+        };
+        let told = |keys| Ok(Some(Census { keys, used_memory: 1 << 20, max_memory: 2 << 20, evicted_keys: 5 }));
+        assert_eq!(census(0), told(3));
+        assert_eq!(census(3), told(42));
+        assert_eq!(census(4), told(0), "a database without keys is not mentioned");
+        let store = RedisStore::new(RedisConfig::new("redis".to_owned()));
+        let refused = store.census(Heard::Reply { status: 200, body: b"-NOPERM no\r\n" });
+        assert_eq!(refused, Ok(None));
+        assert_eq!(store.census(Heard::Nothing), Err(StoreError::Redis(RedisError::TimedOut)));
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     record::{CodecError, Owner, StoredResponse, decode_head, encode},
     request::{Fingerprint, OperationId},
     store::{Ending, Settled},
+    time::Timestamp,
 };
 
 /// What is known of an operation, as Redis keeps it.
@@ -70,6 +71,8 @@ struct Seal {
     operation: OperationId,
     fingerprint: Fingerprint,
     owner: Owner,
+    /// When it was claimed, or when it ended, by the clock of the Envoy that says so.
+    at: Timestamp,
     phase: Phase,
 }
 
@@ -88,8 +91,13 @@ enum Phase {
 }
 
 /// The tail of a claim's value.
-pub(super) fn claimed(operation: &OperationId, fingerprint: &Fingerprint, owner: Owner) -> Result<Vec<u8>, CodecError> {
-    seal(operation, fingerprint, owner, Phase::InFlight)
+pub(super) fn claimed(
+    operation: &OperationId,
+    fingerprint: &Fingerprint,
+    owner: Owner,
+    now: Timestamp,
+) -> Result<Vec<u8>, CodecError> {
+    seal(operation, fingerprint, owner, now, Phase::InFlight)
 }
 
 /// How an execution ended: the state, the tail of the value, and what that makes of it. A response of
@@ -100,11 +108,10 @@ pub(super) fn ended(
     owner: Owner,
     ending: &Ending,
     max_record: u64,
+    now: Timestamp,
 ) -> Result<(State, Vec<u8>, Settled), CodecError> {
-    let not_kept = |status| {
-        let tail = seal(operation, fingerprint, owner, Phase::NotKept { status })?;
-        Ok((State::NotKept, tail, Settled::Tombstoned))
-    };
+    let seal = |phase| seal(operation, fingerprint, owner, now, phase);
+    let not_kept = |status| Ok((State::NotKept, seal(Phase::NotKept { status })?, Settled::Tombstoned));
     match ending {
         Ending::Completed(response) => {
             let bytes = response.encode(operation, owner)?;
@@ -112,32 +119,43 @@ pub(super) fn ended(
                 return not_kept(response.status);
             }
             let checksum = checksum(&bytes);
-            let mut tail = seal(operation, fingerprint, owner, Phase::Completed { checksum })?;
+            let mut tail = seal(Phase::Completed { checksum })?;
             tail.extend_from_slice(&bytes);
             Ok((State::Completed, tail, Settled::Stored))
         }
         Ending::NotKept(status) => not_kept(*status),
         Ending::Released => Ok((State::Released, Vec::new(), Settled::Released)),
-        Ending::Unknown => Ok((State::Unknown, seal(operation, fingerprint, owner, Phase::Unknown)?, Settled::Unknown)),
+        Ending::Unknown => Ok((State::Unknown, seal(Phase::Unknown)?, Settled::Unknown)),
     }
 }
 
-fn seal(operation: &OperationId, fingerprint: &Fingerprint, owner: Owner, phase: Phase) -> Result<Vec<u8>, CodecError> {
-    encode(&Seal { operation: *operation, fingerprint: *fingerprint, owner, phase })
+fn seal(
+    operation: &OperationId,
+    fingerprint: &Fingerprint,
+    owner: Owner,
+    at: Timestamp,
+    phase: Phase,
+) -> Result<Vec<u8>, CodecError> {
+    encode(&Seal { operation: *operation, fingerprint: *fingerprint, owner, at, phase })
+}
+
+impl Seal {
+    /// Reads the seal behind a head; also gives what stands behind the seal.
+    fn read<'a>(head: &Head<'_>, tail: &'a [u8], operation: &OperationId) -> Result<(Self, &'a [u8]), Unreadable> {
+        let (seal, rest) = decode_head::<Self>(tail)?;
+        let is_as_sealed = seal.operation == *operation
+            && seal.owner.to_bytes() == *head.owner
+            && seal.fingerprint.as_bytes() == head.fingerprint
+            && seal.phase.state() as u8 == head.state;
+        if is_as_sealed { Ok((seal, rest)) } else { Err(CodecError::Damaged.into()) }
+    }
 }
 
 impl Entry {
     /// Reads the value that was found for `operation`.
     pub(super) fn decode(value: &[u8], operation: &OperationId) -> Result<Self, Unreadable> {
         let (head, tail) = Head::split(value)?;
-        let (seal, rest) = decode_head::<Seal>(tail)?;
-        let is_as_sealed = seal.operation == *operation
-            && seal.owner.to_bytes() == *head.owner
-            && seal.fingerprint.as_bytes() == head.fingerprint
-            && seal.phase.state() as u8 == head.state;
-        if !is_as_sealed {
-            return Err(CodecError::Damaged.into());
-        }
+        let (seal, rest) = Seal::read(&head, tail, operation)?;
         let standing = match seal.phase {
             Phase::Completed { checksum: sum } if sum == checksum(rest) => {
                 Standing::Completed(StoredResponse::decode(rest, operation, seal.owner)?)
@@ -149,6 +167,55 @@ impl Entry {
             Phase::NotKept { status } => Standing::NotKept { status },
         };
         Ok(Self { fingerprint: seal.fingerprint, standing })
+    }
+}
+
+/// What the beginning of a value tells an operator, without the response.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Glimpse {
+    pub(super) owner: Owner,
+    pub(super) fingerprint: Fingerprint,
+    /// By the clock of the Envoy that wrote it.
+    pub(super) at: Timestamp,
+    /// By the clock of Redis.
+    pub(super) lease_until: Timestamp,
+    pub(super) state: State,
+    /// The status of the response, if it ran.
+    pub(super) status: u16,
+    /// Bytes of the stored response.
+    pub(super) response_bytes: u64,
+}
+
+impl Glimpse {
+    /// How many bytes of a value it takes: head and seal, and the status behind them.
+    pub(super) const BYTES: usize = 256;
+
+    /// Reads the `beginning` of the value of `length` bytes that was found for `operation`; `None` if the operation was
+    /// given back. Whether the response is whole shows only when it is replayed.
+    pub(super) fn read(beginning: &[u8], length: u64, operation: &OperationId) -> Result<Option<Self>, Unreadable> {
+        let (head, tail) = Head::split(beginning)?;
+        if head.state == State::Released as u8 && tail.is_empty() {
+            return Ok(None);
+        }
+        let (seal, rest) = Seal::read(&head, tail, operation)?;
+        let (status, response_bytes) = match seal.phase {
+            Phase::Completed { .. } => {
+                let status = StoredResponse::status_of(rest, operation, seal.owner)?;
+                (status, length.saturating_sub((beginning.len() - rest.len()) as u64))
+            }
+            _ if !rest.is_empty() => return Err(CodecError::Damaged.into()),
+            Phase::NotKept { status } => (status, 0),
+            Phase::InFlight | Phase::Unknown => (0, 0),
+        };
+        Ok(Some(Self {
+            owner: seal.owner,
+            fingerprint: seal.fingerprint,
+            at: seal.at,
+            lease_until: head.lease_until,
+            state: seal.phase.state(),
+            status,
+            response_bytes,
+        }))
     }
 }
 
@@ -174,6 +241,7 @@ struct Head<'a> {
     state: u8,
     owner: &'a [u8; 16],
     fingerprint: &'a [u8; 32],
+    lease_until: Timestamp,
 }
 
 impl<'a> Head<'a> {
@@ -189,8 +257,9 @@ impl<'a> Head<'a> {
             let (owner, rest) = rest.split_first_chunk()?;
             let (fingerprint, rest) = rest.split_first_chunk()?;
             let (lease, rest) = rest.split_first_chunk::<LEASE_DIGITS>()?;
-            let head = Head { state, owner, fingerprint };
-            lease.iter().all(u8::is_ascii_digit).then_some((head, rest))
+            let digits = lease.iter().all(u8::is_ascii_digit).then_some(lease)?;
+            let lease_until = digits.iter().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
+            Some((Head { state, owner, fingerprint, lease_until: Timestamp::from_millis(lease_until) }, rest))
         };
         parts().ok_or(Unreadable::Foreign)
     }

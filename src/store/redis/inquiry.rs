@@ -198,29 +198,8 @@ impl Inquiry {
     }
 
     fn understand(&self, heard: Heard<'_>, now: Timestamp) -> Result<Answer, Failure> {
-        let body = match heard {
-            Heard::NotMade => return Err(Failure::certain(RedisError::Rejected)),
-            // The host tells a time-out from a reset by nothing but the time that it took.
-            Heard::Nothing if now.since(self.asked).saturating_add(CLOCK_STEP) >= self.ask_timeout => {
-                return Err(Failure::doubtful(RedisError::TimedOut));
-            }
-            Heard::Nothing => return Err(Failure::doubtful(RedisError::Reset)),
-            Heard::Reply { status: 200, body } => body,
-            Heard::Reply { status, body } => return Err(Failure::of_local_reply(status, body)),
-        };
-        let mut replies = resp::decode_all(body, self.replies).map_err(|error| match error {
-            RespError::Cut => cut_off(body, self.replies),
-            RespError::Malformed | RespError::Trailing => Failure::doubtful(RedisError::Malformed),
-        })?;
-        let reply = replies.pop().ok_or(Failure::doubtful(RedisError::Malformed))?;
-        if let Value::Error(text) = reply {
-            return Err(Failure::of_error_reply(&text));
-        }
-        if replies.iter().any(|reply| *reply != Value::Simple(b"OK".to_vec())) {
-            // The login failed, and the script ran all the same: as another user, or in another database.
-            return Err(Failure::doubtful(RedisError::Authentication));
-        }
-        self.interpret(reply, now)
+        let is_late = now.since(self.asked).saturating_add(CLOCK_STEP) >= self.ask_timeout;
+        self.interpret(last_value(heard, self.replies, is_late)?, now)
     }
 
     fn interpret(&self, reply: Value, now: Timestamp) -> Result<Answer, Failure> {
@@ -236,6 +215,31 @@ impl Inquiry {
             _ => Err(Failure::doubtful(RedisError::Malformed)),
         }
     }
+}
+
+/// The last of so many replies, that of a script; the ones before it are those of the login. `is_late` says whether the
+/// call has taken all the time that it had, by which alone the host tells a time-out from a reset.
+pub(super) fn last_value(heard: Heard<'_>, count: usize, is_late: bool) -> Result<Value, Failure> {
+    let body = match heard {
+        Heard::NotMade => return Err(Failure::certain(RedisError::Rejected)),
+        Heard::Nothing if is_late => return Err(Failure::doubtful(RedisError::TimedOut)),
+        Heard::Nothing => return Err(Failure::doubtful(RedisError::Reset)),
+        Heard::Reply { status: 200, body } => body,
+        Heard::Reply { status, body } => return Err(Failure::of_local_reply(status, body)),
+    };
+    let mut replies = resp::decode_all(body, count).map_err(|error| match error {
+        RespError::Cut => cut_off(body, count),
+        RespError::Malformed | RespError::Trailing => Failure::doubtful(RedisError::Malformed),
+    })?;
+    let reply = replies.pop().ok_or(Failure::doubtful(RedisError::Malformed))?;
+    if let Value::Error(text) = reply {
+        return Err(Failure::of_error_reply(&text));
+    }
+    if replies.iter().any(|reply| *reply != Value::Simple(b"OK".to_vec())) {
+        // The login failed, and the script ran all the same: as another user, or in another database.
+        return Err(Failure::doubtful(RedisError::Authentication));
+    }
+    Ok(reply)
 }
 
 /// What a claim has met: what is left of the lease, how long the record lives, and its value.
@@ -286,7 +290,7 @@ const CLAIM_ATTEMPTS: u32 = 3;
 const SHORTEST_ATTEMPT: Duration = Duration::from_millis(5);
 
 /// How exactly the host keeps a call's time.
-const CLOCK_STEP: Duration = Duration::from_millis(5);
+pub(super) const CLOCK_STEP: Duration = Duration::from_millis(5);
 
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);

@@ -20,15 +20,17 @@ mod entry;
 mod failure;
 mod inquiry;
 pub mod resp;
+mod review;
 mod script;
 
 use std::time::Duration;
 
-pub use checkup::Finding;
+pub use checkup::{Census, Finding};
 use failure::Failure;
 pub use failure::RedisError;
 use inquiry::Question;
 pub use inquiry::{Heard, Inquiry, Progress};
+pub use review::{Review, Reviewed};
 
 use self::{entry::State, script::Scripts};
 use super::{Answer, Call, Claimed, Settled, StoreError};
@@ -41,6 +43,7 @@ pub struct RedisStore {
     prefix: String,
     timeout: Duration,
     max_record: u64,
+    database: u32,
     scripts: Scripts,
     login: Login,
 }
@@ -77,6 +80,7 @@ impl RedisStore {
             prefix: config.prefix,
             timeout: config.timeout,
             max_record: config.max_record,
+            database: config.database,
             scripts: Scripts::new(),
             login,
         }
@@ -107,7 +111,7 @@ impl RedisStore {
     pub fn inquire(&self, call: &Call, now: Timestamp) -> Result<Inquiry, Answer> {
         match call {
             Call::Claim(claim) => {
-                let tail = entry::claimed(&claim.operation, &claim.fingerprint, claim.owner)
+                let tail = entry::claimed(&claim.operation, &claim.fingerprint, claim.owner, now)
                     .map_err(|error| Answer::Claimed(Claimed::Failed(StoreError::Unreadable(error))))?;
                 let keep = claim.lease.saturating_add(claim.ttl);
                 let request = self.request(
@@ -131,7 +135,7 @@ impl RedisStore {
                 Ok(Inquiry::new(*operation, Question::Renew, request, self.timeout, *lease, now))
             }
             Call::Settle { operation, fingerprint, owner, ending, lease, ttl } => {
-                let ended = entry::ended(operation, fingerprint, *owner, ending, self.max_record);
+                let ended = entry::ended(operation, fingerprint, *owner, ending, self.max_record, now);
                 let (state, tail, settled) =
                     ended.map_err(|error| Answer::Settled(Settled::Failed(StoreError::Unreadable(error)).into()))?;
                 // The mark of a release is of use as long as a claim of its owner may be on the way.
@@ -149,24 +153,31 @@ impl RedisStore {
 
     /// The bytes to send, and how many replies they have.
     fn request(&self, script: &str, operation: &OperationId, owner: Owner, rest: &[&[u8]]) -> (Vec<u8>, usize) {
-        let key = self.key(operation);
         let owner = owner.to_bytes();
-        let mut parts: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), b"1", key.as_bytes(), &owner];
-        parts.extend(rest);
+        let mut arguments: Vec<&[u8]> = vec![&owner];
+        arguments.extend(rest);
+        self.eval(script, operation, &arguments)
+    }
+
+    /// The same for a script that not only owners use.
+    fn eval(&self, script: &str, operation: &OperationId, arguments: &[&[u8]]) -> (Vec<u8>, usize) {
+        let key = self.key(operation);
+        let mut parts: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), b"1", key.as_bytes()];
+        parts.extend(arguments);
         let mut bytes = self.login.bytes.clone();
         resp::push_command(&mut bytes, &parts);
         (bytes, self.login.commands + 1)
     }
 
+    /// What every key begins with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Where the record of an operation is.
     fn key(&self, operation: &OperationId) -> String {
-        use std::fmt::Write as _;
-        let mut key = self.prefix.clone();
-        for byte in operation.as_bytes() {
-            // Writing to a string does not fail.
-            let _ = write!(key, "{byte:02x}");
-        }
-        key
+        format!("{}{operation}", self.prefix)
     }
 }
 

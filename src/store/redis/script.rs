@@ -4,12 +4,15 @@
 //! (`EVAL`): Redis keeps it compiled, and no restart, failover or `SCRIPT FLUSH` can make it unknown.
 //! Scripts that read the clock and then write need Redis 5 or newer, or Valkey.
 
-/// The three scripts, ready to be sent.
+/// The scripts, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub(super) claim: String,
     pub(super) renew: String,
     pub(super) settle: String,
+    // For operators.
+    pub(super) look: String,
+    pub(super) amend: String,
 }
 
 impl Scripts {
@@ -18,6 +21,8 @@ impl Scripts {
             claim: without_comments(include_str!("claim.lua")),
             renew: without_comments(include_str!("renew.lua")),
             settle: without_comments(include_str!("settle.lua")),
+            look: without_comments(include_str!("look.lua")),
+            amend: without_comments(include_str!("amend.lua")),
         }
     }
 }

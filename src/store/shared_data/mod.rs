@@ -15,6 +15,7 @@
 
 mod bucket;
 mod memory;
+mod oversight;
 mod room;
 mod slots;
 mod sweeper;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
 pub use memory::{Cas, SharedMemory, Written};
+pub use oversight::Survey;
 pub use sweeper::Sweep;
 pub use totals::Totals;
 
@@ -94,12 +96,6 @@ impl<M: SharedMemory> SharedDataStore<M> {
     #[must_use]
     pub fn has_capacity(&self) -> bool {
         u64::from(self.table.buckets) * u64::from(slots::BUCKET_CAPACITY / 2) >= u64::from(self.limits.max_entries)
-    }
-
-    /// What it may hold.
-    #[must_use]
-    pub const fn limits(&self) -> &SharedDataConfig {
-        &self.limits
     }
 
     /// Does what `call` asks.
@@ -391,6 +387,12 @@ impl<M: SharedMemory> SharedDataStore<M> {
             self.empty_response(&index.response_key(entry.position), entry.record.owner)?;
         }
         totals::give_back(&self.memory, Totals::of_entry(size))
+    }
+
+    /// Gives back what the response of an entry took that has none any more.
+    fn discard_response(&self, index: BucketIndex, entry: &Entry) -> Result<(), StoreError> {
+        self.empty_response(&index.response_key(entry.position), entry.record.owner)?;
+        totals::give_back(&self.memory, Totals::of_response(entry.record.phase.response_size()))
     }
 
     /// Empties a response's key if what is there is `owner`'s.

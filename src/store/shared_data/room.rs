@@ -171,11 +171,10 @@ impl<M: SharedMemory> SharedDataStore<M> {
             Rank::Expired => tally.expired += 1,
             Rank::Completed | Rank::Response | Rank::Unknown => tally.evicted += 1,
         });
-        if tombstone.is_none() {
-            return self.discard(victim.index, &entry);
+        match tombstone {
+            Some(_) => self.discard_response(victim.index, &entry),
+            None => self.discard(victim.index, &entry),
         }
-        self.empty_response(&victim.index.response_key(entry.position), entry.record.owner)?;
-        totals::give_back(&self.memory, Totals::of_response(entry.record.phase.response_size()))
     }
 }
 

@@ -13,6 +13,7 @@ use super::{AUTHORITY, Mode, Protocol};
 /// What a test may set; the default is how users are told to run the filter.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
+    admin: Option<AdminListener>,
     configuration: Configuration,
     allow_on_headers_stop_iteration: bool,
     bootstrap_fields: Value,
@@ -35,6 +36,101 @@ struct RedisSettings {
     connections: Option<u32>,
     is_unknown: bool,
     password: Option<&'static str>,
+}
+
+/// A second listener, with the role `admin`.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminListener {
+    address: Value,
+    configuration: Value,
+    filters_before: Vec<Value>,
+    is_declared: bool,
+    allow_on_headers_stop_iteration: bool,
+}
+
+impl AdminListener {
+    /// With the settings of a filter and this guard, at a loopback address.
+    pub(crate) fn new(guard: &str, configuration: &Value) -> Self {
+        let mut configuration = Store::current().apply(configuration.clone());
+        configuration["role"] = json!("admin");
+        configuration["guard"] = json!(guard);
+        Self {
+            address: address(SocketAddr::from(([127, 0, 0, 1], 0))),
+            configuration,
+            filters_before: Vec::new(),
+            is_declared: false,
+            allow_on_headers_stop_iteration: true,
+        }
+    }
+
+    /// Its metadata declares that filters guard it.
+    pub(crate) fn declared(mut self) -> Self {
+        self.is_declared = true;
+        self
+    }
+
+    /// An HTTP filter in front of it.
+    pub(crate) fn filter_before(mut self, filter: Value) -> Self {
+        self.filters_before.push(filter);
+        self
+    }
+
+    /// At every address of this machine.
+    pub(crate) fn everywhere(mut self) -> Self {
+        self.address = address(SocketAddr::from(([0, 0, 0, 0], 0)));
+        self
+    }
+
+    /// At a Unix socket.
+    pub(crate) fn pipe(mut self, path: &Path) -> Self {
+        self.address = json!({ "pipe": { "path": path } });
+        self
+    }
+
+    /// A host that does not hand over the body while headers are held.
+    pub(crate) fn without_stop_iteration(mut self) -> Self {
+        self.allow_on_headers_stop_iteration = false;
+        self
+    }
+
+    fn listener(&self, module: &Path, vm_id: &str) -> Value {
+        let configuration = json!({
+            "@type": "type.googleapis.com/google.protobuf.StringValue",
+            "value": self.configuration.to_string(),
+        });
+        let mut filter = wasm_filter(module, vm_id, Some(&configuration));
+        if !self.allow_on_headers_stop_iteration {
+            filter["typed_config"]["config"]["allow_on_headers_stop_iteration"].take();
+        }
+        let mut filters = self.filters_before.clone();
+        filters.push(filter);
+        filters.push(json!({
+            "name": "router",
+            "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+        }));
+        let mut listener = json!({
+            "name": "admin",
+            "address": self.address,
+            "filter_chains": [{ "filters": [{
+                "name": "http",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                    "stat_prefix": "admin",
+                    "http_protocol_options": { "enable_trailers": true },
+                    "route_config": { "virtual_hosts": [{
+                        // Whatever passes the admin would reach the service, and be counted there.
+                        "name": "all", "domains": ["*"],
+                        "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "upstream" } }],
+                    }] },
+                    "http_filters": filters,
+                },
+            }] }],
+        });
+        if self.is_declared {
+            listener["metadata"] = json!({ "filter_metadata": { "idemgate": { "admin": true } } });
+        }
+        listener
+    }
 }
 
 /// What a started Envoy has behind it.
@@ -91,6 +187,7 @@ impl Setup {
 
     fn with(configuration: Configuration) -> Self {
         Self {
+            admin: None,
             configuration,
             allow_on_headers_stop_iteration: true,
             bootstrap_fields: json!({}),
@@ -117,6 +214,12 @@ impl Setup {
     /// These fields of the bootstrap, too.
     pub(crate) fn bootstrap_with(mut self, fields: &Value) -> Self {
         self.bootstrap_fields = fields.clone();
+        self
+    }
+
+    /// Another listener for operators.
+    pub(crate) fn admin(mut self, admin: AdminListener) -> Self {
+        self.admin = Some(admin);
         self
     }
 
@@ -200,6 +303,7 @@ impl Setup {
 
     pub(super) fn bootstrap(&self, module: &Path, access_log: &Path, backends: &Backends) -> Value {
         let mut listeners = vec![self.listener(module, access_log)];
+        listeners.extend(self.admin.iter().map(|admin| admin.listener(module, self.vm_id)));
         let mut clusters = self.clusters(backends.upstream);
         if let Store::Redis(transport) = self.store
             && !self.redis.is_unknown

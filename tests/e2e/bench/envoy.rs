@@ -79,16 +79,19 @@ impl Envoy {
             tokio::time::sleep(POLL).await;
         }
         let listeners = ask(admin, "GET", "/listeners?format=json").await.json().unwrap_or_default();
-        // Listeners within Envoy have no port.
-        let port = listeners["listener_statuses"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find_map(|listener| listener.pointer("/local_address/socket_address/port_value")?.as_u64());
-        let port = port.and_then(|port| u16::try_from(port).ok());
+        let ports = ports(&listeners);
+        // Operators have a listener of their own.
+        let port = ports.iter().find(|(name, _)| name != "admin").map(|(_, port)| *port);
         let port = port.unwrap_or_else(|| panic!("no port in /listeners: {listeners:#}\n{}", launched.log_tail()));
         let listener = SocketAddr::from(([127, 0, 0, 1], port));
         Self { launched, admin, listener, backends, was_killed: false, vms_may_fail: false }
+    }
+
+    /// Where operators connect.
+    pub(crate) async fn admin_listener(&self) -> SocketAddr {
+        let listeners = ask(self.admin, "GET", "/listeners?format=json").await.json().unwrap_or_default();
+        let port = ports(&listeners).into_iter().find(|(name, _)| name == "admin").map(|(_, port)| port);
+        SocketAddr::from(([127, 0, 0, 1], port.unwrap_or_else(|| panic!("no admin in /listeners: {listeners:#}"))))
     }
 
     /// Makes Envoy replace its listener by that of `setup`, and waits until it has. Needs `Setup::discovered`.
@@ -328,6 +331,16 @@ pub(crate) async fn refusal(setup: &Setup) -> String {
     };
     assert!(!exit.success(), "Envoy ended with {exit}\n{}", launched.log_tail());
     launched.log()
+}
+
+/// The names and ports of Envoy's listeners; those within Envoy have no port.
+fn ports(listeners: &Value) -> Vec<(String, u16)> {
+    let statuses = listeners["listener_statuses"].as_array().into_iter().flatten();
+    let port = |listener: &Value| {
+        let port = listener.pointer("/local_address/socket_address/port_value")?.as_u64()?;
+        Some((listener["name"].as_str()?.to_owned(), u16::try_from(port).ok()?))
+    };
+    statuses.filter_map(port).collect()
 }
 
 /// One request to the admin endpoint.

@@ -181,7 +181,10 @@ impl Http1 {
 
 /// The request's bytes on the wire.
 pub(crate) fn encode(request: &Request) -> Vec<u8> {
-    let mut bytes = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", request.method, request.target, super::AUTHORITY);
+    let mut bytes = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
+    if request.headers.iter().all(|(name, _)| *name != "host") {
+        bytes.push_str(&format!("host: {}\r\n", super::AUTHORITY));
+    }
     match request.framing {
         Framing::Chunked => bytes.push_str("transfer-encoding: chunked\r\n"),
         Framing::ContentLength if request.body.is_empty() && request.method == "GET" => {}

@@ -29,7 +29,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 pub(crate) use answer::Answer;
-pub(crate) use bootstrap::{Setup, compressor, delay, deny_header, location, lua, one_request_a_day};
+pub(crate) use bootstrap::{AdminListener, Setup, compressor, delay, deny_header, location, lua, one_request_a_day};
 pub(crate) use envoy::{Envoy, refusal, released_module};
 pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,

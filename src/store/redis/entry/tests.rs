@@ -6,6 +6,7 @@ use crate::headers::Headers;
 const OPERATION: OperationId = OperationId::from_bytes([1; 32]);
 const FINGERPRINT: Fingerprint = Fingerprint::from_bytes([9; 32]);
 const OWNER: Owner = Owner::new(7);
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const ROOM: u64 = 32 << 10;
 
 fn response(body: Vec<u8>) -> StoredResponse {
@@ -18,12 +19,12 @@ fn value(state: u8, owner: Owner, fingerprint: &Fingerprint, tail: &[u8]) -> Vec
 }
 
 fn ended_value(operation: &OperationId, owner: Owner, ending: &Ending) -> Vec<u8> {
-    let (state, tail, _) = ended(operation, &FINGERPRINT, owner, ending, ROOM).unwrap();
+    let (state, tail, _) = ended(operation, &FINGERPRINT, owner, ending, ROOM, NOW).unwrap();
     value(state as u8, owner, &FINGERPRINT, &tail)
 }
 
 fn running() -> Vec<u8> {
-    value(b'i', OWNER, &FINGERPRINT, &claimed(&OPERATION, &FINGERPRINT, OWNER).unwrap())
+    value(b'i', OWNER, &FINGERPRINT, &claimed(&OPERATION, &FINGERPRINT, OWNER, NOW).unwrap())
 }
 
 fn samples() -> Vec<(Vec<u8>, Standing)> {
@@ -88,8 +89,8 @@ fn another_layout_is_of_another_release_and_anything_else_is_foreign() {
         assert_eq!(Entry::decode(&value, &OPERATION), Err(unreadable));
     }
     let mut value = running();
-    value[63] = 2;
-    assert_eq!(Entry::decode(&value, &OPERATION), Err(Unreadable::Codec(CodecError::Version(2))));
+    value[63] = 3;
+    assert_eq!(Entry::decode(&value, &OPERATION), Err(Unreadable::Codec(CodecError::Version(3))));
     let mark = ended_value(&OPERATION, OWNER, &Ending::Released);
     assert_eq!(mark.len(), 63);
     assert!(Entry::decode(&mark, &OPERATION).is_err());
@@ -100,9 +101,9 @@ fn a_response_that_is_too_large_leaves_its_status() {
     let response = response(vec![b'.'; 100]);
     let size = response.encode(&OPERATION, OWNER).unwrap().len() as u64;
     let ending = Ending::Completed(response);
-    let settled = |room| ended(&OPERATION, &FINGERPRINT, OWNER, &ending, room).unwrap().2;
+    let settled = |room| ended(&OPERATION, &FINGERPRINT, OWNER, &ending, room, NOW).unwrap().2;
     assert_eq!((settled(size), settled(size - 1)), (Settled::Stored, Settled::Tombstoned));
-    let (_, tail, _) = ended(&OPERATION, &FINGERPRINT, OWNER, &ending, size - 1).unwrap();
+    let (_, tail, _) = ended(&OPERATION, &FINGERPRINT, OWNER, &ending, size - 1, NOW).unwrap();
     let entry = Entry::decode(&value(b'n', OWNER, &FINGERPRINT, &tail), &OPERATION).unwrap();
     assert_eq!(entry.standing, Standing::NotKept { status: 201 });
 }
@@ -136,4 +137,44 @@ proptest! {
         prop_assert!(Entry::decode(&bytes, &OPERATION).is_err());
         prop_assert!(Entry::decode(&[b"1c", bytes.as_slice()].concat(), &OPERATION).is_err());
     }
+}
+
+#[test]
+fn a_glimpse_tells_an_operator_what_the_whole_value_is() {
+    let body = vec![b'x'; 5000];
+    let of = |ending| ended_value(&OPERATION, OWNER, &ending);
+    let response_bytes = response(body.clone()).encode(&OPERATION, OWNER).unwrap().len() as u64;
+    for (value, state, status, response_bytes) in [
+        (running(), State::InFlight, 0, 0),
+        (of(Ending::Unknown), State::Unknown, 0, 0),
+        (of(Ending::NotKept(418)), State::NotKept, 418, 0),
+        (of(Ending::Completed(response(body))), State::Completed, 201, response_bytes),
+    ] {
+        let beginning = &value[..value.len().min(Glimpse::BYTES)];
+        let glimpse = Glimpse {
+            owner: OWNER,
+            fingerprint: FINGERPRINT,
+            at: NOW,
+            lease_until: Timestamp::from_millis(1_700_000_000_000),
+            state,
+            status,
+            response_bytes,
+        };
+        assert_eq!(Glimpse::read(beginning, value.len() as u64, &OPERATION), Ok(Some(glimpse)));
+        let other = OperationId::from_bytes([2; 32]);
+        assert!(Glimpse::read(beginning, value.len() as u64, &other).is_err(), "{state:?} under another key");
+        for length in 0..beginning.len() {
+            // What is left behind the status is the response's, which a glimpse does not check.
+            let read = Glimpse::read(&beginning[..length], value.len() as u64, &OPERATION);
+            assert!(read.is_err() || (state == State::Completed && length > 180), "{state:?} cut at {length}");
+        }
+    }
+}
+
+#[test]
+fn a_mark_of_what_was_given_back_is_no_record() {
+    let mark = value(b'r', OWNER, &FINGERPRINT, b"");
+    assert_eq!(Glimpse::read(&mark, mark.len() as u64, &OPERATION), Ok(None));
+    let more = value(b'r', OWNER, &FINGERPRINT, b"x");
+    assert!(Glimpse::read(&more, more.len() as u64, &OPERATION).is_err());
 }

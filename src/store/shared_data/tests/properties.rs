@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{fixture::*, memory::Host};
 use crate::{
     config::{OnFull, SharedDataConfig},
-    record::{Claim, Phase, StoredResponse},
+    record::{Amended, Amendment, Claim, Objection, Phase, StoredResponse, Verb},
     request::Fingerprint,
     store::{Claimed, Ending, Renewed, Settled, shared_data::totals::ENTRY_BYTES},
     time::Timestamp,
@@ -15,6 +15,11 @@ use crate::{
 
 #[derive(Clone, Debug)]
 enum Step {
+    /// By an operator.
+    Amend {
+        number: u32,
+        amendment: Amendment,
+    },
     Claim {
         number: u32,
         fingerprint: u8,
@@ -69,7 +74,10 @@ fn steps(operations: u32, waits: impl Strategy<Value = i64> + 'static) -> impl S
         1 => Just(Say::Released),
         1 => Just(Say::Unknown),
     ];
+    let verb = prop_oneof![Just(Verb::Release), Just(Verb::Purge), Just(Verb::NotKept { status: 201 })];
     let step = prop_oneof![
+        2 => (number.clone(), verb, any::<bool>())
+            .prop_map(|(number, verb, force)| Step::Amend { number, amendment: Amendment { verb, force } }),
         8 => (number.clone(), prop_oneof![9 => Just(1), 1 => Just(2)], any::<bool>())
             .prop_map(|(number, fingerprint, retry_unknown)| Step::Claim { number, fingerprint, retry_unknown }),
         2 => (number.clone(), pick.clone()).prop_map(|(number, owner)| Step::Renew { number, owner }),
@@ -209,6 +217,31 @@ impl Model {
         }
     }
 
+    /// Whether an operator's word counts.
+    fn amend(&mut self, number: u32, amendment: Amendment, now: Timestamp) -> Result<(), Option<Objection>> {
+        let known = self.operations.get_mut(&number).filter(|known| known.expires > now).ok_or(None)?;
+        let alive = |until: &Timestamp| {
+            let lease_left = until.since(now);
+            (!lease_left.is_zero() && !amendment.force).then_some(Objection::Alive { lease_left })
+        };
+        let objection = match (amendment.verb, &known.state) {
+            (_, State::Running { lease_until }) => alive(lease_until),
+            (Verb::Release | Verb::Purge, State::Unsure { lease_until }) => alive(lease_until),
+            (Verb::Release, _) => Some(Objection::Ran),
+            (Verb::NotKept { status }, State::Ran(response)) if response.status != status => {
+                Some(Objection::OtherStatus { status: response.status })
+            }
+            (Verb::NotKept { .. }, State::RanWithoutTrace(_)) => Some(Objection::AlreadyNotKept),
+            _ => None,
+        };
+        match (objection, amendment.verb) {
+            (Some(objection), _) => return Err(Some(objection)),
+            (None, Verb::NotKept { status }) => known.state = State::RanWithoutTrace(status),
+            (None, Verb::Purge | Verb::Release) => drop(self.operations.remove(&number)),
+        }
+        Ok(())
+    }
+
     /// What has ended may be reclaimed at any time, but nobody may see a difference except an owner
     /// that comes a whole retention period late; so the model forgets when the store has.
     fn forget_ended(&mut self, store: &Store, now: Timestamp) {
@@ -229,6 +262,14 @@ proptest! {
             let store = &workers[at % workers.len()];
             model.forget_ended(store, now);
             match step {
+                Step::Amend { number, amendment } => {
+                    let told = match store.amend(&operation(number), amendment, now).unwrap() {
+                        Amended::Done { .. } => Ok(()),
+                        Amended::NoRecord => Err(None),
+                        Amended::Refused(objection) => Err(Some(objection)),
+                    };
+                    prop_assert_eq!(told, model.amend(number, amendment, now));
+                }
                 Step::Claim { number, fingerprint, retry_unknown } => {
                     let owner = owners.fresh();
                     let claimed = store.run(claim_step(number, owner, fingerprint, retry_unknown), now);
@@ -274,6 +315,13 @@ proptest! {
 
         for step in steps {
             match step {
+                Step::Amend { number, amendment } => {
+                    if let Amended::Done { .. } = store.amend(&operation(number), amendment, now).unwrap() {
+                        // Whoever ran it is fenced from now on.
+                        running.remove(&number);
+                        stored.remove(&number);
+                    }
+                }
                 Step::Claim { number, fingerprint, retry_unknown } => {
                     let owner = owners.fresh();
                     match store.run(claim_step(number, owner, fingerprint, retry_unknown), now) {

@@ -1,0 +1,163 @@
+//! What an operator is told.
+
+use super::{json::Object, problem::seconds_rounded_up};
+use crate::{
+    config::SharedDataConfig,
+    record::{State, Verb, View},
+    request::OperationId,
+    store::{
+        redis::Census,
+        shared_data::{Survey, Totals},
+    },
+};
+
+/// A whole response.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// The methods that the path takes, if it was another one.
+    pub allow: Option<&'static str>,
+    /// What access logs show as the response code's details.
+    pub details: &'static str,
+    /// JSON.
+    pub body: Vec<u8>,
+}
+
+/// A change that was made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Verdict {
+    /// What was changed.
+    pub operation: OperationId,
+    /// What it was before.
+    pub before: View,
+    /// What it was to become.
+    pub verb: Verb,
+}
+
+impl Answer {
+    /// What is known of one operation.
+    #[must_use]
+    pub fn seen(operation: &OperationId, view: &View) -> Self {
+        let mut body = Object::new()
+            .text("operation", &operation.to_string())
+            .text("state", view.state.word())
+            .number("age_seconds", view.age.as_secs());
+        if let Some(reason) = view.state.reason() {
+            body = body.text("unknown_because", reason);
+        }
+        match view.state {
+            State::InFlight | State::Lapsed | State::Unknown => {
+                body = body.number("lease_left_seconds", seconds_rounded_up(view.lease_left));
+            }
+            State::Completed { status } | State::NotKept { status } => {
+                body = body.number("original_status", u64::from(status));
+            }
+        }
+        if let State::Completed { .. } = view.state {
+            body = body.number("response_bytes", view.response_bytes);
+        }
+        Self::json(body.text("expires", &view.expires.to_rfc3339()))
+    }
+
+    /// What the table in shared data holds.
+    #[must_use]
+    pub fn counted(survey: &Survey, totals: Totals, limits: &SharedDataConfig) -> Self {
+        let records = Object::new()
+            .number("in_flight", survey.in_flight)
+            .number("completed", survey.completed)
+            .number("not_kept", survey.not_kept)
+            .number("unknown", survey.unknown);
+        let body = Object::new()
+            .text("store", "shared_data")
+            .number("entries", totals.entries)
+            .number("max_entries", u64::from(limits.max_entries))
+            .number("bytes", totals.bytes)
+            .number("max_bytes", limits.max_bytes)
+            .object("records", records);
+        Self::json(if survey.unreadable > 0 { body.number("unreadable_buckets", survey.unreadable) } else { body })
+    }
+
+    /// What Redis says of itself, and how its records are counted, which only a walk through all keys can do.
+    #[must_use]
+    pub fn of_redis(census: Option<Census>, prefix: &str) -> Self {
+        let mut body = Object::new().text("store", "redis").text("prefix", prefix);
+        if let Some(census) = census {
+            body = body
+                .number("keys_in_database", census.keys)
+                .number("used_memory_bytes", census.used_memory)
+                .number("max_memory_bytes", census.max_memory)
+                .number("evicted_keys", census.evicted_keys);
+        }
+        Self::json(body.text(
+            "count_by_state",
+            &format!(
+                "redis-cli --scan --pattern '{prefix}*' | while read -r key; do redis-cli getrange \"$key\" 1 1; done | \
+                 sort | uniq -c # i: in flight, or unknown if its lease is over, c: completed, n: not kept, u: unknown, \
+                 r: given back"
+            ),
+        ))
+    }
+
+    /// What was changed.
+    #[must_use]
+    pub fn changed(verdict: &Verdict) -> Self {
+        let (retry, status) = match verdict.verb {
+            Verb::NotKept { status } => ("gets 409 response-not-kept", Some(status)),
+            Verb::Purge | Verb::Release => ("runs the operation", None),
+        };
+        let mut body = Object::new()
+            .text("operation", &verdict.operation.to_string())
+            .text("done", verdict.verb.participle())
+            .text("was", verdict.before.state.word());
+        if let Some(status) = status {
+            body = body.number("original_status", u64::from(status));
+        }
+        Self::json(body.text("a_retry", retry))
+    }
+
+    fn json(body: Object) -> Self {
+        Self {
+            status: 200,
+            content_type: "application/json",
+            allow: None,
+            details: "idemgate_admin_answer",
+            body: body.finish().into_bytes(),
+        }
+    }
+}
+
+impl State {
+    /// The word for it, in answers and logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Completed { .. } => "completed",
+            Self::InFlight => "in_flight",
+            Self::Lapsed | Self::Unknown => "unknown",
+            Self::NotKept { .. } => "not_kept",
+        }
+    }
+
+    const fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Lapsed => Some("the lease of its owner ran out without a word"),
+            Self::Unknown => Some("no complete response was seen"),
+            Self::Completed { .. } | Self::InFlight | Self::NotKept { .. } => None,
+        }
+    }
+}
+
+impl Verb {
+    /// What was done, in answers, logs and metrics.
+    #[must_use]
+    pub const fn participle(self) -> &'static str {
+        match self {
+            Self::NotKept { .. } => "not_kept",
+            Self::Purge => "purged",
+            Self::Release => "released",
+        }
+    }
+}

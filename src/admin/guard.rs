@@ -1,0 +1,106 @@
+//! Who may ask: decided before anything else of a request is looked at.
+
+use crate::{config::Guard, headers::Headers};
+
+/// Where a request comes from, as the host tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The address that it came to (`destination.address`).
+    pub to: Option<&'a [u8]>,
+    /// The address that it came from (`source.address`), which `x-forwarded-for` may have changed.
+    pub from: Option<&'a [u8]>,
+    /// Whether the metadata of the listener says that it is guarded.
+    pub is_declared: bool,
+    /// The fields of the request.
+    pub headers: &'a Headers,
+}
+
+/// Why a request is refused. `Display` is what it is told, and what is logged.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+pub enum Stranger {
+    /// It came from another machine, or by way of a proxy.
+    #[error(
+        "This admin answers only requests that come from a loopback address, straight to it. Ask it from the machine or \
+         the pod that Envoy runs on."
+    )]
+    FromElsewhere,
+    /// It was meant for another host: a web page may have sent it from a browser on this machine.
+    #[error("This admin answers only requests for localhost or a loopback address. Use such a URL.")]
+    OtherHost,
+    /// The listener is bound to another address.
+    #[error(
+        "This admin has the guard \"loopback\", and its listener was reached at another address. Bind the listener to \
+         127.0.0.1, ::1 or a Unix socket; or guard it by filters of your own and use \"guard\": \"filters\"."
+    )]
+    ToElsewhere,
+    /// The listener does not vouch for filters.
+    #[error(
+        "This admin has the guard \"filters\", and its listener does not declare that filters guard it. Put filters that \
+         authenticate and authorize operators before it, and declare so in the listener's metadata: filter_metadata: \
+         {{idemgate: {{admin: true}}}}."
+    )]
+    Undeclared,
+}
+
+impl Origin<'_> {
+    /// Whether `guard` lets the request in.
+    ///
+    /// A listener on a loopback address is reached from its machine alone; that address is nothing that a client could
+    /// choose, and is what counts. The others keep out what a proxy or a browser on that machine would bring in.
+    ///
+    /// # Errors
+    /// [`Stranger`]
+    pub fn check(&self, guard: Guard) -> Result<(), Stranger> {
+        match guard {
+            Guard::Filters if self.is_declared => Ok(()),
+            Guard::Filters => Err(Stranger::Undeclared),
+            Guard::Loopback => self.check_loopback(),
+        }
+    }
+
+    fn check_loopback(&self) -> Result<(), Stranger> {
+        let to = self.to.unwrap_or_default();
+        if !is_socket(to) && !is_loopback(to) {
+            return Err(Stranger::ToElsewhere);
+        }
+        // Who comes over a Unix socket has no address.
+        let from = self.from.unwrap_or_default();
+        let is_nameless = is_socket(to) && (from.is_empty() || is_socket(from));
+        let mut forwarders =
+            self.headers.get_all("x-forwarded-for").flat_map(|value| value.split(|byte| *byte == b','));
+        if !(is_nameless || is_loopback(from)) || !forwarders.all(|address| is_loopback(address.trim_ascii())) {
+            return Err(Stranger::FromElsewhere);
+        }
+        let host = self.headers.get(":authority").unwrap_or_default();
+        if host_of(host).eq_ignore_ascii_case(b"localhost") || is_loopback(host) {
+            return Ok(());
+        }
+        Err(Stranger::OtherHost)
+    }
+}
+
+/// Whether this is the path of a Unix socket, or an abstract one. Within Envoy, addresses begin with `envoy://`: whence
+/// a request came there cannot be told.
+fn is_socket(address: &[u8]) -> bool {
+    matches!(address.first(), Some(b'/' | b'@'))
+}
+
+/// Whether this is an IP address of the loopback interface, with or without a port.
+fn is_loopback(address: &[u8]) -> bool {
+    let host = host_of(address);
+    let host = host.strip_prefix(b"::ffff:").unwrap_or(host);
+    let is_v4 = host.starts_with(b"127.") && host.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    is_v4 || host == b"::1"
+}
+
+/// An address without its port and brackets.
+fn host_of(address: &[u8]) -> &[u8] {
+    if let Some(rest) = address.strip_prefix(b"[") {
+        return rest.split(|byte| *byte == b']').next().unwrap_or_default();
+    }
+    // An IPv6 address without brackets has more colons than one.
+    match address.iter().filter(|byte| **byte == b':').count() {
+        1 => address.split(|byte| *byte == b':').next().unwrap_or_default(),
+        _ => address,
+    }
+}

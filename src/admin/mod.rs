@@ -1,0 +1,30 @@
+//! The role `admin`: what an operator may ask of single operations, and how they are told.
+//!
+//! Like the exchange it knows no proxy: requests come in as fields and bytes, answers go out as such, and what is to be
+//! asked of the store is a [`Task`]. Who may ask is decided first ([`guard`]), and a refusal says nothing of any record.
+//! Keys and callers come in bodies, never in a path, because paths are logged; answers bear neither, nor anything else
+//! that a caller sent or got.
+
+mod answer;
+mod guard;
+mod json;
+mod problem;
+mod request;
+
+pub use answer::{Answer, Verdict};
+pub use guard::{Origin, Stranger};
+pub use problem::Problem;
+pub use request::{LONGEST_BODY, Route, Task};
+
+use crate::{
+    config::{Config, Policy},
+    request::Target,
+};
+
+/// By which policy the filter guards a request for `target`: what its operation is named by.
+fn policy<'a>(config: &'a Config, target: &Target<'_>) -> &'a Policy {
+    config.policy_for(target.method, target.authority, target.path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! Why an operator's request is not done, as problem details of RFC 9457.
+
+use std::{borrow::Cow, time::Duration};
+
+use super::{Answer, Stranger, json::Object};
+use crate::{record::Objection, request::OperationId, store::StoreError};
+
+/// Why a request is not done. Each says what to do next.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Problem {
+    /// The rules for the record are against the change.
+    Conflict(Objection),
+    /// The host does not hand over the body, or the client does not send it.
+    NoBody,
+    /// The body is not what the request needs.
+    BadRequest(Cow<'static, str>),
+    /// The body is too large.
+    BodyTooLarge,
+    /// The path takes other methods.
+    MethodNotAllowed {
+        /// Those it takes.
+        allow: &'static str,
+    },
+    /// There is no such path.
+    NoSuchPath,
+    /// There is no record of the operation.
+    NotFound(Option<OperationId>),
+    /// Several operations begin with these digits.
+    NotUnique(Vec<OperationId>),
+    /// The body is not declared to be JSON.
+    NotJson,
+    /// The request may not be made here.
+    Refused(Stranger),
+    /// The store cannot say.
+    StoreUnavailable {
+        /// Why.
+        error: StoreError,
+        /// Whether what was to be changed may have been.
+        may_have_changed: bool,
+    },
+    /// The store finds operations by their whole hashes only.
+    WholeHashNeeded {
+        /// What the keys of the store begin with.
+        prefix: String,
+    },
+}
+
+impl Problem {
+    /// The name of the problem: its type is `urn:idemgate:` and this.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "admin-bad-request",
+            Self::BodyTooLarge => "admin-body-too-large",
+            Self::Conflict(Objection::Alive { .. }) => "operation-alive",
+            Self::Conflict(_) => "operation-executed",
+            Self::MethodNotAllowed { .. } => "admin-method-not-allowed",
+            Self::NoBody => "admin-no-body",
+            Self::NoSuchPath => "admin-no-such-path",
+            Self::NotFound(_) => "operation-not-found",
+            Self::NotJson => "admin-not-json",
+            Self::NotUnique(_) => "operation-not-unique",
+            Self::Refused(_) => "admin-refused",
+            Self::StoreUnavailable { .. } => "store-unavailable",
+            Self::WholeHashNeeded { .. } => "operation-whole-hash-needed",
+        }
+    }
+
+    /// The HTTP status code.
+    #[must_use]
+    pub const fn http_status(&self) -> u16 {
+        match self {
+            Self::BadRequest(_) | Self::WholeHashNeeded { .. } => 400,
+            Self::Refused(_) => 403,
+            Self::NoSuchPath | Self::NotFound(_) => 404,
+            Self::MethodNotAllowed { .. } => 405,
+            Self::NoBody => 408,
+            Self::Conflict(_) | Self::NotUnique(_) => 409,
+            Self::BodyTooLarge => 413,
+            Self::NotJson => 415,
+            Self::StoreUnavailable { .. } => 503,
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        let mut body = Object::new()
+            .text("type", &format!("urn:idemgate:{}", self.name()))
+            .text("title", self.title())
+            .number("status", u64::from(self.http_status()))
+            .text("detail", &self.detail());
+        match self {
+            Self::Conflict(Objection::Alive { lease_left }) => {
+                body = body.number("lease_left_seconds", seconds_rounded_up(*lease_left));
+            }
+            Self::Conflict(Objection::OtherStatus { status }) => {
+                body = body.number("original_status", u64::from(*status));
+            }
+            Self::NotFound(Some(operation)) => body = body.text("operation", &operation.to_string()),
+            Self::NotUnique(operations) => {
+                body = body.texts("operations", operations.iter().map(OperationId::to_string));
+            }
+            _ => {}
+        }
+        Answer {
+            status: self.http_status(),
+            content_type: "application/problem+json",
+            allow: match self {
+                Self::MethodNotAllowed { allow } => Some(allow),
+                _ => None,
+            },
+            details: match self {
+                Self::Refused(_) => "idemgate_admin_refused",
+                _ => "idemgate_admin_problem",
+            },
+            body: body.finish().into_bytes(),
+        }
+    }
+
+    const fn title(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "The request cannot be understood",
+            Self::BodyTooLarge => "The body is too large",
+            Self::Conflict(Objection::Alive { .. }) => "The operation may still be running",
+            Self::Conflict(_) => "The operation was executed",
+            Self::MethodNotAllowed { .. } => "There is no such method here",
+            Self::NoBody => "The body did not come",
+            Self::NoSuchPath => "There is no such path",
+            Self::NotFound(_) => "There is no record of the operation",
+            Self::NotJson => "The body is not JSON",
+            Self::NotUnique(_) => "Several operations begin with these digits",
+            Self::Refused(_) => "The admin is not to be used from here",
+            Self::StoreUnavailable { .. } => "The store is not available",
+            Self::WholeHashNeeded { .. } => "All 64 digits are needed",
+        }
+    }
+
+    fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Self::BadRequest(detail) => detail.clone(),
+            Self::BodyTooLarge => "Nothing was done. A body may have 64 KiB at most here.".into(),
+            Self::Conflict(Objection::Alive { .. }) => {
+                "Nothing was changed. The lease of this operation has not run out, so that it may be running now: after \
+                 this change a retry could run it a second time. Ask again when lease_left_seconds are over; or send \
+                 {\"force\": true} if you know that it is not running."
+                    .into()
+            }
+            Self::Conflict(Objection::AlreadyNotKept) => {
+                "Nothing was changed: it is known to have run, and its response is not kept. To let a retry run it \
+                 again, purge it."
+                    .into()
+            }
+            Self::Conflict(Objection::OtherStatus { .. }) => {
+                "Nothing was changed: it is known to have run with the status in original_status. Send that status to \
+                 drop its response alone; to let a retry run it again, purge it."
+                    .into()
+            }
+            Self::Conflict(Objection::Ran) => "Nothing was changed: it ran, and what ran is not released. If a retry is to \
+                 run it a second time all the same, purge it."
+                .into(),
+            Self::MethodNotAllowed { allow } => format!("This path takes {allow}.").into(),
+            Self::NoBody => "Nothing was done. If the client has sent all of its body, then the host keeps it back: set \
+                 allow_on_headers_stop_iteration: true in the config of the Wasm filter (Envoy 1.35 or newer)."
+                .into(),
+            Self::NoSuchPath => "There are GET /operations, POST /operations/lookup, GET /operations/HASH, and POST \
+                 /operations/HASH/release, /operations/HASH/not-kept and /operations/HASH/purge, where HASH are \
+                 hexadecimal digits: all 64, or for GET the first 8 or more. None takes a query."
+                .into(),
+            Self::NotFound(_) => "The operation was never seen here, or its record has expired or was evicted, released \
+                 or purged. If it should be there: this admin must have the same vm_id, store, caller.identity, resource \
+                 and key settings as the filter, and a look-up the authority and path as the filter saw them."
+                .into(),
+            Self::NotJson => "Send the header content-type: application/json, also without a body.".into(),
+            Self::NotUnique(_) => "Ask for one of the operations that are listed here, by all of its digits.".into(),
+            Self::Refused(stranger) => stranger.to_string().into(),
+            Self::StoreUnavailable { error, may_have_changed: false } => {
+                format!("Nothing was changed: {error}.").into()
+            }
+            Self::StoreUnavailable { error, may_have_changed: true } => {
+                format!("The change may have been made or not; look the operation up before you go on: {error}.").into()
+            }
+            Self::WholeHashNeeded { prefix } => format!(
+                "To find a key in Redis by its beginning takes a walk through all of them. Look the operation up by its \
+                 key and caller, or find all digits: redis-cli --scan --pattern '{prefix}DIGITS*'."
+            )
+            .into(),
+        }
+    }
+}
+
+/// Whole seconds, of which none are left only when no time is.
+pub(super) fn seconds_rounded_up(time: Duration) -> u64 {
+    u64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
+}

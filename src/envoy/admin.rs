@@ -1,0 +1,535 @@
+//! The role `admin`: a listener of its own, on which operators look up and change single operations.
+//!
+//! What may be asked, by whom, and how it is answered is in [`crate::admin`]. Here requests are taken in and answered,
+//! and the store is asked. Every request is answered here; none is ever passed on. What takes longer than a callback may
+//! is the root context's: a walk through the table, a stretch at a time, and questions to Redis, whose answers count,
+//! are logged and wake those who wait also when the operator has hung up meanwhile.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+    time::Duration,
+};
+
+use proxy_wasm::{
+    traits::{Context, HttpContext},
+    types::Action,
+};
+
+use super::{
+    filter::StartError,
+    host::{self, Buffer, Map, MetricKind, Refused},
+    inquiries,
+    post::Post,
+    random::random,
+    store::{HostMemory, Store},
+    watch_board::WatchBoard,
+};
+use crate::{
+    admin::{Answer, LONGEST_BODY, Origin, Problem, Route, Stranger, Task, Verdict},
+    config::{Config, Guard},
+    headers::Headers,
+    record::{Amended, Amendment, Mailbox, Owner, State, Verb, View},
+    request::{OperationId, OperationPrefix},
+    store::{
+        StoreError,
+        redis::{Heard, Review, Reviewed},
+        shared_data::Survey,
+    },
+    time::Timestamp,
+};
+
+/// An admin's configuration at work in one worker.
+#[derive(Debug)]
+pub(super) struct Admin {
+    config: Config,
+    guard: Guard,
+    store: Store,
+    watch_board: WatchBoard<HostMemory>,
+    counters: Counters,
+    /// This worker under this configuration.
+    worker: Owner,
+    post: Cell<Option<Post>>,
+    /// Requests of which the body is still to come.
+    incomplete: RefCell<Vec<Rc<Visit>>>,
+    ordered: RefCell<VecDeque<Job>>,
+    under_way: RefCell<BTreeMap<u64, Job>>,
+    refusals: Refusals,
+}
+
+/// A request, as long as its stream may be answered.
+#[derive(Debug)]
+struct Visit {
+    context_id: u32,
+    /// Who asks, as logs name them.
+    from: String,
+    since: Timestamp,
+    is_open: Cell<bool>,
+}
+
+/// What the root context is to do for a request.
+#[derive(Debug)]
+struct Job {
+    visit: Rc<Visit>,
+    errand: Errand,
+}
+
+#[derive(Debug)]
+enum Errand {
+    /// To ask Redis how much it holds.
+    Census,
+    /// To ask Redis about an operation.
+    Review(Box<Review>),
+    /// To walk through the table; for this operation, or to count all.
+    Survey(Box<Survey>, Option<OperationPrefix>),
+}
+
+impl Admin {
+    pub(super) fn start(config: Config, guard: Guard) -> Result<Self, StartError> {
+        let admin = Self {
+            store: Store::open(config.store.clone(), HostMemory::ENFORCED)?,
+            config,
+            guard,
+            watch_board: WatchBoard::new(HostMemory::ENFORCED),
+            counters: Counters::define()?,
+            worker: Owner::new(random()),
+            post: Cell::default(),
+            incomplete: RefCell::default(),
+            ordered: RefCell::default(),
+            under_way: RefCell::default(),
+            refusals: Refusals::default(),
+        };
+        admin.keep_post(host::now());
+        Ok(admin)
+    }
+
+    /// How often [`tick`](Self::tick) is to be called.
+    pub(super) const TICK: Duration = Duration::from_secs(1);
+
+    /// Looks after what time alone brings about, and after orders whose call got lost.
+    pub(super) fn tick(&self, root: u32, now: Timestamp) {
+        self.keep_post(now);
+        let is_overdue = |visit: &mut Rc<Visit>| visit.since.after(BODY_PATIENCE).has_come(now, BODY_PATIENCE);
+        let overdue: Vec<_> = self.incomplete.borrow_mut().extract_if(.., is_overdue).collect();
+        for visit in overdue {
+            visit.answer(&Problem::NoBody.answer());
+        }
+        self.work(root, now);
+    }
+
+    /// Does a piece of each job that was ordered; to be called with the root context active.
+    pub(super) fn work(&self, root: u32, now: Timestamp) {
+        let jobs = std::mem::take(&mut *self.ordered.borrow_mut());
+        for Job { visit, errand } in jobs {
+            // The answer to the one before may have put its stream in effect.
+            let _ = host::set_effective_context(root);
+            match errand {
+                Errand::Survey(mut survey, sought) => {
+                    let Store::SharedData(store) = &self.store else { continue };
+                    if visit.is_gone() {
+                        continue;
+                    }
+                    if store.survey(&mut survey, now) {
+                        visit.answer(&self.surveyed(&survey, sought));
+                    } else {
+                        self.order(&visit, Errand::Survey(survey, sought));
+                    }
+                }
+                Errand::Review(mut review) => {
+                    let (bytes, timeout) = review.ask(now);
+                    let token = self.call(bytes, timeout);
+                    self.send_off(token, Job { visit, errand: Errand::Review(review) }, now);
+                }
+                Errand::Census => {
+                    let Store::Redis(store) = &self.store else { continue };
+                    let token = self.call(&store.checkup(), store.timeout());
+                    self.send_off(token, Job { visit, errand: Errand::Census }, now);
+                }
+            }
+        }
+        let _ = host::set_effective_context(root);
+    }
+
+    /// Takes in the answer to a call, if `token` is one of its own.
+    pub(super) fn hear(&self, root: u32, token: u32, num_headers: usize, body_size: usize) {
+        let now = host::now();
+        let job = self.under_way.borrow_mut().remove(&u64::from(token));
+        if let Some(job) = job {
+            let body = host::buffer(Buffer::CallResponseBody, 0, body_size);
+            let heard = match num_headers {
+                0 => Heard::Nothing,
+                _ => Heard::Reply { status: host::status_of(Map::CallResponseHeaders), body: &body },
+            };
+            self.go_on(job, heard, now);
+            self.work(root, now);
+        }
+    }
+
+    /// Whether nothing is under way that is to be seen to its end.
+    pub(super) fn is_idle(&self) -> bool {
+        self.ordered.borrow().is_empty() && self.under_way.borrow().is_empty()
+    }
+
+    fn call(&self, bytes: &[u8], timeout: Duration) -> Option<u32> {
+        match &self.store {
+            Store::Redis(store) => inquiries::call(store.cluster(), bytes, timeout),
+            Store::SharedData(_) => None,
+        }
+    }
+
+    fn send_off(&self, token: Option<u32>, job: Job, now: Timestamp) {
+        match token {
+            Some(token) => drop(self.under_way.borrow_mut().insert(u64::from(token), job)),
+            None => self.go_on(job, Heard::NotMade, now),
+        }
+    }
+
+    fn go_on(&self, Job { visit, errand }: Job, heard: Heard<'_>, now: Timestamp) {
+        let Store::Redis(store) = &self.store else { return };
+        match errand {
+            Errand::Census => visit.answer(&match store.census(heard) {
+                Ok(census) => Answer::of_redis(census, store.prefix()),
+                Err(error) => self.unavailable(error, false),
+            }),
+            Errand::Review(mut review) => match review.hear(store, heard, now) {
+                Some(reviewed) => visit.answer(&self.reviewed(&visit, &review, reviewed)),
+                None => self.ordered.borrow_mut().push_back(Job { visit, errand: Errand::Review(review) }),
+            },
+            Errand::Survey(..) => {}
+        }
+    }
+
+    /// Answers a request, or orders what its answer takes.
+    fn perform(&self, visit: &Rc<Visit>, task: Task, now: Timestamp) {
+        let answer = match (&self.store, task) {
+            (Store::SharedData(store), Task::Look(operation)) => match store.look(&operation, now) {
+                Ok(view) => self.seen(&operation, view),
+                Err(error) => self.unavailable(error, false),
+            },
+            (Store::SharedData(store), Task::Amend(operation, amendment)) => {
+                match store.amend(&operation, amendment, now) {
+                    Ok(amended) => self.amended(visit, &operation, amendment, amended),
+                    Err(error) => self.unavailable(error, false),
+                }
+            }
+            (Store::SharedData(_), Task::Count) => {
+                return self.order(visit, Errand::Survey(Survey::new(None).into(), None));
+            }
+            (Store::SharedData(_), Task::Find(prefix)) => {
+                return self.order(visit, Errand::Survey(Survey::new(Some(prefix)).into(), Some(prefix)));
+            }
+            (Store::Redis(store), Task::Look(operation)) => {
+                return self.order(visit, Errand::Review(store.review(operation, None).into()));
+            }
+            (Store::Redis(store), Task::Amend(operation, amendment)) => {
+                return self.order(visit, Errand::Review(store.review(operation, Some(amendment)).into()));
+            }
+            (Store::Redis(_), Task::Count) => return self.order(visit, Errand::Census),
+            (Store::Redis(store), Task::Find(_)) => {
+                Problem::WholeHashNeeded { prefix: store.prefix().to_owned() }.answer()
+            }
+        };
+        visit.answer(&answer);
+    }
+
+    fn surveyed(&self, survey: &Survey, sought: Option<OperationPrefix>) -> Answer {
+        let Store::SharedData(store) = &self.store else { return Problem::NotFound(None).answer() };
+        match (sought, survey.found.as_slice()) {
+            (None, _) => Answer::counted(survey, store.totals().unwrap_or_default(), store.limits()),
+            (Some(_), []) => Problem::NotFound(None).answer(),
+            (Some(_), [(operation, view)]) => self.seen(operation, Some(*view)),
+            (Some(_), found) => Problem::NotUnique(found.iter().map(|(operation, _)| *operation).collect()).answer(),
+        }
+    }
+
+    fn reviewed(&self, visit: &Visit, review: &Review, reviewed: Reviewed) -> Answer {
+        let operation = review.operation();
+        match (reviewed, review.amendment()) {
+            (Reviewed::Seen(view), _) => self.seen(operation, view),
+            (Reviewed::Amended(amended), Some(amendment)) => self.amended(visit, operation, amendment, amended),
+            (Reviewed::Amended(_), None) => Problem::NotFound(Some(*operation)).answer(),
+            (Reviewed::Failed { error, may_have_amended }, amendment) => {
+                if let (true, Some(amendment)) = (may_have_amended, amendment) {
+                    let done = amendment.verb.participle();
+                    log::warn!(
+                        "idemgate: admin: operation {} may have been {done}, as {} asked: {error}",
+                        operation.short(),
+                        visit.from
+                    );
+                    self.wake(operation, Vec::new());
+                }
+                self.unavailable(error, may_have_amended)
+            }
+        }
+    }
+
+    fn seen(&self, operation: &OperationId, view: Option<View>) -> Answer {
+        self.counters.count(Count::LookedUp);
+        match view {
+            Some(view) => Answer::seen(operation, &view),
+            None => Problem::NotFound(Some(*operation)).answer(),
+        }
+    }
+
+    /// Takes in what became of a change. One that was made is logged, whoever still listens.
+    fn amended(&self, visit: &Visit, operation: &OperationId, amendment: Amendment, amended: Amended) -> Answer {
+        let (before, watchers) = match amended {
+            Amended::Done { before, watchers } => (before, watchers),
+            Amended::NoRecord => return Problem::NotFound(Some(*operation)).answer(),
+            Amended::Refused(objection) => return Problem::Conflict(objection).answer(),
+        };
+        let is_risky = !before.lease_left.is_zero() && matches!(before.state, State::InFlight | State::Unknown);
+        log::warn!(
+            "idemgate: admin: operation {} was {} and is {} now, as {} asked{}",
+            operation.short(),
+            before.state.word(),
+            amendment.verb.participle(),
+            visit.from,
+            if is_risky { ", while its lease lived" } else { "" }
+        );
+        self.counters.count(match amendment.verb {
+            Verb::NotKept { .. } => Count::NotKept,
+            Verb::Purge => Count::Purged,
+            Verb::Release => Count::Released,
+        });
+        self.wake(operation, watchers);
+        Answer::changed(&Verdict { operation: *operation, before, verb: amendment.verb })
+    }
+
+    /// Tells those who wait for an operation to ask for it again.
+    fn wake(&self, operation: &OperationId, mut watchers: Vec<Mailbox>) {
+        if self.store.is_remote() {
+            watchers.extend(self.watch_board.take(operation));
+        }
+        for mailbox in watchers {
+            host::enqueue(mailbox.0, operation.as_bytes());
+        }
+    }
+
+    fn unavailable(&self, error: StoreError, may_have_changed: bool) -> Answer {
+        self.counters.count(Count::Failed);
+        Problem::StoreUnavailable { error, may_have_changed }.answer()
+    }
+
+    fn refuse(&self, visit: &Visit, stranger: Stranger, now: Timestamp) {
+        self.counters.count(Count::Refused);
+        if let Some(unlogged) = self.refusals.note(now) {
+            log::warn!(
+                "idemgate: admin: a request from {} was refused ({unlogged} more in the last {} s): {stranger}",
+                visit.from,
+                REFUSAL_LOG_PERIOD.as_secs()
+            );
+        }
+        visit.answer(&Problem::Refused(stranger).answer());
+    }
+
+    /// Leaves a job for the root context, and calls it.
+    fn order(&self, visit: &Rc<Visit>, errand: Errand) {
+        self.ordered.borrow_mut().push_back(Job { visit: Rc::clone(visit), errand });
+        if let Some(post) = self.post.get() {
+            host::enqueue(post.mailbox.0, ORDERS_LEFT);
+        }
+    }
+
+    /// Keeps the mailbox, or opens one. Without one, orders wait for the next tick.
+    fn keep_post(&self, now: Timestamp) {
+        if !self.post.get().is_some_and(|post| post.renew(&HostMemory::ENFORCED, self.worker, now)) {
+            self.post.set(Post::open(&HostMemory::ENFORCED, self.worker, now));
+        }
+    }
+}
+
+impl Visit {
+    /// Answers the request, if it still can be and was not yet.
+    fn answer(&self, answer: &Answer) {
+        if !self.is_open.take() || host::set_effective_context(self.context_id).is_err() {
+            return;
+        }
+        let mut headers = Headers::from_iter([
+            ("content-type", answer.content_type),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+        ]);
+        if let Some(methods) = answer.allow {
+            headers.push("allow", methods);
+        }
+        if let Err(refused) = host::send_local_response(answer.status, answer.details, &headers, &answer.body) {
+            log::error!("idemgate: the host refused an answer of the admin ({refused:?})");
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        !self.is_open.get()
+    }
+}
+
+/// A request to the admin.
+#[derive(Debug)]
+pub(super) struct AdminStream {
+    context_id: u32,
+    admin: Rc<Admin>,
+    visit: Option<Rc<Visit>>,
+    /// What it asks for, if that is in its body.
+    route: Option<Route>,
+}
+
+impl AdminStream {
+    pub(super) fn new(context_id: u32, admin: Rc<Admin>) -> Self {
+        Self { context_id, admin, visit: None, route: None }
+    }
+
+    /// Does what is asked for, now that all of the body is there.
+    fn perform(&mut self, body: &[u8]) {
+        let (Some(visit), Some(route)) = (&self.visit, self.route.take()) else { return };
+        self.admin.incomplete.borrow_mut().retain(|other| !Rc::ptr_eq(other, visit));
+        match route.task(body, &self.admin.config) {
+            Ok(task) => self.admin.perform(visit, task, host::now()),
+            Err(problem) => visit.answer(&problem.answer()),
+        }
+    }
+
+    fn close(&self) {
+        if let Some(visit) = &self.visit {
+            visit.is_open.set(false);
+            self.admin.incomplete.borrow_mut().retain(|other| !Rc::ptr_eq(other, visit));
+        }
+    }
+}
+
+impl Context for AdminStream {}
+
+impl HttpContext for AdminStream {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        let now = host::now();
+        let headers = host::headers(Map::RequestHeaders);
+        let (from, to) = (host::property(&["source", "address"]), host::property(&["destination", "address"]));
+        let visit = Rc::new(Visit {
+            context_id: self.context_id,
+            from: from
+                .as_deref()
+                .map_or_else(|| "a Unix socket".into(), |from| String::from_utf8_lossy(from).into_owned()),
+            since: now,
+            is_open: Cell::new(true),
+        });
+        self.visit = Some(Rc::clone(&visit));
+        let is_declared = host::property(&DECLARATION).is_some_and(|value| value == [1]);
+        let origin = Origin { to: to.as_deref(), from: from.as_deref(), is_declared, headers: &headers };
+        if let Err(stranger) = origin.check(self.admin.guard) {
+            self.admin.refuse(&visit, stranger, now);
+            return Action::Pause;
+        }
+        match Route::of(&headers) {
+            Err(problem) => visit.answer(&problem.answer()),
+            Ok(route) => {
+                self.route = Some(route);
+                if end_of_stream || !route.takes_body() {
+                    self.perform(&[]);
+                } else {
+                    self.admin.incomplete.borrow_mut().push(visit);
+                }
+            }
+        }
+        Action::Pause
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+        if let (Some(visit), Some(_)) = (&self.visit, self.route) {
+            // While the request is held, `size` counts the whole body so far.
+            if size > LONGEST_BODY {
+                self.route = None;
+                visit.answer(&Problem::BodyTooLarge.answer());
+            } else if end_of_stream {
+                self.perform(&host::buffer(Buffer::RequestBody, 0, size));
+            }
+        }
+        Action::Pause
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        // With trailers, no body callback says that the body has ended.
+        self.perform(&host::buffer(Buffer::RequestBody, 0, LONGEST_BODY));
+        Action::Pause
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+        // The answer, or one of Envoy's own that was faster.
+        self.close();
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        self.close();
+    }
+}
+
+/// What was refused since it was last logged.
+#[derive(Debug, Default)]
+struct Refusals {
+    logged: Cell<Timestamp>,
+    unlogged: Cell<u32>,
+}
+
+impl Refusals {
+    /// Notes one more; if it is to be logged, how many were not since the last that was.
+    fn note(&self, now: Timestamp) -> Option<u32> {
+        if !self.logged.get().after(REFUSAL_LOG_PERIOD).has_come(now, REFUSAL_LOG_PERIOD) {
+            self.unlogged.set(self.unlogged.get().saturating_add(1));
+            return None;
+        }
+        self.logged.set(now);
+        Some(self.unlogged.take())
+    }
+}
+
+/// The ids of what the admin counts.
+#[derive(Debug)]
+struct Counters(Vec<u32>);
+
+#[derive(Clone, Copy, Debug)]
+enum Count {
+    Failed,
+    LookedUp,
+    NotKept,
+    Purged,
+    Refused,
+    Released,
+}
+
+impl Counters {
+    /// In the order of [`Count`].
+    const NAMES: [&str; 6] = [
+        "idemgate.admin.failed",
+        "idemgate.admin.looked_up",
+        "idemgate.admin.not_kept",
+        "idemgate.admin.purged",
+        "idemgate.admin.refused",
+        "idemgate.admin.released",
+    ];
+
+    fn define() -> Result<Self, Refused> {
+        Self::NAMES
+            .iter()
+            .map(|name| host::define_metric(MetricKind::Counter, name))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    fn count(&self, what: Count) {
+        if let Some(id) = self.0.get(what as usize) {
+            host::increment_metric(*id, 1);
+        }
+    }
+}
+
+/// Where the metadata of a listener declares that filters guard an admin.
+const DECLARATION: [&str; 5] = ["xds", "listener_metadata", "filter_metadata", "idemgate", "admin"];
+
+/// What a worker puts into its own mailbox.
+const ORDERS_LEFT: &[u8] = b"orders";
+
+/// How long a request waits for its body.
+const BODY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The time between two log lines about refused requests.
+const REFUSAL_LOG_PERIOD: Duration = Duration::from_secs(10);

@@ -1,0 +1,238 @@
+//! What an operator asks of Redis: to see a record, and to change it.
+//!
+//! A change takes two steps, because Redis does not know the seal: the record is read and judged here, and then changed
+//! by a script that makes sure that it is still the same execution in the same state. If it is not, it is judged anew.
+//! A step whose reply is lost is asked again; to the script a change that is made already is no other one.
+
+use std::time::Duration;
+
+use super::{
+    Failure, Heard, RedisError, RedisStore,
+    entry::{self, Glimpse, State},
+    inquiry::{CLOCK_STEP, last_value},
+    resp::Value,
+};
+use crate::{
+    record::{self, Amended, Amendment, Remains, View},
+    request::OperationId,
+    store::{Ending, StoreError},
+    time::Timestamp,
+};
+
+/// An operator's question about one operation, under way.
+pub struct Review {
+    operation: OperationId,
+    amendment: Option<Amendment>,
+    stage: Stage,
+    bytes: Vec<u8>,
+    replies: usize,
+    attempts: u32,
+    asked: Timestamp,
+    timeout: Duration,
+    /// Why it is not known whether an attempt at the change was carried out.
+    doubt: Option<StoreError>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Looking,
+    /// With what the record was when it was judged.
+    Amending(View),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reviewed {
+    /// What is known of the operation.
+    Seen(Option<View>),
+    /// What became of the change.
+    Amended(Amended),
+    /// Redis cannot say.
+    Failed {
+        /// Why.
+        error: StoreError,
+        /// Whether the change may have been made.
+        may_have_amended: bool,
+    },
+}
+
+impl std::fmt::Debug for Review {
+    /// Without the bytes: they hold the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Review")
+            .field("operation", &self.operation)
+            .field("amendment", &self.amendment)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisStore {
+    /// The way to see an operation's record, or to change it.
+    #[must_use]
+    pub fn review(&self, operation: OperationId, amendment: Option<Amendment>) -> Review {
+        let (bytes, replies) = self.look(&operation);
+        Review {
+            operation,
+            amendment,
+            stage: Stage::Looking,
+            bytes,
+            replies,
+            attempts: 0,
+            asked: Timestamp::default(),
+            timeout: self.timeout,
+            doubt: None,
+        }
+    }
+
+    fn look(&self, operation: &OperationId) -> (Vec<u8>, usize) {
+        self.eval(&self.scripts.look, operation, &[Glimpse::BYTES.to_string().as_bytes()])
+    }
+
+    fn amend(
+        &self,
+        operation: &OperationId,
+        glimpse: &Glimpse,
+        remains: Remains,
+        force: bool,
+        now: Timestamp,
+    ) -> Result<(Vec<u8>, usize), StoreError> {
+        let ending = match remains {
+            Remains::Nothing => Ending::Released,
+            Remains::Tombstone { status } => Ending::NotKept(status),
+        };
+        let (state, tail, _) = entry::ended(operation, &glimpse.fingerprint, glimpse.owner, &ending, u64::MAX, now)?;
+        Ok(self.request(
+            &self.scripts.amend,
+            operation,
+            glimpse.owner,
+            &[
+                &[glimpse.state as u8],
+                &[state as u8],
+                if force { b"1" } else { b"0" },
+                MARK_KEPT.as_millis().to_string().as_bytes(),
+                &tail,
+            ],
+        ))
+    }
+}
+
+impl Review {
+    /// The operation that it is about.
+    #[must_use]
+    pub fn operation(&self) -> &OperationId {
+        &self.operation
+    }
+
+    /// What is to be changed, if anything is.
+    #[must_use]
+    pub fn amendment(&self) -> Option<Amendment> {
+        self.amendment
+    }
+
+    /// Begins an attempt: what to send, and how long it may take.
+    pub fn ask(&mut self, now: Timestamp) -> (&[u8], Duration) {
+        self.asked = now;
+        self.attempts = self.attempts.saturating_add(1);
+        (&self.bytes, self.timeout)
+    }
+
+    /// Takes in what became of the attempt; `None` if it is to be asked again.
+    pub fn hear(&mut self, store: &RedisStore, heard: Heard<'_>, now: Timestamp) -> Option<Reviewed> {
+        let is_late = now.since(self.asked).saturating_add(CLOCK_STEP) >= self.timeout;
+        let has_tried_enough = self.attempts >= ATTEMPTS;
+        let outcome = last_value(heard, self.replies, is_late).and_then(|value| self.go_on(store, value, now));
+        match outcome {
+            Ok(None) if has_tried_enough => Some(self.failed(StoreError::Contended)),
+            Ok(reviewed) => reviewed,
+            Err(failure) => {
+                let error = StoreError::Redis(failure.error);
+                if failure.is_doubtful && self.stage != Stage::Looking {
+                    self.doubt = Some(error);
+                }
+                (!failure.is_doubtful || has_tried_enough).then(|| self.failed(error))
+            }
+        }
+    }
+
+    fn go_on(&mut self, store: &RedisStore, value: Value, now: Timestamp) -> Result<Option<Reviewed>, Failure> {
+        match (self.stage, value) {
+            (Stage::Looking, Value::Integer(0)) => Ok(Some(self.not_found())),
+            (Stage::Looking, Value::Array(Some(found))) => self.judge(store, &found, now),
+            (Stage::Amending(before), Value::Integer(1)) => {
+                Ok(Some(Reviewed::Amended(Amended::Done { before, watchers: Vec::new() })))
+            }
+            // What was judged has changed. If that may have been this very change, and another request has begun since,
+            // then that one is not what the operator meant.
+            (Stage::Amending(_), Value::Integer(0)) if let Some(error) = self.doubt => Ok(Some(self.failed(error))),
+            (Stage::Amending(_), Value::Integer(0)) => {
+                self.stage = Stage::Looking;
+                (self.bytes, self.replies) = store.look(&self.operation);
+                Ok(None)
+            }
+            _ => Err(Failure::doubtful(RedisError::Malformed)),
+        }
+    }
+
+    /// Takes in a record: Redis's clock, how long it lives, its length, and its beginning.
+    fn judge(&mut self, store: &RedisStore, found: &[Value], now: Timestamp) -> Result<Option<Reviewed>, Failure> {
+        let [Value::Integer(clock), Value::Integer(lives), Value::Integer(length), Value::Bulk(Some(beginning))] =
+            found
+        else {
+            return Err(Failure::doubtful(RedisError::Malformed));
+        };
+        let number = |number: i64| u64::try_from(number).map_err(|_| Failure::certain(RedisError::Foreign));
+        let glimpse = Glimpse::read(beginning, number(*length)?, &self.operation).map_err(Failure::from)?;
+        let Some(glimpse) = glimpse else { return Ok(Some(self.not_found())) };
+        // Without an expiry (-1) it was not written by a script of ours.
+        let view = glimpse.view(Timestamp::from_millis(number(*clock)?), Duration::from_millis(number(*lives)?), now);
+        let Some(amendment) = self.amendment else { return Ok(Some(Reviewed::Seen(Some(view)))) };
+        let remains = match view.amend(amendment) {
+            Ok(remains) => remains,
+            Err(objection) => return Ok(Some(Reviewed::Amended(Amended::Refused(objection)))),
+        };
+        let request = store.amend(&self.operation, &glimpse, remains, amendment.force, now);
+        (self.bytes, self.replies) = request.map_err(|_| Failure::certain(RedisError::Malformed))?;
+        self.stage = Stage::Amending(view);
+        Ok(None)
+    }
+
+    fn not_found(&self) -> Reviewed {
+        match self.amendment {
+            None => Reviewed::Seen(None),
+            Some(_) => Reviewed::Amended(Amended::NoRecord),
+        }
+    }
+
+    fn failed(&self, error: StoreError) -> Reviewed {
+        Reviewed::Failed { error, may_have_amended: self.doubt.is_some() }
+    }
+}
+
+impl Glimpse {
+    fn view(&self, clock: Timestamp, lives: Duration, now: Timestamp) -> View {
+        let lease_left = match self.state {
+            State::InFlight | State::Unknown => self.lease_until.since(clock),
+            State::Completed | State::NotKept | State::Released => Duration::ZERO,
+        };
+        let state = match self.state {
+            State::InFlight if lease_left.is_zero() => record::State::Lapsed,
+            State::InFlight => record::State::InFlight,
+            State::Completed => record::State::Completed { status: self.status },
+            State::NotKept => record::State::NotKept { status: self.status },
+            State::Unknown | State::Released => record::State::Unknown,
+        };
+        let age = match state {
+            record::State::Lapsed => clock.since(self.lease_until),
+            _ => now.since(self.at),
+        };
+        View { state, age, lease_left, expires: now.after(lives), response_bytes: self.response_bytes }
+    }
+}
+
+/// Two steps, each asked again once, or a record that changes once under the operator's hands.
+const ATTEMPTS: u32 = 4;
+
+/// How long the mark of a record that was taken away is kept at least: as long as an execution may conceivably take
+/// whose owner is to be fenced when it ends.
+const MARK_KEPT: Duration = Duration::from_hours(24);
