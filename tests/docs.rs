@@ -99,9 +99,25 @@ fn every_gauge_and_histogram_is_documented() {
 }
 
 #[test]
+fn every_counter_of_the_admin_is_documented() {
+    let page = read(&root().join("docs/operations.md"));
+    let counters = read(&root().join("src/envoy/admin.rs"));
+    let counters: Vec<&str> = counters.split('"').filter(|text| text.starts_with("idemgate.admin.")).collect();
+    assert_eq!(counters.len(), 6, "{counters:?}");
+    for name in counters {
+        assert!(page.contains(&format!("`{name}`")), "docs/operations.md does not name {name}");
+    }
+    for name in words(&page, "idemgate.admin.") {
+        assert!(read(&root().join("src/envoy/admin.rs")).contains(&format!("\"{name}\"")), "nothing counts {name}");
+    }
+}
+
+#[test]
 fn every_word_of_the_access_log_is_logged() {
     let source =
-        ["detached.rs", "problem.rs", "reply.rs"].map(|file| read(&root().join("src/exchange").join(file))).concat();
+        ["exchange/detached.rs", "exchange/problem.rs", "exchange/reply.rs", "admin/answer.rs", "admin/problem.rs"]
+            .map(|file| read(&root().join("src").join(file)))
+            .concat();
     let mut checked = 0;
     for page in pages() {
         for word in words(&read(&page), "idemgate_") {
