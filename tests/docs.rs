@@ -141,8 +141,29 @@ fn each_alert_says_what_to_do_and_leads_to_a_section_about_it() {
 }
 
 #[test]
+fn every_counter_of_the_admin_is_documented() {
+    let page = read(&root().join("docs/operations.md"));
+    let counters = read(&root().join("src/envoy/admin.rs"));
+    let counters: Vec<&str> = counters.split('"').filter(|text| text.starts_with("idemgate.admin.")).collect();
+    assert_eq!(counters.len(), 6, "{counters:?}");
+    for name in counters {
+        assert!(page.contains(&format!("`{name}`")), "docs/operations.md does not name {name}");
+    }
+    for name in words(&page, "idemgate.admin.") {
+        assert!(read(&root().join("src/envoy/admin.rs")).contains(&format!("\"{name}\"")), "nothing counts {name}");
+    }
+}
+
+#[test]
 fn every_word_of_the_access_log_is_logged_and_explained() {
-    let files = ["exchange/detached.rs", "exchange/problem.rs", "exchange/reply.rs", "envoy/bridge.rs"];
+    let files = [
+        "exchange/detached.rs",
+        "exchange/problem.rs",
+        "exchange/reply.rs",
+        "envoy/bridge.rs",
+        "admin/answer.rs",
+        "admin/problem.rs",
+    ];
     let source = files.map(|file| read(&root().join("src").join(file))).concat();
     let logged: BTreeSet<&str> =
         source.split('"').filter(|text| text.starts_with("idemgate_") && !text.contains('{')).collect();

@@ -159,7 +159,7 @@ impl Problem {
             Self::Conflict(Objection::Ran) => "Nothing was changed: it ran, and what ran is not released. If a retry is to \
                  run it a second time all the same, purge it."
                 .into(),
-            Self::MethodNotAllowed { allow } => format!("This path takes {allow}.").into(),
+            Self::MethodNotAllowed { allow } => format!("Nothing was done. This path takes the method {allow}.").into(),
             Self::NoBody => "Nothing was done. If the client has sent all of its body, then the host keeps it back: set \
                  allow_on_headers_stop_iteration: true in the config of the Wasm filter (Envoy 1.35 or newer)."
                 .into(),

@@ -7,7 +7,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, VecDeque},
     rc::Rc,
     time::Duration,
 };
@@ -53,8 +52,9 @@ pub(super) struct Admin {
     post: Cell<Option<Post>>,
     /// Requests of which the body is still to come.
     incomplete: RefCell<Vec<Rc<Visit>>>,
-    ordered: RefCell<VecDeque<Job>>,
-    under_way: RefCell<BTreeMap<u64, Job>>,
+    ordered: RefCell<Vec<Job>>,
+    /// By the tokens of their calls. Operators are few, so a list does.
+    under_way: RefCell<Vec<(u32, Job)>>,
     refusals: Refusals,
 }
 
@@ -154,8 +154,9 @@ impl Admin {
     /// Takes in the answer to a call, if `token` is one of its own.
     pub(super) fn hear(&self, root: u32, token: u32, num_headers: usize, body_size: usize) {
         let now = host::now();
-        let job = self.under_way.borrow_mut().remove(&u64::from(token));
-        if let Some(job) = job {
+        let index = self.under_way.borrow().iter().position(|(other, _)| *other == token);
+        if let Some(index) = index {
+            let (_, job) = self.under_way.borrow_mut().swap_remove(index);
             let body = host::buffer(Buffer::CallResponseBody, 0, body_size);
             let heard = match num_headers {
                 0 => Heard::Nothing,
@@ -180,7 +181,7 @@ impl Admin {
 
     fn send_off(&self, token: Option<u32>, job: Job, now: Timestamp) {
         match token {
-            Some(token) => drop(self.under_way.borrow_mut().insert(u64::from(token), job)),
+            Some(token) => self.under_way.borrow_mut().push((token, job)),
             None => self.go_on(job, Heard::NotMade, now),
         }
     }
@@ -194,7 +195,7 @@ impl Admin {
             }),
             Errand::Review(mut review) => match review.hear(store, heard, now) {
                 Some(reviewed) => visit.answer(&self.reviewed(&visit, &review, reviewed)),
-                None => self.ordered.borrow_mut().push_back(Job { visit, errand: Errand::Review(review) }),
+                None => self.ordered.borrow_mut().push(Job { visit, errand: Errand::Review(review) }),
             },
             Errand::Survey(..) => {}
         }
@@ -326,7 +327,7 @@ impl Admin {
 
     /// Leaves a job for the root context, and calls it.
     fn order(&self, visit: &Rc<Visit>, errand: Errand) {
-        self.ordered.borrow_mut().push_back(Job { visit: Rc::clone(visit), errand });
+        self.ordered.borrow_mut().push(Job { visit: Rc::clone(visit), errand });
         if let Some(post) = self.post.get() {
             host::enqueue(post.mailbox.0, ORDERS_LEFT);
         }

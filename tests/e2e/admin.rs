@@ -74,7 +74,8 @@ fn hash(record: &Value) -> String {
 
 /// An operation that runs until the gate is opened, and its hash.
 async fn running(bench: &Bench, request: &Request, gate: &Gate) -> (tokio::task::JoinHandle<Response>, String) {
-    bench.upstream.script("/orders", [Answer::new(201).json("{\"first\":true}").held_by(gate)]);
+    let held = Answer::new(201).json("{\"first\":true}").held_by(gate);
+    bench.upstream.script("/orders", [held, Answer::new(201).json("{\"first\":false}")]);
     let first = bench.send_aside(Protocol::Http1, request);
     bench.upstream.reached(1).await;
     let record = told(&bench.envoy, &lookup("k", "alice", "/orders")).await;
@@ -136,7 +137,7 @@ async fn what_is_known_of_an_outcome_is_told_in_each_state() {
 
 /// An operation whose outcome is unknown and whose lease is over; its hash.
 async fn stuck(bench: &Bench) -> String {
-    bench.upstream.script("/orders", [Answer::new(502)]);
+    bench.upstream.script("/orders", [Answer::new(502), Answer::new(201).json("{}")]);
     bench.send(&alices()).await;
     assert_problem(&bench.send_once_settled(&alices()).await, 409, "outcome-unknown");
     loop {
