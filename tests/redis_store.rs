@@ -948,10 +948,12 @@ fn redis_says_what_the_rules_of_a_record_say() {
                         Amended::Refused(Objection::Alive { .. }) => Some(Err(LIVE)),
                         Amended::Refused(objection) => Some(Err(objection)),
                     };
-                    let rule = model.amend(number, amendment, now).map(|rule| rule.map_err(|objection| match objection {
-                        Objection::Alive { .. } => LIVE,
-                        other => other,
-                    }));
+                    let rule = model.amend(number, amendment, now).map(|rule| {
+                        rule.map_err(|objection| match objection {
+                            Objection::Alive { .. } => LIVE,
+                            other => other,
+                        })
+                    });
                     prop_assert_eq!(told, rule);
                     let seen = state(&server, number);
                     prop_assert_eq!(seen, model.records.get(&number).map(|(record, _)| record.view(now).state));

@@ -66,7 +66,8 @@ impl Origin<'_> {
         // Who comes over a Unix socket has no address.
         let from = self.from.unwrap_or_default();
         let is_nameless = is_socket(to) && (from.is_empty() || is_socket(from));
-        let mut forwarders = self.headers.get_all("x-forwarded-for").flat_map(|value| value.split(|byte| *byte == b','));
+        let mut forwarders =
+            self.headers.get_all("x-forwarded-for").flat_map(|value| value.split(|byte| *byte == b','));
         if !(is_nameless || is_loopback(from)) || !forwarders.all(|address| is_loopback(address.trim_ascii())) {
             return Err(Stranger::FromElsewhere);
         }

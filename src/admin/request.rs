@@ -115,7 +115,8 @@ impl Route {
 
 /// The operation that a request would name, with this key by this caller: found as the filter finds it.
 fn look_up(body: &Body, config: &Config) -> Result<Task, Problem> {
-    let [key, method, authority, path] = [body.text("key")?, body.text("method")?, body.text("authority")?, body.text("path")?];
+    let [key, method, authority, path] =
+        [body.text("key")?, body.text("method")?, body.text("authority")?, body.text("path")?];
     let line = Headers::from_iter([(":method", method), (":authority", authority), (":path", path)]);
     let target = Target::from_headers(&line);
     let policy = policy(config, &target);
@@ -157,7 +158,8 @@ impl Body {
         for (index, (key, _)) in entries.iter().enumerate() {
             let is_repeated = entries.iter().take(index).any(|(before, _)| before == key);
             if is_repeated || !keys.contains(&key.as_str()) {
-                let detail = format!("Nothing was done. The object takes each of these keys once: {}.", keys.join(", "));
+                let detail =
+                    format!("Nothing was done. The object takes each of these keys once: {}.", keys.join(", "));
                 return Err(Problem::BadRequest(detail.into()));
             }
         }

@@ -51,8 +51,17 @@ fn loopback_is_the_loopback_interface_of_either_family_or_a_unix_socket() {
     }
     assert_eq!(check(Some("/run/idemgate.sock"), None, "localhost", &[]), Ok(()));
     for to in [
-        "10.0.0.1:9902", "0.0.0.0:9902", "[::]:9902", "[fe80::1]:9902", "127.evil:1", "1127.0.0.1:1", "localhost:9902",
-        "envoy://internal/1", "", "[::12]:1", "[::ffff:10.0.0.1]:1",
+        "10.0.0.1:9902",
+        "0.0.0.0:9902",
+        "[::]:9902",
+        "[fe80::1]:9902",
+        "127.evil:1",
+        "1127.0.0.1:1",
+        "localhost:9902",
+        "envoy://internal/1",
+        "",
+        "[::12]:1",
+        "[::ffff:10.0.0.1]:1",
     ] {
         assert_eq!(check(Some(to), Some("127.0.0.1:1"), "localhost", &[]), Err(Stranger::ToElsewhere), "{to}");
     }
@@ -75,7 +84,8 @@ fn neither_a_proxy_nor_a_web_page_on_the_machine_speaks_for_an_operator() {
     for host in ["localhost", "LocalHost:80", "127.0.0.1", "[::1]", "[::1]:9902"] {
         assert_eq!(from(host, &[]), Ok(()), "{host}");
     }
-    for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:127", "10.0.0.1"] {
+    for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:127", "10.0.0.1"]
+    {
         assert_eq!(from(host, &[]), Err(Stranger::OtherHost), "{host}");
     }
 }
@@ -109,7 +119,9 @@ fn each_path_has_one_spelling_and_one_method() {
         for other in ["GET", "POST", "HEAD", "OPTIONS", "get", ""].into_iter().filter(|other| *other != method) {
             assert_eq!(route(other, &path), Err(Problem::MethodNotAllowed { allow: method }), "{other} {path}");
         }
-        for spelling in [format!("{path}/"), format!("{path}?"), format!("/{path}"), format!("{path}/x"), path.to_uppercase()] {
+        for spelling in
+            [format!("{path}/"), format!("{path}?"), format!("/{path}"), format!("{path}/x"), path.to_uppercase()]
+        {
             assert_eq!(route(method, &spelling), Err(Problem::NoSuchPath), "{spelling}");
         }
     }
@@ -172,10 +184,26 @@ fn a_change_is_forced_only_by_the_word_itself() {
     }
     let not_kept = amendment(Route::NotKept(OPERATION), "{\"status\": 201, \"force\": true}");
     assert_eq!(not_kept, Ok(Amendment { verb: Verb::NotKept { status: 201 }, force: true }));
-    for body in ["{\"force\":1}", "{\"force\":\"true\"}", "{\"force\":null}", "{\"Force\":true}", "true", "[]", "{\"status\":201}"] {
+    for body in [
+        "{\"force\":1}",
+        "{\"force\":\"true\"}",
+        "{\"force\":null}",
+        "{\"Force\":true}",
+        "true",
+        "[]",
+        "{\"status\":201}",
+    ] {
         assert!(matches!(amendment(Route::Release(OPERATION), body), Err(Problem::BadRequest(_))), "{body}");
     }
-    for body in ["", "{}", "{\"status\":199}", "{\"status\":600}", "{\"status\":65737}", "{\"status\":-1}", "{\"status\":201.5}"] {
+    for body in [
+        "",
+        "{}",
+        "{\"status\":199}",
+        "{\"status\":600}",
+        "{\"status\":65737}",
+        "{\"status\":-1}",
+        "{\"status\":201.5}",
+    ] {
         assert!(matches!(amendment(Route::NotKept(OPERATION), body), Err(Problem::BadRequest(_))), "{body}");
     }
 }
@@ -242,7 +270,10 @@ fn a_record_is_told_with_what_its_state_has() {
             State::Lapsed,
             r#""state":"unknown","age_seconds":61,"unknown_because":"the lease of its owner ran out without a word","lease_left_seconds":1"#,
         ),
-        (State::Completed { status: 201 }, r#""state":"completed","age_seconds":61,"original_status":201,"response_bytes":77"#),
+        (
+            State::Completed { status: 201 },
+            r#""state":"completed","age_seconds":61,"original_status":201,"response_bytes":77"#,
+        ),
         (State::NotKept { status: 418 }, r#""state":"not_kept","age_seconds":61,"original_status":418"#),
     ] {
         let body = String::from_utf8(Answer::seen(&OPERATION, &view(state)).body).unwrap();

@@ -3,9 +3,9 @@
 //! The JSON Schema is made of these types and of their documentation, so the comments here speak to operators.
 //! What the values mean together is [`super::compile`]'s to decide.
 
+use super::Guard;
 use super::error::ConfigError;
 use super::json::Node;
-use super::Guard;
 use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUnknown};
 use super::read::{Object, Read, entries, read_as_object};
 use super::store::OnFull;

@@ -619,10 +619,7 @@ fn an_admin_has_the_settings_of_its_filter_and_a_guard() {
             r#"{"guard": "loopback"}"#,
             "guard: found a value that has no effect here; allowed: only if role is \"admin\"",
         ),
-        (
-            r#"{"role": "admin", "guard": "loopback", "ttl": "0s"}"#,
-            "ttl: found \"0s\"; allowed: ",
-        ),
+        (r#"{"role": "admin", "guard": "loopback", "ttl": "0s"}"#, "ttl: found \"0s\"; allowed: "),
         (
             r#"{"role": "redis_bridge", "guard": "loopback"}"#,
             "guard: found a setting of the filter, which role \"redis_bridge\" does not have",

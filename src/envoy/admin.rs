@@ -214,7 +214,9 @@ impl Admin {
                     Err(error) => self.unavailable(error, false),
                 }
             }
-            (Store::SharedData(_), Task::Count) => return self.order(visit, Errand::Survey(Survey::new(None).into(), None)),
+            (Store::SharedData(_), Task::Count) => {
+                return self.order(visit, Errand::Survey(Survey::new(None).into(), None));
+            }
             (Store::SharedData(_), Task::Find(prefix)) => {
                 return self.order(visit, Errand::Survey(Survey::new(Some(prefix)).into(), Some(prefix)));
             }
@@ -405,7 +407,9 @@ impl HttpContext for AdminStream {
         let (from, to) = (host::property(&["source", "address"]), host::property(&["destination", "address"]));
         let visit = Rc::new(Visit {
             context_id: self.context_id,
-            from: from.as_deref().map_or_else(|| "a Unix socket".into(), |from| String::from_utf8_lossy(from).into_owned()),
+            from: from
+                .as_deref()
+                .map_or_else(|| "a Unix socket".into(), |from| String::from_utf8_lossy(from).into_owned()),
             since: now,
             is_open: Cell::new(true),
         });
@@ -505,7 +509,11 @@ impl Counters {
     ];
 
     fn define() -> Result<Self, Refused> {
-        Self::NAMES.iter().map(|name| host::define_metric(MetricKind::Counter, name)).collect::<Result<_, _>>().map(Self)
+        Self::NAMES
+            .iter()
+            .map(|name| host::define_metric(MetricKind::Counter, name))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     fn count(&self, what: Count) {

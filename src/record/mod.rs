@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use codec::{CodecError, FORMAT_VERSION};
 pub(crate) use codec::{decode, decode_head, encode};
-pub use oversight::{Amended, Amendment, Objection, State, Verb, View};
 pub(crate) use oversight::Remains;
+pub use oversight::{Amended, Amendment, Objection, State, Verb, View};
 pub use response::StoredResponse;
 
 use crate::{

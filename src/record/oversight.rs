@@ -120,7 +120,8 @@ impl View {
         match (amendment.verb, self.state) {
             (Verb::Release, State::Completed { .. } | State::NotKept { .. }) => Err(Objection::Ran),
             // Nobody renews the lease of an unknown outcome, but as long as it lasts the service may be at work.
-            (Verb::Release | Verb::Purge, State::InFlight | State::Unknown) | (Verb::NotKept { .. }, State::InFlight)
+            (Verb::Release | Verb::Purge, State::InFlight | State::Unknown)
+            | (Verb::NotKept { .. }, State::InFlight)
                 if is_alive =>
             {
                 alive

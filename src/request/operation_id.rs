@@ -191,7 +191,8 @@ mod tests {
             }
         }
         assert_eq!(OperationPrefix::parse(&hex.to_uppercase()), OperationPrefix::parse(&hex));
-        for no_hash in ["", "0123456", "0123456g", "0x123456", "+1234567", "\u{661}\u{661}\u{661}\u{661}", &(hex + "0")] {
+        for no_hash in ["", "0123456", "0123456g", "0x123456", "+1234567", "\u{661}\u{661}\u{661}\u{661}", &(hex + "0")]
+        {
             assert_eq!(OperationPrefix::parse(no_hash), None, "{no_hash:?}");
         }
     }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use crate::bench::{
-    AUTHORITY, AdminListener, Answer, Bench, Envoy, Gate, Http1, Protocol, Request, Response, Setup, Store,
-    TempDir, assert_executed, assert_problem, assert_replay_of, deny_header, patiently, try_send,
+    AUTHORITY, AdminListener, Answer, Bench, Envoy, Gate, Http1, Protocol, Request, Response, Setup, Store, TempDir,
+    assert_executed, assert_problem, assert_replay_of, deny_header, patiently, refusal, try_send,
 };
 
 /// Unknown outcomes at once, whose leases are over soon.
@@ -162,7 +162,10 @@ async fn an_unknown_operation_that_did_not_run_is_released_and_runs() {
     assert_replay_of(&first, &bench.send(&alices()).await);
     bench.assert_executions(2);
     bench.envoy.reaches_stat("wasmcustom.idemgate.admin.released", 1).await;
-    bench.envoy.logs(&format!("admin: operation {} was unknown and is released now, as 127.0.0.1:", &operation[..8])).await;
+    bench
+        .envoy
+        .logs(&format!("admin: operation {} was unknown and is released now, as 127.0.0.1:", &operation[..8]))
+        .await;
     assert!(!bench.envoy.log().contains("Bearer"), "a caller is in the log");
 }
 
@@ -206,7 +209,9 @@ async fn a_running_operation_is_changed_only_by_force_and_its_owner_is_fenced() 
     let bench = bench(&json!({})).await;
     let gate = Gate::closed();
     let (first, operation) = running(&bench, &alices(), &gate).await;
-    for (verb, body) in [("release", json!({})), ("purge", json!({ "force": false })), ("not-kept", json!({ "status": 200 }))] {
+    for (verb, body) in
+        [("release", json!({})), ("purge", json!({ "force": false })), ("not-kept", json!({ "status": 200 }))]
+    {
         let refused = order(&format!("/operations/{operation}/{verb}"), &body);
         let problem = objection(&bench.envoy, &refused, 409, "operation-alive").await;
         assert!(problem["lease_left_seconds"].as_u64().is_some_and(|left| (1..=30).contains(&left)), "{problem}");
@@ -315,19 +320,37 @@ async fn what_is_not_understood_is_told_what_would_be_and_changes_nothing() {
     let operation = hash(&told(&bench.envoy, &lookup("k", "alice", "/orders")).await);
     let purge = format!("/operations/{operation}/purge");
     for target in [
-        "/", "/operation", "/operations/", "/operationslookup", "/operations/lookup/", "//operations", "/operations/..",
-        "/operations?", "/operations/lookup?key=k", "/operations/%6cookup", "/OPERATIONS", "/stats", "/orders",
-        &format!("/operations/{operation}/"), &format!("/operations/{operation}?x"), &format!("{purge}/"),
-        &format!("/operations/x/../{operation}/purge"), &format!("/operations/{operation}/drop"),
-        &format!("/operations/{}/purge", &operation[..63]), &format!("/operations/{operation}0"),
+        "/",
+        "/operation",
+        "/operations/",
+        "/operationslookup",
+        "/operations/lookup/",
+        "//operations",
+        "/operations/..",
+        "/operations?",
+        "/operations/lookup?key=k",
+        "/operations/%6cookup",
+        "/OPERATIONS",
+        "/stats",
+        "/orders",
+        &format!("/operations/{operation}/"),
+        &format!("/operations/{operation}?x"),
+        &format!("{purge}/"),
+        &format!("/operations/x/../{operation}/purge"),
+        &format!("/operations/{operation}/drop"),
+        &format!("/operations/{}/purge", &operation[..63]),
+        &format!("/operations/{operation}0"),
     ] {
         for request in [ask("GET", target), order(target, &json!({}))] {
             assert_objection(&tell(&bench.envoy, &request).await, 404, "admin-no-such-path");
         }
     }
     for (method, target, allow) in [
-        ("POST", "/operations", "GET"), ("DELETE", "/operations", "GET"), ("GET", "/operations/lookup", "POST"),
-        ("OPTIONS", purge.as_str(), "POST"), ("PUT", purge.as_str(), "POST"), ("post", purge.as_str(), "POST"),
+        ("POST", "/operations", "GET"),
+        ("DELETE", "/operations", "GET"),
+        ("GET", "/operations/lookup", "POST"),
+        ("OPTIONS", purge.as_str(), "POST"),
+        ("PUT", purge.as_str(), "POST"),
         ("GET", purge.as_str(), "POST"),
     ] {
         let response = tell(&bench.envoy, &ask(method, target)).await;
@@ -343,23 +366,51 @@ async fn what_is_not_understood_is_told_what_would_be_and_changes_nothing() {
     objection(&bench.envoy, &ask("POST", &purge), 415, "admin-not-json").await;
     let nested = "[".repeat(10_000);
     for body in [
-        "{", "[]", "null", "\"x\"", "{}{}", "{\"force\": 1}", "{\"force\": \"true\"}", "{\"force\": null}", "\u{7f}",
-        "{\"force\": true, \"force\": true}", "{\"status\": 200}", "{\"\": 1}", "{\"force\": true", &nested,
+        "{",
+        "[]",
+        "null",
+        "\"x\"",
+        "{}{}",
+        "{\"force\": 1}",
+        "{\"force\": \"true\"}",
+        "{\"force\": null}",
+        "\u{7f}",
+        "{\"force\": true, \"force\": true}",
+        "{\"status\": 200}",
+        "{\"\": 1}",
+        "{\"force\": true",
+        &nested,
         &format!("{{\"force\": {nested}"),
     ] {
         let request = ask("POST", &purge).header("content-type", "application/json").body(body);
         assert_objection(&tell(&bench.envoy, &request).await, 400, "admin-bad-request");
     }
-    for not_kept in ["{}", "{\"status\": \"200\"}", "{\"status\": 99}", "{\"status\": 600}", "{\"status\": 65736}", "{\"status\": 2e2e2}"] {
+    for not_kept in [
+        "{}",
+        "{\"status\": \"200\"}",
+        "{\"status\": 99}",
+        "{\"status\": 600}",
+        "{\"status\": 65736}",
+        "{\"status\": 2e2e2}",
+    ] {
         let target = format!("/operations/{operation}/not-kept");
         let request = ask("POST", &target).header("content-type", "application/json").body(not_kept);
         assert_objection(&tell(&bench.envoy, &request).await, 400, "admin-bad-request");
     }
     let good = json!({ "key": "secret-k", "method": "POST", "authority": "a", "path": "/", "caller": ["secret-c"] });
     for (key, wrong) in [
-        ("key", json!(1)), ("key", json!("")), ("key", json!("a b")), ("method", json!(null)), ("path", json!(["/"])),
-        ("authority", json!({})), ("caller", json!("secret-c")), ("caller", json!([])), ("caller", json!(["a", "b"])),
-        ("caller", json!([1])), ("caller", json!([[1]])), ("callers", json!([])),
+        ("key", json!(1)),
+        ("key", json!("")),
+        ("key", json!("a b")),
+        ("method", json!(null)),
+        ("path", json!(["/"])),
+        ("authority", json!({})),
+        ("caller", json!("secret-c")),
+        ("caller", json!([])),
+        ("caller", json!(["a", "b"])),
+        ("caller", json!([1])),
+        ("caller", json!([[1]])),
+        ("callers", json!([])),
     ] {
         let mut body = good.clone();
         body[key] = wrong;
@@ -380,7 +431,11 @@ async fn an_admins_path_on_the_ordinary_listener_is_the_services_own() {
     let bench = bench(&json!({})).await;
     for request in [ask("GET", "/operations"), lookup("k", "alice", "/orders")] {
         let response = bench.send(&request).await;
-        assert_eq!((response.status, response.text("content-type").as_str()), (201, "application/json"), "{response:?}");
+        assert_eq!(
+            (response.status, response.text("content-type").as_str()),
+            (201, "application/json"),
+            "{response:?}"
+        );
     }
     bench.assert_executions(2);
     assert_eq!(bench.upstream.seen()[1].path, "/operations/lookup");
@@ -427,17 +482,27 @@ async fn the_loopback_guard_refuses_what_comes_through_proxies_and_browsers() {
     assert_executed(&bench.send(&alices()).await, 201);
     let admin = bench.envoy.admin_listener().await;
     let forwarded = |value: &str| ask("GET", "/operations").header("x-forwarded-for", value);
-    let proxied = [forwarded("192.0.2.1"), forwarded("127.0.0.1, 192.0.2.1"), forwarded("192.0.2.1, 127.0.0.1"), forwarded("x")];
+    let proxied =
+        [forwarded("192.0.2.1"), forwarded("127.0.0.1, 192.0.2.1"), forwarded("192.0.2.1, 127.0.0.1"), forwarded("x")];
     assert_refused(admin, &proxied, "straight to it").await;
     let host = |value: &str| Request::get("/operations").header("host", value);
-    let rebound = [host("evil.example"), host("evil.example:9902"), host("localhost.evil.example"), host("127.0.0.1.evil.example")];
+    let rebound = [
+        host("evil.example"),
+        host("evil.example:9902"),
+        host("localhost.evil.example"),
+        host("127.0.0.1.evil.example"),
+    ];
     assert_refused(admin, &rebound, "localhost").await;
-    for good in [host("localhost"), host("127.0.0.1:9902"), host("[::1]:9902"), host("LOCALHOST:1"), forwarded("127.0.0.1")] {
+    for good in
+        [host("localhost"), host("127.0.0.1:9902"), host("[::1]:9902"), host("LOCALHOST:1"), forwarded("127.0.0.1")]
+    {
         assert_eq!(Http1::connect(admin).await.send(&good).await.status, 200, "{good:?}");
     }
     // Whether there is a record or not: refused alike.
-    let there = Http1::connect(admin).await.send(&lookup("k", "alice", "/orders").header("x-forwarded-for", "192.0.2.1")).await;
-    let not_there = Http1::connect(admin).await.send(&lookup("x", "alice", "/orders").header("x-forwarded-for", "192.0.2.1")).await;
+    let there =
+        Http1::connect(admin).await.send(&lookup("k", "alice", "/orders").header("x-forwarded-for", "192.0.2.1")).await;
+    let not_there =
+        Http1::connect(admin).await.send(&lookup("x", "alice", "/orders").header("x-forwarded-for", "192.0.2.1")).await;
     assert_eq!((there.status, there.body), (not_there.status, not_there.body));
     bench.envoy.reaches_stat("wasmcustom.idemgate.admin.refused", 10).await;
     let lines = bench.envoy.log().lines().filter(|line| line.contains("was refused")).count();
@@ -508,13 +573,76 @@ async fn redis_says_how_much_it_holds_and_finds_whole_hashes_only() {
     assert_executed(&bench.send(&alices()).await, 201);
     let counts = told(&bench.envoy, &ask("GET", "/operations")).await;
     assert_eq!((&counts["store"], &counts["prefix"]), (&json!("redis"), &json!("idemgate:")), "{counts}");
-    assert!(counts["count_by_state"].as_str().is_some_and(|command| command.starts_with("redis-cli --scan")), "{counts}");
+    assert!(
+        counts["count_by_state"].as_str().is_some_and(|command| command.starts_with("redis-cli --scan")),
+        "{counts}"
+    );
     let short = objection(&bench.envoy, &ask("GET", "/operations/01234567"), 400, "operation-whole-hash-needed").await;
     assert!(short["detail"].as_str().unwrap().contains("--pattern 'idemgate:DIGITS*'"), "{short}");
 }
 
+#[tokio::test]
+async fn while_redis_is_down_an_operator_is_told_what_to_look_at() {
+    let Store::Redis(_) = Store::current() else { return };
+    let mut bench = bench(&json!({})).await;
+    assert_executed(&bench.send(&alices()).await, 201);
+    let operation = hash(&told(&bench.envoy, &lookup("k", "alice", "/orders")).await);
+    bench.redis.as_mut().unwrap().kill();
+    let release = order(&format!("/operations/{operation}/release"), &json!({}));
+    for request in [lookup("k", "alice", "/orders"), release, ask("GET", "/operations")] {
+        let problem = objection(&bench.envoy, &request, 503, "store-unavailable").await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("Nothing was changed") && detail.contains("check the hosts"), "{problem}");
+    }
+    bench.envoy.reaches_stat("wasmcustom.idemgate.admin.failed", 3).await;
+}
+
+#[tokio::test]
+async fn a_change_whose_operator_has_hung_up_is_logged_all_the_same() {
+    let Store::Redis(_) = Store::current() else { return };
+    let bench = bench(&quick()).await;
+    let operation = stuck(&bench).await;
+    let redis = bench.redis.as_ref().unwrap();
+    let calls = bench.envoy.stat("cluster.redis.upstream_cx_total").await.unwrap();
+    redis.pause();
+    let admin = bench.envoy.admin_listener().await;
+    let mut client = Http1::connect(admin).await;
+    client.begin(&order(&format!("/operations/{operation}/release"), &json!({}))).await;
+    bench.envoy.reaches_stat("cluster.redis.upstream_cx_total", calls + 1).await;
+    client.hang_up();
+    redis.resume();
+    bench.envoy.logs("is released now").await;
+    bench.envoy.reaches_stat("wasmcustom.idemgate.admin.released", 1).await;
+    assert_executed(&bench.send(&alices()).await, 201);
+}
+
+#[tokio::test]
+async fn the_example_does_what_the_manual_says() {
+    let bench = Bench::example_with("admin", &[("port_value: 9902".to_owned(), "port_value: 0".to_owned())]).await;
+    bench.upstream.script("/orders", [Answer::new(502), Answer::new(201).json("{}")]);
+    bench.send(&alices()).await;
+    assert_problem(&bench.send_once_settled(&alices()).await, 409, "outcome-unknown");
+    let operation = hash(&told(&bench.envoy, &lookup("k", "alice", "/orders")).await);
+    let release = format!("/operations/{operation}/release");
+    objection(&bench.envoy, &order(&release, &json!({})), 409, "operation-alive").await;
+    let ran = order(&format!("/operations/{operation}/not-kept"), &json!({ "status": 201 }));
+    assert_eq!(told(&bench.envoy, &ran).await["a_retry"], "gets 409 response-not-kept");
+    let problem = assert_problem(&bench.send(&alices()).await, 409, "response-not-kept");
+    assert_eq!(problem["original_status"], 201);
+    assert_eq!(told(&bench.envoy, &ask("GET", "/operations")).await["records"]["not_kept"], 1);
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn an_admin_without_a_guard_is_refused_with_the_words_what_to_do() {
+    let log = refusal(&Setup::with_text(r#"{"role": "admin"}"#)).await;
+    assert!(log.contains("guard: found nothing") && log.contains("docs/operations.md"), "{log}");
+}
+
 crate::bench::also_on_redis! {
     direct: {
+        a_change_whose_operator_has_hung_up_is_logged_all_the_same,
+        while_redis_is_down_an_operator_is_told_what_to_look_at,
         a_look_up_that_races_a_completion_sees_one_or_the_other,
         a_running_operation_is_changed_only_by_force_and_its_owner_is_fenced,
         an_operator_finds_an_operation_by_its_key_and_caller_and_by_its_hash,

@@ -176,7 +176,8 @@ impl Review {
 
     /// Takes in a record: Redis's clock, how long it lives, its length, and its beginning.
     fn judge(&mut self, store: &RedisStore, found: &[Value], now: Timestamp) -> Result<Option<Reviewed>, Failure> {
-        let [Value::Integer(clock), Value::Integer(lives), Value::Integer(length), Value::Bulk(Some(beginning))] = found
+        let [Value::Integer(clock), Value::Integer(lives), Value::Integer(length), Value::Bulk(Some(beginning))] =
+            found
         else {
             return Err(Failure::doubtful(RedisError::Malformed));
         };

@@ -75,12 +75,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
     ///
     /// # Errors
     /// [`StoreError`] if its bucket cannot be read or written; then nothing was changed.
-    pub fn amend(
-        &self,
-        operation: &OperationId,
-        amendment: Amendment,
-        now: Timestamp,
-    ) -> Result<Amended, StoreError> {
+    pub fn amend(&self, operation: &OperationId, amendment: Amendment, now: Timestamp) -> Result<Amended, StoreError> {
         let index = self.index_of(operation);
         for _ in 0..ATTEMPTS {
             let (mut bucket, cas) = self.read_bucket(index)?;
