@@ -73,7 +73,7 @@ fn hash(record: &Value) -> String {
 }
 
 /// The first digits of a hash.
-fn first(hash: &str, digits: usize) -> &str {
+fn digits_of(hash: &str, digits: usize) -> &str {
     hash.get(..digits).unwrap_or_else(|| panic!("fewer than {digits} digits in {hash:?}"))
 }
 
@@ -169,7 +169,7 @@ async fn an_unknown_operation_that_did_not_run_is_released_and_runs() {
     bench.envoy.reaches_stat("wasmcustom.idemgate.admin.released", 1).await;
     bench
         .envoy
-        .logs(&format!("admin: operation {} was unknown and is released now, as 127.0.0.1:", first(&operation, 8)))
+        .logs(&format!("admin: operation {} was unknown and is released now, as 127.0.0.1:", digits_of(&operation, 8)))
         .await;
     assert!(!bench.envoy.log().contains("Bearer"), "a caller is in the log");
 }
@@ -308,7 +308,7 @@ async fn the_table_is_counted_and_a_record_is_found_by_what_a_log_line_says() {
 
     let operation = hash(&told(&bench.envoy, &lookup("k3", "alice", "/orders")).await);
     for digits in [8, 12, 33] {
-        let found = told(&bench.envoy, &ask("GET", &format!("/operations/{}", first(&operation, digits)))).await;
+        let found = told(&bench.envoy, &ask("GET", &format!("/operations/{}", digits_of(&operation, digits)))).await;
         assert_eq!(hash(&found), operation);
     }
     objection(&bench.envoy, &ask("GET", "/operations/00000000"), 404, "operation-not-found").await;
@@ -343,7 +343,7 @@ async fn what_is_not_understood_is_told_what_would_be_and_changes_nothing() {
         &format!("{purge}/"),
         &format!("/operations/x/../{operation}/purge"),
         &format!("/operations/{operation}/drop"),
-        &format!("/operations/{}/purge", first(&operation, 63)),
+        &format!("/operations/{}/purge", digits_of(&operation, 63)),
         &format!("/operations/{operation}0"),
     ] {
         for request in [ask("GET", target), order(target, &json!({}))] {
