@@ -1,1 +1,298 @@
+//! Who may ask, for what, and what they are told.
 
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    config::{Guard, Plugin},
+    headers::Headers,
+    record::{Amendment, Objection, State, Verb, View},
+    request::{Caller, Key, OperationId, OperationPrefix},
+    store::{StoreError, redis::RedisError},
+    time::Timestamp,
+};
+
+const OPERATION: OperationId = OperationId::from_bytes([0xab; 32]);
+
+fn config(settings: &str) -> Config {
+    let text = format!(r#"{{"role": "admin", "guard": "loopback"{settings}}}"#);
+    match Plugin::parse(text.as_bytes()) {
+        Ok(Plugin::Admin { config, .. }) => *config,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn headers(host: &str, forwarders: &[&str]) -> Headers {
+    let forwarders = forwarders.iter().map(|value| ("x-forwarded-for", *value));
+    [(":authority", host)].into_iter().chain(forwarders).collect()
+}
+
+fn check(to: Option<&str>, from: Option<&str>, host: &str, forwarders: &[&str]) -> Result<(), Stranger> {
+    let headers = headers(host, forwarders);
+    let (to, from) = (to.map(str::as_bytes), from.map(str::as_bytes));
+    Origin { to, from, is_declared: false, headers: &headers }.check(Guard::Loopback)
+}
+
+#[test]
+fn loopback_is_the_loopback_interface_of_either_family_or_a_unix_socket() {
+    for (to, from) in [
+        ("127.0.0.1:9902", "127.0.0.1:40000"),
+        ("127.8.9.10:1", "127.0.0.1:40000"),
+        ("[::1]:9902", "[::1]:40000"),
+        ("[::ffff:127.0.0.1]:9902", "[::ffff:127.0.0.1]:40000"),
+        ("/run/idemgate.sock", ""),
+        ("/run/idemgate.sock", "/run/client.sock"),
+        ("@idemgate", ""),
+    ] {
+        assert_eq!(check(Some(to), Some(from), "localhost", &[]), Ok(()), "{to} from {from}");
+    }
+    assert_eq!(check(Some("/run/idemgate.sock"), None, "localhost", &[]), Ok(()));
+    for to in [
+        "10.0.0.1:9902",
+        "0.0.0.0:9902",
+        "[::]:9902",
+        "[fe80::1]:9902",
+        "127.evil:1",
+        "1127.0.0.1:1",
+        "localhost:9902",
+        "envoy://internal/1",
+        "",
+        "[::12]:1",
+        "[::ffff:10.0.0.1]:1",
+    ] {
+        assert_eq!(check(Some(to), Some("127.0.0.1:1"), "localhost", &[]), Err(Stranger::ToElsewhere), "{to}");
+    }
+    assert_eq!(check(None, None, "localhost", &[]), Err(Stranger::ToElsewhere), "a host that tells nothing");
+    for from in ["10.0.0.1:1", "", "envoy://x", "/run/x"] {
+        let refused = check(Some("127.0.0.1:9902"), Some(from), "localhost", &[]);
+        assert_eq!(refused, Err(Stranger::FromElsewhere), "{from}");
+    }
+}
+
+#[test]
+fn neither_a_proxy_nor_a_web_page_on_the_machine_speaks_for_an_operator() {
+    let from = |host: &str, forwarders: &[&str]| check(Some("127.0.0.1:9902"), Some("127.0.0.1:1"), host, forwarders);
+    for forwarders in [&["127.0.0.1"][..], &["127.0.0.1, ::1"], &["127.0.0.1", "127.0.0.2:80"]] {
+        assert_eq!(from("localhost:9902", forwarders), Ok(()), "{forwarders:?}");
+    }
+    for forwarders in [&["10.0.0.1"][..], &["127.0.0.1, 10.0.0.1"], &["127.0.0.1", "10.0.0.1"], &[""], &["unknown"]] {
+        assert_eq!(from("localhost:9902", forwarders), Err(Stranger::FromElsewhere), "{forwarders:?}");
+    }
+    for host in ["localhost", "LocalHost:80", "127.0.0.1", "[::1]", "[::1]:9902"] {
+        assert_eq!(from(host, &[]), Ok(()), "{host}");
+    }
+    for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:127", "10.0.0.1"]
+    {
+        assert_eq!(from(host, &[]), Err(Stranger::OtherHost), "{host}");
+    }
+}
+
+#[test]
+fn filters_guard_only_what_is_declared() {
+    let headers = headers("admin.example", &["10.0.0.1"]);
+    let origin = Origin { to: Some(b"10.0.0.1:1"), from: Some(b"10.0.0.2:1"), is_declared: true, headers: &headers };
+    assert_eq!(origin.check(Guard::Filters), Ok(()));
+    assert!(origin.check(Guard::Loopback).is_err(), "what is declared counts for nothing there");
+    assert_eq!(Origin { is_declared: false, ..origin }.check(Guard::Filters), Err(Stranger::Undeclared));
+}
+
+fn route(method: &str, path: &str) -> Result<Route, Problem> {
+    Route::of(&Headers::from_iter([(":method", method), (":path", path), ("content-type", "application/json")]))
+}
+
+#[test]
+fn each_path_has_one_spelling_and_one_method() {
+    let hash = OPERATION.to_string();
+    let prefix = OperationPrefix::parse("abababab").unwrap();
+    for (method, path, expected) in [
+        ("GET", "/operations".to_owned(), Route::Count),
+        ("POST", "/operations/lookup".to_owned(), Route::LookUp),
+        ("GET", "/operations/abababab".to_owned(), Route::Look(prefix)),
+        ("POST", format!("/operations/{hash}/release"), Route::Release(OPERATION)),
+        ("POST", format!("/operations/{hash}/not-kept"), Route::NotKept(OPERATION)),
+        ("POST", format!("/operations/{hash}/purge"), Route::Purge(OPERATION)),
+    ] {
+        assert_eq!(route(method, &path), Ok(expected), "{path}");
+        for other in ["GET", "POST", "HEAD", "OPTIONS", "get", ""].into_iter().filter(|other| *other != method) {
+            assert_eq!(route(other, &path), Err(Problem::MethodNotAllowed { allow: method }), "{other} {path}");
+        }
+        for spelling in
+            [format!("{path}/"), format!("{path}?"), format!("/{path}"), format!("{path}/x"), path.to_uppercase()]
+        {
+            assert_eq!(route(method, &spelling), Err(Problem::NoSuchPath), "{spelling}");
+        }
+    }
+    assert_eq!(route("POST", "/operations/abababab/purge"), Err(Problem::NoSuchPath), "changes take whole hashes");
+}
+
+#[test]
+fn what_has_a_body_must_say_that_it_is_json() {
+    let of = |value: &[u8]| {
+        let fields = [(":method", b"POST".as_slice()), (":path", b"/operations/lookup"), ("content-type", value)];
+        Route::of(&Headers::from_iter(fields))
+    };
+    for good in ["application/json", "APPLICATION/JSON; charset=utf-8", "application/json ;x=y"] {
+        assert_eq!(of(good.as_bytes()), Ok(Route::LookUp), "{good}");
+    }
+    for bad in [&b""[..], b"text/plain", b"application/jsonp", b"text/plain;application/json", b"\xff"] {
+        assert_eq!(of(bad), Err(Problem::NotJson), "{}", bad.escape_ascii());
+    }
+    assert_eq!(Route::of(&Headers::from_iter([(":method", "GET"), (":path", "/operations")])), Ok(Route::Count));
+}
+
+#[test]
+fn a_look_up_finds_the_operation_that_the_filter_would_name() {
+    let config = config(
+        r#", "key": {"headers": ["x-key"]}, "caller": {"identity": [{"header": "x-user"}, {"property": ["jwt", "sub"]}]}"#,
+    );
+    let filters = |key: &str, users: &[&str], subject: Option<&str>| {
+        let lines: Headers = users.iter().map(|user| ("x-user", *user)).chain([("x-key", key)]).collect();
+        let key = Key::find(&lines, &config.policy.key).unwrap().unwrap();
+        let property = |_: &[String]| subject.map(|subject| subject.as_bytes().to_vec());
+        let caller = Caller::identify(&config.policy.caller, &lines, property).unwrap();
+        let target = Target { method: b"POST", authority: b"api.example", path: b"/orders", query: None };
+        Ok(Task::Look(OperationId::new(&caller, &config.policy.resource, &target, &key)))
+    };
+    let asked = |key: &str, caller: &str| {
+        let body = format!(
+            r#"{{"key": {key}, "method": "POST", "authority": "api.example", "path": "/orders?a=b", "caller": {caller}}}"#
+        );
+        Route::LookUp.task(body.as_bytes(), &config)
+    };
+    assert_eq!(asked(r#""k""#, r#"["ann", "42"]"#), filters("k", &["ann"], Some("42")));
+    assert_eq!(asked(r#""\"k\"""#, r#"["ann", null]"#), filters("k", &["ann"], None));
+    assert_eq!(asked(r#""k""#, r#"[null, "42"]"#), filters("k", &[], Some("42")));
+    assert_eq!(asked(r#""k""#, r#"[["ann", "bob"], null]"#), filters("k", &["ann", "bob"], None));
+    assert_ne!(asked(r#""k""#, r#"["ann", null]"#), asked(r#""k""#, r#"[null, "ann"]"#));
+}
+
+fn amendment(route: Route, body: &str) -> Result<Amendment, Problem> {
+    match route.task(body.as_bytes(), &config(""))? {
+        Task::Amend(OPERATION, amendment) => Ok(amendment),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_change_is_forced_only_by_the_word_itself() {
+    for (body, force) in [("", false), ("{}", false), (" {\"force\": false} ", false), ("{\"force\":true}", true)] {
+        assert_eq!(amendment(Route::Release(OPERATION), body), Ok(Amendment { verb: Verb::Release, force }));
+        assert_eq!(amendment(Route::Purge(OPERATION), body), Ok(Amendment { verb: Verb::Purge, force }));
+    }
+    let not_kept = amendment(Route::NotKept(OPERATION), "{\"status\": 201, \"force\": true}");
+    assert_eq!(not_kept, Ok(Amendment { verb: Verb::NotKept { status: 201 }, force: true }));
+    for body in [
+        "{\"force\":1}",
+        "{\"force\":\"true\"}",
+        "{\"force\":null}",
+        "{\"Force\":true}",
+        "true",
+        "[]",
+        "{\"status\":201}",
+    ] {
+        assert!(matches!(amendment(Route::Release(OPERATION), body), Err(Problem::BadRequest(_))), "{body}");
+    }
+    for body in [
+        "",
+        "{}",
+        "{\"status\":199}",
+        "{\"status\":600}",
+        "{\"status\":65737}",
+        "{\"status\":-1}",
+        "{\"status\":201.5}",
+    ] {
+        assert!(matches!(amendment(Route::NotKept(OPERATION), body), Err(Problem::BadRequest(_))), "{body}");
+    }
+}
+
+fn problems() -> Vec<Problem> {
+    let unavailable = |may_have_changed| Problem::StoreUnavailable {
+        error: StoreError::Redis(RedisError::TimedOut),
+        may_have_changed,
+    };
+    vec![
+        Problem::BadRequest("Nothing was done. \"quoted\" \\ and\nbroken".into()),
+        Problem::BodyTooLarge,
+        Problem::Conflict(Objection::Alive { lease_left: Duration::from_millis(1) }),
+        Problem::Conflict(Objection::AlreadyNotKept),
+        Problem::Conflict(Objection::OtherStatus { status: 201 }),
+        Problem::Conflict(Objection::Ran),
+        Problem::MethodNotAllowed { allow: "GET" },
+        Problem::NoBody,
+        Problem::NoSuchPath,
+        Problem::NotFound(None),
+        Problem::NotFound(Some(OPERATION)),
+        Problem::NotJson,
+        Problem::NotUnique(vec![OPERATION, OperationId::from_bytes([1; 32])]),
+        Problem::Refused(Stranger::Undeclared),
+        unavailable(false),
+        unavailable(true),
+        Problem::WholeHashNeeded { prefix: "it's:\u{7f}".to_owned() },
+    ]
+}
+
+#[test]
+fn each_problem_is_json_with_its_own_status_and_says_what_to_do() {
+    for problem in problems() {
+        let answer = problem.answer();
+        let document: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(answer.content_type, "application/problem+json");
+        assert_eq!(document["status"], answer.status, "{problem:?}");
+        assert_eq!(document["type"], format!("urn:idemgate:{}", problem.name()));
+        assert!(document["detail"].as_str().unwrap().len() > 30, "{document}");
+        assert_eq!(answer.allow.is_some(), answer.status == 405, "{problem:?}");
+    }
+    let alive = Problem::Conflict(Objection::Alive { lease_left: Duration::from_millis(1) }).answer();
+    let document: Value = serde_json::from_slice(&alive.body).unwrap();
+    assert_eq!(document["lease_left_seconds"], 1, "as long as any is left");
+}
+
+#[test]
+fn a_record_is_told_with_what_its_state_has() {
+    let view = |state| View {
+        state,
+        age: Duration::from_millis(61_999),
+        lease_left: Duration::from_millis(1),
+        expires: Timestamp::from_millis(1_700_000_000_000),
+        response_bytes: 77,
+    };
+    let hash = OPERATION.to_string();
+    for (state, expected) in [
+        (State::InFlight, r#""state":"in_flight","age_seconds":61,"lease_left_seconds":1"#),
+        (
+            State::Unknown,
+            r#""state":"unknown","age_seconds":61,"unknown_because":"no complete response was seen","lease_left_seconds":1"#,
+        ),
+        (
+            State::Lapsed,
+            r#""state":"unknown","age_seconds":61,"unknown_because":"the lease of its owner ran out without a word","lease_left_seconds":1"#,
+        ),
+        (
+            State::Completed { status: 201 },
+            r#""state":"completed","age_seconds":61,"original_status":201,"response_bytes":77"#,
+        ),
+        (State::NotKept { status: 418 }, r#""state":"not_kept","age_seconds":61,"original_status":418"#),
+    ] {
+        let body = String::from_utf8(Answer::seen(&OPERATION, &view(state)).body).unwrap();
+        assert_eq!(body, format!(r#"{{"operation":"{hash}",{expected},"expires":"2023-11-14T22:13:20Z"}}"#));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_are_taken_for_a_task_that_they_do_not_spell(
+        path in "(/?(operations|lookup|ab{0,70}|purge|release|[?%.])){0,5}",
+        body in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        if let Ok(route) = route("POST", &path) {
+            let is_spelt = path == "/operations/lookup" || path.ends_with("/purge") || path.ends_with("/release");
+            prop_assert!(is_spelt, "{}", path);
+            if let Ok(task) = route.task(&body, &config("")) {
+                prop_assert!(matches!(task, Task::Amend(_, Amendment { force: false, .. })), "{:?}", task);
+            }
+        }
+    }
+}

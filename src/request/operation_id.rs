@@ -180,7 +180,7 @@ mod tests {
         let operation = id(WHOLE, TARGET);
         let hex = operation.to_string();
         for digits in 8..=64 {
-            let prefix = OperationPrefix::parse(&hex[..digits]).unwrap();
+            let prefix = OperationPrefix::parse(hex.get(..digits).unwrap()).unwrap();
             assert!(prefix.matches(&operation), "{digits} digits");
             assert_eq!(prefix.whole(), (digits == 64).then_some(operation));
             // The last digit counts, and none behind it does.

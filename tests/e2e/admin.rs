@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::bench::{
     AUTHORITY, AdminListener, Answer, Bench, Envoy, Gate, Http1, Protocol, Request, Response, Setup, Store, TempDir,
-    assert_executed, assert_problem, assert_replay_of, deny_header, patiently, try_send,
+    assert_executed, assert_problem, assert_replay_of, deny_header, patiently, refusal, try_send,
 };
 
 /// Unknown outcomes at once, whose leases are over soon.
@@ -70,6 +70,11 @@ fn assert_objection(response: &Response, status: u16, name: &str) -> Value {
 
 fn hash(record: &Value) -> String {
     record["operation"].as_str().unwrap_or_else(|| panic!("no operation in {record}")).to_owned()
+}
+
+/// The first digits of a hash.
+fn digits_of(hash: &str, digits: usize) -> &str {
+    hash.get(..digits).unwrap_or_else(|| panic!("fewer than {digits} digits in {hash:?}"))
 }
 
 /// An operation that runs until the gate is opened, and its hash.
@@ -164,7 +169,7 @@ async fn an_unknown_operation_that_did_not_run_is_released_and_runs() {
     bench.envoy.reaches_stat("wasmcustom.idemgate.admin.released", 1).await;
     bench
         .envoy
-        .logs(&format!("admin: operation {} was unknown and is released now, as 127.0.0.1:", &operation[..8]))
+        .logs(&format!("admin: operation {} was unknown and is released now, as 127.0.0.1:", digits_of(&operation, 8)))
         .await;
     assert!(!bench.envoy.log().contains("Bearer"), "a caller is in the log");
 }
@@ -303,7 +308,7 @@ async fn the_table_is_counted_and_a_record_is_found_by_what_a_log_line_says() {
 
     let operation = hash(&told(&bench.envoy, &lookup("k3", "alice", "/orders")).await);
     for digits in [8, 12, 33] {
-        let found = told(&bench.envoy, &ask("GET", &format!("/operations/{}", &operation[..digits]))).await;
+        let found = told(&bench.envoy, &ask("GET", &format!("/operations/{}", digits_of(&operation, digits)))).await;
         assert_eq!(hash(&found), operation);
     }
     objection(&bench.envoy, &ask("GET", "/operations/00000000"), 404, "operation-not-found").await;
@@ -338,7 +343,7 @@ async fn what_is_not_understood_is_told_what_would_be_and_changes_nothing() {
         &format!("{purge}/"),
         &format!("/operations/x/../{operation}/purge"),
         &format!("/operations/{operation}/drop"),
-        &format!("/operations/{}/purge", &operation[..63]),
+        &format!("/operations/{}/purge", digits_of(&operation, 63)),
         &format!("/operations/{operation}0"),
     ] {
         for request in [ask("GET", target), order(target, &json!({}))] {
@@ -351,7 +356,6 @@ async fn what_is_not_understood_is_told_what_would_be_and_changes_nothing() {
         ("GET", "/operations/lookup", "POST"),
         ("OPTIONS", purge.as_str(), "POST"),
         ("PUT", purge.as_str(), "POST"),
-        ("post", purge.as_str(), "POST"),
         ("GET", purge.as_str(), "POST"),
     ] {
         let response = tell(&bench.envoy, &ask(method, target)).await;
@@ -582,8 +586,68 @@ async fn redis_says_how_much_it_holds_and_finds_whole_hashes_only() {
     assert!(short["detail"].as_str().unwrap().contains("--pattern 'idemgate:DIGITS*'"), "{short}");
 }
 
+#[tokio::test]
+async fn while_redis_is_down_an_operator_is_told_what_to_look_at() {
+    let Store::Redis(_) = Store::current() else { return };
+    let mut bench = bench(&json!({})).await;
+    assert_executed(&bench.send(&alices()).await, 201);
+    let operation = hash(&told(&bench.envoy, &lookup("k", "alice", "/orders")).await);
+    bench.redis.as_mut().unwrap().kill();
+    let release = order(&format!("/operations/{operation}/release"), &json!({}));
+    for request in [lookup("k", "alice", "/orders"), release, ask("GET", "/operations")] {
+        let problem = objection(&bench.envoy, &request, 503, "store-unavailable").await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("Nothing was changed") && detail.contains("check the hosts"), "{problem}");
+    }
+    bench.envoy.reaches_stat("wasmcustom.idemgate.admin.failed", 3).await;
+}
+
+#[tokio::test]
+async fn a_change_whose_operator_has_hung_up_is_logged_all_the_same() {
+    let Store::Redis(_) = Store::current() else { return };
+    let bench = bench(&quick()).await;
+    let operation = stuck(&bench).await;
+    let redis = bench.redis.as_ref().unwrap();
+    let calls = bench.envoy.stat("cluster.redis.upstream_cx_total").await.unwrap();
+    redis.pause();
+    let admin = bench.envoy.admin_listener().await;
+    let mut client = Http1::connect(admin).await;
+    client.begin(&order(&format!("/operations/{operation}/release"), &json!({}))).await;
+    bench.envoy.reaches_stat("cluster.redis.upstream_cx_total", calls + 1).await;
+    client.hang_up();
+    redis.resume();
+    bench.envoy.logs("is released now").await;
+    bench.envoy.reaches_stat("wasmcustom.idemgate.admin.released", 1).await;
+    assert_executed(&bench.send(&alices()).await, 201);
+}
+
+#[tokio::test]
+async fn the_example_does_what_the_manual_says() {
+    let bench = Bench::example_with("admin", &[("port_value: 9902".to_owned(), "port_value: 0".to_owned())]).await;
+    bench.upstream.script("/orders", [Answer::new(502), Answer::new(201).json("{}")]);
+    bench.send(&alices()).await;
+    assert_problem(&bench.send_once_settled(&alices()).await, 409, "outcome-unknown");
+    let operation = hash(&told(&bench.envoy, &lookup("k", "alice", "/orders")).await);
+    let release = format!("/operations/{operation}/release");
+    objection(&bench.envoy, &order(&release, &json!({})), 409, "operation-alive").await;
+    let ran = order(&format!("/operations/{operation}/not-kept"), &json!({ "status": 201 }));
+    assert_eq!(told(&bench.envoy, &ran).await["a_retry"], "gets 409 response-not-kept");
+    let problem = assert_problem(&bench.send(&alices()).await, 409, "response-not-kept");
+    assert_eq!(problem["original_status"], 201);
+    assert_eq!(told(&bench.envoy, &ask("GET", "/operations")).await["records"]["not_kept"], 1);
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn an_admin_without_a_guard_is_refused_with_the_words_what_to_do() {
+    let log = refusal(&Setup::with_text(r#"{"role": "admin"}"#)).await;
+    assert!(log.contains("guard: found nothing") && log.contains("docs/operations.md"), "{log}");
+}
+
 crate::bench::also_on_redis! {
     direct: {
+        a_change_whose_operator_has_hung_up_is_logged_all_the_same,
+        while_redis_is_down_an_operator_is_told_what_to_look_at,
         a_look_up_that_races_a_completion_sees_one_or_the_other,
         a_running_operation_is_changed_only_by_force_and_its_owner_is_fenced,
         an_operator_finds_an_operation_by_its_key_and_caller_and_by_its_hash,

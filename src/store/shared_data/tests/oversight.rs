@@ -151,7 +151,8 @@ fn a_survey_counts_every_record_once_in_stretches() {
     let (survey, _) = walk(None, ended());
     assert_eq!(survey.completed + survey.not_kept + survey.unknown + survey.in_flight, 0);
 
-    let prefix = OperationPrefix::parse(&operation(5).to_string()[..8]).unwrap();
+    let hash = operation(5).to_string();
+    let prefix = OperationPrefix::parse(hash.get(..8).unwrap()).unwrap();
     let (survey, _) = walk(Some(prefix), NOW);
     let found: Vec<_> = survey.found.iter().map(|(operation, view)| (*operation, view.state)).collect();
     assert_eq!(found, [(operation(5), State::NotKept { status: 200 })]);
