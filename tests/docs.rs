@@ -87,11 +87,11 @@ fn every_metric_is_explained() {
 #[test]
 fn every_configuration_of_the_guides_is_accepted() {
     let mut checked = 0;
-    for page in pages() {
-        let text = read(&page);
+    for page in ["configuration.md", "modes.md", "rollout.md"] {
+        let text = read(&root().join("docs").join(page));
         for block in text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {
             let parsed = Config::parse(block.as_bytes());
-            assert!(parsed.is_ok(), "{}: {}\n{block}", page.display(), parsed.unwrap_err());
+            assert!(parsed.is_ok(), "{page}: {}\n{block}", parsed.unwrap_err());
             checked += 1;
         }
     }

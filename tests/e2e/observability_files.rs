@@ -48,6 +48,25 @@ async fn a_route_is_a_label_and_the_totals_are_counted_once() {
     }
 }
 
+#[tokio::test]
+async fn the_access_log_that_is_ready_to_copy_tells_what_became_of_a_request() {
+    const PAGE: &str = "docs/metrics.md";
+
+    let page = read(PAGE);
+    let example = page.split("```yaml\n").find(|block| block.starts_with("access_log:"));
+    let example = example.and_then(|block| block.split("```").next()).unwrap_or_else(|| panic!("{PAGE} has none"));
+    let example: Value = serde_norway::from_str(example).unwrap();
+    let format = &example["access_log"][0]["typed_config"]["log_format"];
+    let bench = Bench::start(setup().log_format(format)).await;
+    for (path, words) in [("/payments/1", json!(["executed", null])), ("/trial/1", json!([null, "executed"]))] {
+        bench.send(&Request::post(path).key("k")).await;
+        let line = bench.envoy.access_log_line_with(path).await;
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(json!([line["idempotency"], line["idempotency_shadow"]]), words, "{line:#}");
+        assert_eq!((&line["status"], &line["details"]), (&json!(201), &json!("via_upstream")), "{line:#}");
+    }
+}
+
 #[test]
 fn istio_gets_the_same_stats_tags() {
     let config_map = yaml(STATS_TAGS_OF_ISTIO);

@@ -21,6 +21,7 @@ pub(crate) struct Setup {
     filters_after: Vec<Value>,
     filters_before: Vec<Value>,
     pub(super) is_discovered: bool,
+    log_format: Value,
     pub(super) module: Module,
     pub(super) pipe: Option<PathBuf>,
     redis: RedisSettings,
@@ -195,6 +196,7 @@ impl Setup {
             filters_after: Vec::new(),
             filters_before: Vec::new(),
             is_discovered: false,
+            log_format: json!({ "text_format_source": { "inline_string": ACCESS_LOG } }),
             module: Module::Released,
             pipe: None,
             redis: RedisSettings::default(),
@@ -220,6 +222,12 @@ impl Setup {
     /// Another listener for operators.
     pub(crate) fn admin(mut self, admin: AdminListener) -> Self {
         self.admin = Some(admin);
+        self
+    }
+
+    /// The access log has this `log_format`.
+    pub(crate) fn log_format(mut self, format: &Value) -> Self {
+        self.log_format = format.clone();
         self
     }
 
@@ -354,7 +362,7 @@ impl Setup {
                         "typed_config": {
                             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
                             "path": access_log,
-                            "log_format": { "text_format_source": { "inline_string": ACCESS_LOG } },
+                            "log_format": self.log_format,
                         },
                     }],
                     "route_config": { "validate_clusters": false, "virtual_hosts": [{

@@ -255,14 +255,20 @@ impl Envoy {
 
     /// Waits for the access log line of the request with this `x-tag`.
     pub(crate) async fn access_log_line(&self, tag: &str) -> String {
+        self.access_log_line_with(&format!("tag={tag} ")).await
+    }
+
+    /// Waits for an access log line with this in it.
+    pub(crate) async fn access_log_line_with(&self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let start = format!("tag={tag} ");
         loop {
             let log = fs::read_to_string(self.launched.access_log()).unwrap_or_default();
-            if let Some(line) = log.lines().find(|line| line.starts_with(&start)) {
+            // A line that has no end yet is still being written.
+            let mut lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            if let Some(line) = lines.find(|line| line.contains(part)) {
                 return line.to_owned();
             }
-            assert!(Instant::now() < deadline, "no access log line {start:?} in:\n{log}");
+            assert!(Instant::now() < deadline, "no access log line with {part:?} in:\n{log}");
             tokio::time::sleep(POLL).await;
         }
     }
