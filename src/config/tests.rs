@@ -264,7 +264,7 @@ fn unknown_keys_are_named_with_those_that_exist() {
         (r#"{"store": {"shared_data": {"max_byte": 1}}}"#, "store.shared_data.max_byte: found an unknown key (did you mean max_bytes?); allowed: max_entries, max_bytes, on_full".to_owned()),
         (
             r#"{"ttls": "1h"}"#,
-            "ttls: found an unknown key (did you mean ttl?); allowed: role, mode, key, methods, caller, resource, \
+            "ttls: found an unknown key (did you mean ttl?); allowed: role, guard, mode, key, methods, caller, resource, \
              fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay, store, on_store_error, \
              status_header, docs_uri, routes"
                 .to_owned(),
@@ -480,13 +480,13 @@ fn wrong_values_are_told_what_is_allowed() {
             r#"{"routes": [{"match": {}, "policy": {"routes": []}}]}"#,
             "routes[0].policy",
             "routes",
-            "any setting except store, routes and role",
+            "any setting except store, routes, role and guard",
         ),
         (
             r#"{"routes": [{"match": {}, "policy": {"store": {"shared_data": {}}}}]}"#,
             "routes[0].policy",
             "store",
-            "any setting except store, routes and role",
+            "any setting except store, routes, role and guard",
         ),
         (r#"{"routes": [{"match": {}, "policy": {"ttl": 5}}]}"#, "routes[0].policy.ttl", "5", ttl),
     ] {
