@@ -282,6 +282,17 @@ fn a_lapsed_claim_is_unknown_and_only_who_may_retry_takes_over() {
 }
 
 #[test]
+fn a_late_copy_of_a_claim_does_not_begin_anew_what_its_own_execution_left_unknown() {
+    let server = Server::start();
+    let copy = Claim { retry_unknown: true, ..claim(1, 1) };
+    run(&server, copy.clone());
+    settle(&server, 1, 1, Ending::Unknown);
+    lapse(&server, 1);
+    assert_eq!(run(&server, copy), Claimed::Unknown { lease_left: Duration::ZERO });
+    assert_eq!(run(&server, Claim { retry_unknown: true, ..claim(1, 2) }), Claimed::Granted);
+}
+
+#[test]
 fn an_owner_that_nobody_took_over_from_has_its_say_however_late() {
     let server = Server::start();
     run(&server, claim(1, 1));
