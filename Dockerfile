@@ -1,8 +1,10 @@
-# The module, the demo, and an image that holds nothing but the module, for hosts that load filters from a registry:
+# The module as an image for hosts that load filters from a registry (Istio, Envoy Gateway), and the images of the demo:
 #
-#   docker compose up --build
+#   docker build -t registry.example/idemgate:0.1.0 .      # the module alone: docs/deployment.md says how to publish it
+#   docker compose up --build                              # the demo: docker-compose.yml
 #   docker compose --profile redis up --build --exit-code-from demo-redis demo-redis
-#   docker build --target plugin -t idemgate .
+#
+# `make compose-test` builds and runs all of it.
 
 # ---- Everything that is compiled ----
 FROM rust:1.95-bookworm AS build
@@ -10,10 +12,6 @@ WORKDIR /idemgate
 COPY . .
 RUN tools/build-module
 RUN cargo build --locked --release --example orders
-
-# ---- The module alone: one layer with /plugin.wasm at its root, as Istio and Envoy Gateway expect it ----
-FROM scratch AS plugin
-COPY --from=build /idemgate/dist/idemgate.wasm /plugin.wasm
 
 # ---- The orders service of the demo ----
 FROM debian:bookworm-slim AS orders
@@ -41,10 +39,18 @@ COPY --from=redis-config /idemgate/envoy.yaml .
 COPY --from=build /idemgate/dist/idemgate.wasm dist/
 CMD ["envoy", "--config-path", "envoy.yaml", "--concurrency", "2", "--log-level", "warning"]
 
-# ---- Envoy with the module; what `docker build` makes when no target is named ----
+# ---- Envoy with the module ----
 FROM envoyproxy/envoy:v1.40.0 AS envoy
 # envoy.yaml names the module by a path relative to this folder.
 WORKDIR /idemgate
 COPY envoy.yaml .
 COPY --from=build /idemgate/dist/idemgate.wasm dist/
 CMD ["envoy", "--config-path", "envoy.yaml", "--concurrency", "2", "--log-level", "warning"]
+
+# ---- What `docker build` makes when no target is named: the module alone ----
+# One layer with plugin.wasm at its root and nothing else, which is where Istio and Envoy Gateway look for it.
+FROM scratch AS plugin
+LABEL org.opencontainers.image.title="Idemgate" \
+      org.opencontainers.image.description="An Envoy proxy-wasm filter that makes any HTTP service safe to retry" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /idemgate/dist/idemgate.wasm /plugin.wasm

@@ -12,7 +12,7 @@ SCRIPTS := .ci/run tools/build-module tools/setup-envoy tools/setup-redis tools/
 .PHONY: help
 help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is one of'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'ENVOY=/path/to/envoy runs another Envoy than the one that is fetched into .tools/, and'
 	@echo 'REDIS_SERVER=/path/to/redis-server another Redis or Valkey than the one that Debian has.'
 
@@ -34,6 +34,10 @@ test: lint build crash-test envoy redis ## Run every test: unit, property, ABI h
 .PHONY: soak
 soak: ## Go through new simulated worlds for SOAK_SECONDS (ten minutes); prints the seed to begin with, or the one that fails
 	SOAK_SECONDS="$${SOAK_SECONDS:-600}" cargo test --locked --test simulation every_promise -- --nocapture
+
+.PHONY: compose-test
+compose-test: ## Build the images, bring docker-compose.yml up, play the demo in it, take it down (needs Docker)
+	@tools/compose-test
 
 .PHONY: lint
 lint: ## Check the formatting, clippy's rules and the shell scripts

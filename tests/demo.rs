@@ -1,9 +1,7 @@
-//! The demo, which is also the test that `envoy.yaml` and `examples/redis/envoy.yaml` work as they stand, and what can be
-//! told of its containers without Docker.
+//! The demo, which is also the test that `envoy.yaml` and `examples/redis/envoy.yaml` work as they stand.
 
 #![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,35 +24,6 @@ fn the_configuration_of_the_composed_envoys_on_redis_is_a_good_one() {
     let envoy = std::env::var("ENVOY").map_or_else(|_| root().join(".tools/envoy"), PathBuf::from);
     // By text, so that the path of the module is relative to the checkout.
     run(envoy, &["--mode", "validate", "--log-level", "error", "--config-yaml", &config]);
-}
-
-#[test]
-fn the_composed_services_are_of_images_and_services_that_there_are() {
-    let compose = fs::read_to_string(root().join("docker-compose.yml")).expect("there is a docker-compose.yml");
-    let dockerfile = fs::read_to_string(root().join("Dockerfile")).expect("there is a Dockerfile");
-    let lines: Vec<&str> = compose.lines().skip_while(|line| *line != "services:").skip(1).collect();
-    let services: Vec<&str> = lines.iter().filter_map(|line| name_at(line, "  ")).collect();
-    let of_profile = compose.matches("profiles: [redis]").count();
-    // The second Envoy inherits it from the first.
-    assert_eq!((services.len(), of_profile), (7, 3), "{services:?}");
-
-    let targets: Vec<&str> = compose.split("target: ").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
-    assert_eq!(targets.len(), 5);
-    for target in targets {
-        assert!(dockerfile.contains(&format!(" AS {target}\n")), "the Dockerfile makes no {target}");
-    }
-    let awaited: Vec<&str> =
-        lines.iter().filter(|line| line.contains("condition:")).filter_map(|line| name_at(line, "      ")).collect();
-    assert_eq!(awaited, ["redis", "orders", "envoy-1", "envoy-2"]);
-    for service in awaited {
-        assert!(services.contains(&service), "there is no service {service}");
-    }
-}
-
-/// The key of a YAML mapping that is indented by `indent`.
-fn name_at<'a>(line: &'a str, indent: &str) -> Option<&'a str> {
-    let name = line.strip_prefix(indent)?.split_once(':')?.0;
-    name.starts_with(|first: char| first.is_ascii_lowercase()).then_some(name)
 }
 
 fn play(arguments: &[&str]) {

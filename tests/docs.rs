@@ -1,4 +1,4 @@
-//! The documentation names what is there: pages, files, metrics, problems, details of the access log.
+//! The documentation names what is there: pages, files, metrics, alerts, problems, details of the access log.
 //!
 //! Settings themselves are checked by `config_schema.rs`.
 
@@ -9,9 +9,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use idemgate::config::Config;
 use idemgate::exchange::{Counter, Problem};
 use idemgate::request::InvalidKey;
 use idemgate::store::StoreError;
+use serde_json::Value;
 
 #[test]
 fn every_link_leads_somewhere() {
@@ -57,23 +59,43 @@ fn the_map_names_every_file_of_the_source() {
 
 #[test]
 fn every_metric_that_is_named_is_counted() {
-    let mut counters: BTreeSet<String> = Counter::ALL.iter().map(|counter| counter.name().to_owned()).collect();
-    counters.extend(StoreError::KINDS.iter().map(|kind| format!("idemgate.store.errors.{kind}")));
-    let gauges = read(&root().join("src/envoy/metrics.rs"));
+    let metrics = metrics();
     let mut checked = 0;
     for page in pages() {
         for name in words(&read(&page), "idemgate.") {
+            let name = of_the_whole(&name);
             if ["requests.", "outcomes.", "store."].iter().any(|group| name["idemgate.".len()..].starts_with(group)) {
-                assert!(
-                    counters.contains(name.as_str()) || gauges.contains(&format!("\"{name}\"")),
-                    "{}: there is no metric {name}",
-                    page.display()
-                );
+                assert!(metrics.contains(&name), "{}: there is no metric {name}", page.display());
                 checked += 1;
             }
         }
     }
     assert!(checked > 20, "only {checked} metrics were found");
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let page = read(&root().join("docs/metrics.md"));
+    let kinds = StoreError::KINDS.map(|kind| format!("idemgate.store.errors.{kind}"));
+    for name in metrics() {
+        // Kinds of store errors have their rows in docs/redis.md.
+        let start = if kinds.contains(&name) { format!("`{name}`") } else { format!("\n| `{name}` | ") };
+        assert!(page.contains(&start), "docs/metrics.md does not explain {name}");
+    }
+}
+
+#[test]
+fn every_configuration_of_the_guides_is_accepted() {
+    let mut checked = 0;
+    for page in pages() {
+        let text = read(&page);
+        for block in text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let parsed = Config::parse(block.as_bytes());
+            assert!(parsed.is_ok(), "{}: {}\n{block}", page.display(), parsed.unwrap_err());
+            checked += 1;
+        }
+    }
+    assert!(checked > 8, "only {checked} were found");
 }
 
 #[test]
@@ -87,29 +109,55 @@ fn every_kind_of_store_error_is_documented_with_its_remedy() {
 }
 
 #[test]
-fn every_gauge_and_histogram_is_documented() {
-    let source = read(&root().join("src/envoy/metrics.rs"));
-    let pages: String = pages().iter().map(|page| read(page)).collect();
-    let metrics: Vec<&str> =
-        source.split('"').filter(|text| text.starts_with("idemgate.") && !text.contains('{')).collect();
-    assert!(metrics.len() >= 5, "only {metrics:?} were found");
-    for name in metrics {
-        assert!(pages.contains(&format!("`{name}`")), "no page names {name}");
+fn each_alert_says_what_to_do_and_leads_to_a_section_about_it() {
+    const PAGE: &str = "docs/metrics.md";
+
+    let rules: Value =
+        serde_norway::from_str(&read(&root().join("deploy/observability/prometheus-alerts.yaml"))).unwrap();
+    let alerts: Vec<&Value> =
+        rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+    let page = read(&root().join(PAGE));
+    let mut names = BTreeSet::new();
+    for alert in &alerts {
+        let text = |path: &str| {
+            alert.pointer(path).and_then(Value::as_str).unwrap_or_else(|| panic!("{path} is missing in {alert:#}"))
+        };
+        let name = text("/alert");
+        assert!(names.insert(name), "{name} stands there twice");
+        assert!(["critical", "warning"].contains(&text("/labels/severity")), "{name} has no known severity");
+        assert!(text("/for").ends_with('m'), "{name} does not say for how long");
+        assert!(text("/annotations/summary").contains("$labels.instance"), "{name} does not say where");
+        assert!(text("/annotations/description").len() > 80, "{name} does not say what to do");
+        let runbook = text("/annotations/runbook_url");
+        let anchor = runbook.strip_prefix(PAGE).and_then(|rest| rest.strip_prefix('#'));
+        let section = anchor.and_then(|anchor| section(&page, anchor));
+        let section = section.unwrap_or_else(|| panic!("{name}: {runbook} leads nowhere"));
+        assert!(section.contains(&format!("`{name}`")), "{runbook} does not mention {name}");
+    }
+    assert!(names.len() > 8, "only {names:?} were found");
+    for name in page.split('`').filter(|word| word.starts_with("Idemgate") && !word.contains(' ')) {
+        assert!(names.contains(name), "{PAGE} mentions {name}, which is no alert");
     }
 }
 
 #[test]
-fn every_word_of_the_access_log_is_logged() {
-    let source =
-        ["detached.rs", "problem.rs", "reply.rs"].map(|file| read(&root().join("src/exchange").join(file))).concat();
-    let mut checked = 0;
+fn every_word_of_the_access_log_is_logged_and_explained() {
+    let files = ["exchange/detached.rs", "exchange/problem.rs", "exchange/reply.rs", "envoy/bridge.rs"];
+    let source = files.map(|file| read(&root().join("src").join(file))).concat();
+    let logged: BTreeSet<&str> =
+        source.split('"').filter(|text| text.starts_with("idemgate_") && !text.contains('{')).collect();
+    let metrics = metrics();
     for page in pages() {
         for word in words(&read(&page), "idemgate_") {
-            assert!(source.contains(&format!("\"{word}\"")), "{}: nothing logs {word}", page.display());
-            checked += 1;
+            let is_known = logged.contains(word.as_str()) || is_of_prometheus(&word, &metrics);
+            assert!(is_known, "{}: nothing logs {word}", page.display());
         }
     }
-    assert!(checked > 8, "only {checked} were found");
+    let page = read(&root().join("docs/metrics.md"));
+    for word in &logged {
+        assert!(page.contains(&format!("`{word}`")), "docs/metrics.md does not explain {word}");
+    }
+    assert!(logged.len() > 12, "only {logged:?} were found");
 }
 
 #[test]
@@ -174,6 +222,43 @@ fn problems() -> Vec<Problem> {
         }
     }
     all
+}
+
+/// Every metric by its name, but for those of routes and shadow mode.
+fn metrics() -> BTreeSet<String> {
+    let counters = Counter::ALL.iter().map(|counter| counter.name().to_owned());
+    let kinds = StoreError::KINDS.iter().map(|kind| format!("idemgate.store.errors.{kind}"));
+    let source = read(&root().join("src/envoy/metrics.rs"));
+    let is_name = |text: &&str| text.starts_with("idemgate.") && !text.ends_with('.') && !text.contains('{');
+    let others: Vec<String> = source.split('"').filter(is_name).map(str::to_owned).collect();
+    assert!(others.len() >= 5, "only {others:?} were found");
+    counters.chain(kinds).chain(others).collect()
+}
+
+/// The metric that counts for all requests what this one counts in shadow mode or for one route.
+fn of_the_whole(name: &str) -> String {
+    let name = name.strip_prefix("idemgate.").unwrap_or(name);
+    let name = name.strip_prefix("shadow.").unwrap_or(name);
+    let name = name.strip_prefix("route.").and_then(|rest| Some(rest.split_once('.')?.1)).unwrap_or(name);
+    format!("idemgate.{name}")
+}
+
+/// Whether it is what Prometheus calls one of these metrics, or the label by which it tells routes apart.
+fn is_of_prometheus(word: &str, metrics: &BTreeSet<String>) -> bool {
+    let has_tail = ["idemgate_route_", "idemgate_shadow_"].iter().any(|start| word.starts_with(start));
+    let is = |metric: &String| {
+        let name = metric.replace('.', "_");
+        word == name || has_tail && word.ends_with(&name["idemgate".len()..])
+    };
+    word == "idemgate_route" || metrics.iter().any(is)
+}
+
+/// What stands under the heading with this anchor, up to the next one.
+fn section(page: &str, anchor: &str) -> Option<String> {
+    let is_heading = |line: &&str| line.starts_with('#');
+    let mut lines = page.lines().skip_while(|line| !is_heading(line) || !anchors(line).contains(anchor));
+    lines.next()?;
+    Some(lines.take_while(|line| !is_heading(line)).collect::<Vec<_>>().join("\n"))
 }
 
 /// Every page that is written for people.

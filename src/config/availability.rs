@@ -2,7 +2,6 @@
 
 use super::document::{Document, Role};
 use super::error::{ConfigError, JsonPath};
-use super::policy::Mode;
 use super::value::Word;
 
 /// Refuses what this version does not do.
@@ -21,6 +20,4 @@ type Refusal = (&'static str, &'static str, &'static str, fn(&Document) -> bool)
 #[rustfmt::skip]
 const REFUSALS: &[Refusal] = &[
     ("role", "\"admin\"", "\"redis_bridge\", or no role, which is the filter", |document| document.role.map(Word::get) == Some(Role::Admin)),
-    ("mode", "\"shadow\"", "\"enforce\", \"off\"", |document| document.mode.map(Word::get) == Some(Mode::Shadow)),
-    ("routes", "a route", "an empty list", |document| document.routes.as_ref().is_some_and(|routes| !routes.is_empty())),
 ];

@@ -1,15 +1,18 @@
 //! From what is written to what the request path uses: the settings laid over a base, and checked together.
 
+use std::sync::Arc;
+
 use super::document::{
     BodyKind, CallerDocument, Document, DuplicatesDocument, ExecutionDocument, FingerprintDocument, Identity,
-    KeyDocument, LimitsDocument, OutcomeDocument, RedisDocument, ReplayDocument, ResourcePart, SharedDataDocument,
-    StoreDocument,
+    KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, RedisDocument, ReplayDocument, ResourcePart,
+    RouteDocument, RoutePolicyDocument, SharedDataDocument, StoreDocument,
 };
-use super::error::{ConfigError, JsonPath};
+use super::error::{ConfigError, JsonPath, Segment};
 use super::policy::{
     BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, OutcomePolicy, Policy, ReplayPolicy, Resource,
 };
+use super::routes::{self, Criteria, Route};
 use super::store::{RedisConfig, SharedDataConfig, StoreConfig};
 use super::value::{List, Number, Period, Size, StatusEntry, Word, bytes_text};
 use super::{Config, availability};
@@ -25,7 +28,8 @@ impl Document {
                 "no role, which is the filter",
             ));
         }
-        let limit_is_set = self.limits.as_ref().is_some_and(|limits| limits.response_body.is_some());
+        let limit_is_set = self.sets_response_limit();
+        let routes = self.routes.take().unwrap_or_default();
         let store = match self.store.take() {
             Some(StoreDocument::SharedData(document)) => {
                 StoreConfig::SharedData(document.over(SharedDataConfig::default()))
@@ -34,10 +38,13 @@ impl Document {
             None => StoreConfig::default(),
         };
         let policy = self.over(Policy::default())?;
-        if let StoreConfig::SharedData(shared_data) = &store {
-            largest_response_fits(&policy.limits, limit_is_set, shared_data)?;
-        }
-        Ok(Config { policy, store })
+        largest_response_fits(&policy.limits, limit_is_set, &store)?;
+        let routes = compile_routes(routes, &policy, &store)?;
+        Ok(Config { policy: Arc::new(policy.in_effect()), routes, store })
+    }
+
+    fn sets_response_limit(&self) -> bool {
+        self.limits.as_ref().is_some_and(|limits| limits.response_body.is_some())
     }
 
     /// The policy that is `base` except for what the document sets.
@@ -60,6 +67,34 @@ impl Document {
             status_header: self.status_header.unwrap_or(base.status_header),
             docs_uri: self.docs_uri.map(String::from).or(base.docs_uri),
         })
+    }
+}
+
+/// Each route with its policy, which is `base` except for what the route sets.
+fn compile_routes(
+    documents: Vec<RouteDocument>,
+    base: &Policy,
+    store: &StoreConfig,
+) -> Result<Vec<Route>, ConfigError> {
+    let routes = documents.into_iter().enumerate().map(|(index, document)| {
+        document.compile(base, store).map_err(|error| error.within(Segment::Index(index)).within_key("routes"))
+    });
+    let routes = routes.collect::<Result<Vec<_>, _>>()?;
+    routes::check(&routes)?;
+    Ok(routes)
+}
+
+impl RouteDocument {
+    fn compile(self, base: &Policy, store: &StoreConfig) -> Result<Route, ConfigError> {
+        let RoutePolicyDocument(document) = self.policy;
+        let limit_is_set = document.sets_response_limit();
+        let policy = document
+            .over(base.clone())
+            .and_then(|policy| largest_response_fits(&policy.limits, limit_is_set, store).map(|()| policy))
+            .map_err(|error| error.within_key("policy"))?;
+        let MatchDocument { path, methods, authority } = self.matches;
+        let criteria = Criteria { path, methods: methods.map(List::into_values), authority };
+        Ok(Route { name: self.name.map(String::from), policy: Arc::new(policy.in_effect()), criteria })
     }
 }
 
@@ -284,7 +319,8 @@ impl RedisDocument {
 
 /// A response that the limit lets in but that the whole store cannot hold would be kept as a tombstone, against what
 /// the limit says.
-fn largest_response_fits(limits: &Limits, limit_is_set: bool, store: &SharedDataConfig) -> Result<(), ConfigError> {
+fn largest_response_fits(limits: &Limits, limit_is_set: bool, store: &StoreConfig) -> Result<(), ConfigError> {
+    let StoreConfig::SharedData(store) = store else { return Ok(()) };
     if limits.response_body <= store.max_bytes {
         return Ok(());
     }

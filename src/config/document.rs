@@ -9,8 +9,8 @@ use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUn
 use super::read::{Object, Read, entries, read_as_object};
 use super::store::OnFull;
 use super::value::{
-    FieldName, LinkTarget, List, Method, Number, Period, Pointer, PropertyPath, Secret, Size, StatusEntry, Text, Word,
-    Words,
+    AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Period, Pointer, PropertyPath,
+    RouteName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// Configuration of Idemgate, an Envoy filter that makes HTTP services safe to retry by Idempotency-Key.
@@ -20,8 +20,8 @@ pub(super) struct Document {
     /// Which part the module plays in this listener; without it, it is the filter. "redis_bridge" stands alone and
     /// lets the filter's calls to Redis use pooled connections. "admin" is not available in this version.
     pub(super) role: Option<Word<Role>>,
-    /// Whether the filter acts ("enforce"), only decides and counts ("shadow", not available in this version) or
-    /// leaves every request alone ("off").
+    /// Whether the filter acts ("enforce"), only decides, records and counts, and changes nothing ("shadow"), or leaves
+    /// every request alone ("off").
     pub(super) mode: Option<Word<Mode>>,
     /// Where the idempotency key is and what a good one looks like.
     pub(super) key: Option<KeyDocument>,
@@ -56,7 +56,7 @@ pub(super) struct Document {
     pub(super) status_header: Option<bool>,
     /// A URI, or an absolute path, sent as a Link with rel="describedby" with every problem.
     pub(super) docs_uri: Option<LinkTarget>,
-    /// Other settings for some requests; the first match wins. Not available in this version unless empty.
+    /// Other settings for some requests; the first match wins.
     pub(super) routes: Option<Vec<RouteDocument>>,
 }
 
@@ -348,19 +348,20 @@ read_as_object!(RedisDocument, "an object": cluster, prefix, timeout, database, 
 
 #[derive(Debug)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-#[expect(dead_code, reason = "routes are not there yet, but what is wrong with one can be said")]
 pub(super) struct RouteDocument {
+    /// A name of its own, by which metrics tell the route from others.
+    pub(super) name: Option<RouteName>,
     /// Which requests; what is left out matches any.
     #[cfg_attr(not(target_arch = "wasm32"), schemars(rename = "match"))]
-    matches: MatchDocument,
+    pub(super) matches: MatchDocument,
     /// The settings that differ.
-    policy: RoutePolicyDocument,
+    pub(super) policy: RoutePolicyDocument,
 }
 
 impl Read for RouteDocument {
     fn read(node: &Node) -> Result<Self, ConfigError> {
-        let object = Object::read(node, "an object", &["match", "policy"])?;
-        Ok(Self { matches: object.get("match")?, policy: object.get("policy")? })
+        let object = Object::read(node, "an object", &["name", "match", "policy"])?;
+        Ok(Self { name: object.get("name")?, matches: object.get("match")?, policy: object.get("policy")? })
     }
 }
 
@@ -372,22 +373,21 @@ impl Read for Vec<RouteDocument> {
 
 #[derive(Debug)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-#[expect(dead_code, reason = "routes are not there yet, but what is wrong with one can be said")]
-struct MatchDocument {
-    /// A glob over the path without its query.
-    path: Option<Text>,
+pub(super) struct MatchDocument {
+    /// A pattern over the path without its query: * matches within a segment, ** across; "/orders/**" is /orders and
+    /// everything below it.
+    pub(super) path: Option<PathPattern>,
     /// Methods, in any case.
-    methods: Option<List<Method, 1>>,
-    /// A glob over the authority.
-    authority: Option<Text>,
+    pub(super) methods: Option<List<Method, 1>>,
+    /// A pattern over the authority, in any case: * matches within a label, ** across. Without a port it matches any.
+    pub(super) authority: Option<AuthorityPattern>,
 }
 
 read_as_object!(MatchDocument, "an object": path, methods, authority);
 
 /// What a route may change: every setting except `store`, `routes` and `role`.
 #[derive(Debug)]
-#[expect(dead_code, reason = "routes are not there yet, but what is wrong with one can be said")]
-pub(super) struct RoutePolicyDocument(Box<Document>);
+pub(super) struct RoutePolicyDocument(pub(super) Box<Document>);
 
 impl Read for RoutePolicyDocument {
     fn read(node: &Node) -> Result<Self, ConfigError> {

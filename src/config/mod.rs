@@ -19,14 +19,17 @@ mod compile;
 mod defaults;
 mod document;
 mod error;
+mod glob;
 mod json;
 mod policy;
 mod read;
+mod routes;
 #[cfg(not(target_arch = "wasm32"))]
 mod schema;
 mod store;
 mod suggestion;
 mod value;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
@@ -37,9 +40,12 @@ pub use policy::{
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, Mode, OnStoreError, OnUnknown, OutcomePolicy, Policy,
     ReplayPolicy, Resource,
 };
+pub use routes::Route;
 #[cfg(not(target_arch = "wasm32"))]
 pub use schema::json_schema;
 pub use store::{OnFull, RedisConfig, SharedDataConfig, StoreConfig};
+
+use std::sync::Arc;
 
 use document::{Document, Role};
 use json::Node;
@@ -88,8 +94,10 @@ fn bridge(node: &Node) -> Result<Plugin, ConfigError> {
 /// Everything that a filter's configuration says.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Config {
-    /// How requests are guarded.
-    pub policy: Policy,
+    /// How requests are guarded that fall under no route.
+    pub policy: Arc<Policy>,
+    /// Other policies for some requests; the first that matches counts.
+    pub routes: Vec<Route>,
     /// Where the records are kept.
     pub store: StoreConfig,
 }
@@ -100,9 +108,15 @@ impl Config {
     /// # Errors
     ///
     /// A [`ConfigError`] for text that is not one JSON object, for a key that is unknown or given twice, for a value
-    /// that is malformed or out of range, for settings that contradict each other or would be ignored, for another role
-    /// than the filter's, and for what this version does not do yet.
+    /// that is malformed or out of range, for settings that contradict each other or would be ignored, for a route that no
+    /// request can fall under, for another role than the filter's, and for what this version does not do yet.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         Document::parse(text)?.compile()
+    }
+
+    /// The route that a request falls under, by its place in [`routes`](Self::routes); `None` if there is none.
+    #[must_use]
+    pub fn route(&self, method: &[u8], authority: &[u8], path: &[u8]) -> Option<usize> {
+        self.routes.iter().position(|route| route.matches(method, authority, path))
     }
 }

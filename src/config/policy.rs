@@ -41,6 +41,14 @@ pub struct Policy {
     pub docs_uri: Option<String>,
 }
 
+impl Policy {
+    /// The methods whose requests it has to do with, in upper case: none if it leaves all alone.
+    #[must_use]
+    pub fn guarded_methods(&self) -> &[String] {
+        if self.mode == Mode::Off { &[] } else { &self.methods }
+    }
+}
+
 /// `mode`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {

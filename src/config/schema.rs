@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::document::{Document, Identity, IdentityDocument, RoutePolicyDocument, StoreDocument, StoresDocument};
 use super::value::{
-    FieldName, LinkTarget, List, Method, Number, Period, Pointer, PropertyPath, Secret, Size, StatusEntry, Text, Word,
-    Words,
+    AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Period, Pointer, PropertyPath,
+    RouteName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// The JSON Schema (draft 2020-12) of the plugin configuration, with descriptions and defaults.
@@ -149,6 +149,9 @@ macro_rules! schema_by_hand {
 }
 
 schema_by_hand! {
+    [] AuthorityPattern => |_| json_schema!({
+        "type": "string", "pattern": "^[!-~]+$", "maxLength": 256, "not": {"pattern": "[/?#@\\\\]|\\*\\*\\*"},
+    });
     [] FieldName => |_| json_schema!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"});
     [] Identity => IdentityDocument::json_schema;
     [] LinkTarget => |_| json_schema!({
@@ -168,6 +171,9 @@ schema_by_hand! {
     [const MIN: u32, const MAX: u32] Number<MIN, MAX> => |_| {
         json_schema!({"type": "integer", "minimum": MIN, "maximum": MAX})
     };
+    [] PathPattern => |_| json_schema!({
+        "type": "string", "pattern": "^(/|\\*\\*)[!-~]*$", "maxLength": 256, "not": {"pattern": "[?#]|\\*\\*\\*"},
+    });
     [const MIN: u64, const MAX: u64] Period<MIN, MAX> => |_| {
         json_schema!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "$comment": Self::allowed()})
     };
@@ -177,6 +183,7 @@ schema_by_hand! {
         "items": {"type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"},
         "minItems": 1,
     });
+    [] RouteName => |_| json_schema!({"type": "string", "pattern": "^[a-z0-9_-]{1,32}$"});
     [] RoutePolicyDocument => |_| json_schema!({
         "$ref": "#",
         "properties": {"store": false, "routes": false, "role": false},

@@ -68,6 +68,13 @@ impl RedisConfig {
             max_record: 32 << 10,
         }
     }
+
+    /// The same Redis with keys of its own, for records that decide nothing.
+    #[must_use]
+    pub fn in_shadow(mut self) -> Self {
+        self.prefix.push_str("shadow:");
+        self
+    }
 }
 
 impl fmt::Debug for RedisConfig {

@@ -1,6 +1,6 @@
 //! What a configuration means, and what a wrong one is told.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 
@@ -60,7 +60,7 @@ fn the_defaults_are_the_contracts() {
         max_bytes: 67_108_864,
         on_full: OnFull::EvictOldest,
     });
-    assert_eq!(Config::default(), Config { policy, store });
+    assert_eq!(Config::default(), Config { policy: Arc::new(policy), routes: Vec::new(), store });
 }
 
 #[test]
@@ -124,7 +124,10 @@ fn every_setting_reaches_the_policy() {
         docs_uri: Some("https://example.com/docs?a=b#retries".to_owned()),
     };
     let shared_data = SharedDataConfig { max_entries: 5000, max_bytes: 8_388_608, on_full: OnFull::Reject };
-    assert_eq!(config, Config { policy, store: StoreConfig::SharedData(shared_data) });
+    assert_eq!(
+        config,
+        Config { policy: Arc::new(policy), routes: Vec::new(), store: StoreConfig::SharedData(shared_data) }
+    );
 }
 
 #[test]
@@ -202,7 +205,7 @@ fn an_outcome_entry_is_laid_over_the_defaults_and_leaves_the_others() {
             [(200, Store), (404, Store), (409, Store), (429, Store), (500, Release), (502, Unknown), (101, Store)],
         ),
     ] {
-        let policy = parse(&format!(r#"{{"outcome": {outcome}}}"#)).policy.outcome;
+        let policy = &parse(&format!(r#"{{"outcome": {outcome}}}"#)).policy.outcome;
         for (status, disposition) in expected {
             assert_eq!(policy.disposition(status), disposition, "{status} with {outcome}");
         }
@@ -561,25 +564,13 @@ fn settings_that_contradict_each_other_are_refused() {
 
 #[test]
 fn what_a_later_version_does_is_refused_and_not_ignored() {
-    for (input, message) in [
-        (
-            r#"{"mode": "shadow"}"#,
-            "mode: found \"shadow\", which is not available in this version; allowed: \"enforce\", \"off\"",
-        ),
-        (
-            r#"{"routes": [{"match": {"path": "/orders/*", "methods": ["POST"], "authority": "*.example.com"}, "policy": {"ttl": "1h"}}]}"#,
-            "routes: found a route, which is not available in this version; allowed: an empty list",
-        ),
-        (
-            r#"{"role": "admin"}"#,
-            "role: found \"admin\", which is not available in this version; allowed: \"redis_bridge\", or no role, which \
-             is the filter",
-        ),
-    ] {
-        let refused = Config::parse(input.as_bytes()).unwrap_err();
-        assert!(matches!(refused, ConfigError::NotAvailable { .. }), "{refused:?}");
-        assert_eq!(refused.to_string(), message, "{input}");
-    }
+    let refused = Config::parse(br#"{"role": "admin"}"#).unwrap_err();
+    assert!(matches!(refused, ConfigError::NotAvailable { .. }), "{refused:?}");
+    assert_eq!(
+        refused.to_string(),
+        "role: found \"admin\", which is not available in this version; allowed: \"redis_bridge\", or no role, which \
+         is the filter"
+    );
 }
 
 #[test]
@@ -649,7 +640,7 @@ proptest! {
     fn a_status_has_the_outcome_of_its_code_or_else_of_its_class(status in 100_u16..600, other in 100_u16..600) {
         prop_assume!(status != other);
         let text = format!(r#"{{"outcome": {{"store": [{other}], "unknown": [{status}], "release": ["{}xx"]}}}}"#, status / 100);
-        let outcome = parse(&text).policy.outcome;
+        let outcome = &parse(&text).policy.outcome;
         prop_assert_eq!(outcome.disposition(status), Disposition::Unknown);
         prop_assert_eq!(outcome.disposition(other), Disposition::Store);
     }

@@ -46,7 +46,7 @@ impl Checkup {
     ///
     /// To be called with the root context active.
     pub(super) fn begin(&self, filter: &Filter, now: Timestamp) {
-        let (Store::Redis(store), Progress::Due) = (&filter.store, self.progress.get()) else { return };
+        let (Store::Redis(store), Progress::Due) = (&filter.enforced.store, self.progress.get()) else { return };
         if !change(|look| (look.next <= now).then_some(Look { next: now.after(PERIOD), ..look })) {
             return;
         }
@@ -58,7 +58,7 @@ impl Checkup {
 
     /// Takes in what came of it, if `token` is its own.
     pub(super) fn end(&self, filter: &Filter, token: u32, heard: Heard<'_>) {
-        if let (Store::Redis(store), Progress::UnderWay(own)) = (&filter.store, self.progress.get())
+        if let (Store::Redis(store), Progress::UnderWay(own)) = (&filter.enforced.store, self.progress.get())
             && own == token
         {
             self.conclude(&store.findings(heard), store);
@@ -82,7 +82,7 @@ impl Checkup {
 /// Changes what the workers know; `false` if `change` has nothing to change.
 fn change(change: impl Fn(Look) -> Option<Look>) -> bool {
     for _ in 0..ATTEMPTS {
-        let found = HostMemory.get(KEY).ok().flatten();
+        let found = HostMemory::ENFORCED.get(KEY).ok().flatten();
         let (look, cas) = match found {
             Some((bytes, cas)) => (decode(&bytes).ok(), cas),
             None => (None, Cas::NEVER_ISSUED),
@@ -90,7 +90,7 @@ fn change(change: impl Fn(Look) -> Option<Look>) -> bool {
         let look = look.unwrap_or(Look { next: Timestamp::default(), has_failed: false });
         let Some(changed) = change(look) else { return false };
         let bytes = encode(&changed).unwrap_or_default();
-        if HostMemory.set(KEY, &bytes, cas).is_ok_and(|written| written == Written::Done) {
+        if HostMemory::ENFORCED.set(KEY, &bytes, cas).is_ok_and(|written| written == Written::Done) {
             return true;
         }
     }

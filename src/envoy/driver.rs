@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     exchange::{Effect, Event, Evidence, Reply},
+    store::Answer,
     time::Timestamp,
 };
 
@@ -27,8 +28,14 @@ pub(super) struct Actions {
 ///
 /// To be called in the stream's own callbacks.
 pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) -> Actions {
+    let realm = &guest.route.realm;
     // The exchange is not borrowed while the host is called: a host may call back at once.
     let handle = |event: Event<'_>| {
+        if matches!(event, Event::Answered(Answer::Claimed(_)))
+            && let Some(time) = guest.hears_of_claim()
+        {
+            realm.metrics.record_claim(time);
+        }
         let mut effects = Vec::new();
         guest.exchange.borrow_mut().handle(event, now, &mut effects);
         effects
@@ -37,17 +44,23 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
     let mut pending = VecDeque::from(handle(event));
     while let Some(effect) = pending.pop_front() {
         match effect {
-            Effect::Call(call) => match filter.store.call(call, now) {
-                Reaction::Answered(answer) => {
-                    pending.extend(handle(Event::Answered(answer)));
-                    filter.count_tally();
+            Effect::Call(call) => {
+                guest.asks(&call);
+                match realm.store.call(call, now) {
+                    Reaction::Answered(answer) => {
+                        pending.extend(handle(Event::Answered(answer)));
+                        realm.count_tally();
+                    }
+                    Reaction::Asks(inquiry) => {
+                        filter.inquiries.order(guest, inquiry);
+                        filter.ring();
+                    }
                 }
-                Reaction::Asks(inquiry) => {
-                    filter.inquiries.order(guest, inquiry);
-                    filter.ring();
-                }
-            },
-            Effect::Count(counter) => filter.metrics.count(counter, 1),
+            }
+            Effect::Count(counter) => {
+                guest.route.count(counter);
+                filter.journal.note(counter, guest.operation().as_ref(), guest.is_shadow(), now);
+            }
             Effect::Execute(job) => {
                 filter.calls.order(guest, job);
                 filter.ring();
@@ -72,26 +85,26 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
             }
             Effect::Tell(status) => guest.tell(status),
             Effect::Wait { operation, mut recheck } => {
-                if filter.store.is_remote() {
+                if filter.is_remote() {
                     // Another Envoy may run it, which cannot wake anybody here.
                     recheck = recheck.min(now.after(POLL));
                 }
-                if filter.waiting_room.enter(operation, guest, recheck, filter.policy.duplicates.max_waiting) {
+                if filter.waiting_room.enter(operation, guest, recheck, guest.route.policy.duplicates.max_waiting) {
                     filter.show_waiting();
-                    if let Some(mailbox) = filter.mailbox().filter(|_| filter.store.is_remote()) {
+                    if let Some(mailbox) = filter.mailbox().filter(|_| filter.is_remote()) {
                         filter.watch_board.watch(&operation, mailbox, now);
                     }
                 } else {
                     pending.extend(handle(Event::NoRoomToWait));
                 }
             }
-            Effect::Waited(time) => filter.metrics.record_wait(time),
+            Effect::Waited(time) => realm.metrics.record_wait(time),
             Effect::Wake { operation, watchers } => {
                 for mailbox in watchers {
                     host::enqueue(mailbox.0, operation.as_bytes());
                 }
             }
-            Effect::WarnStore(error) => filter.report(error, now),
+            Effect::WarnStore(error) => filter.report(realm, error, now),
         }
     }
     actions

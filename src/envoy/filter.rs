@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -13,22 +13,24 @@ use super::{
     calls::Calls,
     checkup::Checkup,
     guest::Guest,
-    host::{self, Refused},
+    host::{self, Map, Refused},
     inquiries::Inquiries,
-    metrics::Metrics,
+    journal::Journal,
     post::Post,
     random::random,
+    realm::{NoRealm, Realm},
     redirects::Redirects,
-    store::{HostMemory, Store},
+    route::Route,
+    store::HostMemory,
     waiting_room::WaitingRoom,
     watch_board::{POLL, WatchBoard},
 };
 use crate::{
-    config::{Config, InFlight, Policy},
-    exchange::{Counter, Exchange, needs_mailbox, tick_interval},
+    config::{Config, InFlight, Mode, Policy},
+    exchange::{Counter, needs_mailbox, tick_interval},
     record::{Mailbox, Owner},
     request::OperationId,
-    store::{StoreError, redis::RedisError},
+    store::StoreError,
     time::Timestamp,
 };
 
@@ -38,9 +40,17 @@ use crate::{
 /// runs the old one and the new one side by side.
 #[derive(Debug)]
 pub(super) struct Filter {
-    pub(super) policy: Arc<Policy>,
-    pub(super) store: Store,
-    pub(super) metrics: Metrics,
+    config: Config,
+    /// The entries of the configuration's `routes`, in their order.
+    routes: Vec<Rc<Route>>,
+    /// What all other requests fall under.
+    base: Rc<Route>,
+    /// Those that any policy guards.
+    guarded_methods: BTreeSet<String>,
+    pub(super) enforced: Rc<Realm>,
+    /// Present if a route is in shadow mode.
+    shadow: Option<Rc<Realm>>,
+    pub(super) journal: Journal,
     pub(super) body_watch: BodyWatch,
     pub(super) waiting_room: WaitingRoom,
     pub(super) watch_board: WatchBoard<HostMemory>,
@@ -80,15 +90,39 @@ impl From<Refused> for StartError {
     }
 }
 
+impl From<NoRealm> for StartError {
+    fn from(reason: NoRealm) -> Self {
+        match reason {
+            NoRealm::Metrics(refused) => refused.into(),
+            NoRealm::Store(error) => error.into(),
+        }
+    }
+}
+
 impl Filter {
     pub(super) fn start(config: Config) -> Result<Self, StartError> {
+        let enforced = Rc::new(Realm::open(Mode::Enforce, config.store.clone())?);
+        let is_shadow = |policy: &&Arc<Policy>| policy.mode == Mode::Shadow;
+        let shadow = match policies(&config).find(is_shadow) {
+            Some(_) => Some(Rc::new(Realm::open(Mode::Shadow, config.store.clone())?)),
+            None => None,
+        };
+        let route = |policy: &Arc<Policy>, name| {
+            let realm = shadow.as_ref().filter(|_| is_shadow(&policy)).unwrap_or(&enforced);
+            Route::new(Arc::clone(policy), name, realm).map(Rc::new)
+        };
+        let routes = config.routes.iter().map(|found| route(&found.policy, found.name.as_deref()));
         let filter = Self {
-            policy: Arc::new(config.policy),
-            store: Store::open(config.store)?,
-            metrics: Metrics::define()?,
+            routes: routes.collect::<Result<_, _>>()?,
+            base: route(&config.policy, None)?,
+            guarded_methods: policies(&config).flat_map(|policy| policy.guarded_methods()).cloned().collect(),
+            config,
+            enforced,
+            shadow,
+            journal: Journal::default(),
             body_watch: BodyWatch::default(),
             waiting_room: WaitingRoom::default(),
-            watch_board: WatchBoard::new(HostMemory),
+            watch_board: WatchBoard::new(HostMemory::ENFORCED),
             calls: Calls::default(),
             inquiries: Inquiries::default(),
             checkup: Checkup::default(),
@@ -108,11 +142,40 @@ impl Filter {
         Ok(filter)
     }
 
+    /// What the request of the stream in effect falls under; `None` if it is certainly not guarded.
+    ///
+    /// One look-up decides for most requests. No more fields are fetched than the routes look at.
+    pub(super) fn find_route(&self) -> Option<&Rc<Route>> {
+        let method = host::header(Map::RequestHeaders, ":method").unwrap_or_default();
+        if !self.guarded_methods.iter().any(|guarded| guarded.as_bytes() == method) {
+            return None;
+        }
+        let route = if self.routes.is_empty() { &self.base } else { self.match_route(&method) };
+        route.guards(&method).then_some(route)
+    }
+
+    fn match_route(&self, method: &[u8]) -> &Rc<Route> {
+        let path = host::header(Map::RequestHeaders, ":path").unwrap_or_default();
+        let looks_at_authority = self.config.routes.iter().any(|route| route.looks_at_authority());
+        let authority = looks_at_authority.then(|| host::header(Map::RequestHeaders, ":authority")).flatten();
+        let index = self.config.route(method, &authority.unwrap_or_default(), &path);
+        index.and_then(|index| self.routes.get(index)).unwrap_or(&self.base)
+    }
+
+    pub(super) fn realms(&self) -> impl Iterator<Item = &Rc<Realm>> {
+        self.shadow.iter().chain([&self.enforced])
+    }
+
+    /// Whether other Envoys see the same records, so that executions end without a word here.
+    pub(super) fn is_remote(&self) -> bool {
+        self.enforced.store.is_remote()
+    }
+
     /// Begins an exchange for the stream with this context.
-    pub(super) fn receive(&self, stream: u32) -> Rc<Guest> {
+    pub(super) fn receive(&self, route: &Rc<Route>, stream: u32) -> Rc<Guest> {
         let number = self.guests_so_far.get().wrapping_add(1);
         self.guests_so_far.set(number);
-        Rc::new(Guest::new(number, Exchange::new(Arc::clone(&self.policy)), stream))
+        Rc::new(Guest::new(number, Rc::clone(route), stream))
     }
 
     /// A token that no other execution has: random per worker, counted on from there.
@@ -120,11 +183,6 @@ impl Filter {
         let token = self.owners.get().wrapping_add(1);
         self.owners.set(token);
         Owner::new(token)
-    }
-
-    /// The header that most keys come in; enough to tell one request from another.
-    pub(super) fn key_header(&self) -> &str {
-        self.policy.key.headers.first().map_or("idempotency-key", |name| name.as_str())
     }
 
     /// Lets ticks reach an exchange.
@@ -149,13 +207,13 @@ impl Filter {
 
     /// Keeps the mailbox, or opens one.
     pub(super) fn keep_post(&self, now: Timestamp) {
-        if !needs_mailbox(&self.policy) && !self.store.is_remote() {
+        if !policies(&self.config).any(|policy| needs_mailbox(policy)) && !self.is_remote() {
             return;
         }
-        if self.post.get().is_some_and(|post| post.renew(&HostMemory, self.worker, now)) {
+        if self.post.get().is_some_and(|post| post.renew(&HostMemory::ENFORCED, self.worker, now)) {
             return;
         }
-        let post = Post::open(&HostMemory, self.worker, now);
+        let post = Post::open(&HostMemory::ENFORCED, self.worker, now);
         self.post.set(post);
         // It is tried again at each tick, and said once.
         if !self.lacks_post.replace(post.is_none()) && post.is_none() {
@@ -168,16 +226,7 @@ impl Filter {
         let waiting = self.waiting_room.len();
         let change = waiting as i64 - self.shown_waiting.replace(waiting) as i64;
         if change != 0 {
-            self.metrics.add_waiting(change);
-        }
-    }
-
-    /// Counts what the store did on its own account.
-    pub(super) fn count_tally(&self) {
-        if let Store::SharedData(store) = &self.store {
-            let tally = store.take_tally();
-            self.metrics.count(Counter::StoreEvicted, tally.evicted);
-            self.metrics.count(Counter::StoreExpired, tally.expired);
+            self.enforced.metrics.add_waiting(change);
         }
     }
 
@@ -199,20 +248,18 @@ impl Filter {
 
     /// Tells the other workers, and other requests of this one, that an execution may have ended.
     pub(super) fn announce_end(&self, operation: &OperationId) {
-        if self.store.is_remote() && self.policy.duplicates.in_flight == InFlight::Wait {
+        let lets_wait = |policy: &Arc<Policy>| policy.duplicates.in_flight == InFlight::Wait;
+        if self.is_remote() && policies(&self.config).any(lets_wait) {
             for mailbox in self.watch_board.take(operation) {
                 host::enqueue(mailbox.0, operation.as_bytes());
             }
         }
     }
 
-    /// Counts what is wrong with the store by its kind, and tells the operator now and then.
-    pub(super) fn report(&self, error: StoreError, now: Timestamp) {
+    /// Counts what is wrong with the store of a realm, and tells the operator now and then.
+    pub(super) fn report(&self, realm: &Realm, error: StoreError, now: Timestamp) {
+        realm.count_store_error(error);
         let kind = error.kind();
-        self.metrics.count_store_error(kind);
-        if error == StoreError::Redis(RedisError::TimedOut) {
-            self.metrics.count(Counter::StoreTimeouts, 1);
-        }
         let mut logged = self.logged.borrow_mut();
         logged.retain(|(_, last)| now.since(*last) < LOG_PERIOD);
         if logged.iter().all(|(known, _)| *known != kind) {
@@ -222,16 +269,21 @@ impl Filter {
     }
 
     /// The same for an attempt that is made again, of which the exchange does not hear.
-    pub(super) fn note_failed_attempt(&self, error: StoreError, now: Timestamp) {
-        self.metrics.count(Counter::StoreErrors, 1);
-        self.report(error, now);
+    pub(super) fn note_failed_attempt(&self, realm: &Realm, error: StoreError, now: Timestamp) {
+        realm.metrics.count(Counter::StoreErrors, 1);
+        self.report(realm, error, now);
     }
 
     /// How often the root context looks after leases, waiting requests and the store.
     pub(super) fn tick_period(&self) -> Duration {
-        let longest = if self.store.is_remote() { POLL } else { LONGEST_TICK };
-        tick_interval(&self.policy).clamp(SHORTEST_TICK, longest)
+        let longest = if self.is_remote() { POLL } else { LONGEST_TICK };
+        let shortest = policies(&self.config).map(|policy| tick_interval(policy)).min();
+        shortest.unwrap_or(longest).clamp(SHORTEST_TICK, longest)
     }
+}
+
+fn policies(config: &Config) -> impl Iterator<Item = &Arc<Policy>> {
+    config.routes.iter().map(|route| &route.policy).chain([&config.policy])
 }
 
 /// What a worker puts into its own mailbox; all other messages are the hashes of operations.

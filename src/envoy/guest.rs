@@ -4,6 +4,8 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     rc::Rc,
+    sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -11,9 +13,13 @@ use super::{
     driver::drive,
     filter::Filter,
     host,
+    route::Route,
 };
 use crate::{
+    config::Mode,
     exchange::{Event, Evidence, Exchange, Status, outcome},
+    request::OperationId,
+    store::Call,
     time::Timestamp,
 };
 
@@ -23,24 +29,51 @@ pub(super) struct Guest {
     /// Unlike context ids, never used twice.
     pub(super) number: u64,
     pub(super) exchange: RefCell<Exchange>,
+    /// What its request falls under.
+    pub(super) route: Rc<Route>,
     /// The context of the client's stream, as long as there is one.
     pub(super) stream: Cell<Option<u32>>,
     /// Whether an earlier stream of the same request had an answer of the upstream: a redirect.
     pub(super) redirected: Cell<bool>,
+    /// What the store was asked about last.
+    operation: Cell<Option<OperationId>>,
+    /// When the store was asked for the claim, if it has not answered yet; in microseconds.
+    claim_asked: Cell<Option<u64>>,
     body_wait: OnceCell<Waiting>,
     told: Cell<Option<Status>>,
 }
 
 impl Guest {
-    pub(super) fn new(number: u64, exchange: Exchange, stream: u32) -> Self {
+    pub(super) fn new(number: u64, route: Rc<Route>, stream: u32) -> Self {
         Self {
             number,
-            exchange: RefCell::new(exchange),
+            exchange: RefCell::new(Exchange::new(Arc::clone(&route.policy))),
+            route,
             stream: Cell::new(Some(stream)),
             redirected: Cell::default(),
+            operation: Cell::default(),
+            claim_asked: Cell::default(),
             body_wait: OnceCell::new(),
             told: Cell::default(),
         }
+    }
+
+    /// Notes that the store is asked.
+    pub(super) fn asks(&self, call: &Call) {
+        self.operation.set(Some(*call.operation()));
+        if matches!(call, Call::Claim(_)) {
+            self.claim_asked.set(Some(host::micros()));
+        }
+    }
+
+    /// Notes that the store has answered a claim; how long it took.
+    pub(super) fn hears_of_claim(&self) -> Option<Duration> {
+        self.claim_asked.take().map(|asked| Duration::from_micros(host::micros().saturating_sub(asked)))
+    }
+
+    /// The operation, once the store was asked about it.
+    pub(super) fn operation(&self) -> Option<OperationId> {
+        self.operation.get()
     }
 
     /// Notes that the request's body has begun to be waited for.
@@ -74,6 +107,11 @@ impl Guest {
         self.stream.get().is_some_and(|context_id| host::set_effective_context(context_id).is_ok())
     }
 
+    /// Whether what it decides is not carried out.
+    pub(super) fn is_shadow(&self) -> bool {
+        self.route.policy.mode == Mode::Shadow
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         self.exchange.borrow().is_finished()
     }
@@ -82,7 +120,8 @@ impl Guest {
     pub(super) fn tell(&self, status: Status) {
         // An exchange that has outlived its stream has no access log to tell.
         if self.stream.get().is_some() && self.told.replace(Some(status)) != Some(status) {
-            let _ = host::set_filter_state("idemgate.status", status.as_str().as_bytes());
+            let name = if self.is_shadow() { "idemgate.shadow.status" } else { "idemgate.status" };
+            let _ = host::set_filter_state(name, status.as_str().as_bytes());
         }
     }
 

@@ -11,6 +11,8 @@
 
 use std::ptr;
 
+use log::LevelFilter;
+
 use crate::{headers::Headers, time::Timestamp};
 
 /// A host call was refused, with this status.
@@ -59,6 +61,32 @@ pub(crate) fn now() -> Timestamp {
     // SAFETY: the host writes one u64.
     unsafe { imports::proxy_get_current_time_nanoseconds(&mut nanos) };
     Timestamp::from_millis(nanos / 1_000_000)
+}
+
+/// The wall clock of the host in microseconds, to measure with.
+pub(crate) fn micros() -> u64 {
+    let mut nanos = 0_u64;
+    // SAFETY: the host writes one u64.
+    unsafe { imports::proxy_get_current_time_nanoseconds(&mut nanos) };
+    nanos / 1_000
+}
+
+/// The level from which on the host logs what this filter says.
+///
+/// The SDK's wrapper reads the host's number into an enum that has no "off".
+pub(crate) fn log_level() -> LevelFilter {
+    let mut level = 0_u32;
+    // SAFETY: the host writes one u32.
+    let status = unsafe { imports::proxy_get_log_level(&mut level) };
+    match (check(status), level) {
+        (Err(_), _) | (_, 2) => LevelFilter::Info,
+        (_, 0) => LevelFilter::Trace,
+        (_, 1) => LevelFilter::Debug,
+        (_, 3) => LevelFilter::Warn,
+        // The host has a level above errors, which the filter does not use.
+        (_, 4 | 5) => LevelFilter::Error,
+        _ => LevelFilter::Off,
+    }
 }
 
 /// All fields of a message; none outside of its phase.
@@ -348,6 +376,7 @@ mod imports {
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
+        pub(super) fn proxy_get_log_level(level: *mut u32) -> u32;
         pub(super) fn proxy_get_property(
             path: *const u8,
             path_size: usize,

@@ -4,41 +4,47 @@ use std::time::Duration;
 
 use super::host::{self, MetricKind, Refused};
 use crate::{
+    config::SharedDataConfig,
     exchange::Counter,
     store::{StoreError, shared_data::Totals},
 };
 
-/// The ids of everything that is counted.
+/// The ids of everything that is counted in one realm.
 #[derive(Debug)]
 pub(super) struct Metrics {
     counters: Vec<u32>,
     store_errors: Vec<(&'static str, u32)>,
     entries: u32,
+    entries_limit: u32,
     bytes: u32,
+    bytes_limit: u32,
     waiting: u32,
     detached: u32,
+    claim_us: u32,
     wait_ms: u32,
 }
 
 impl Metrics {
-    pub(super) fn define() -> Result<Self, Refused> {
+    /// Defines them; `namespace` comes behind the prefix that all have, and ends with a dot unless it is empty.
+    pub(super) fn define(namespace: &str) -> Result<Self, Refused> {
+        let define = |kind, name: &str| define(kind, namespace, name);
         Ok(Self {
             counters: Counter::ALL
                 .iter()
-                .map(|counter| host::define_metric(MetricKind::Counter, counter.name()))
+                .map(|counter| define(MetricKind::Counter, counter.name()))
                 .collect::<Result<_, _>>()?,
             store_errors: StoreError::KINDS
                 .iter()
-                .map(|kind| {
-                    let name = format!("idemgate.store.errors.{kind}");
-                    Ok((*kind, host::define_metric(MetricKind::Counter, &name)?))
-                })
+                .map(|kind| Ok((*kind, define(MetricKind::Counter, &format!("idemgate.store.errors.{kind}"))?)))
                 .collect::<Result<_, _>>()?,
-            entries: host::define_metric(MetricKind::Gauge, "idemgate.store.entries")?,
-            bytes: host::define_metric(MetricKind::Gauge, "idemgate.store.bytes")?,
-            waiting: host::define_metric(MetricKind::Gauge, "idemgate.waiting")?,
-            detached: host::define_metric(MetricKind::Gauge, "idemgate.detached")?,
-            wait_ms: host::define_metric(MetricKind::Histogram, "idemgate.wait_ms")?,
+            entries: define(MetricKind::Gauge, "idemgate.store.entries")?,
+            entries_limit: define(MetricKind::Gauge, "idemgate.store.entries_limit")?,
+            bytes: define(MetricKind::Gauge, "idemgate.store.bytes")?,
+            bytes_limit: define(MetricKind::Gauge, "idemgate.store.bytes_limit")?,
+            waiting: define(MetricKind::Gauge, "idemgate.waiting")?,
+            detached: define(MetricKind::Gauge, "idemgate.detached")?,
+            claim_us: define(MetricKind::Histogram, "idemgate.store.claim_us")?,
+            wait_ms: define(MetricKind::Histogram, "idemgate.wait_ms")?,
         })
     }
 
@@ -68,14 +74,45 @@ impl Metrics {
         host::increment_metric(self.detached, change);
     }
 
+    /// Notes how long the store took to answer a claim.
+    pub(super) fn record_claim(&self, time: Duration) {
+        host::record_metric(self.claim_us, u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
     pub(super) fn record_wait(&self, time: Duration) {
         host::record_metric(self.wait_ms, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     }
 
-    /// Shows what the table holds. Written by the sweeper alone: workers that each wrote what they saw
-    /// last would overwrite newer figures with older ones.
-    pub(super) fn show(&self, totals: Totals) {
+    /// Shows what the table holds and may hold. Written by the sweeper alone: workers that each wrote what they
+    /// saw last would overwrite newer figures with older ones.
+    pub(super) fn show(&self, totals: Totals, limits: &SharedDataConfig) {
         host::record_metric(self.entries, totals.entries);
+        host::record_metric(self.entries_limit, u64::from(limits.max_entries));
         host::record_metric(self.bytes, totals.bytes);
+        host::record_metric(self.bytes_limit, limits.max_bytes);
     }
+}
+
+/// What is counted of one route besides the whole: decisions and outcomes.
+#[derive(Debug)]
+pub(super) struct RouteMetrics(Vec<(Counter, u32)>);
+
+impl RouteMetrics {
+    /// Defines them, with `namespace` as [`Metrics::define`].
+    pub(super) fn define(namespace: &str) -> Result<Self, Refused> {
+        let define = |counter: &Counter| Ok((*counter, define(MetricKind::Counter, namespace, counter.name())?));
+        Counter::ALL.iter().filter(|counter| counter.is_of_request()).map(define).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn count(&self, counter: Counter) {
+        if let Some((_, id)) = self.0.iter().find(|(known, _)| *known == counter) {
+            host::increment_metric(*id, 1);
+        }
+    }
+}
+
+/// Defines the metric that has this name outside of any namespace.
+fn define(kind: MetricKind, namespace: &str, name: &str) -> Result<u32, Refused> {
+    let name = name.strip_prefix("idemgate.").unwrap_or(name);
+    host::define_metric(kind, &format!("idemgate.{namespace}{name}"))
 }

@@ -13,11 +13,14 @@ mod filter;
 mod guest;
 mod host;
 mod inquiries;
+mod journal;
 mod metrics;
 mod post;
 mod random;
+mod realm;
 mod redirects;
 mod root;
+mod route;
 mod store;
 mod stream;
 mod waiting_room;
@@ -26,6 +29,6 @@ mod watch_board;
 use proxy_wasm::types::LogLevel;
 
 proxy_wasm::main! {{
-    proxy_wasm::set_log_level(LogLevel::Info);
+    proxy_wasm::set_log_level(LogLevel::Debug);
     proxy_wasm::set_root_context(|context_id| Box::new(root::Root::new(context_id)));
 }}

@@ -14,18 +14,18 @@ use super::{
     guest::Guest,
     host::{self, Buffer, Map},
     inquiries::Errand,
+    journal::follow_host_level,
     store::Store,
     stream::Stream,
     watch_board::POLL,
 };
 use crate::{
     config::Plugin,
-    exchange::{CallFailure, Counter, Event},
+    exchange::{CallFailure, Event},
     request::OperationId,
     store::{
         Answer, Claimed, Settled,
         redis::{Heard, Progress},
-        shared_data::Sweep,
     },
     time::Timestamp,
 };
@@ -60,7 +60,7 @@ impl Root {
 
     /// Asks the store the next question that was ordered; `false` if there is none.
     fn ask_next(&self, filter: &Filter) -> bool {
-        let Store::Redis(store) = &filter.store else { return false };
+        let Store::Redis(store) = &filter.enforced.store else { return false };
         let Some(errand) = filter.inquiries.next_ordered() else { return false };
         let _ = host::set_effective_context(self.context_id);
         let now = host::now();
@@ -78,17 +78,17 @@ impl Root {
                 let operation = inquiry.operation();
                 let is_over = says_that_it_is_over(&answer);
                 self.tell(filter, &guest, Event::Answered(answer), now);
-                if is_over {
+                if is_over && !guest.is_shadow() {
                     filter.announce_end(&operation);
                     wake(filter, &operation, now);
                 }
             }
             Progress::Again(error) => {
-                filter.note_failed_attempt(error, now);
+                filter.note_failed_attempt(&guest.route.realm, error, now);
                 filter.inquiries.order(&guest, inquiry);
             }
             Progress::Later(error) => {
-                filter.note_failed_attempt(error, now);
+                filter.note_failed_attempt(&guest.route.realm, error, now);
                 if inquiry.is_release() && filter.inquiries.are_crowded() {
                     let given_up = Answer::Settled(Settled::Failed(error).into());
                     return self.go_on(filter, (guest, inquiry), Progress::Answered(given_up), now);
@@ -105,8 +105,8 @@ impl Root {
     fn call_next(&self, filter: &Filter) -> bool {
         let Some((guest, job)) = filter.calls.next_ordered() else { return false };
         let _ = host::set_effective_context(self.context_id);
-        if filter.calls.make(Rc::clone(&guest), &job, filter.policy.execution.timeout) {
-            filter.metrics.add_detached(1);
+        if filter.calls.make(Rc::clone(&guest), &job, guest.route.policy.execution.timeout) {
+            filter.enforced.metrics.add_detached(1);
         } else {
             self.tell(filter, &guest, Event::CallFailed(CallFailure::NotMade), host::now());
         }
@@ -148,7 +148,7 @@ impl Context for Root {
                 let progress = inquiry.hear(heard, now);
                 root.go_on(filter, (guest, inquiry), progress, now);
             } else if let Some(guest) = filter.calls.answered(token) {
-                filter.metrics.add_detached(-1);
+                filter.enforced.metrics.add_detached(-1);
                 if num_headers == 0 {
                     return root.tell(filter, &guest, Event::CallFailed(CallFailure::Reset), host::now());
                 }
@@ -183,9 +183,13 @@ impl RootContext for Root {
                 return false;
             }
         };
+        for warning in config.warnings() {
+            log::warn!("idemgate: {warning}");
+        }
         match Filter::start(config) {
             Ok(filter) => {
-                if matches!(&filter.store, Store::SharedData(store) if !store.has_capacity()) {
+                follow_host_level();
+                if matches!(&filter.enforced.store, Store::SharedData(store) if !store.has_capacity()) {
                     log::warn!(
                         "idemgate: store.shared_data.max_entries was raised beyond what the table in use was laid out \
                          for; it takes effect in full after a restart of Envoy or with a new vm_id"
@@ -250,12 +254,12 @@ fn tick(filter: &Filter, now: Timestamp) {
             filter.dismiss(&guest);
         }
     }
-    for guest in filter.redirects.take_overdue(filter.policy.lease, now) {
+    for guest in filter.redirects.take_overdue(now) {
         guest.abandon(filter);
     }
     // Dead owners wake nobody, nor do those of other Envoys.
     for operation in filter.waiting_room.due(now) {
-        if filter.store.is_remote() {
+        if filter.is_remote() {
             filter.waiting_room.postpone(&operation, now.after(POLL));
             if !filter.watch_board.may_poll(&operation, now) {
                 continue;
@@ -267,17 +271,10 @@ fn tick(filter: &Filter, now: Timestamp) {
     for guest in filter.inquiries.rouse(now) {
         drive_from_root(filter, &guest, Event::Answered(Answer::Delayed), now);
     }
-    if let Store::SharedData(store) = &filter.store {
-        match store.sweep(filter.worker, now) {
-            Ok(Sweep::Swept(totals)) => filter.metrics.show(totals),
-            Ok(Sweep::NotElected) => {}
-            Err(error) => {
-                filter.metrics.count(Counter::StoreErrors, 1);
-                log::warn!("idemgate: the sweep failed: {error}");
-            }
-        }
+    for realm in filter.realms() {
+        realm.sweep(filter.worker, now);
     }
-    filter.count_tally();
+    follow_host_level();
 }
 
 /// Whether nobody has to wait any longer for the execution that the store was asked about.

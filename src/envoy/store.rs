@@ -1,5 +1,7 @@
 //! The store of a configuration: one that answers at once, or one that has to be asked through Envoy.
 
+use std::borrow::Cow;
+
 use super::host::{self, Refused, SharedWrite};
 use crate::{
     config::StoreConfig,
@@ -29,9 +31,9 @@ pub(super) enum Reaction {
 }
 
 impl Store {
-    pub(super) fn open(config: StoreConfig) -> Result<Self, StoreError> {
+    pub(super) fn open(config: StoreConfig, memory: HostMemory) -> Result<Self, StoreError> {
         Ok(match config {
-            StoreConfig::SharedData(limits) => Self::SharedData(SharedDataStore::open(HostMemory, limits, random())?),
+            StoreConfig::SharedData(limits) => Self::SharedData(SharedDataStore::open(memory, limits, random())?),
             StoreConfig::Redis(config) => Self::Redis(RedisStore::new(config)),
         })
     }
@@ -53,17 +55,34 @@ impl Store {
 }
 
 /// Envoy's shared data.
-#[derive(Debug)]
-pub(super) struct HostMemory;
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HostMemory {
+    /// Whether its keys are those of shadow mode.
+    is_shadow: bool,
+}
+
+impl HostMemory {
+    /// What requests are decided by, and what the workers tell each other.
+    pub(super) const ENFORCED: Self = Self { is_shadow: false };
+    /// What decides nothing.
+    pub(super) const SHADOW: Self = Self { is_shadow: true };
+
+    /// The key by which the host knows `key`: one of the same length, which host strings hold as cheaply.
+    fn name(self, key: &str) -> Cow<'_, str> {
+        if self.is_shadow { Cow::Owned(key.replacen("/v1/", "/s1/", 1)) } else { Cow::Borrowed(key) }
+    }
+}
 
 impl SharedMemory for HostMemory {
     fn get(&self, key: &str) -> Result<Option<(Vec<u8>, Cas)>, StoreError> {
-        let found = host::shared_data(key).map_err(|Refused(status)| StoreError::Host(status))?;
+        let found = host::shared_data(&self.name(key)).map_err(|Refused(status)| StoreError::Host(status))?;
         Ok(found.map(|(value, cas)| (value, Cas(cas))))
     }
 
     fn set(&self, key: &str, value: &[u8], cas: Cas) -> Result<Written, StoreError> {
-        match host::set_shared_data(key, value, cas.0).map_err(|Refused(status)| StoreError::Host(status))? {
+        match host::set_shared_data(&self.name(key), value, cas.0)
+            .map_err(|Refused(status)| StoreError::Host(status))?
+        {
             SharedWrite::Done => Ok(Written::Done),
             SharedWrite::CasMismatch => Ok(Written::Lost),
         }

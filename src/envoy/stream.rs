@@ -13,9 +13,9 @@ use super::{
     filter::Filter,
     guest::Guest,
     host::{self, Buffer, Map},
+    route::Route,
 };
 use crate::{
-    config::Mode,
     exchange::{Attributes, Event},
     headers::Headers,
 };
@@ -52,10 +52,10 @@ impl Stream {
         }
     }
 
-    fn open(&mut self, filter: &Filter, end_of_stream: bool) -> Action {
+    fn open(&mut self, filter: &Filter, route: &Rc<Route>, end_of_stream: bool) -> Action {
         let now = host::now();
         let headers = host::headers(Map::RequestHeaders);
-        let guest = filter.receive(self.context_id);
+        let guest = filter.receive(route, self.context_id);
         let event = Event::RequestHeaders {
             headers: &headers,
             attribute: &HostAttributes,
@@ -99,19 +99,14 @@ impl HttpContext for Stream {
         self.faults = Faults::of_request();
         self.faults.strike(Moment::RequestHeaders);
         let Some(filter) = self.filter.clone() else { return Action::Continue };
-        if let Some(guest) = filter.redirects.take(filter.key_header()) {
+        if let Some(guest) = filter.redirects.take() {
             self.join(&filter, guest);
             return Action::Continue;
         }
-        if filter.policy.mode == Mode::Off {
-            return Action::Continue;
+        match filter.find_route() {
+            Some(route) => self.open(&filter, route, end_of_stream),
+            None => Action::Continue,
         }
-        // One look-up decides for most requests; the whole map is fetched only for the others.
-        let method = host::header(Map::RequestHeaders, ":method").unwrap_or_default();
-        if !filter.policy.methods.iter().any(|guarded| guarded.as_bytes() == method) {
-            return Action::Continue;
-        }
-        self.open(&filter, end_of_stream)
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
@@ -119,10 +114,13 @@ impl HttpContext for Stream {
         if !guest.exchange.borrow().awaits_body() {
             return self.hold_or_continue();
         }
-        filter.body_watch.handed_over();
-        // While the request is held, `size` counts the whole body so far.
-        let chunk = host::buffer(Buffer::RequestBody, self.body_read, size.saturating_sub(self.body_read));
-        self.body_read = self.body_read.saturating_add(chunk.len());
+        // While the request is held, `size` counts the whole body so far; in shadow mode nothing is.
+        let start = if guest.is_shadow() { 0 } else { self.body_read };
+        let chunk = host::buffer(Buffer::RequestBody, start, size.saturating_sub(start));
+        if !guest.is_shadow() {
+            filter.body_watch.handed_over();
+            self.body_read = self.body_read.saturating_add(chunk.len());
+        }
         self.on(Event::RequestBody { chunk: &chunk, end_of_stream }).request.unwrap_or(Action::Continue)
     }
 
@@ -139,7 +137,7 @@ impl HttpContext for Stream {
         }
         let headers = host::headers(Map::ResponseHeaders);
         let status = host::status(&headers);
-        if self.filter.as_ref().is_some_and(|filter| filter.store.is_remote()) {
+        if !guest.is_shadow() && self.filter.as_ref().is_some_and(|filter| filter.is_remote()) {
             self.response_end = ResponseEnd::announced_by(&headers);
         }
         let event = Event::ResponseHeaders { status, headers: &headers, evidence: &guest.evidence(), end_of_stream };
@@ -178,7 +176,7 @@ impl HttpContext for Stream {
         let Some(filter) = &self.filter else { return };
         let Some(guest) = self.guest.take() else {
             // A filter in front has answered the stream that was to go on with an exchange.
-            if let Some(guest) = filter.redirects.take(filter.key_header()) {
+            if let Some(guest) = filter.redirects.take() {
                 guest.abandon(filter);
             }
             return;
@@ -188,7 +186,7 @@ impl HttpContext for Stream {
             if evidence.is_internal_redirect() {
                 guest.stream.set(None);
                 guest.redirected.set(true);
-                filter.redirects.leave(filter.key_header(), guest, host::now());
+                filter.redirects.leave(guest, host::now());
                 return;
             }
             let _ = drive(filter, &guest, Event::Gone { evidence: &evidence }, host::now());

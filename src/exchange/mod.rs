@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Each state is a type that holds just what is known then, and a transition consumes it: up to the
-//! claim in `claiming`, in the client's stream in `inline`, outside of it in `detached`.
+//! claim in `claiming`, in the client's stream in `inline`, outside of it in `detached`, and in
+//! the shadow of a request that goes its own way in `shadow`.
 
 mod capture;
 mod claiming;
@@ -25,6 +26,7 @@ pub mod outcome;
 mod problem;
 mod reply;
 mod settling;
+mod shadow;
 mod vocabulary;
 
 use std::{sync::Arc, time::Duration};
@@ -34,6 +36,7 @@ use self::{
     detached::AwaitCall,
     inline::{AwaitEnd, AwaitResponse},
     settling::Settling,
+    shadow::Shadow,
 };
 pub use self::{
     detached::Job,
@@ -43,7 +46,7 @@ pub use self::{
     vocabulary::{Counter, Status},
 };
 use crate::{
-    config::{ExecutionMode, InFlight, Policy},
+    config::{ExecutionMode, InFlight, Mode, Policy},
     headers::Headers,
     record::{Mailbox, Owner},
     request::OperationId,
@@ -63,6 +66,8 @@ pub const POLICY_HEADER: &str = "idempotency-policy";
 pub struct Exchange {
     policy: Arc<Policy>,
     state: State,
+    /// Present in shadow mode.
+    shadow: Option<Box<Shadow>>,
 }
 
 /// What happened.
@@ -231,7 +236,8 @@ impl Exchange {
     /// An exchange under `policy` whose request has not arrived yet.
     #[must_use]
     pub fn new(policy: Arc<Policy>) -> Self {
-        Self { policy, state: State::Idle }
+        let shadow = (policy.mode == Mode::Shadow).then(Box::default);
+        Self { policy, state: State::Idle, shadow }
     }
 
     /// Takes `event` in, and appends what is to be done to `effects`.
@@ -239,6 +245,13 @@ impl Exchange {
     /// An event that means nothing in the present state changes nothing: hosts differ in what they
     /// report at the end of a stream, and in which order.
     pub fn handle(&mut self, event: Event<'_>, now: Timestamp, effects: &mut Vec<Effect>) {
+        match self.shadow.take() {
+            Some(shadow) => self.observe(shadow, event, now, effects),
+            None => self.advance(event, now, effects),
+        }
+    }
+
+    fn advance(&mut self, event: Event<'_>, now: Timestamp, effects: &mut Vec<Effect>) {
         let state = std::mem::replace(&mut self.state, State::Finished);
         let mut step = Step { policy: &self.policy, now, effects };
         self.state = match (state, event) {
@@ -274,10 +287,16 @@ impl Exchange {
         };
     }
 
-    /// Whether the exchange waits for the request's body, and has seen none of it yet.
+    /// Whether the exchange leaves the messages alone.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.shadow.is_some()
+    }
+
+    /// Whether the exchange waits for the request's body with its headers kept back, and has seen none of it yet.
     #[must_use]
     pub fn awaits_first_body(&self) -> bool {
-        matches!(&self.state, State::AwaitBody(state) if state.has_seen_nothing())
+        !self.is_shadow() && matches!(&self.state, State::AwaitBody(state) if state.has_seen_nothing())
     }
 
     /// Whether the exchange waits for more of the request's body.
@@ -289,6 +308,9 @@ impl Exchange {
     /// Whether the request is kept back, whatever more of it arrives.
     #[must_use]
     pub fn holds_request(&self) -> bool {
+        if self.is_shadow() {
+            return false;
+        }
         match self.state {
             State::AwaitBody(_)
             | State::AwaitClaim(_)
@@ -327,14 +349,14 @@ impl Exchange {
     /// Whether the exchange copies the response's body.
     #[must_use]
     pub fn captures(&self) -> bool {
-        matches!(self.state, State::AwaitEnd(_))
+        matches!(self.state, State::AwaitEnd(_)) || self.shadow.as_ref().is_some_and(|shadow| shadow.captures())
     }
 
     /// Whether the exchange wants to know of the response's end, to keep it back until the store knows
     /// how the execution ended.
     #[must_use]
     pub fn awaits_response_end(&self) -> bool {
-        matches!(&self.state, State::Settling(state) if state.holds_response())
+        !self.is_shadow() && matches!(&self.state, State::Settling(state) if state.holds_response())
     }
 
     /// Whether the store's answer to a claim is awaited.

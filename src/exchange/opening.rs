@@ -2,7 +2,7 @@
 
 use super::{Attributes, Counter, Effect, Problem, State, Step, claiming::AwaitBody, detached::Job};
 use crate::{
-    config::{BodyFingerprint, ExecutionMode, Mode, Policy},
+    config::{BodyFingerprint, ExecutionMode, Policy},
     headers::Headers,
     record::{Mailbox, Owner},
     request::{Caller, FingerprintBuilder, Key, OperationId, Target},
@@ -81,12 +81,12 @@ impl Step<'_> {
 
 /// Whether the policy guards requests like this one, if they bear a key.
 fn may_be_guarded(headers: &Headers, policy: &Policy) -> bool {
-    policy.mode != Mode::Off && guards_method(headers, policy) && !is_upgrade(headers) && !is_grpc(headers)
+    guards_method(headers, policy) && !is_upgrade(headers) && !is_grpc(headers)
 }
 
 fn guards_method(headers: &Headers, policy: &Policy) -> bool {
     let method = headers.get(":method").unwrap_or_default();
-    policy.methods.iter().any(|guarded| guarded.as_bytes() == method)
+    policy.guarded_methods().iter().any(|guarded| guarded.as_bytes() == method)
 }
 
 /// HTTP/1.1 upgrades (RFC 9110, section 7.8) and extended CONNECT (RFC 8441) have no end to wait for.

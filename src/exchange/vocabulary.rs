@@ -120,6 +120,52 @@ impl Counter {
         Self::StoreTimeouts,
     ];
 
+    /// What it says of one request, for the log.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::RequestsBypassed => "runs unprotected, because the store failed",
+            Self::RequestsCallerUnknown => "refused: it has no caller identity",
+            Self::RequestsExecuted => "runs",
+            Self::RequestsHostUnsupported => "refused: the host withholds its body",
+            Self::RequestsInFlight => "answered 409: another request is running it",
+            Self::RequestsKeyInvalid => "refused: its key is malformed",
+            Self::RequestsKeyMissing => "refused: it has no key",
+            Self::RequestsKeyReused => "refused: its key belongs to a different request",
+            Self::RequestsNotKept => "answered 409: it ran, and the response is not kept",
+            Self::RequestsReplayed => "answered with the stored response",
+            Self::RequestsTooLarge => "refused: its body is over the limit",
+            Self::RequestsUnguarded => "passed on: it has no key",
+            Self::RequestsUnknown => "answered 409: it may have run",
+            Self::RequestsWaitTimeouts => "waited in vain for the one that is running it",
+            Self::OutcomesFenced => "a late owner's word was refused: another has its claim",
+            Self::OutcomesReleased => "counts as never run",
+            Self::OutcomesStored => "ran; its response is kept",
+            Self::OutcomesTombstoned => "ran; its response is not kept",
+            Self::OutcomesUnknown => "may have run: no complete answer was seen",
+            Self::StoreErrors => "the store failed",
+            Self::StoreEvicted => "given up before its time",
+            Self::StoreExpired => "reclaimed after its time",
+            Self::StoreFull => "refused: the store has no room",
+            Self::StoreTimeouts => "the store did not answer in time",
+        }
+    }
+
+    /// Whether it is about a request and not about the store.
+    #[must_use]
+    pub const fn is_of_request(self) -> bool {
+        !matches!(
+            self,
+            Self::StoreErrors | Self::StoreEvicted | Self::StoreExpired | Self::StoreFull | Self::StoreTimeouts
+        )
+    }
+
+    /// Whether an operator wants to know of each single one.
+    #[must_use]
+    pub const fn is_notable(self) -> bool {
+        matches!(self, Self::OutcomesFenced | Self::OutcomesUnknown | Self::RequestsBypassed | Self::RequestsKeyReused)
+    }
+
     /// The name of the counter, without the host's prefix.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -232,6 +278,13 @@ mod tests {
         expected.sort();
         found.sort();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_counter_is_of_the_store_or_of_a_request_by_its_name() {
+        for counter in Counter::ALL {
+            assert_eq!(counter.is_of_request(), !counter.name().starts_with("idemgate.store."), "{counter:?}");
+        }
     }
 
     #[test]

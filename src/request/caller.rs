@@ -232,7 +232,7 @@ mod tests {
         let debug = format!("{:?}", by_headers(&policy, &[("authorization", "secret")]));
 
         assert!(!debug.contains("secret"));
-        assert_eq!(debug.len(), "Caller(00000000)".len());
+        assert_eq!(debug.len(), "Caller(000000000000)".len());
     }
 
     #[test]

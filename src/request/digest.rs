@@ -56,12 +56,12 @@ impl Digest {
     }
 }
 
-/// The first eight hexadecimal digits of a hash: enough to tell log lines apart, too few to look anything up.
+/// The first twelve hexadecimal digits of a hash: enough to tell operations apart and to find one in a table.
 pub(super) struct Short<'a>(pub(super) &'a [u8; 32]);
 
 impl fmt::Display for Short<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(4).try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        self.0.iter().take(6).try_for_each(|byte| write!(formatter, "{byte:02x}"))
     }
 }
 
@@ -120,8 +120,8 @@ mod tests {
     #[test]
     fn the_short_form_is_the_first_eight_digits() {
         let mut hash = [0xff; 32];
-        hash[..4].copy_from_slice(&[0x0a, 0xb1, 0x00, 0xc3]);
-        assert_eq!(Short(&hash).to_string(), "0ab100c3");
+        hash[..6].copy_from_slice(&[0x0a, 0xb1, 0x00, 0xc3, 0x00, 0x01]);
+        assert_eq!(Short(&hash).to_string(), "0ab100c30001");
     }
 
     proptest! {

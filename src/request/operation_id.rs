@@ -42,7 +42,7 @@ impl OperationId {
         &self.0
     }
 
-    /// The first eight hexadecimal digits, for logs.
+    /// The first twelve hexadecimal digits, for logs.
     #[must_use]
     pub fn short(&self) -> impl fmt::Display {
         Short(&self.0)
@@ -128,8 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_eight_digits_only() {
-        assert_eq!(format!("{:?}", OperationId::from_bytes([0xab; 32])), "OperationId(abababab)");
+    fn debug_shows_twelve_digits_only() {
+        assert_eq!(format!("{:?}", OperationId::from_bytes([0xab; 32])), "OperationId(abababababab)");
     }
 
     #[test]

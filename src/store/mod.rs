@@ -47,6 +47,17 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// The operation that it is about.
+    #[must_use]
+    pub const fn operation(&self) -> &OperationId {
+        match self {
+            Self::Claim(claim) => &claim.operation,
+            Self::Renew { operation, .. } | Self::Settle { operation, .. } => operation,
+        }
+    }
+}
+
 /// How an execution ended.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Ending {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::bench::{Answer, Bench, Gate, Protocol, Request, Setup, assert_problem, deny_header};
+use crate::bench::{Answer, Bench, Gate, Protocol, Request, Setup, assert_problem, deny_header, patiently};
 
 #[tokio::test]
 async fn every_kind_of_answer_is_counted() {
@@ -115,6 +115,66 @@ async fn keys_and_callers_are_not_logged() {
             "{secret} is in the log or the stats:\n{log}\n{stats}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_log_names_the_operations_to_look_at_and_no_more_of_them_than_anybody_reads() {
+    let bench = Bench::new(json!({})).await;
+    bench.upstream.script("/lost", [Answer::hang_up()]);
+    for number in 0..100 {
+        bench.send(&Request::post("/lost").key(format!("secret-{number}"))).await;
+    }
+    bench.envoy.logs("outcomes.unknown (may have run: no complete answer was seen)").await;
+    bench.envoy.logs("more operations are told of at level debug only").await;
+    let log = bench.envoy.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("outcomes.unknown")).collect();
+    // So many at a time, by each of the workers; a slow machine may see another time begin.
+    assert!((20..100).contains(&told.len()), "{} lines for 100 operations:\n{log}", told.len());
+    for line in told {
+        let hash = line.split_once("operation ").and_then(|(_, rest)| rest.split(':').next()).unwrap_or_default();
+        assert!(hash.len() == 12 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{line}");
+    }
+    assert!(!log.contains("secret-") && !log.contains("requests.executed"), "{log}");
+}
+
+#[tokio::test]
+async fn every_decision_is_logged_while_the_operator_asks_for_it() {
+    let bench = Bench::new(json!({})).await;
+    let order = Request::post("/orders").key("k");
+    bench.send(&order).await;
+    bench.envoy.log_plugins_from("debug").await;
+    // Each worker asks the host for its level now and then.
+    let expected = [
+        "requests.executed (runs)",
+        "outcomes.stored (ran; its response is kept)",
+        "requests.replayed (answered with the stored response)",
+        "idemgate: a request: requests.unguarded (passed on: it has no key)",
+    ];
+    let all_are_logged = async {
+        let mut key = 0;
+        while !expected.iter().all(|line| bench.envoy.log().contains(line)) {
+            key += 1;
+            bench.send(&Request::post("/orders").key(format!("k{key}"))).await;
+            bench.send(&order).await;
+            bench.send(&Request::post("/orders")).await;
+        }
+    };
+    patiently("a line about each decision", all_are_logged).await;
+}
+
+#[tokio::test]
+async fn the_store_shows_its_limits_and_how_long_claims_take() {
+    let bench = Bench::new(json!({ "store": { "shared_data": { "max_entries": 5000, "max_bytes": "2MiB" } } })).await;
+    bench.send(&Request::post("/orders").key("k")).await;
+    bench.envoy.reaches_stat("wasmcustom.idemgate.store.entries_limit", 5000).await;
+    bench.envoy.reaches_stat("wasmcustom.idemgate.store.bytes_limit", 2 << 20).await;
+    // Envoy shows the values of a histogram once it has gathered them from its workers, every few seconds.
+    let has_values = async {
+        while !bench.envoy.stats_like("wasmcustom.idemgate.store.claim_us").await.contains("P50(") {
+            bench.send(&Request::post("/orders").key("k")).await;
+        }
+    };
+    patiently("the time that a claim took", has_values).await;
 }
 
 #[tokio::test]

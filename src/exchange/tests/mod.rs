@@ -6,6 +6,7 @@ mod laws;
 mod outcomes;
 mod replays;
 mod settling;
+mod shadow;
 mod situations;
 mod states;
 mod waiting;

@@ -96,6 +96,12 @@ impl<M: SharedMemory> SharedDataStore<M> {
         u64::from(self.table.buckets) * u64::from(slots::BUCKET_CAPACITY / 2) >= u64::from(self.limits.max_entries)
     }
 
+    /// What it may hold.
+    #[must_use]
+    pub const fn limits(&self) -> &SharedDataConfig {
+        &self.limits
+    }
+
     /// Does what `call` asks.
     pub fn call(&self, call: Call, now: Timestamp) -> Answer {
         match call {

@@ -15,6 +15,7 @@ use super::{AUTHORITY, Mode, Protocol};
 pub(crate) struct Setup {
     configuration: Configuration,
     allow_on_headers_stop_iteration: bool,
+    bootstrap_fields: Value,
     buffer_limit: Option<u32>,
     filters_after: Vec<Value>,
     filters_before: Vec<Value>,
@@ -92,6 +93,7 @@ impl Setup {
         Self {
             configuration,
             allow_on_headers_stop_iteration: true,
+            bootstrap_fields: json!({}),
             buffer_limit: None,
             filters_after: Vec::new(),
             filters_before: Vec::new(),
@@ -109,6 +111,12 @@ impl Setup {
     /// A host that does not hand over the body while headers are held, as Envoy before 1.35 and Istio.
     pub(crate) fn without_stop_iteration(mut self) -> Self {
         self.allow_on_headers_stop_iteration = false;
+        self
+    }
+
+    /// These fields of the bootstrap, too.
+    pub(crate) fn bootstrap_with(mut self, fields: &Value) -> Self {
+        self.bootstrap_fields = fields.clone();
         self
     }
 
@@ -204,7 +212,7 @@ impl Setup {
             listeners.extend(transport.listeners(module));
             clusters.extend(transport.clusters(&redis));
         }
-        json!({
+        let mut bootstrap = json!({
             "admin": { "address": address(SocketAddr::from(([127, 0, 0, 1], 0))) },
             "bootstrap_extensions": [{
                 "name": "envoy.bootstrap.internal_listener",
@@ -213,7 +221,11 @@ impl Setup {
                 },
             }],
             "static_resources": { "listeners": listeners, "clusters": clusters },
-        })
+        });
+        for (name, field) in self.bootstrap_fields.as_object().into_iter().flatten() {
+            bootstrap[name] = field.clone();
+        }
+        bootstrap
     }
 
     fn listener(&self, module: &Path, access_log: &Path) -> Value {

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{env, thread};
 
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -53,6 +54,14 @@ impl Envoy {
     pub(super) async fn shipped_with(file: &str, upstream: SocketAddr, replaced: &[(String, String)]) -> Self {
         let backends = Backends { redis: Vec::new(), upstream };
         Self::once_ready(Launched::with_shipped_file(file, upstream, replaced), backends).await
+    }
+
+    /// Envoy with a bootstrap that the test makes by itself, with files in this directory.
+    pub(crate) async fn with_bootstrap(bootstrap: impl FnOnce(&TempDir) -> Value, upstream: SocketAddr) -> Self {
+        let directory = TempDir::new();
+        let bootstrap = format!("{:#}", bootstrap(&directory));
+        let backends = Backends { redis: Vec::new(), upstream };
+        Self::once_ready(Launched::run(directory, "bootstrap.json", bootstrap.as_bytes()), backends).await
     }
 
     async fn once_ready(mut launched: Launched, backends: Backends) -> Self {
@@ -203,6 +212,27 @@ impl Envoy {
         stats.lines().filter(|line| line.contains(part)).collect::<Vec<_>>().join("\n")
     }
 
+    /// What Prometheus sees.
+    pub(crate) async fn prometheus(&self) -> String {
+        let page = ask(self.admin, "GET", "/stats/prometheus").await;
+        String::from_utf8_lossy(&page.body).into_owned()
+    }
+
+    /// Waits until Prometheus sees `series`, a name with its labels, at `expected`.
+    pub(crate) async fn reaches_prometheus(&self, series: &str, expected: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        let line = format!("{series} {expected}");
+        loop {
+            let page = self.prometheus().await;
+            if page.lines().any(|found| found == line) {
+                return;
+            }
+            let ours: Vec<&str> = page.lines().filter(|line| line.starts_with("idemgate_")).collect();
+            assert!(Instant::now() < deadline, "{line:?} is not among\n{}", ours.join("\n"));
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Waits until `name` stands at `expected`: what is counted at the end of a stream may follow the response.
     pub(crate) async fn reaches_stat(&self, name: &str, expected: u64) {
         let deadline = Instant::now() + PATIENCE;
@@ -232,6 +262,12 @@ impl Envoy {
             assert!(Instant::now() < deadline, "no access log line {start:?} in:\n{log}");
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Makes Envoy log what wasm plugins say from this level on.
+    pub(crate) async fn log_plugins_from(&self, level: &str) {
+        let answer = ask(self.admin, "POST", &format!("/logging?wasm={level}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 
     /// Waits until Envoy has logged a line with this in it.
@@ -349,6 +385,8 @@ impl Launched {
             .args(["--drain-strategy", "immediate", "--drain-time-s", "1"])
             // Several Envoys on one machine would fight over one shared-memory segment.
             .arg("--disable-hot-restart")
+            // What Envoy does not know is a mistake, also in what it discovers.
+            .arg("--reject-unknown-dynamic-fields")
             .args(["--log-level", "warning", "--component-log-level", "wasm:info", "--file-flush-interval-msec", "50"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -410,6 +448,11 @@ fn binary() -> PathBuf {
     let fetched = checkout().join(".tools/envoy");
     assert!(fetched.exists(), "there is no {}; {ENVOY_REMEDY}", fetched.display());
     fetched
+}
+
+/// The module as users have it.
+pub(crate) fn released_module() -> PathBuf {
+    module(Module::Released)
 }
 
 fn module(module: Module) -> PathBuf {

@@ -13,6 +13,7 @@ mod http2;
 mod lot;
 mod message;
 mod mode;
+pub(crate) mod promql;
 mod redis;
 mod resp;
 mod store;
@@ -29,7 +30,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use answer::Answer;
 pub(crate) use bootstrap::{Setup, compressor, delay, deny_header, location, lua, one_request_a_day};
-pub(crate) use envoy::{Envoy, refusal};
+pub(crate) use envoy::{Envoy, refusal, released_module};
 pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
     assert_unguarded, assert_unknown, idempotency_fields,
@@ -129,6 +130,14 @@ impl Bench {
     /// Another Envoy of an example, in front of the same upstream.
     pub(crate) async fn another_envoy(name: &str, upstream: &Upstream, replaced: &[(String, String)]) -> Envoy {
         Envoy::shipped_with(&format!("examples/{name}/envoy.yaml"), upstream.address(), replaced).await
+    }
+
+    /// With a bootstrap that the test makes by itself, for this upstream and with files in this directory.
+    pub(crate) async fn with_bootstrap(bootstrap: impl FnOnce(SocketAddr, &TempDir) -> Value) -> Self {
+        let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
+        let address = upstream.address();
+        let envoy = Envoy::with_bootstrap(|directory| bootstrap(address, directory), address).await;
+        Self { envoy, redis: None, upstream }
     }
 
     async fn start_file(file: &str, door: Door) -> Self {

@@ -1,0 +1,152 @@
+//! Patterns of routes. One that can never match is refused: its route would silently guard nothing.
+
+use crate::config::error::ConfigError;
+use crate::config::glob::{BadGlob, Glob, LONGEST_PATTERN};
+use crate::config::json::Node;
+use crate::config::read::Read;
+
+/// A pattern over the path without its query; segments end at `/`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::config) struct PathPattern(Glob);
+
+impl PathPattern {
+    /// Whether the pattern matches `path`, which bears no query. Both are compared byte by byte.
+    pub(in crate::config) fn matches(&self, path: &[u8]) -> bool {
+        self.0.matches(path)
+    }
+
+    /// Whether it certainly matches all that `other` does.
+    pub(in crate::config) fn covers(&self, other: Option<&Self>) -> bool {
+        match other {
+            Some(other) => self.0.covers(&other.0),
+            // Every path begins with a slash.
+            None => self.0.covers(&Glob::below_root(b'/')),
+        }
+    }
+}
+
+impl Read for PathPattern {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let allowed = "a pattern over the path without its query, which begins with / or ** and is percent-encoded: \
+                       * matches within a segment, ** across";
+        let text = node.text().ok_or_else(|| node.refused(allowed))?;
+        let is_possible = (text.starts_with('/') || text.starts_with("**"))
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+        if !is_possible {
+            return Err(node.refused(allowed));
+        }
+        compile(text, b'/', node).map(Self)
+    }
+}
+
+/// A pattern over the authority; segments end at `.`. Without a port it matches any.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::config) struct AuthorityPattern {
+    glob: Glob,
+    names_port: bool,
+}
+
+impl AuthorityPattern {
+    /// Whether the pattern matches `authority`, in any case (RFC 9110, section 4.2.3).
+    pub(in crate::config) fn matches(&self, authority: &[u8]) -> bool {
+        let authority = if self.names_port { authority } else { host_of(authority) };
+        self.glob.matches(&authority.to_ascii_lowercase())
+    }
+
+    /// Whether it certainly matches all that `other` does.
+    pub(in crate::config) fn covers(&self, other: Option<&Self>) -> bool {
+        match other {
+            Some(other) => self.names_port == other.names_port && self.glob.covers(&other.glob),
+            None => !self.names_port && self.glob.covers(&Glob::any(b'.')),
+        }
+    }
+}
+
+impl Read for AuthorityPattern {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let allowed = "a pattern over the host, with or without a port: * matches within a label, ** across";
+        let text = node.text().ok_or_else(|| node.refused(allowed))?.to_ascii_lowercase();
+        let is_possible =
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@\\".contains(&byte));
+        if !is_possible {
+            return Err(node.refused(allowed));
+        }
+        let names_port = host_of(text.as_bytes()).len() < text.len();
+        Ok(Self { glob: compile(&text, b'.', node)?, names_port })
+    }
+}
+
+/// What stands in front of the port. An IPv6 address has colons of its own, within brackets.
+fn host_of(authority: &[u8]) -> &[u8] {
+    let colon = authority.iter().rposition(|byte| *byte == b':');
+    let bracket = authority.iter().rposition(|byte| *byte == b']');
+    match colon {
+        Some(colon) if bracket.is_none_or(|bracket| bracket < colon) => authority.get(..colon).unwrap_or_default(),
+        _ => authority,
+    }
+}
+
+fn compile(text: &str, separator: u8, node: &Node) -> Result<Glob, ConfigError> {
+    Glob::compile(text.as_bytes(), separator).map_err(|reason| match reason {
+        BadGlob::Stars => node.refused("one star, or two in a row"),
+        BadGlob::TooLong => node.refused(&format!("a pattern of {LONGEST_PATTERN} bytes at most")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Result<PathPattern, ConfigError> {
+        PathPattern::read(&Node::Text(text.to_owned()))
+    }
+
+    fn authority(text: &str) -> AuthorityPattern {
+        AuthorityPattern::read(&Node::Text(text.to_owned())).unwrap()
+    }
+
+    #[test]
+    fn a_path_pattern_that_no_path_can_match_is_refused() {
+        for text in ["", "orders", "*", "*/orders", "/orders?x=1", "/a#b", "/a b", "/caf\u{e9}", "/a***"] {
+            assert!(path(text).is_err(), "{text}");
+        }
+        for text in ["/", "/**", "**", "**/pay", "/orders/*/pay", "/caf%C3%A9"] {
+            assert!(path(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_matched_in_any_case_and_with_any_port_unless_the_pattern_has_one() {
+        let any_port = authority("API.example.com");
+        for text in ["api.example.com", "Api.Example.Com:8443", "api.example.com:"] {
+            assert!(any_port.matches(text.as_bytes()), "{text}");
+        }
+        assert!(!any_port.matches(b"example.com") && !any_port.matches(b"api.example.com.evil:80"));
+        let one_port = authority("api.example.com:8443");
+        assert!(one_port.matches(b"api.example.com:8443"));
+        assert!(!one_port.matches(b"api.example.com") && !one_port.matches(b"api.example.com:443"));
+    }
+
+    #[test]
+    fn the_colons_of_an_ipv6_address_are_no_port() {
+        assert!(authority("[2001:db8::1]").matches(b"[2001:db8::1]:8080"));
+        assert!(authority("[2001:db8::1]").matches(b"[2001:DB8::1]"));
+        assert!(!authority("[2001:db8::1]:80").matches(b"[2001:db8::1]"));
+    }
+
+    #[test]
+    fn an_authority_pattern_that_no_authority_can_match_is_refused() {
+        for text in ["", "https://example.com", "example.com/orders", "user@example.com", "ex ample.com"] {
+            assert!(AuthorityPattern::read(&Node::Text(text.to_owned())).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_a_route_without_one_only_if_it_matches_everything() {
+        assert!(path("/**").unwrap().covers(None) && path("**").unwrap().covers(None));
+        assert!(!path("/*").unwrap().covers(None));
+        assert!(authority("**").covers(None));
+        assert!(!authority("**:*").covers(None) && !authority("*").covers(None));
+        assert!(!authority("**").covers(Some(&authority("a:1"))), "not certain, so not said");
+    }
+}

@@ -1,0 +1,81 @@
+//! The records and the figures of one mode.
+//!
+//! What runs in shadow mode has records of its own: it neither meets those that are enforced nor crowds them
+//! out, on this Envoy or on another that uses the same Redis, and a route that begins to be enforced begins
+//! without them.
+
+use super::{
+    host::Refused,
+    metrics::Metrics,
+    store::{HostMemory, Store},
+};
+use crate::{
+    config::{Mode, StoreConfig},
+    exchange::Counter,
+    record::Owner,
+    store::{StoreError, redis::RedisError, shared_data::Sweep},
+    time::Timestamp,
+};
+
+/// Where the requests of one mode are recorded and counted.
+#[derive(Debug)]
+pub(super) struct Realm {
+    pub(super) store: Store,
+    pub(super) metrics: Metrics,
+}
+
+/// Why a realm cannot be had.
+#[derive(Debug)]
+pub(super) enum NoRealm {
+    Metrics(Refused),
+    Store(StoreError),
+}
+
+impl Realm {
+    pub(super) fn open(mode: Mode, store: StoreConfig) -> Result<Self, NoRealm> {
+        let (memory, namespace) = match mode {
+            Mode::Shadow => (HostMemory::SHADOW, "shadow."),
+            Mode::Enforce | Mode::Off => (HostMemory::ENFORCED, ""),
+        };
+        let store = match (store, mode) {
+            (StoreConfig::Redis(config), Mode::Shadow) => StoreConfig::Redis(config.in_shadow()),
+            (store, _) => store,
+        };
+        Ok(Self {
+            store: Store::open(store, memory).map_err(NoRealm::Store)?,
+            metrics: Metrics::define(namespace).map_err(NoRealm::Metrics)?,
+        })
+    }
+
+    /// Counts what is wrong with the store, by its kind.
+    pub(super) fn count_store_error(&self, error: StoreError) {
+        self.metrics.count_store_error(error.kind());
+        if error == StoreError::Redis(RedisError::TimedOut) {
+            self.metrics.count(Counter::StoreTimeouts, 1);
+        }
+    }
+
+    /// Counts what the store did on its own account.
+    pub(super) fn count_tally(&self) {
+        if let Store::SharedData(store) = &self.store {
+            let tally = store.take_tally();
+            self.metrics.count(Counter::StoreEvicted, tally.evicted);
+            self.metrics.count(Counter::StoreExpired, tally.expired);
+        }
+    }
+
+    /// Reclaims what has expired, and shows what the table holds.
+    pub(super) fn sweep(&self, worker: Owner, now: Timestamp) {
+        let Store::SharedData(store) = &self.store else { return };
+        match store.sweep(worker, now) {
+            Ok(Sweep::Swept(totals)) => self.metrics.show(totals, store.limits()),
+            Ok(Sweep::NotElected) => {}
+            Err(error) => {
+                self.metrics.count(Counter::StoreErrors, 1);
+                self.count_store_error(error);
+                log::warn!("idemgate: the sweep failed: {error}");
+            }
+        }
+        self.count_tally();
+    }
+}

@@ -1,0 +1,146 @@
+//! Shadow mode: every decision is taken, recorded and counted, and nobody on the wire notices.
+//!
+//! The states are those of an exchange that acts. Two things differ. What an exchange does to the messages is
+//! left out. And nothing is kept back, so the upstream may answer before it is decided whether this request
+//! would have run at all: its answer is kept until then.
+
+use super::{Effect, Event, Exchange, State, outcome::Evidence};
+use crate::{headers::Headers, time::Timestamp};
+
+/// What an exchange in shadow mode has besides its state.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shadow {
+    early: Option<Early>,
+}
+
+/// A response that came before the decision.
+#[derive(Clone, Debug)]
+struct Early {
+    /// `None` if the stream ended without a response.
+    head: Option<Head>,
+    /// Its first bytes, as far as they are of interest.
+    body: Vec<u8>,
+    end: Option<End>,
+}
+
+#[derive(Clone, Debug)]
+struct Head {
+    status: u16,
+    headers: Headers,
+    evidence: Evidence,
+}
+
+#[derive(Clone, Debug)]
+enum End {
+    /// The response ended.
+    Complete,
+    /// The stream ended.
+    Gone(Evidence),
+}
+
+impl Exchange {
+    /// Takes `event` in as [`handle`](Self::handle) does, and leaves the wire alone.
+    pub(super) fn observe(
+        &mut self,
+        mut shadow: Box<Shadow>,
+        event: Event<'_>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut all = Vec::new();
+        let is_undecided = matches!(self.state, State::AwaitBody(_) | State::AwaitClaim(_));
+        // A request that has no end is never claimed for.
+        let is_over = matches!((&self.state, &event), (State::AwaitBody(_), Event::Gone { .. }));
+        if is_undecided && !is_over {
+            let limit = usize::try_from(self.policy.limits.response_body).unwrap_or(usize::MAX);
+            if let Some(event) = shadow.keep(event, limit) {
+                self.advance(event, now, &mut all);
+            }
+        } else {
+            self.advance(event, now, &mut all);
+        }
+        match self.state {
+            State::AwaitBody(_) | State::AwaitClaim(_) => {}
+            State::AwaitResponse(_) => {
+                if let Some(early) = shadow.early.take() {
+                    self.catch_up(early, now, &mut all);
+                }
+            }
+            // It would not have run.
+            _ => shadow.early = None,
+        }
+        effects.extend(all.into_iter().filter(|effect| !touches_the_wire(effect)));
+        self.shadow = Some(shadow);
+    }
+
+    /// Hands in what came before the decision.
+    fn catch_up(&mut self, early: Early, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Early { head, body, end } = early;
+        if let Some(Head { status, headers, evidence }) = head {
+            let event = Event::ResponseHeaders { status, headers: &headers, evidence: &evidence, end_of_stream: false };
+            self.advance(event, now, effects);
+            let end_of_stream = matches!(end, Some(End::Complete));
+            self.advance(Event::ResponseBody { chunk: &body, end_of_stream }, now, effects);
+        }
+        if let Some(End::Gone(evidence)) = end {
+            self.advance(Event::Gone { evidence: &evidence }, now, effects);
+        }
+    }
+}
+
+impl Shadow {
+    /// Whether the body of a response that came early is of interest.
+    pub(super) fn captures(&self) -> bool {
+        self.early.as_ref().is_some_and(|early| early.head.is_some() && early.end.is_none())
+    }
+
+    /// Keeps what belongs to the response; hands back what does not.
+    fn keep<'a>(&mut self, event: Event<'a>, limit: usize) -> Option<Event<'a>> {
+        match (event, &mut self.early) {
+            (Event::ResponseHeaders { status, headers, evidence, end_of_stream }, None) => {
+                self.early = Some(Early {
+                    head: Some(Head { status, headers: headers.clone(), evidence: evidence.clone() }),
+                    body: Vec::new(),
+                    end: end_of_stream.then_some(End::Complete),
+                });
+            }
+            (Event::ResponseBody { chunk, end_of_stream }, Some(early)) => {
+                // One byte over the limit says that it is over.
+                let room = limit.saturating_add(1).saturating_sub(early.body.len());
+                early.body.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+                if end_of_stream {
+                    early.end = Some(End::Complete);
+                }
+            }
+            (Event::ResponseTrailers, Some(early)) => early.end = Some(End::Complete),
+            (Event::Gone { evidence }, Some(early)) => {
+                early.end.get_or_insert_with(|| End::Gone(evidence.clone()));
+            }
+            (Event::Gone { evidence }, None) => {
+                let end = Some(End::Gone(evidence.clone()));
+                self.early = Some(Early { head: None, body: Vec::new(), end });
+            }
+            (Event::ResponseHeaders { .. } | Event::ResponseBody { .. } | Event::ResponseTrailers, _) => {}
+            (event, _) => return Some(event),
+        }
+        None
+    }
+}
+
+/// Whether somebody besides the operator would notice.
+fn touches_the_wire(effect: &Effect) -> bool {
+    match effect {
+        Effect::Call(_) | Effect::Count(_) | Effect::Tell(_) | Effect::Waited(_) | Effect::WarnStore(_) => false,
+        Effect::Execute(_)
+        | Effect::Forward
+        | Effect::ForwardResponse
+        | Effect::Hold
+        | Effect::HoldResponse
+        | Effect::RemoveResponseHeader(_)
+        | Effect::Reply(_)
+        | Effect::SetResponseHeader(..)
+        | Effect::StopWaiting(_)
+        | Effect::Wait { .. }
+        | Effect::Wake { .. } => true,
+    }
+}

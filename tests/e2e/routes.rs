@@ -1,0 +1,143 @@
+//! Policies by route (contract, section 2, `routes`).
+
+use serde_json::json;
+
+use crate::bench::{
+    Answer, Bench, Gate, Protocol, Request, Setup, assert_executed, assert_in_flight, assert_problem, assert_replay_of,
+    assert_unguarded, refusal,
+};
+
+#[tokio::test]
+async fn each_request_is_guarded_as_the_first_route_that_matches_it_says() {
+    let bench = Bench::new(json!({
+        "mode": "off",
+        "routes": [
+            { "match": { "path": "/payments/health" }, "policy": {} },
+            { "match": { "path": "/payments/**", "methods": ["POST"] },
+              "policy": { "mode": "enforce", "key": { "required": true, "headers": ["x-payment-key"] } } },
+            { "match": { "authority": "*.partner.example" },
+              "policy": { "mode": "enforce", "methods": ["PUT"], "replay": { "header": "idempotent-replayed" } } },
+        ],
+    }))
+    .await;
+
+    let payment = Request::post("/payments/7?currency=EUR").header("x-payment-key", "k");
+    let first = bench.send(&payment).await;
+    assert_executed(&first, 201);
+    assert_replay_of(&first, &bench.send(&payment).await);
+    assert_problem(&bench.send(&Request::post("/payments/7").key("k")).await, 400, "key-missing");
+
+    let mut expected = 1;
+    for request in [
+        Request::post("/payments/health").header("x-payment-key", "k"),
+        Request::new("PATCH", "/payments/7").header("x-payment-key", "k"),
+        Request::post("/orders").key("k"),
+        Request::new("PUT", "/orders").key("k"),
+    ] {
+        for _ in 0..2 {
+            assert_unguarded(&bench.send(&request).await, 201);
+            expected += 1;
+        }
+    }
+    let mut client = bench.http1().await;
+    let mut at_partner = async || {
+        let message =
+            "PUT /orders HTTP/1.1\r\nhost: A.Partner.Example:8443\r\nidempotency-key: k\r\ncontent-length: 2\r\n\r\n{}";
+        client.write(message.as_bytes()).await;
+        client.response_to("PUT").await
+    };
+    assert_executed(&at_partner().await, 201);
+    let replay = at_partner().await;
+    assert_eq!(replay.text("idempotent-replayed"), "true", "{replay:?}");
+    bench.assert_executions(expected + 1);
+}
+
+#[tokio::test]
+async fn a_route_may_let_duplicates_wait_while_others_are_told_to_come_back() {
+    let bench = Bench::new(json!({
+        "routes": [{ "match": { "path": "/slow" }, "policy": { "duplicates": { "in_flight": "wait" } } }],
+    }))
+    .await;
+    let (slow_gate, gate) = (Gate::closed(), Gate::closed());
+    bench.upstream.script("/slow", [Answer::new(201).json("{}").held_by(&slow_gate)]);
+    bench.upstream.script("/orders", [Answer::new(201).json("{}").held_by(&gate)]);
+    let (slow, order) = (Request::post("/slow").key("k"), Request::post("/orders").key("k"));
+    let first_slow = bench.send_aside(Protocol::Http1, &slow);
+    let first_order = bench.send_aside(Protocol::Http1, &order);
+    bench.upstream.reached(2).await;
+
+    let waiting = bench.send_aside(Protocol::Http1, &slow);
+    bench.envoy.reaches_stat("wasmcustom.idemgate.waiting", 1).await;
+    assert_in_flight(&bench.send(&order).await, 30);
+
+    slow_gate.open();
+    gate.open();
+    let first = first_slow.await.unwrap();
+    assert_executed(&first, 201);
+    assert_replay_of(&first, &waiting.await.unwrap());
+    assert_executed(&first_order.await.unwrap(), 201);
+    bench.assert_executions(2);
+}
+
+#[tokio::test]
+async fn a_route_may_run_detached_while_others_run_in_the_clients_stream() {
+    let bench = Bench::new(json!({
+        "routes": [{ "match": { "path": "/payments" }, "policy": { "execution": { "mode": "detached" } } }],
+    }))
+    .await;
+    let gates = [Gate::closed(), Gate::closed()];
+    for (path, gate) in ["/payments", "/orders"].into_iter().zip(&gates) {
+        bench.upstream.script(path, [Answer::new(201).json("{}").held_by(gate)]);
+    }
+    for (number, path) in ["/payments", "/orders"].into_iter().enumerate() {
+        let mut client = bench.http1().await;
+        client.begin(&Request::post(path).key("k")).await;
+        bench.upstream.reached(number + 1).await;
+        client.hang_up();
+    }
+    gates.iter().for_each(Gate::open);
+    bench.envoy.reaches_stat("wasmcustom.idemgate.outcomes.stored", 1).await;
+    bench.envoy.reaches_stat("wasmcustom.idemgate.outcomes.unknown", 1).await;
+    let replay = bench.send(&Request::post("/payments").key("k")).await;
+    assert_eq!(replay.text("idempotency-status"), "replayed", "{replay:?}");
+    assert_problem(&bench.send(&Request::post("/orders").key("k")).await, 409, "outcome-unknown");
+    bench.assert_executions(2);
+}
+
+#[tokio::test]
+async fn a_named_route_is_counted_apart_and_in_the_whole() {
+    let bench = Bench::new(json!({
+        "routes": [{ "name": "payments", "match": { "path": "/payments" }, "policy": {} }],
+    }))
+    .await;
+    for path in ["/payments", "/payments", "/orders"] {
+        bench.send(&Request::post(path).key("k")).await;
+    }
+    for (name, count) in [
+        ("requests.executed", 2),
+        ("requests.replayed", 1),
+        ("outcomes.stored", 2),
+        ("route.payments.requests.executed", 1),
+        ("route.payments.requests.replayed", 1),
+        ("route.payments.outcomes.stored", 1),
+    ] {
+        bench.envoy.reaches_stat(&format!("wasmcustom.idemgate.{name}"), count).await;
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_can_never_match_is_refused_with_its_place() {
+    let configuration = json!({
+        "routes": [
+            { "match": { "path": "/orders/**" }, "policy": {} },
+            { "match": { "path": "/orders/*/pay" }, "policy": { "mode": "off" } },
+        ],
+    });
+    let log = refusal(&Setup::new(&configuration)).await;
+    assert!(
+        log.contains(
+            "routes[1].match: found a match that no request gets to, because routes[0] matches all that it does"
+        ),
+        "{log}"
+    );
+}
