@@ -99,7 +99,9 @@ pub(crate) fn judge(
         }
         (Some(before), None) => {
             let is_released = matches!(before.state, State::InFlight { .. }) && by(&before.owner, &[Release]);
+            let has_ended = before.expires <= now;
             is_released
+                || has_ended
                 || scenario.may_evict()
                     && !matches!(before.state, State::InFlight { lease_until } if lease_until > read_at)
         }
@@ -125,7 +127,7 @@ pub(crate) fn judge(
     };
     let is_eviction = scenario.may_evict()
         && match (before, after) {
-            (Some(before), None) => !by(&before.owner, &[Release]),
+            (Some(before), None) => before.expires > now && !by(&before.owner, &[Release]),
             (Some(before), Some(after)) => (before.state, after.state) == (State::Completed, State::NotKept),
             (None, _) => false,
         };
