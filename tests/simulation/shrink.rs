@@ -5,7 +5,6 @@ use std::{fmt::Write as _, sync::Arc};
 use crate::{
     proof::{
         history::Promise,
-        scenario::Faults,
         world::{Action, World},
     },
     walk::Walk,
@@ -79,13 +78,9 @@ pub(crate) fn story(walk: &Walk) -> String {
         world.take(*action);
         let _ = writeln!(story, "{:>8} ms {action:?}", world.age());
     }
-    match &walk.breach {
-        Some(breach) => {
-            let _ = writeln!(story, "{:?} is broken: {}", breach.promise, breach.how);
-        }
-        None => {
-            let _ = writeln!(story, "every promise is kept; faults left: {:?}", Faults::default());
-        }
-    }
+    let _ = match &walk.breach {
+        Some(breach) => writeln!(story, "{:?} is broken: {}", breach.promise, breach.how),
+        None => writeln!(story, "every promise is kept"),
+    };
     story
 }
