@@ -94,7 +94,7 @@ impl Answer {
         Self::json(body.text(
             "count_by_state",
             &format!(
-                "redis-cli --scan --pattern '{prefix}*' | while read -r key; do redis-cli getrange \"$key\" 1 1; done | \
+                "redis-cli --scan --pattern '{prefix}[0-9a-f]*' | while read -r key; do redis-cli getrange \"$key\" 1 1; done | \
                  sort | uniq -c # i: in flight, or unknown if its lease is over, c: completed, n: not kept, u: unknown, \
                  r: given back"
             ),

@@ -45,8 +45,9 @@ pub enum Stranger {
 impl Origin<'_> {
     /// Whether `guard` lets the request in.
     ///
-    /// A listener on a loopback address is reached from its machine alone; that address is nothing that a client could
-    /// choose, and is what counts. The others keep out what a proxy or a browser on that machine would bring in.
+    /// A listener on a loopback address is reached from its machine alone, and that is what counts. The host says so by
+    /// the addresses of the connection, which no client can choose unless a listener filter, such as `proxy_protocol`,
+    /// lets it. The others keep out what a proxy or a browser on that machine would bring in.
     ///
     /// # Errors
     /// [`Stranger`]

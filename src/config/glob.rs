@@ -115,7 +115,12 @@ impl Glob {
         let mut next = places.clone();
         mark(&mut places, 0);
         self.leave_out(&mut places);
+        let last = self.tokens.len().saturating_sub(1);
         for piece in text {
+            // What follows is as good as matched.
+            if self.tokens.last() == Some(&Token::Any) && is_marked(&places, last) {
+                return true;
+            }
             next.fill(false);
             for (place, token) in self.tokens.iter().enumerate() {
                 if is_marked(&places, place)

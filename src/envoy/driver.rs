@@ -59,7 +59,7 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
             }
             Effect::Count(counter) => {
                 guest.route.count(counter);
-                filter.journal.note(counter, guest.operation().as_ref(), guest.is_shadow(), now);
+                realm.journal.note(counter, guest.operation().as_ref(), guest.is_shadow(), now);
             }
             Effect::Execute(job) => {
                 filter.calls.order(guest, job);

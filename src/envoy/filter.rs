@@ -15,7 +15,6 @@ use super::{
     guest::Guest,
     host::{self, Map, Refused},
     inquiries::Inquiries,
-    journal::Journal,
     post::Post,
     random::random,
     realm::{NoRealm, Realm},
@@ -50,7 +49,6 @@ pub(super) struct Filter {
     pub(super) enforced: Rc<Realm>,
     /// Present if a route is in shadow mode.
     shadow: Option<Rc<Realm>>,
-    pub(super) journal: Journal,
     pub(super) body_watch: BodyWatch,
     pub(super) waiting_room: WaitingRoom,
     pub(super) watch_board: WatchBoard<HostMemory>,
@@ -119,7 +117,6 @@ impl Filter {
             config,
             enforced,
             shadow,
-            journal: Journal::default(),
             body_watch: BodyWatch::default(),
             waiting_room: WaitingRoom::default(),
             watch_board: WatchBoard::new(HostMemory::ENFORCED),

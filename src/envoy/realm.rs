@@ -1,11 +1,12 @@
 //! The records and the figures of one mode.
 //!
-//! What runs in shadow mode has records of its own: it neither meets those that are enforced nor crowds them
-//! out, on this Envoy or on another that uses the same Redis, and a route that begins to be enforced begins
-//! without them.
+//! What runs in shadow mode has records of its own: it never meets those that are enforced, on this Envoy or on
+//! another that uses the same Redis, and a route that begins to be enforced begins without them. In shared data it
+//! does not crowd them out either; the memory of a Redis is common to both.
 
 use super::{
     host::Refused,
+    journal::Journal,
     metrics::Metrics,
     store::{HostMemory, Store},
 };
@@ -22,6 +23,7 @@ use crate::{
 pub(super) struct Realm {
     pub(super) store: Store,
     pub(super) metrics: Metrics,
+    pub(super) journal: Journal,
 }
 
 /// Why a realm cannot be had.
@@ -44,6 +46,7 @@ impl Realm {
         Ok(Self {
             store: Store::open(store, memory).map_err(NoRealm::Store)?,
             metrics: Metrics::define(namespace).map_err(NoRealm::Metrics)?,
+            journal: Journal::default(),
         })
     }
 

@@ -66,8 +66,12 @@ impl Exchange {
                     self.catch_up(early, now, &mut all);
                 }
             }
-            // It would not have run.
-            _ => shadow.early = None,
+            // It would not have run. If its answer or its end came before that was known, nothing more comes of it.
+            _ => {
+                if shadow.early.take().is_some() {
+                    self.state = State::Finished;
+                }
+            }
         }
         effects.extend(all.into_iter().filter(|effect| !touches_the_wire(effect)));
         self.shadow = Some(shadow);

@@ -169,7 +169,7 @@ async fn an_unknown_operation_that_did_not_run_is_released_and_runs() {
     bench.envoy.reaches_stat("wasmcustom.idemgate.admin.released", 1).await;
     bench
         .envoy
-        .logs(&format!("admin: operation {} was unknown and is released now, as 127.0.0.1:", digits_of(&operation, 8)))
+        .logs(&format!("admin: operation {} was unknown and is released now, as 127.0.0.1:", digits_of(&operation, 12)))
         .await;
     assert!(!bench.envoy.log().contains("Bearer"), "a caller is in the log");
 }

@@ -35,17 +35,6 @@ async fn a_wrong_configuration_is_refused_with_the_path_of_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn what_this_version_does_not_have_is_refused_by_name() {
-    let later = [
-        (json!({ "mode": "shadow" }), "mode"),
-        (json!({ "routes": [{ "match": { "path": "/a/*" }, "policy": {} }] }), "routes"),
-    ];
-    for (configuration, path) in later {
-        assert_refused(Setup::new(&configuration), &[path, "not available in this version"]).await;
-    }
-}
-
-#[tokio::test]
 async fn a_configuration_that_is_no_json_text_is_refused_with_the_remedy() {
     assert_refused(Setup::with_text("{\"key\": "), &["JSON"]).await;
     assert_refused(Setup::with_text("[]"), &["JSON object"]).await;

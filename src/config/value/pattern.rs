@@ -72,6 +72,10 @@ impl Read for AuthorityPattern {
             return Err(node.refused(allowed));
         }
         let names_port = host_of(text.as_bytes()).len() < text.len();
+        // An IPv6 address without its brackets: no authority has one.
+        if host_of(text.as_bytes()).contains(&b':') && !text.starts_with('[') {
+            return Err(node.refused(allowed));
+        }
         Ok(Self { glob: compile(&text, b'.', node)?, names_port })
     }
 }
@@ -136,7 +140,8 @@ mod tests {
 
     #[test]
     fn an_authority_pattern_that_no_authority_can_match_is_refused() {
-        for text in ["", "https://example.com", "example.com/orders", "user@example.com", "ex ample.com"] {
+        for text in ["", "https://example.com", "example.com/orders", "user@example.com", "ex ample.com", "2001:db8::1"]
+        {
             assert!(AuthorityPattern::read(&Node::Text(text.to_owned())).is_err(), "{text}");
         }
     }

@@ -1,9 +1,11 @@
 //! Shadow mode: all decisions, and nothing on the wire.
 
+use std::time::Duration;
+
 use crate::{
-    config::{Mode, Policy},
+    config::{Mode, OnStoreError, Policy},
     exchange::{Counter, Effect, Status},
-    store::{Answer, Claimed, Ending, Settled},
+    store::{Answer, Claimed, Ending, Settled, StoreError, redis::RedisError},
 };
 
 use super::harness::{Response, Stream, World, evidence, via_upstream};
@@ -121,6 +123,32 @@ fn an_early_answer_to_what_would_not_have_run_is_dropped() {
     assert_eq!(stream.counters(), [Counter::RequestsKeyReused]);
     assert!(!stream.exchange.captures(), "a body of no interest is not read");
     assert_eq!(stream.endings(), [&Ending::Released; 0]);
+}
+
+#[test]
+fn nothing_is_left_of_a_stream_that_ended_before_the_store_answered() {
+    let failed = StoreError::Redis(RedisError::TimedOut);
+    for on_store_error in [OnStoreError::Reject, OnStoreError::Bypass] {
+        for claimed in [
+            Claimed::KeyReused,
+            Claimed::InFlight { lease_left: Duration::from_secs(1) },
+            Claimed::Unknown { lease_left: Duration::ZERO },
+            Claimed::NotKept { status: 201 },
+            Claimed::Full,
+            Claimed::Failed(failed),
+        ] {
+            let change = |policy: &mut Policy| {
+                shadow(policy);
+                policy.on_store_error = on_store_error;
+            };
+            let world = World::answering(change, []);
+            let stream = world.order().send().answered(&Response::created()).gone(&via_upstream());
+            assert!(!stream.exchange.is_finished());
+            let stream = stream.answer(Answer::Claimed(claimed.clone()));
+            assert_unnoticed(&stream);
+            assert!(stream.exchange.is_finished(), "{claimed:?} {on_store_error:?}");
+        }
+    }
 }
 
 #[test]
