@@ -38,7 +38,8 @@ pub fn seeds() -> Vec<Seed> {
         ("pointers", r#"{"a":1,"b":[{"a":1},2],"c":{"d":3,"e":4}}"#),
         ("repeated", r#"{"a":1,"\u0061":2}"#),
         ("strings", r#"["\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/","\ud83d\ude00","\u2028"]"#),
-        ("surrogates", r#"{"\ud83d\ude00":1,"\ufb33":2,"\ud800":3}"#),
+        ("surrogates", r#"{"\ud83d\ude00":1,"\ufb33":"\ud800"}"#),
+        ("utf_16", r#"{"\ufb33":2,"\ud83d\ude00":1,"\u20ac":3,"\r":4,"1":5}"#),
     ])
 }
 

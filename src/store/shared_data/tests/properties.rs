@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::{fixture::*, memory::Host, model::Model};
 use crate::{
     config::{OnFull, SharedDataConfig},
-    record::{Amended, Amendment, Claim, Objection, Phase, StoredResponse, Verb},
+    record::{Amended, Amendment, Claim, Phase, StoredResponse, Verb},
     request::Fingerprint,
     store::{Claimed, Ending, Renewed, Settled, shared_data::totals::ENTRY_BYTES},
     time::Timestamp,
