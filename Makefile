@@ -31,6 +31,10 @@ build: ## Build dist/idemgate.wasm and its checksum
 test: lint build crash-test envoy redis ## Run every test: unit, property, ABI host, end to end on the real Envoy and Redis
 	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" cargo test --locked
 
+.PHONY: soak
+soak: ## Go through new simulated worlds for SOAK_SECONDS (ten minutes); prints the seed to begin with, or the one that fails
+	SOAK_SECONDS="$${SOAK_SECONDS:-600}" cargo test --locked --test simulation every_promise -- --nocapture
+
 .PHONY: compose-test
 compose-test: ## Build the images, bring docker-compose.yml up, play the demo in it, take it down (needs Docker)
 	@tools/compose-test

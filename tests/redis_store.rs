@@ -12,6 +12,9 @@
     reason = "tests: an assumption that does not hold must fail the test"
 )]
 
+#[path = "proof/mod.rs"]
+mod proof;
+
 use std::{
     collections::BTreeMap,
     env,
@@ -41,6 +44,8 @@ use idemgate::{
     time::Timestamp,
 };
 use proptest::prelude::*;
+
+use proof::redis::{Command as ModelCommand, Omissions, Redis as ModelOfRedis};
 
 const LEASE: Duration = Duration::from_secs(30);
 const TTL: Duration = Duration::from_secs(3600);
@@ -321,6 +326,17 @@ fn a_lapsed_claim_is_unknown_and_only_who_may_retry_takes_over() {
     assert!(matches!(run(&server, retries(1, 4)), Claimed::Unknown { lease_left } if is_about(lease_left, LEASE)));
     lapse(&server, 1);
     assert_eq!(run(&server, retries(1, 4)), Claimed::Granted);
+}
+
+#[test]
+fn a_late_copy_of_a_claim_does_not_begin_anew_what_its_own_execution_left_unknown() {
+    let server = Server::start();
+    let copy = Claim { retry_unknown: true, ..claim(1, 1) };
+    run(&server, copy.clone());
+    settle(&server, 1, 1, Ending::Unknown);
+    lapse(&server, 1);
+    assert_eq!(run(&server, copy), Claimed::Unknown { lease_left: Duration::ZERO });
+    assert_eq!(run(&server, Claim { retry_unknown: true, ..claim(1, 2) }), Claimed::Granted);
 }
 
 #[test]
@@ -964,6 +980,68 @@ fn redis_says_what_the_rules_of_a_record_say() {
                     }
                     model.lapse(number, now);
                 }
+            }
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+/// The call of a step that is an owner's.
+fn call_of(step: &Step) -> Option<Call> {
+    Some(match step {
+        Step::Claim { number, owner, retry_unknown } => {
+            Call::Claim(Claim { retry_unknown: *retry_unknown, ..claim(*number, *owner) })
+        }
+        Step::Renew { number, owner } => renews(*number, *owner, LEASE),
+        Step::Settle { number, owner, ending } => settles(*number, *owner, ending.clone()),
+        Step::Amend { .. } | Step::Lapse { .. } => return None,
+    })
+}
+
+fn without_times(progress: Progress) -> Progress {
+    match progress {
+        Progress::Answered(Answer::Claimed(claimed)) => Progress::Answered(Answer::Claimed(timeless(claimed))),
+        other => other,
+    }
+}
+
+/// All but the end of the lease.
+fn without_lease(value: &[u8]) -> (&[u8], &[u8]) {
+    (&value[..50], &value[63..])
+}
+
+#[test]
+fn the_model_of_redis_in_the_proofs_answers_and_keeps_what_redis_does() {
+    let server = Server::start();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(150)
+    });
+    let now = 1_700_000_000_000;
+    let outcome = runner.run(&steps(), |steps| {
+        server.command(&[b"FLUSHALL"]);
+        let mut model = ModelOfRedis::default();
+        for step in steps {
+            if let Step::Lapse { number } = step {
+                if server.value(number).is_some() {
+                    lapse(&server, number);
+                }
+                model.lapse(key(number).as_bytes());
+                continue;
+            }
+            // Operators are not in the world of the proofs.
+            let Some(call) = call_of(&step) else { continue };
+            let said = without_times(attempt(&server, &store(), &call));
+            let mut inquiry = store().inquire(&call, wrong_clock()).unwrap();
+            let command = ModelCommand::read(inquiry.ask(wrong_clock()).0);
+            let reply = model.eval(&command, now, Omissions::default());
+            let of_model = inquiry.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock());
+            prop_assert_eq!(without_times(of_model), said, "{:?}", call);
+            for number in 1..3 {
+                let (real, modelled) = (server.value(number), model.value(key(number).as_bytes(), now));
+                let modelled = modelled.map(|(value, _)| without_lease(value));
+                prop_assert_eq!(real.as_deref().map(without_lease), modelled, "{:?}", call);
             }
         }
         Ok(())

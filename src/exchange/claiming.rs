@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Waits for the rest of the request's body.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AwaitBody {
     guarded: Guarded,
     fingerprint: FingerprintBuilder,
@@ -26,13 +26,13 @@ pub(super) struct AwaitBody {
 }
 
 /// Waits for the store's answer to the claim.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AwaitClaim {
     request: Request,
 }
 
 /// Waits for the end of an execution that another request has under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AwaitTurn {
     request: Request,
     waiting: Waiting,
@@ -41,7 +41,7 @@ pub(super) struct AwaitTurn {
 }
 
 /// A request that is known in full.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Request {
     operation: OperationId,
     owner: Owner,

@@ -64,7 +64,7 @@ fn steers_router(name: &[u8]) -> bool {
 }
 
 /// Runs the operation, and waits for the whole answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AwaitCall {
     execution: Execution,
     client: Client,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The right to run an operation; it ends with [`settle`](Self::settle), or with its lease.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Execution {
     operation: OperationId,
     fingerprint: Fingerprint,

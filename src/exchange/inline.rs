@@ -11,13 +11,13 @@ use super::{
 use crate::{headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
 
 /// Runs the operation, and waits for the response.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AwaitResponse {
     execution: Execution,
 }
 
 /// Copies the response while it passes, and waits for its end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AwaitEnd {
     execution: Execution,
     status: u16,

@@ -62,7 +62,7 @@ pub const EXPIRES_HEADER: &str = "idempotency-expires";
 pub const POLICY_HEADER: &str = "idempotency-policy";
 
 /// The exchange of one stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Exchange {
     policy: Arc<Policy>,
     state: State,
@@ -209,7 +209,7 @@ pub enum Effect {
     WarnStore(StoreError),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum State {
     /// Waits for the request's headers.
     Idle,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A request that bears a key and is to be run at most once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Guarded {
     pub(super) operation: OperationId,
     pub(super) owner: Owner,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Waits for the store's word on how the execution was settled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settling {
     pub(super) operation: OperationId,
     pub(super) answer: Answering,
@@ -25,7 +25,7 @@ impl Answering {
 }
 
 /// What the client still lacks of its answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Answering {
     /// All of it: the answer to a detached call.
     Owed(Reply),

@@ -8,13 +8,13 @@ use super::{Effect, Event, Exchange, State, outcome::Evidence};
 use crate::{headers::Headers, time::Timestamp};
 
 /// What an exchange in shadow mode has besides its state.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Shadow {
     early: Option<Early>,
 }
 
 /// A response that came before the decision.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Early {
     /// `None` if the stream ended without a response.
     head: Option<Head>,
@@ -23,14 +23,14 @@ struct Early {
     end: Option<End>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Head {
     status: u16,
     headers: Headers,
     evidence: Evidence,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum End {
     /// The response ended.
     Complete,

@@ -245,7 +245,8 @@ impl Record {
                 Standing::InFlight { lease_left }
             }
             Phase::InFlight { lease_until, .. } | Phase::Unknown { lease_until, .. } => {
-                if claim.retry_unknown && lease_until <= now {
+                // An owner takes over from another one. Its own claim comes again only as a late copy.
+                if claim.retry_unknown && lease_until <= now && self.owner != claim.owner {
                     return Admission::Take;
                 }
                 Standing::Unknown { lease_left: lease_until.since(now) }

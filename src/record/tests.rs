@@ -99,6 +99,15 @@ mod admission {
     }
 
     #[test]
+    fn a_late_copy_of_an_owners_own_claim_takes_nothing_over() {
+        let copy = Claim { owner: OWNER, ..claim_that_retries_unknown() };
+        let lapsed = Admission::Refuse(Standing::Unknown { lease_left: Duration::ZERO });
+        for record in [in_flight(), unknown()] {
+            assert_eq!(record.admit(&copy, NOW.after(LEASE)), lapsed, "{record:?}");
+        }
+    }
+
+    #[test]
     fn an_unknown_outcome_stays_blocked_until_the_record_ends() {
         let last = NOW.after(TTL - MOMENT);
         assert_eq!(

@@ -42,6 +42,7 @@ impl fmt::Debug for Fingerprint {
 ///
 /// Header values count as they are. A client that makes up a new multipart boundary for each attempt
 /// therefore makes a new request each time, by its `content-type` and by its body.
+#[derive(Clone)]
 pub struct FingerprintBuilder {
     digest: Digest,
     body: Body,
@@ -116,6 +117,7 @@ impl fmt::Debug for FingerprintBuilder {
     }
 }
 
+#[derive(Clone)]
 enum Body {
     Raw,
     Json { text: Vec<u8>, ignore: Vec<Vec<String>> },

@@ -12,7 +12,9 @@ if value then
   local mine = state == 'i' and owner == ARGV[1]
   -- Another owner gave it back: there is nothing behind such a mark, as there is behind any record.
   local free = state == 'r' and #value == 63 and owner ~= ARGV[1]
-  local retry = ARGV[5] == '1' and left <= 0 and (state == 'i' or state == 'u') and value:sub(19, 50) == ARGV[2]
+  -- From another owner; a late copy of a claim does not begin anew what its own execution left unknown.
+  local retry = ARGV[5] == '1' and left <= 0 and (state == 'i' or state == 'u') and owner ~= ARGV[1]
+    and value:sub(19, 50) == ARGV[2]
   if not (known and (mine or free or retry)) then
     return {math.max(left, 0), redis.call('PTTL', KEYS[1]), value}
   end

@@ -24,6 +24,7 @@ use crate::{
 };
 
 /// A call under way.
+#[derive(Clone)]
 pub struct Inquiry {
     operation: OperationId,
     question: Question,
@@ -50,7 +51,7 @@ pub struct Inquiry {
 }
 
 /// What is asked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Question {
     Claim { fingerprint: Fingerprint },
     Renew,

@@ -1,0 +1,56 @@
+//! The checker can fail: with a rule taken out, from outside of the code, it finds out what the rule is for.
+
+use crate::{
+    checker::{Worlds, envoy, worker},
+    proof::{
+        history::Promise,
+        scenario::{Conduct, Mutation, Scenario},
+    },
+};
+
+fn in_shared_data(mutation: Mutation) -> Worlds {
+    let scenario = Scenario::new(300, 900)
+        .retries_unknown()
+        .request(0, 0, worker(0))
+        .request(1, 0, worker(1))
+        .request(1, 1, worker(1))
+        .deeds(&[Conduct::Answers, Conduct::Refuses])
+        .mutated(mutation);
+    Worlds::new(scenario, 3, 100)
+}
+
+fn in_redis(mutation: Mutation) -> Worlds {
+    let scenario = Scenario::new(300, 900)
+        .on_redis(2, 1, 100)
+        .retries_unknown()
+        .request(0, 0, envoy(0))
+        .request(1, 0, envoy(1))
+        .request(1, 1, envoy(1))
+        .deeds(&[Conduct::Answers, Conduct::Refuses])
+        .mutated(mutation);
+    Worlds::new(scenario, 3, 100)
+}
+
+#[test]
+fn a_blind_set_in_place_of_insert_if_absent_is_found_out() {
+    in_shared_data(Mutation::BlindSet).break_one_of(&[Promise::Record, Promise::AtMostOnce]);
+    in_redis(Mutation::BlindSet).break_one_of(&[Promise::Record, Promise::AtMostOnce]);
+}
+
+#[test]
+fn writes_without_fencing_are_found_out() {
+    in_shared_data(Mutation::NoFencing).break_one_of(&[Promise::Record, Promise::AtMostOnce]);
+    in_redis(Mutation::NoFencing).break_one_of(&[Promise::Record, Promise::AtMostOnce]);
+}
+
+#[test]
+fn releases_by_anyone_are_found_out() {
+    in_shared_data(Mutation::ReleaseByAnyone).break_one_of(&[Promise::Record, Promise::AtMostOnce]);
+    in_redis(Mutation::ReleaseByAnyone).break_one_of(&[Promise::Record, Promise::AtMostOnce]);
+}
+
+#[test]
+fn replays_without_a_look_at_the_fingerprint_are_found_out() {
+    in_shared_data(Mutation::NoFingerprint).break_one_of(&[Promise::Replay]);
+    in_redis(Mutation::NoFingerprint).break_one_of(&[Promise::Replay]);
+}

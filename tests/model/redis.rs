@@ -1,0 +1,72 @@
+//! Envoys on one Redis, interleaved at every message.
+
+use crate::{
+    checker::{Worlds, envoy},
+    proof::scenario::{Conduct, Faults, Scenario},
+};
+
+/// Milliseconds: of a lease, and how long Redis is given.
+const LEASE: u64 = 200;
+const TIMEOUT: u64 = 100;
+const STEP: u64 = 100;
+
+fn two_envoys() -> Scenario {
+    Scenario::new(LEASE, 400).on_redis(2, 1, TIMEOUT).request(0, 0, envoy(0)).request(1, 0, envoy(1))
+}
+
+#[test]
+fn two_requests_at_two_envoys_whatever_the_service_does() {
+    Worlds::new(two_envoys().deeds(&Conduct::ALL), 3, STEP).keep_every_promise(60_000);
+}
+
+#[test]
+fn another_request_under_the_same_key() {
+    let scenario = two_envoys().request(1, 1, envoy(1)).deeds(&[Conduct::Answers, Conduct::Refuses]);
+    Worlds::new(scenario, 2, STEP).keep_every_promise(27_000);
+}
+
+#[test]
+fn replies_that_get_lost_and_messages_that_come_late() {
+    let faults = Faults { losses: 2, ..Faults::default() };
+    Worlds::new(two_envoys().faults(faults), 1, STEP).keep_every_promise(25_000);
+}
+
+#[test]
+fn takeovers_and_late_owners() {
+    let faults = Faults { losses: 1, ..Faults::default() };
+    Worlds::new(two_envoys().retries_unknown().faults(faults), 2, STEP).keep_every_promise(38_000);
+}
+
+#[test]
+fn clients_that_hang_up_and_workers_that_die() {
+    let faults = Faults { hangups: 1, deaths: 1, ..Faults::default() };
+    let scenario = two_envoys().retries_unknown().deeds(&[Conduct::Answers, Conduct::Breaks]);
+    Worlds::new(scenario.faults(faults), 2, STEP).keep_every_promise(25_000);
+}
+
+#[test]
+fn a_late_copy_of_a_claim_whose_execution_has_ended() {
+    let faults = Faults { losses: 1, ..Faults::default() };
+    let scenario = Scenario::new(LEASE, 400).on_redis(1, 1, TIMEOUT).retries_unknown().request(0, 0, envoy(0));
+    Worlds::new(scenario.deeds(&[Conduct::Answers, Conduct::Refuses, Conduct::Breaks]).faults(faults), 3, STEP)
+        .keep_every_promise(18_000);
+}
+
+#[test]
+fn a_redis_that_refuses_and_loses_its_data() {
+    let faults = Faults { refusals: 1, flushes: 1, ..Faults::default() };
+    Worlds::new(two_envoys().faults(faults), 2, STEP).keep_every_promise(65_000);
+}
+
+#[test]
+fn duplicates_that_wait_at_another_envoy() {
+    let faults = Faults { hangups: 1, ..Faults::default() };
+    let scenario = two_envoys().waits(250).deeds(&[Conduct::Answers, Conduct::Refuses]);
+    Worlds::new(scenario.faults(faults), 3, STEP).keep_every_promise(110_000);
+}
+
+#[test]
+fn detached_calls_whose_clients_hang_up() {
+    let faults = Faults { hangups: 1, losses: 1, ..Faults::default() };
+    Worlds::new(two_envoys().detached().faults(faults), 2, STEP).keep_every_promise(90_000);
+}

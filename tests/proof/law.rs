@@ -1,0 +1,156 @@
+//! The law of a record: who may turn what into what. It is written down here a second time, from the state
+//! diagram in ARCHITECTURE.md and not from the code, and every write to a store is held against it.
+
+use idemgate::{
+    config::OnUnknown,
+    record::{Owner, Phase, Record},
+    request::OperationId,
+};
+
+use super::scenario::Scenario;
+
+/// In whose name a store is changed, and to what end.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Deed {
+    pub(crate) owner: Owner,
+    pub(crate) kind: DeedKind,
+    /// When, by the clock of who does it.
+    pub(crate) now: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum DeedKind {
+    Claim,
+    Renew,
+    /// The owner says that nothing was done.
+    Release,
+    /// Any other last word.
+    Settle,
+}
+
+/// A record as any store keeps it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) owner: [u8; 16],
+    pub(crate) fingerprint: [u8; 32],
+    pub(crate) state: State,
+    /// When the record ends.
+    pub(crate) expires: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum State {
+    InFlight { lease_until: u64 },
+    Unknown { lease_until: u64 },
+    Completed,
+    NotKept,
+}
+
+impl From<&Record> for Entry {
+    fn from(record: &Record) -> Self {
+        let state = match record.phase {
+            Phase::InFlight { lease_until, .. } => State::InFlight { lease_until: lease_until.as_millis() },
+            Phase::Unknown { lease_until, .. } => State::Unknown { lease_until: lease_until.as_millis() },
+            Phase::Completed { .. } => State::Completed,
+            Phase::NotKept { .. } => State::NotKept,
+        };
+        Self {
+            owner: record.owner.to_bytes(),
+            fingerprint: *record.fingerprint.as_bytes(),
+            state,
+            expires: record.phase.expires().as_millis(),
+        }
+    }
+}
+
+/// What one write does to one record at `now`, by the clock that judges leases; an error if it may not.
+pub(crate) fn judge(
+    scenario: &Scenario,
+    before: Option<&Entry>,
+    after: Option<&Entry>,
+    deed: Option<&Deed>,
+    now: u64,
+) -> Result<Lawful, String> {
+    use DeedKind::{Claim, Release, Renew, Settle};
+    if before == after {
+        return Ok(Lawful::Change);
+    }
+    // What has ended is as good as nothing to everybody but its own late owner.
+    let is_own = |entry: &Entry| deed.is_some_and(|deed| deed.owner.to_bytes() == entry.owner);
+    let before = before.filter(|entry| entry.expires > now || is_own(entry));
+    // A worker that stands still between two host calls goes on by the time that it read before.
+    let read_at = deed.map_or(now, |deed| deed.now);
+    let by = |owner: &[u8; 16], kinds: &[DeedKind]| {
+        deed.is_some_and(|deed| deed.owner.to_bytes() == *owner && kinds.contains(&deed.kind))
+    };
+    let is_granted = |entry: &Entry| matches!(entry.state, State::InFlight { .. }) && by(&entry.owner, &[Claim]);
+    let is_bounded = |entry: &Entry| match entry.state {
+        State::InFlight { lease_until } | State::Unknown { lease_until } => {
+            lease_until <= now + scenario.lease() && entry.expires <= now + scenario.lease() + scenario.ttl()
+        }
+        State::Completed | State::NotKept => entry.expires <= now + scenario.ttl(),
+    };
+    let is_lawful = match (before, after) {
+        (None, None) => true,
+        (None, Some(after)) => {
+            // Redis may have lost what an owner settles; then its word is better than nothing.
+            let restores = scenario.is_remote() && by(&after.owner, &[Settle]);
+            is_granted(after) || restores
+        }
+        (Some(before), None) => {
+            let is_released = matches!(before.state, State::InFlight { .. }) && by(&before.owner, &[Release]);
+            let has_ended = before.expires <= now;
+            is_released
+                || has_ended
+                || scenario.may_evict()
+                    && !matches!(before.state, State::InFlight { lease_until } if lease_until > read_at)
+        }
+        (Some(before), Some(after)) if before.owner == after.owner => match (before.state, after.state) {
+            // By its owner, or by a claim that leaves a watcher; asked again, Redis lets the lease start anew.
+            (State::InFlight { lease_until: old }, State::InFlight { lease_until: new }) => {
+                by(&before.owner, &[Renew]) || old == new || scenario.is_remote() && by(&before.owner, &[Claim])
+            }
+            (State::InFlight { .. }, _) => by(&before.owner, &[Settle]),
+            (State::Completed, State::NotKept) => scenario.may_evict(),
+            _ => false,
+        },
+        (Some(before), Some(after)) => {
+            let has_lapsed = match before.state {
+                State::InFlight { lease_until } | State::Unknown { lease_until } => lease_until <= read_at,
+                State::Completed | State::NotKept => false,
+            };
+            let is_takeover = has_lapsed
+                && scenario.policy.outcome.on_unknown == OnUnknown::Retry
+                && before.fingerprint == after.fingerprint;
+            is_takeover && is_granted(after)
+        }
+    };
+    let is_eviction = scenario.may_evict()
+        && match (before, after) {
+            (Some(before), None) => before.expires > now && !by(&before.owner, &[Release]),
+            (Some(before), Some(after)) => (before.state, after.state) == (State::Completed, State::NotKept),
+            (None, _) => false,
+        };
+    match after {
+        _ if !is_lawful => Err(format!("{before:?} became {after:?} at {now} by {deed:?}")),
+        Some(after) if !is_bounded(after) => Err(format!("{after:?} outlasts what the policy allows at {now}")),
+        _ if is_eviction => Ok(Lawful::Eviction),
+        _ => Ok(Lawful::Change),
+    }
+}
+
+/// What a lawful write is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Lawful {
+    Change,
+    /// A record, or its response, is given up before its time for want of room.
+    Eviction,
+}
+
+/// The records in one bucket of shared data, as the store writes them (src/record/codec.rs): a version, the
+/// entries, a checksum.
+pub(crate) fn entries_of(bucket: Option<&[u8]>) -> Vec<(OperationId, Entry)> {
+    let Some((_, encoded)) = bucket.and_then(<[u8]>::split_first) else { return Vec::new() };
+    let (entries, _) = postcard::take_from_bytes::<Vec<(OperationId, u8, Record)>>(encoded).unwrap();
+    entries.iter().map(|(operation, _, record)| (*operation, Entry::from(record))).collect()
+}

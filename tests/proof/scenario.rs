@@ -1,0 +1,272 @@
+//! What a world is made of, and what may go wrong in it.
+
+use std::{sync::Arc, time::Duration};
+
+use idemgate::{
+    config::{ExecutionMode, InFlight, OnFull, OnStoreError, OnUnknown, Policy, RedisConfig, SharedDataConfig},
+    headers::Headers,
+    record::Owner,
+};
+
+use super::redis::Omissions;
+
+/// Everything about a world that does not change.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) store: StoreKind,
+    pub(crate) envoys: u8,
+    /// In each Envoy.
+    pub(crate) workers: u8,
+    pub(crate) attempts: Vec<Attempt>,
+    /// How many faults of each kind there may be.
+    pub(crate) faults: Faults,
+    /// What the service may do with a request.
+    pub(crate) deeds: Vec<Conduct>,
+    pub(crate) mutation: Option<Mutation>,
+    /// How far each Envoy's clock is ahead of the true time, in milliseconds; the last one is that of Redis.
+    pub(crate) skews: Vec<u64>,
+    /// Whether the totals of the table are host calls like any other. If not, a worker is never stopped at
+    /// them: another one cannot come in between.
+    pub(crate) stops_at_totals: bool,
+    /// Whether states are told apart, for which exchanges and inquiries have to be digested.
+    pub(crate) tells_states_apart: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum StoreKind {
+    SharedData(SharedDataConfig),
+    /// Redis, which is given so many milliseconds.
+    Redis {
+        timeout: u64,
+    },
+}
+
+/// One request of a client.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    /// The attempts of one client come one after the other.
+    pub(crate) client: u8,
+    /// Which caller's which key.
+    pub(crate) key: u8,
+    pub(crate) caller: u8,
+    /// What is asked for; attempts with one key and different bodies are reuse.
+    pub(crate) body: u8,
+    /// The one worker that it may reach, if it may not reach any.
+    pub(crate) worker: Option<Place>,
+    pub(crate) headers: Arc<Headers>,
+}
+
+/// A worker of an Envoy.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Place {
+    pub(crate) envoy: u8,
+    pub(crate) worker: u8,
+}
+
+/// How many of each are left.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub(crate) struct Faults {
+    /// A worker's VM dies.
+    pub(crate) deaths: u8,
+    /// An Envoy is killed, and starts anew.
+    pub(crate) restarts: u8,
+    /// A client hangs up.
+    pub(crate) hangups: u8,
+    /// A message to Redis, or its reply, gets lost, or a connection breaks.
+    pub(crate) losses: u8,
+    /// Redis says that it cannot.
+    pub(crate) refusals: u8,
+    /// Redis loses its data.
+    pub(crate) flushes: u8,
+    /// A worker sweeps.
+    pub(crate) sweeps: u8,
+    /// Time passes while a worker stands still between two host calls.
+    pub(crate) stalls: u8,
+}
+
+/// What the service, or Envoy in its place, does with a request.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Conduct {
+    /// 201: to be stored.
+    Answers,
+    /// 200 with `idempotency-policy: no-store`.
+    AnswersOnce,
+    /// 503 of its own: declared not done.
+    Refuses,
+    /// 502 of its own: unknown.
+    Stumbles,
+    /// The connection breaks once the request was sent.
+    Breaks,
+    /// No answer within the time of the route, or of the call.
+    TimesOut,
+    /// There is no connection to it.
+    Unreachable,
+}
+
+impl Conduct {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Answers,
+        Self::AnswersOnce,
+        Self::Refuses,
+        Self::Stumbles,
+        Self::Breaks,
+        Self::TimesOut,
+        Self::Unreachable,
+    ];
+}
+
+/// A rule that is broken on purpose, from outside of the code.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Mutation {
+    /// Insert-if-absent overwrites what is there.
+    BlindSet,
+    /// Renewals and last words are not held against the owner of the claim.
+    NoFencing,
+    /// Nor are releases alone.
+    ReleaseByAnyone,
+    /// All requests look alike to the store.
+    NoFingerprint,
+    /// Redis: a release leaves no mark, so that a late claim of its owner is granted.
+    NoMark,
+}
+
+impl Scenario {
+    /// Two workers on the shared data of one Envoy, two clients with one key, nothing goes wrong.
+    pub(crate) fn new(lease: u64, ttl: u64) -> Self {
+        let policy =
+            Policy { lease: Duration::from_millis(lease), ttl: Duration::from_millis(ttl), ..Policy::default() };
+        Self {
+            policy: Arc::new(policy),
+            store: StoreKind::SharedData(SharedDataConfig {
+                max_entries: 4,
+                max_bytes: 1 << 20,
+                on_full: OnFull::EvictOldest,
+            }),
+            envoys: 1,
+            workers: 2,
+            attempts: Vec::new(),
+            faults: Faults::default(),
+            deeds: vec![Conduct::Answers],
+            mutation: None,
+            skews: vec![0; 2],
+            stops_at_totals: true,
+            tells_states_apart: false,
+        }
+    }
+
+    pub(crate) fn on_redis(mut self, envoys: u8, workers: u8, timeout: u64) -> Self {
+        self.store = StoreKind::Redis { timeout };
+        (self.envoys, self.workers) = (envoys, workers);
+        self.skews = vec![0; usize::from(envoys) + 1];
+        self
+    }
+
+    pub(crate) fn change_policy(mut self, change: impl FnOnce(&mut Policy)) -> Self {
+        change(Arc::make_mut(&mut self.policy));
+        self
+    }
+
+    pub(crate) fn retries_unknown(self) -> Self {
+        self.change_policy(|policy| policy.outcome.on_unknown = OnUnknown::Retry)
+    }
+
+    pub(crate) fn waits(self, timeout: u64) -> Self {
+        self.change_policy(|policy| {
+            policy.duplicates.in_flight = InFlight::Wait;
+            policy.duplicates.wait_timeout = Duration::from_millis(timeout);
+        })
+    }
+
+    pub(crate) fn detached(self) -> Self {
+        self.change_policy(|policy| {
+            policy.execution.mode = ExecutionMode::Detached;
+            policy.execution.cluster = Some("service".to_owned());
+        })
+    }
+
+    pub(crate) fn workers(self, workers: u8) -> Self {
+        Self { workers, ..self }
+    }
+
+    pub(crate) fn faults(self, faults: Faults) -> Self {
+        Self { faults, ..self }
+    }
+
+    pub(crate) fn deeds(self, deeds: &[Conduct]) -> Self {
+        Self { deeds: deeds.to_vec(), ..self }
+    }
+
+    pub(crate) fn mutated(self, mutation: Mutation) -> Self {
+        Self { mutation: Some(mutation), ..self }
+    }
+
+    /// One more request: `body` under the first key.
+    pub(crate) fn request(self, client: u8, body: u8, worker: Option<Place>) -> Self {
+        self.attempt(client, 0, 0, body, worker)
+    }
+
+    pub(crate) fn attempt(mut self, client: u8, key: u8, caller: u8, body: u8, worker: Option<Place>) -> Self {
+        let headers = Headers::from_iter([
+            (":method", "POST"),
+            (":authority", "shop"),
+            (":path", "/payments"),
+            ("authorization", &format!("Bearer {caller}")),
+            ("content-type", "text/plain"),
+            ("idempotency-key", &format!("key-{key}")),
+        ]);
+        self.attempts.push(Attempt { client, key, caller, body, worker, headers: Arc::new(headers) });
+        self
+    }
+
+    /// A token of its own for each attempt, however things are ordered.
+    pub(crate) fn owner(attempt: usize) -> Owner {
+        Owner::new(0x0db8 << 64 | (attempt as u128 + 1))
+    }
+
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self.store, StoreKind::Redis { .. })
+    }
+
+    pub(crate) fn redis_config(&self) -> RedisConfig {
+        let config = RedisConfig::new("redis".to_owned());
+        match self.store {
+            StoreKind::Redis { timeout } => RedisConfig { timeout: Duration::from_millis(timeout), ..config },
+            StoreKind::SharedData(_) => config,
+        }
+    }
+
+    pub(crate) fn lease(&self) -> u64 {
+        millis(self.policy.lease)
+    }
+
+    pub(crate) fn ttl(&self) -> u64 {
+        millis(self.policy.ttl)
+    }
+
+    pub(crate) fn may_evict(&self) -> bool {
+        matches!(self.store, StoreKind::SharedData(SharedDataConfig { on_full: OnFull::EvictOldest, .. }))
+    }
+
+    pub(crate) fn bypasses(&self) -> bool {
+        self.policy.on_store_error == OnStoreError::Bypass
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        self.policy.execution.mode == ExecutionMode::Detached
+    }
+
+    /// What is left out of the scripts of Redis.
+    pub(crate) fn omissions(&self) -> Omissions {
+        Omissions {
+            absence: self.mutation == Some(Mutation::BlindSet),
+            ownership: self.mutation == Some(Mutation::NoFencing),
+            ownership_of_releases: self.mutation == Some(Mutation::ReleaseByAnyone),
+            marks: self.mutation == Some(Mutation::NoMark),
+        }
+    }
+}
+
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap()
+}

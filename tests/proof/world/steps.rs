@@ -1,0 +1,362 @@
+//! What happens then.
+
+use std::sync::Arc;
+
+use idemgate::request::OperationId;
+
+use super::{Action, Callback, Client, Message, Seat, Service, Transit, World, laid_out};
+use crate::proof::{
+    history::{Breach, Promise, breach},
+    law::{self, Deed, Entry, Lawful},
+    memory::{self, Access, BUCKET, Session, TABLE, TOTALS},
+    redis::Command,
+    scenario::{Conduct, Mutation, Place, Scenario},
+    worker::{AttemptId, Occasion, Output, QuestionId, Said, mailbox_of},
+};
+
+impl World {
+    /// Takes a step that can be taken.
+    pub(crate) fn take(&mut self, action: Action) {
+        if let Err(breach) = self.try_to_take(action) {
+            self.breach = Some(breach);
+        }
+    }
+
+    pub(super) fn try_to_take(&mut self, action: Action) -> Result<(), Breach> {
+        match action {
+            Action::Begin(attempt, place) => {
+                let progress = &mut self.attempts[attempt];
+                (progress.place, progress.client) = (Some(place), Client::Waits);
+                self.call(place, Occasion::Request(attempt))
+            }
+            Action::Step(place) => self.step(place),
+            Action::StepAndDie(place) => {
+                self.faults.deaths -= 1;
+                self.carry_out(place)?;
+                self.die(place);
+                Ok(())
+            }
+            Action::Die(place) => {
+                self.faults.deaths -= 1;
+                self.die(place);
+                Ok(())
+            }
+            Action::Restart(envoy) => {
+                self.faults.restarts -= 1;
+                self.restart(envoy);
+                Ok(())
+            }
+            Action::Tick(place) => self.call(place, Occasion::Tick),
+            Action::Sweep(place) => {
+                self.faults.sweeps -= 1;
+                self.call(place, Occasion::Sweep)
+            }
+            Action::Wake(place) => match self.seat_mut(place).mailbox.pop_front() {
+                Some(operation) => self.call(place, Occasion::Woken(operation)),
+                None => Ok(()),
+            },
+            Action::Answer(attempt, conduct) => self.answer(attempt, conduct),
+            Action::Finish(attempt) => self.finish(attempt),
+            Action::Cut(attempt) => {
+                // What has been judged by its headers stays what it is.
+                if self.attempts[attempt].service == Service::Answers(Conduct::Answers) {
+                    self.history.conducted(attempt, Conduct::Breaks);
+                }
+                self.leave(attempt)
+            }
+            Action::HangUp(attempt) => {
+                self.faults.hangups -= 1;
+                self.leave(attempt)
+            }
+            Action::Arrive(question) => self.arrive(question),
+            Action::Reply(question) => match self.messages.remove(&question) {
+                Some(Message { place, state: Transit::Replied(reply), .. }) => {
+                    self.call(place, Occasion::Replied(question, Said::Reply(reply)))
+                }
+                _ => Ok(()),
+            },
+            Action::Lose(question) => {
+                self.faults.losses -= 1;
+                if let Some(message) = self.messages.get_mut(&question) {
+                    message.state = Transit::Lost;
+                }
+                Ok(())
+            }
+            Action::Reset(question) => {
+                self.faults.losses -= 1;
+                self.give_up(question, Said::Nothing)
+            }
+            Action::Refuse(question) => self.decline(question, Said::Refused),
+            Action::Decline(question) => self.decline(question, Said::Loading),
+            Action::TimeOut(question) => {
+                if self.messages.get(&question).is_some_and(|message| message.state != Transit::Lost) {
+                    self.faults.losses = self.faults.losses.saturating_sub(1);
+                }
+                self.give_up(question, Said::Nothing)
+            }
+            Action::Flush => {
+                self.faults.flushes -= 1;
+                self.redis.flush();
+                self.history.lost_data(0, self.now);
+                Ok(())
+            }
+            Action::Advance(time) => {
+                if self.is_at_work() {
+                    self.faults.stalls -= 1;
+                }
+                self.now += time;
+                Ok(())
+            }
+        }
+    }
+
+    /// The host calls a worker.
+    pub(super) fn call(&mut self, place: Place, occasion: Occasion) -> Result<(), Breach> {
+        let began = self.now;
+        self.run(place, Callback { occasion, began, tape: Vec::new(), next: (Access::Get { key: TABLE.into() }, None) })
+    }
+
+    /// The worker's callback goes on by one host call.
+    pub(super) fn step(&mut self, place: Place) -> Result<(), Breach> {
+        self.carry_out(place)?;
+        match self.seat_mut(place).callback.take() {
+            Some(callback) => self.run(place, callback),
+            None => Ok(()),
+        }
+    }
+
+    /// Carries out the host call to which the callback has come.
+    pub(super) fn carry_out(&mut self, place: Place) -> Result<(), Breach> {
+        let Some(mut callback) = self.seat_mut(place).callback.take() else { return Ok(()) };
+        let (access, deed) = &callback.next;
+        let now = self.clock(place.envoy, self.now).as_millis();
+        let memory = &mut self.envoys[usize::from(place.envoy)].shared_data;
+        let before = memory.value(access.key()).cloned();
+        let said = memory.carry_out(access);
+        if access.key().starts_with(BUCKET) && said == (memory::Said::Wrote { done: true }) {
+            let after = memory.value(access.key());
+            if evicts(&self.scenario, before.as_deref(), after.map(|value| &**value), deed.as_ref(), now)? {
+                self.history.evicted();
+            }
+        }
+        callback.tape.push(said);
+        self.seat_mut(place).callback = Some(callback);
+        Ok(())
+    }
+
+    /// Runs a callback as far as the answers of the host go.
+    pub(super) fn run(&mut self, place: Place, mut callback: Callback) -> Result<(), Breach> {
+        let scenario = Arc::clone(&self.scenario);
+        let table = Arc::clone(&self.envoys[usize::from(place.envoy)].table);
+        let now = self.clock(place.envoy, callback.began);
+        loop {
+            let mut worker = self.seat(place).worker.clone();
+            let session = Session::new(&callback.tape, &table, scenario.mutation == Some(Mutation::BlindSet));
+            let outputs = worker.call(&scenario, &self.redis_store, place, &callback.occasion, now, &session);
+            let Some(next) = session.into_next() else {
+                worker.end_callback(&scenario);
+                self.seat_mut(place).worker = worker;
+                return outputs.into_iter().try_for_each(|output| self.put_out(place, output, callback.began));
+            };
+            let is_a_stop = scenario.stops_at_totals || next.0.key() != TOTALS;
+            callback.next = next;
+            self.seat_mut(place).callback = Some(callback);
+            if is_a_stop {
+                return Ok(());
+            }
+            self.carry_out(place)?;
+            let Some(on) = self.seat_mut(place).callback.take() else { return Ok(()) };
+            callback = on;
+        }
+    }
+
+    pub(super) fn put_out(&mut self, place: Place, output: Output, began: u64) -> Result<(), Breach> {
+        let scenario = Arc::clone(&self.scenario);
+        match output {
+            Output::Claims(attempt) => self.attempts[attempt].claimed = began,
+            Output::LetThrough { attempt, protected } => {
+                let progress = &mut self.attempts[attempt];
+                if progress.client != Client::Waits || progress.service != Service::Idle {
+                    return breach(Promise::AtMostOnce, format!("attempt {attempt} is passed on for nobody, or twice"));
+                }
+                progress.service = Service::Asked;
+                let claimed = progress.claimed;
+                let operation = self.operation(attempt, place);
+                self.history.let_through(&scenario, attempt, operation, (claimed, self.now), protected)?;
+            }
+            Output::Replied(attempt, reply) => {
+                let was_waiting = self.attempts[attempt].client == Client::Waits;
+                self.attempts[attempt].client = Client::Over;
+                if !was_waiting {
+                    return breach(Promise::Answer, format!("attempt {attempt} is answered twice"));
+                }
+                let operation = self.operation(attempt, place);
+                let begun = |other: AttemptId| self.attempts[other].client != Client::ToCome;
+                self.history.replied(&scenario, attempt, operation, &reply, self.now, begun)?;
+                self.attempts[attempt].answer = Some(reply.details);
+            }
+            Output::Passed(attempt) => {
+                self.attempts[attempt].client = Client::Over;
+                self.history.passed(&scenario, attempt, self.now)?;
+            }
+            Output::Asks { question, bytes, timeout } => {
+                let message = Message {
+                    place,
+                    command: Arc::new(Command::read(&bytes)),
+                    deadline: self.now + timeout,
+                    state: Transit::Sent,
+                };
+                self.messages.insert(question, message);
+            }
+            Output::Wakes(mailbox, operation) => {
+                for worker in 0..scenario.workers {
+                    let other = Place { worker, ..place };
+                    if mailbox_of(other) == mailbox {
+                        self.seat_mut(other).mailbox.push_back(operation);
+                    }
+                }
+            }
+            Output::Counts(attempt, counter) => {
+                self.counts[counter as usize] += 1;
+                self.history.counted(attempt, counter);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn answer(&mut self, attempt: AttemptId, conduct: Conduct) -> Result<(), Breach> {
+        let Some(place) = self.place_of(attempt) else { return Ok(()) };
+        if self.scenario.is_detached() && self.history.is_protected(attempt) {
+            self.history.conducted(attempt, conduct);
+            self.attempts[attempt].service = Service::Done;
+            return self.call(place, Occasion::CallEnded(attempt, conduct));
+        }
+        if matches!(conduct, Conduct::Answers | Conduct::Refuses) {
+            self.attempts[attempt].service = Service::Answers(conduct);
+            // An answer is one when it is whole; a refusal counts at once.
+            if conduct == Conduct::Refuses {
+                self.history.conducted(attempt, conduct);
+            }
+        } else {
+            self.history.conducted(attempt, conduct);
+            self.attempts[attempt].service = Service::Done;
+        }
+        self.call(place, Occasion::Response(attempt, conduct))
+    }
+
+    pub(super) fn finish(&mut self, attempt: AttemptId) -> Result<(), Breach> {
+        let progress = &mut self.attempts[attempt];
+        let (Some(place), Service::Answers(conduct)) = (progress.place, progress.service) else { return Ok(()) };
+        progress.service = Service::Done;
+        self.history.conducted(attempt, conduct);
+        self.call(place, Occasion::ResponseEnd(attempt, conduct))
+    }
+
+    /// The client's stream is over before its time. With it goes the request, unless the call is apart.
+    pub(super) fn leave(&mut self, attempt: AttemptId) -> Result<(), Breach> {
+        let progress = &mut self.attempts[attempt];
+        let Some(place) = progress.place else { return Ok(()) };
+        let occasion = Occasion::Gone {
+            attempt,
+            was_sent: progress.service != Service::Idle,
+            was_answered: matches!(progress.service, Service::Answers(_)),
+        };
+        progress.client = Client::Over;
+        if !self.scenario.is_detached() && progress.service != Service::Idle {
+            progress.service = Service::Done;
+        }
+        self.call(place, occasion)
+    }
+
+    pub(super) fn die(&mut self, place: Place) {
+        *self.seat_mut(place) = Seat::default();
+        for progress in &mut self.attempts {
+            if progress.place == Some(place) && progress.client != Client::ToCome {
+                progress.client = Client::Over;
+                progress.service = Service::Done;
+            }
+        }
+        self.messages.retain(|_, message| {
+            let is_its_own = message.place == place;
+            if is_its_own && message.state == Transit::Sent {
+                message.state = Transit::Abandoned;
+            }
+            !is_its_own || message.state == Transit::Abandoned
+        });
+    }
+
+    pub(super) fn restart(&mut self, envoy: u8) {
+        for worker in 0..self.scenario.workers {
+            self.die(Place { envoy, worker });
+        }
+        if !self.scenario.is_remote() {
+            let (shared_data, table) = laid_out(&self.scenario);
+            let envoy_now = &mut self.envoys[usize::from(envoy)];
+            (envoy_now.shared_data, envoy_now.table) = (shared_data, table);
+            self.history.lost_data(envoy, self.now);
+        }
+    }
+
+    /// Redis carries a message out.
+    pub(super) fn arrive(&mut self, question: QuestionId) -> Result<(), Breach> {
+        let now = self.redis_clock();
+        let Some(message) = self.messages.get_mut(&question) else { return Ok(()) };
+        let command = Arc::clone(&message.command);
+        let before = self.redis.entry(&command.key, now);
+        let reply = self.redis.eval(&command, now, self.scenario.omissions());
+        let after = self.redis.entry(&command.key, now);
+        match message.state {
+            Transit::Sent => message.state = Transit::Replied(reply.into()),
+            _ => drop(self.messages.remove(&question)),
+        }
+        let deed = command.deed(now);
+        law::judge(&self.scenario, before.as_ref(), after.as_ref(), Some(&deed), now).map(drop).or_else(unlawful)
+    }
+
+    pub(super) fn decline(&mut self, question: QuestionId, said: Said) -> Result<(), Breach> {
+        self.faults.refusals -= 1;
+        match self.messages.remove(&question) {
+            Some(message) => self.call(message.place, Occasion::Replied(question, said)),
+            None => Ok(()),
+        }
+    }
+
+    /// Envoy waits for a reply no longer. What is on its way may still arrive.
+    pub(super) fn give_up(&mut self, question: QuestionId, said: Said) -> Result<(), Breach> {
+        let Some(message) = self.messages.get_mut(&question) else { return Ok(()) };
+        let place = message.place;
+        if message.state == Transit::Sent {
+            message.state = Transit::Abandoned;
+        } else {
+            self.messages.remove(&question);
+        }
+        self.call(place, Occasion::Replied(question, said))
+    }
+}
+
+/// Whether a write to a bucket gives up a record before its time; an error if it does what it may not.
+fn evicts(
+    scenario: &Scenario,
+    before: Option<&[u8]>,
+    after: Option<&[u8]>,
+    deed: Option<&Deed>,
+    now: u64,
+) -> Result<bool, Breach> {
+    let (before, after) = (law::entries_of(before), law::entries_of(after));
+    let find = |entries: &[(OperationId, Entry)], operation: OperationId| {
+        entries.iter().find(|(other, _)| *other == operation).map(|(_, entry)| *entry)
+    };
+    let mut has_evicted = false;
+    for (operation, _) in before.iter().chain(&after) {
+        let (before, after) = (find(&before, *operation), find(&after, *operation));
+        match law::judge(scenario, before.as_ref(), after.as_ref(), deed, now) {
+            Ok(lawful) => has_evicted |= lawful == Lawful::Eviction,
+            Err(how) => unlawful(how)?,
+        }
+    }
+    Ok(has_evicted)
+}
+
+fn unlawful(how: String) -> Result<(), Breach> {
+    breach(Promise::Record, how)
+}

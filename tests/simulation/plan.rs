@@ -1,0 +1,116 @@
+//! From a seed to a world: who is in it, under which policy, and what may go wrong.
+
+use idemgate::config::{OnFull, OnStoreError, SharedDataConfig};
+
+use crate::{
+    proof::scenario::{Conduct, Faults, Mutation, Scenario, StoreKind},
+    random::Random,
+};
+
+/// What a seed stands for.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) scenario: Scenario,
+    /// How many steps are taken before everything is let come to its end.
+    pub(crate) steps: u64,
+    /// How many of a hundred steps are faults, as long as there may be any.
+    pub(crate) misfortune: u64,
+}
+
+/// Which worlds are drawn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wish {
+    pub(crate) is_remote: Option<bool>,
+    pub(crate) mutation: Option<Mutation>,
+}
+
+impl Plan {
+    pub(crate) fn draw(random: &mut Random, wish: Wish) -> Self {
+        let lease = random.of(&[300, 3_000, 30_000]);
+        let ttl = lease * random.of(&[2, 10, 2_880]);
+        let is_remote = random.chance(50);
+        let mut scenario = Scenario::new(lease, ttl);
+        if wish.is_remote.unwrap_or(is_remote) {
+            scenario = scenario.on_redis(random.between(1, 3), random.between(1, 2), random.of(&[100, 500]));
+        } else {
+            scenario.envoys = if random.chance(10) { 2 } else { 1 };
+            scenario.workers = random.between(1, 3);
+            scenario.skews = vec![0; usize::from(scenario.envoys) + 1];
+            scenario.store = StoreKind::SharedData(table(random));
+        }
+        if random.chance(30) {
+            scenario.skews = scenario.skews.iter().map(|_| random.of(&[0, 40, 5_000, 3_600_000])).collect();
+        }
+        scenario = Self::policy(random, scenario, lease);
+        scenario = Self::clients(random, scenario);
+        scenario.deeds = Conduct::ALL.into_iter().filter(|_| random.chance(40)).collect();
+        scenario.deeds.push(Conduct::Answers);
+        scenario.faults = Self::faults(random);
+        if let Some(mutation) = wish.mutation {
+            scenario = scenario.mutated(mutation);
+            if !scenario.is_remote() {
+                // Of one bucket: who is mutated has to find the record.
+                let limits = SharedDataConfig { max_entries: 4, max_bytes: 1 << 20, on_full: OnFull::Reject };
+                scenario.store = StoreKind::SharedData(limits);
+            }
+        }
+        Self { scenario, steps: 40 + random.below(260), misfortune: random.of(&[0, 3, 10]) }
+    }
+
+    fn policy(random: &mut Random, mut scenario: Scenario, lease: u64) -> Scenario {
+        if random.chance(50) {
+            scenario = scenario.retries_unknown();
+        }
+        if random.chance(40) {
+            scenario = scenario.waits(random.of(&[lease / 3, lease * 2, 10_000]));
+        }
+        if random.chance(40) {
+            scenario = scenario.detached();
+        }
+        if random.chance(10) {
+            scenario = scenario.change_policy(|policy| policy.on_store_error = OnStoreError::Bypass);
+        }
+        if random.chance(10) {
+            scenario = scenario.change_policy(|policy| policy.duplicates.max_waiting = 1);
+        }
+        if random.chance(10) {
+            scenario = scenario.change_policy(|policy| policy.limits.response_body = 8);
+        }
+        scenario
+    }
+
+    fn clients(random: &mut Random, mut scenario: Scenario) -> Scenario {
+        let (keys, callers) = (random.between(1, 3), random.between(1, 2));
+        for client in 0..random.between(2, 6) {
+            let (key, caller) = (random.between(1, keys), random.between(1, callers));
+            for _ in 0..random.between(1, 5) {
+                let body = u8::from(random.chance(8));
+                scenario = scenario.attempt(client, key, caller, body, None);
+            }
+        }
+        scenario
+    }
+
+    fn faults(random: &mut Random) -> Faults {
+        let mut up_to = |most: u8, percent: u64| if random.chance(percent) { random.between(1, most) } else { 0 };
+        Faults {
+            deaths: up_to(2, 40),
+            restarts: up_to(1, 15),
+            hangups: up_to(3, 50),
+            losses: up_to(8, 60),
+            refusals: up_to(2, 20),
+            flushes: up_to(1, 10),
+            sweeps: up_to(3, 30),
+            stalls: up_to(3, 40),
+        }
+    }
+}
+
+/// Roomy, or so small that it evicts.
+fn table(random: &mut Random) -> SharedDataConfig {
+    SharedDataConfig {
+        max_entries: random.of(&[100, 100, 2]),
+        max_bytes: random.of(&[1 << 20, 1 << 20, 1_400]),
+        on_full: random.of(&[OnFull::EvictOldest, OnFull::Reject]),
+    }
+}
