@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 # The profile of the tests, so that the demo and the tests share what they compile.
 NATIVE := --locked --profile test
-SCRIPTS := .ci/run tools/build-module tools/setup-envoy tools/setup-redis tools/setup-wasm tools/lib.sh
+SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-envoy tools/setup-redis tools/setup-wasm tools/lib.sh
 
 .PHONY: help
 help: ## List the commands
@@ -38,6 +38,10 @@ soak: ## Go through new simulated worlds for SOAK_SECONDS (ten minutes); prints 
 .PHONY: compose-test
 compose-test: ## Build the images, bring docker-compose.yml up, play the demo in it, take it down (needs Docker)
 	@tools/compose-test
+
+.PHONY: fuzz
+fuzz: ## Look for bytes that break a decoder, FUZZ_SECONDS (60) each; FUZZ_TARGETS='json key' for some of them
+	@tools/fuzz $(FUZZ_TARGETS)
 
 .PHONY: lint
 lint: ## Check the formatting, clippy's rules and the shell scripts

@@ -9,3 +9,7 @@ pub mod record;
 pub mod request;
 pub mod store;
 pub mod time;
+
+// For the model that the tests of the table share with the fuzzers, which see the crate from outside.
+#[cfg(test)]
+extern crate self as idemgate;

@@ -26,8 +26,11 @@ pub enum CodecError {
     Version(u8),
 }
 
-/// Encodes `value` behind the version byte. Fails only for types that `postcard` cannot express.
-pub(crate) fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
+/// Encodes `value` behind the version byte.
+///
+/// # Errors
+/// [`CodecError::Damaged`] for types that `postcard` cannot express.
+pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
     let mut bytes = postcard::to_extend(value, vec![FORMAT_VERSION]).map_err(|_| CodecError::Damaged)?;
     let sum = checksum(&bytes);
     bytes.extend_from_slice(&sum);
@@ -35,7 +38,10 @@ pub(crate) fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
 }
 
 /// Decodes what [`encode`] wrote, and nothing else behind it.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+///
+/// # Errors
+/// [`CodecError`] for anything else.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     match decode_head(bytes)? {
         (value, []) => Ok(value),
         _ => Err(CodecError::Damaged),

@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use codec::decode_head;
 pub use codec::{CodecError, FORMAT_VERSION};
-pub(crate) use codec::{decode, decode_head, encode};
+// For the stores, and for the fuzzers; nobody else has a use for them.
+#[doc(hidden)]
+pub use codec::{decode, encode};
 pub(crate) use oversight::Remains;
 pub use oversight::{Amended, Amendment, Objection, State, Verb, View};
 pub use response::StoredResponse;

@@ -24,7 +24,7 @@ const MAX_DEPTH: usize = 128;
 /// instead: its neighbours keep their places, and since it does so in every text under the same `ignore`,
 /// a literal `null` there is not taken for anything else. What is ignored must be JSON, but it need not be
 /// I-JSON.
-pub(super) fn canonicalize(text: &[u8], ignore: &[Vec<String>]) -> Option<Vec<u8>> {
+pub fn canonicalize(text: &[u8], ignore: &[Vec<String>]) -> Option<Vec<u8>> {
     let mut canonical = Canonicalizer { rest: text, form: Vec::new() };
     canonical.value(&Place { ignored: ignore.iter().map(Vec::as_slice).collect(), depth: 0 })?;
     canonical.peek().is_none().then_some(canonical.form)

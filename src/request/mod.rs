@@ -13,6 +13,9 @@ mod operation_id;
 mod target;
 
 pub use caller::{Caller, CallerUnknown};
+// For the fuzzers alone.
+#[doc(hidden)]
+pub use canonical_json::canonicalize;
 pub use fingerprint::{Fingerprint, FingerprintBuilder};
 pub use key::{InvalidKey, Key};
 pub use operation_id::{OperationId, OperationPrefix};

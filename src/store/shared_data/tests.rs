@@ -5,6 +5,7 @@ mod calls;
 mod damage;
 mod fixture;
 mod memory;
+mod model;
 mod oversight;
 mod properties;
 mod races;

@@ -15,9 +15,9 @@ use crate::{
     time::Timestamp,
 };
 
+pub(super) use super::model::{LEASE, TTL};
+
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-pub(super) const LEASE: Duration = Duration::from_secs(30);
-pub(super) const TTL: Duration = Duration::from_hours(24);
 pub(super) const MOMENT: Duration = Duration::from_millis(1);
 
 /// When a claim of [`NOW`] has lapsed.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{fixture::*, memory::Host};
+use super::{fixture::*, memory::Host, model::Model};
 use crate::{
     config::{OnFull, SharedDataConfig},
-    record::{Amended, Amendment, Claim, Objection, Phase, StoredResponse, Verb},
+    record::{Amended, Amendment, Claim, Phase, StoredResponse, Verb},
     request::Fingerprint,
     store::{Claimed, Ending, Renewed, Settled, shared_data::totals::ENTRY_BYTES},
     time::Timestamp,
@@ -129,126 +129,6 @@ fn claim_step(number: u32, owner: u128, fingerprint: u8, retry_unknown: bool) ->
     Claim { fingerprint: Fingerprint::from_bytes([fingerprint; 32]), retry_unknown, ..claim(number, owner) }
 }
 
-/// What the contract lets a client know of one operation.
-#[derive(Debug)]
-struct Known {
-    fingerprint: u8,
-    owner: u128,
-    state: State,
-    expires: Timestamp,
-}
-
-#[derive(Debug)]
-enum State {
-    Running { lease_until: Timestamp },
-    Unsure { lease_until: Timestamp },
-    Ran(StoredResponse),
-    RanWithoutTrace(u16),
-}
-
-#[derive(Debug, Default)]
-struct Model {
-    operations: BTreeMap<u32, Known>,
-}
-
-impl Model {
-    fn claim(&mut self, number: u32, owner: u128, fingerprint: u8, retry: bool, now: Timestamp) -> Claimed {
-        if let Some(known) = self.operations.get(&number).filter(|known| known.expires > now) {
-            if known.fingerprint != fingerprint {
-                return Claimed::KeyReused;
-            }
-            match &known.state {
-                State::Running { lease_until } if *lease_until > now => {
-                    return Claimed::InFlight { lease_left: lease_until.since(now) };
-                }
-                State::Running { lease_until } | State::Unsure { lease_until } => {
-                    if !retry || *lease_until > now {
-                        return Claimed::Unknown { lease_left: lease_until.since(now) };
-                    }
-                }
-                State::Ran(response) => {
-                    return Claimed::Completed { response: response.clone(), expires: known.expires };
-                }
-                State::RanWithoutTrace(status) => return Claimed::NotKept { status: *status },
-            }
-        }
-        let lease_until = now.after(LEASE);
-        let state = State::Running { lease_until };
-        self.operations.insert(number, Known { fingerprint, owner, state, expires: lease_until.after(TTL) });
-        Claimed::Granted
-    }
-
-    /// The operation, if it is `owner`'s and running.
-    fn held(&mut self, number: u32, owner: u128) -> Option<&mut Known> {
-        let known = self.operations.get_mut(&number)?;
-        (known.owner == owner && matches!(known.state, State::Running { .. })).then_some(known)
-    }
-
-    fn renew(&mut self, number: u32, owner: u128, now: Timestamp) -> Renewed {
-        let Some(known) = self.held(number, owner) else { return Renewed::Fenced };
-        let lease_until = now.after(LEASE);
-        known.state = State::Running { lease_until };
-        known.expires = lease_until.after(TTL);
-        Renewed::Extended
-    }
-
-    fn settle(&mut self, number: u32, owner: u128, ending: Ending, now: Timestamp) -> Settled {
-        let Some(known) = self.held(number, owner) else { return Settled::Fenced };
-        let State::Running { lease_until } = known.state else { return Settled::Fenced };
-        known.expires = now.after(TTL);
-        match ending {
-            Ending::Completed(response) => {
-                known.state = State::Ran(response);
-                Settled::Stored
-            }
-            Ending::NotKept(status) => {
-                known.state = State::RanWithoutTrace(status);
-                Settled::Tombstoned
-            }
-            Ending::Released => {
-                self.operations.remove(&number);
-                Settled::Released
-            }
-            Ending::Unknown => {
-                known.state = State::Unsure { lease_until };
-                known.expires = known.expires.max(lease_until);
-                Settled::Unknown
-            }
-        }
-    }
-
-    /// Whether an operator's word counts.
-    fn amend(&mut self, number: u32, amendment: Amendment, now: Timestamp) -> Result<(), Option<Objection>> {
-        let known = self.operations.get_mut(&number).filter(|known| known.expires > now).ok_or(None)?;
-        let alive = |until: &Timestamp| {
-            let lease_left = until.since(now);
-            (!lease_left.is_zero() && !amendment.force).then_some(Objection::Alive { lease_left })
-        };
-        let objection = match (amendment.verb, &known.state) {
-            (_, State::Running { lease_until }) => alive(lease_until),
-            (Verb::Release | Verb::Purge, State::Unsure { lease_until }) => alive(lease_until),
-            (Verb::Release, _) => Some(Objection::Ran),
-            (Verb::NotKept { status }, State::Ran(response)) if response.status != status => {
-                Some(Objection::OtherStatus { status: response.status })
-            }
-            (Verb::NotKept { .. }, State::RanWithoutTrace(_)) => Some(Objection::AlreadyNotKept),
-            _ => None,
-        };
-        match (objection, amendment.verb) {
-            (Some(objection), _) => return Err(Some(objection)),
-            (None, Verb::NotKept { status }) => known.state = State::RanWithoutTrace(status),
-            (None, Verb::Purge | Verb::Release) => drop(self.operations.remove(&number)),
-        }
-        Ok(())
-    }
-
-    /// What has ended may be reclaimed at any time, but nobody may see a difference except an owner
-    /// that comes a whole retention period late; so the model forgets when the store has.
-    fn forget_ended(&mut self, store: &Store, now: Timestamp) {
-        self.operations.retain(|number, known| known.expires > now || store.knows(*number));
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -260,7 +140,7 @@ proptest! {
 
         for (at, step) in steps.into_iter().enumerate() {
             let store = &workers[at % workers.len()];
-            model.forget_ended(store, now);
+            model.forget_ended(now, |number| store.knows(number));
             match step {
                 Step::Amend { number, amendment } => {
                     let told = match store.amend(&operation(number), amendment, now).unwrap() {
