@@ -57,18 +57,19 @@ pub(crate) enum SharedWrite {
 
 /// The wall clock of the host; the epoch if the host has none.
 pub(crate) fn now() -> Timestamp {
-    let mut nanos = 0_u64;
-    // SAFETY: the host writes one u64.
-    unsafe { imports::proxy_get_current_time_nanoseconds(&mut nanos) };
-    Timestamp::from_millis(nanos / 1_000_000)
+    Timestamp::from_millis(nanos() / 1_000_000)
 }
 
 /// The wall clock of the host in microseconds, to measure with.
 pub(crate) fn micros() -> u64 {
+    nanos() / 1_000
+}
+
+fn nanos() -> u64 {
     let mut nanos = 0_u64;
     // SAFETY: the host writes one u64.
     unsafe { imports::proxy_get_current_time_nanoseconds(&mut nanos) };
-    nanos / 1_000
+    nanos
 }
 
 /// The level from which on the host logs what this filter says.
