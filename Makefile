@@ -43,6 +43,10 @@ compose-test: ## Build the images, bring docker-compose.yml up, play the demo in
 fuzz: ## Look for bytes that break a decoder, FUZZ_SECONDS (60) each; FUZZ_TARGETS='json key' for some of them
 	@tools/fuzz $(FUZZ_TARGETS)
 
+.PHONY: bench
+bench: ## Measure what a request costs, beside plain Envoy and the alternatives (BENCH='--help' for what to choose)
+	@bench/run $(BENCH)
+
 .PHONY: lint
 lint: ## Check the formatting, clippy's rules and the shell scripts
 	cargo fmt --check
