@@ -79,7 +79,12 @@ def wasm_filter(module: pathlib.Path, configuration: dict) -> dict:
     return {"name": module.stem, "typed_config": {"@type": f"{TYPES}.filters.http.wasm.v3.Wasm", "config": config}}
 
 
-def start(running: ExitStack, folder: pathlib.Path, config: str) -> "tuple[Process, int]":
+def lua_filter(script: pathlib.Path) -> dict:
+    config = {"@type": f"{TYPES}.filters.http.lua.v3.Lua", "default_source_code": {"filename": str(script)}}
+    return {"name": "envoy.filters.http.lua", "typed_config": config}
+
+
+def start(running: ExitStack, folder: pathlib.Path, config: str) -> tuple[Process, int]:
     """The process, and the port that clients come to. `folder` is this Envoy's own."""
     folder.mkdir()
     # JSON is YAML, too.

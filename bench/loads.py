@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import urllib.request
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -12,27 +13,32 @@ from processes import ROOT, Process, fail
 
 PACE = 300  # requests per second
 CONNECTIONS = 16
+RECORDS_PATH = "/brief"
 
 
 @dataclass(frozen=True)
 class Load:
     title: str
+    # As `Kind` of the client.
     kind: str
+    # Bytes of the request's body (but of a GET), and of the answer's.
     body: int = 200
     paced: bool = False
+    path: str = "/orders"
 
 
 LOADS = {
-    "get": Load("un-keyed GET, 200 B", "get"),
-    "unique": Load("unique keys, 200 B", "unique"),
-    "hot": Load("one hot key, 200 B", "hot"),
-    "half": Load("half and half, 200 B", "half"),
-    "get-16k": Load("un-keyed GET, 16 KiB", "get", 16384),
-    "unique-16k": Load("unique keys, 16 KiB", "unique", 16384),
-    "hot-16k": Load("one hot key, 16 KiB", "hot", 16384),
-    "half-16k": Load("half and half, 16 KiB", "half", 16384),
-    "paced": Load(f"unique keys, 200 B, {PACE} requests/s", "unique", paced=True),
-    "paced-hot": Load(f"one hot key, 200 B, {PACE} requests/s", "hot", paced=True),
+    "get": Load("GET, no key", "get"),
+    "unique": Load("unique keys", "unique"),
+    "hot": Load("one hot key", "hot"),
+    "half": Load("half and half", "half"),
+    "get-16k": Load("GET, no key", "get", 16384),
+    "unique-16k": Load("unique keys", "unique", 16384),
+    "hot-16k": Load("one hot key", "hot", 16384),
+    "half-16k": Load("half and half", "half", 16384),
+    "paced": Load("unique keys", "unique", paced=True),
+    "paced-hot": Load("one hot key", "hot", paced=True),
+    "records": Load("unique keys", "unique", path=RECORDS_PATH),
 }
 
 
@@ -42,70 +48,72 @@ class Outcome:
 
     requests: int
     seconds: float
+    # How many answers there were by status and mark: `201 executed`.
+    answers: dict[str, int]
     p50_us: float
     p99_us: float
-    answers: "dict[str, int]"
-
-    def with_answer(self, *words: str) -> int:
-        return sum(count for answer, count in self.answers.items() if answer.split() == list(words))
 
 
-def program() -> pathlib.Path:
-    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug/examples/load"
-
-
+@dataclass(frozen=True)
 class Service:
-    """The service behind every proxy, and how often it was asked."""
+    """What executes the operations."""
 
-    def __init__(self, running: ExitStack) -> None:
-        self.process = Process(running, [program(), "serve"], stdout=subprocess.PIPE, text=True)
-        self.port = int(self.process.popen.stdout.readline().rsplit(":", 1)[1])
+    port: int
 
     def executions(self) -> int:
+        """How often it has answered a POST."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/executions") as answer:
             return int(answer.read())
+
+
+def start_service(running: ExitStack) -> Service:
+    """The one behind every proxy."""
+    return Service(Process(running, [program(), "serve"], stdout=subprocess.PIPE, text=True).announced_port())
 
 
 class Client:
     """Sends loads; no two of its runs have keys in common."""
 
     def __init__(self) -> None:
-        self.runs = 0
+        self._runs = 0
 
-    def send(self, port: int, load: Load, seconds: float = 0.0, requests: int = 0) -> Outcome:
-        """For so many seconds, or so many requests."""
-        self.runs += 1
-        settings = {"kind": load.kind, "body": load.body, "connections": CONNECTIONS, "run": self.runs}
-        settings |= {"requests": requests} if requests else {"seconds": seconds}
-        settings |= {"rate": PACE} if load.paced else {}
+    def send(self, port: int, load: Load, **extent: float) -> Outcome:
+        """For so many `seconds`, or so many `requests`."""
+        self._runs += 1
+        settings = {"kind": load.kind, "path": load.path, "body": load.body, "connections": CONNECTIONS}
+        settings |= {"run": self._runs} | extent | ({"rate": PACE} if load.paced else {})
         command = [program(), "send", f"127.0.0.1:{port}", *(f"{name}={value}" for name, value in settings.items())]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False)
         if done.returncode != 0:
-            fail(f"the load '{load.title}' broke off", "What the client says stands above.")
+            fail(f"the load of {load.title} ({load.body} bytes) broke off", "What the client says stands above.")
         return Outcome(**json.loads(done.stdout))
 
 
-def complaint(load: Load, outcome: Outcome, executions: int, guards: bool, names_executions: bool) -> "str | None":
-    """What is wrong with the answers of a turn, in which the service ran `executions` times.
+def program() -> pathlib.Path:
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "debug/examples/load"
 
-    A target that guards must execute each operation once and replay the rest, and one that does not execute all.
+
+def complaint(load: Load, outcome: Outcome, executions: int, marks: tuple[str, str] | None) -> str | None:
+    """What is wrong with a turn in which the operation ran so often.
+
+    `marks` are those of the target: each of its operations must run once, and what ran, and only that, be marked so. A
+    target without marks does not guard, and all must run.
     """
+    first, replay = marks or ("unmarked", "unmarked")
+    # The client has a hot key executed before it counts.
+    executed = executions - (1 if load.kind == "hot" else 0)
     if load.kind == "get":
-        good = outcome.answers == {"200 unmarked": outcome.requests} and executions == 0
-        return None if good else f"{outcome.answers}"
-    replays = outcome.with_answer("201", "replayed")
-    firsts = outcome.with_answer("201", "executed" if guards and names_executions else "unmarked")
-    # The client executes a hot key once before it counts.
-    expected_executions = firsts + (1 if load.kind == "hot" else 0)
-    if not guards:
-        good = firsts == outcome.requests
-    elif load.kind == "unique":
-        good = firsts == outcome.requests
-    elif load.kind == "hot":
-        good = replays == outcome.requests
+        right, expected = executions == 0, Counter({"200 unmarked": outcome.requests})
     else:
-        # Each connection may end between a request and its retry.
-        good = firsts + replays == outcome.requests and 0 <= firsts - replays <= CONNECTIONS
-    if good and executions == expected_executions:
+        replayed = outcome.requests - executed
+        expected = Counter({f"201 {first}": executed}) + Counter({f"201 {replay}": replayed})
+        if marks is None or load.kind == "unique":
+            right = replayed == 0
+        elif load.kind == "hot":
+            right = executed == 0
+        else:
+            # A connection may end between a request and its retry.
+            right = 0 <= executed - replayed <= CONNECTIONS
+    if right and Counter(outcome.answers) == expected:
         return None
-    return f"{outcome.answers}, {executions} executions"
+    return f"{outcome.requests} requests, {executions} executions, answers {outcome.answers}"

@@ -64,9 +64,9 @@ async fn answer(mut connection: Connection, executions: Arc<AtomicU64>) -> Resul
     }
 }
 
-/// A JSON text of `length` bytes, if two or more.
+/// A JSON object of `length` bytes, 11 at least.
 fn content(length: usize) -> String {
-    format!("\"{}\"", "x".repeat(length.saturating_sub(2)))
+    format!(r#"{{"item":"{}"}}"#, "x".repeat(length.saturating_sub(11)))
 }
 
 /// What to send, as `setting=value` each.
@@ -74,6 +74,8 @@ fn content(length: usize) -> String {
 struct Plan {
     address: SocketAddr,
     kind: Kind,
+    /// Where keyed requests go.
+    path: String,
     /// Bytes of each request's body, and of each response's.
     body: usize,
     /// Kept alive; what else a setting counts is shared among them.
@@ -102,15 +104,24 @@ enum Kind {
 
 impl Plan {
     fn new(address: &str, settings: &[&str]) -> Result<Self, Failure> {
-        let (kind, seconds) = (Kind::Unique, 1.0);
-        let address = address.parse()?;
-        let mut plan = Self { address, kind, body: 200, connections: 16, requests: None, seconds, rate: None, run: 0 };
+        let mut plan = Self {
+            address: address.parse()?,
+            kind: Kind::Unique,
+            path: "/orders".to_owned(),
+            body: 200,
+            connections: 16,
+            requests: None,
+            seconds: 1.0,
+            rate: None,
+            run: 0,
+        };
         for setting in settings {
             match setting.split_once('=').ok_or_else(|| format!("load: {setting} has no value"))? {
                 ("kind", "get") => plan.kind = Kind::Get,
                 ("kind", "half") => plan.kind = Kind::Half,
                 ("kind", "hot") => plan.kind = Kind::Hot,
                 ("kind", "unique") => plan.kind = Kind::Unique,
+                ("path", value) => value.clone_into(&mut plan.path),
                 ("body", value) => plan.body = value.parse()?,
                 ("connections", value) => plan.connections = value.parse()?,
                 ("requests", value) => plan.requests = Some(value.parse()?),
@@ -134,8 +145,9 @@ impl Plan {
         };
         // In the form of a UUID, as most keys are.
         format!(
-            "POST /orders HTTP/1.1\r\n{HEADERS}content-type: application/json\r\ncontent-length: {}\r\n\
+            "POST {} HTTP/1.1\r\n{HEADERS}content-type: application/json\r\ncontent-length: {}\r\n\
              idempotency-key: {:08x}-{own:04x}-4000-8000-{number:012x}\r\n\r\n{}",
+            self.path,
             self.body,
             self.run,
             content(self.body)
