@@ -7,7 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 # The profile of the tests, so that the demo and the tests share what they compile.
 NATIVE := --locked --profile test
-SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-envoy tools/setup-redis tools/setup-wasm tools/lib.sh
+SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-envoy tools/setup-express \
+    tools/setup-nginx tools/setup-redis tools/setup-wasm tools/lib.sh
 
 .PHONY: help
 help: ## List the commands
