@@ -80,9 +80,15 @@ class Client:
     def send(self, port: int, load: Load, **extent: float) -> Outcome:
         """For so many `seconds`, or so many `requests`."""
         self._runs += 1
-        settings = {"kind": load.kind, "path": load.path, "body": load.body, "connections": CONNECTIONS}
+        settings: dict[str, object] = {
+            "kind": load.kind,
+            "path": load.path,
+            "body": load.body,
+            "connections": CONNECTIONS,
+        }
         settings |= {"run": self._runs} | extent | ({"rate": PACE} if load.paced else {})
-        command = [program(), "send", f"127.0.0.1:{port}", *(f"{name}={value}" for name, value in settings.items())]
+        given = [f"{name}={value}" for name, value in settings.items()]
+        command: list[str | pathlib.Path] = [program(), "send", f"127.0.0.1:{port}", *given]
         done = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False)
         if done.returncode != 0:
             fail(f"the load of {load.title} ({load.body} bytes) broke off", "What the client says stands above.")

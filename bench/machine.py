@@ -19,7 +19,7 @@ def description() -> str:
     cpu = first_match(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     memory = int(first_match(r"^MemTotal: +(\d+) kB", pathlib.Path("/proc/meminfo").read_text(encoding="utf-8")))
     cores = len(os.sched_getaffinity(0))
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return f"{today}; {cpu}, {cores} cores, {memory / (1 << 20):.0f} GiB of memory, Linux {platform.release()}"
 
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import envoy
 import nginx
@@ -41,16 +42,21 @@ class Started:
     redis: Redis | None = None
 
 
+# Starts a target under this name.
+Start = Callable[[Bench, str], Started]
+
+
 @dataclass(frozen=True)
 class Target:
     title: str
-    start: Callable[[Bench, str], Started]
+    start: Start
     # The target that is the same without what guards.
     bare: str
-    # How it marks the answer of an operation that ran, and a replay; None if it does not guard. See `Tally` of the client.
-    marks: tuple[str, str] | None = None
     # Scripts that install or build what it needs.
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...]
+    # How it marks the answer of an operation that ran, and a replay, in the words of the client's `Tally`; None if it does
+    # not guard.
+    marks: tuple[str, str] | None = None
     # How many records it has from the start; such a target meets only the load for that.
     records: int | None = None
     # Measured unless others are chosen.
@@ -69,7 +75,7 @@ def lua_filter(bench: Bench, name: str) -> Started:
     return start_envoy(bench, name, envoy.bootstrap(bench.service.port, envoy.lua_filter(LUA)))
 
 
-def shared_data(**configuration: object) -> Callable[[Bench, str], Started]:
+def shared_data(**configuration: Any) -> Start:
     """Idemgate with its records in Envoy."""
 
     def start(bench: Bench, name: str) -> Started:
@@ -78,13 +84,13 @@ def shared_data(**configuration: object) -> Callable[[Bench, str], Started]:
     return start
 
 
-def with_room() -> Callable[[Bench, str], Started]:
-    """The same with room for many records, and little time for those of the load `records`, so that they stay as many."""
+def with_room() -> Start:
+    """Idemgate with room for many records, and with little time for those of the load `records`: they stay as many."""
     store = {"shared_data": {"max_entries": 4 * MANY, "max_bytes": "512MiB"}}
     return shared_data(store=store, routes=[{"match": {"path": RECORDS_PATH}, "policy": {"ttl": "1s"}}])
 
 
-def in_redis(example: str, **configuration: object) -> Callable[[Bench, str], Started]:
+def in_redis(example: str, **configuration: Any) -> Start:
     """Idemgate with its records in Redis: an example of this project as it stands, with these settings added."""
 
     def start(bench: Bench, name: str) -> Started:
@@ -106,7 +112,7 @@ def start_envoy(bench: Bench, name: str, config: str, redis: Redis | None = None
     return Started(process, port, bench.service.executions, redis)
 
 
-def start_nginx(lua: bool) -> Callable[[Bench, str], Started]:
+def start_nginx(lua: bool) -> Start:
     def start(bench: Bench, name: str) -> Started:
         process, port = nginx.start(bench.running, bench.folder / name, bench.service.port, lua)
         return Started(process, port, bench.service.executions)
@@ -114,7 +120,7 @@ def start_nginx(lua: bool) -> Callable[[Bench, str], Started]:
     return start
 
 
-def start_express(guarded: bool) -> Callable[[Bench, str], Started]:
+def start_express(guarded: bool) -> Start:
     """There is no proxy: it is the service."""
 
     def start(bench: Bench, _name: str) -> Started:
@@ -132,55 +138,47 @@ def start_express(guarded: bool) -> Callable[[Bench, str], Started]:
 
 DETACHED = {"mode": "detached"}
 WAIT = {"in_flight": "wait"}
-# As `Tally` of the client names them.
+
+# Marks.
 IDEMGATE = ("executed", "replayed")
-LUA_SCRIPT = ("unmarked", "replayed")
-EXPRESS_IDEMPOTENCY = ("unmarked", "unmarked")
+SCRIPT = ("unmarked", "replayed")
+NEITHER = ("unmarked", "unmarked")
+
+# Needs.
 ENVOY = ("tools/setup-envoy",)
-REDIS = ("tools/setup-redis",)
-BUILD = (*ENVOY, "tools/build-module")
+NOOP_MODULE = (*ENVOY, "tools/build-module --noop")
+SHARED = (*ENVOY, "tools/build-module")
+REDIS = (*SHARED, "tools/setup-redis")
+NGINX = ("tools/setup-nginx",)
+EXPRESS_ALONE = ("tools/setup-express",)
+EXPRESS_REDIS = ("tools/setup-express", "tools/setup-redis")
+
+
+def idemgate(title: str, start: Start, needs: tuple[str, ...] = SHARED, **others: Any) -> Target:
+    return Target(f"**Idemgate**, {title}", start, "envoy", needs, IDEMGATE, **others)
+
 
 TARGETS = {
-    "envoy": Target("Envoy, no filter", plain_envoy, "envoy", None, ENVOY),
-    "noop": Target("Envoy, a wasm filter that does nothing", noop_filter, "envoy", None, (*ENVOY, "tools/build-module --noop")),
-    "lua": Target("Envoy, a Lua filter", lua_filter, "envoy", LUA_SCRIPT, ENVOY),
-    "shared": Target("**Idemgate**, shared data", shared_data(), "envoy", IDEMGATE, BUILD),
-    "shared-detached": Target(
-        "**Idemgate**, shared data, detached", shared_data(execution=DETACHED), "envoy", IDEMGATE, BUILD
-    ),
-    "redis": Target("**Idemgate**, Redis", in_redis("redis"), "envoy", IDEMGATE, (*BUILD, *REDIS)),
-    "redis-detached": Target(
-        "**Idemgate**, Redis, detached", in_redis("redis", execution=DETACHED), "envoy", IDEMGATE, (*BUILD, *REDIS)
-    ),
-    "redis-pooled": Target(
-        "**Idemgate**, Redis, pooled", in_redis("redis-pooled"), "envoy", IDEMGATE, (*BUILD, *REDIS)
-    ),
-    "few-records": Target(
-        f"**Idemgate**, {FEW} records", with_room(), "envoy", IDEMGATE, BUILD, records=FEW
-    ),
-    "many-records": Target(
-        f"**Idemgate**, {MANY:,} records", with_room(), "envoy", IDEMGATE, BUILD, records=MANY
-    ),
-    "nginx": Target("nginx", start_nginx(lua=False), "nginx", None, ("tools/setup-nginx",)),
-    "nginx-lua": Target("nginx, Lua and a shared dictionary", start_nginx(lua=True), "nginx", LUA_SCRIPT, ("tools/setup-nginx",)),
-    "express": Target("Express (is the service)", start_express(guarded=False), "express", None, ("tools/setup-express",)),
+    "envoy": Target("Envoy, no filter", plain_envoy, "envoy", ENVOY),
+    "noop": Target("Envoy, a wasm filter that does nothing", noop_filter, "envoy", NOOP_MODULE),
+    "lua": Target("Envoy, a Lua filter", lua_filter, "envoy", ENVOY, SCRIPT),
+    "shared": idemgate("shared data", shared_data()),
+    "shared-detached": idemgate("shared data, detached", shared_data(execution=DETACHED)),
+    "redis": idemgate("Redis", in_redis("redis"), REDIS),
+    "redis-detached": idemgate("Redis, detached", in_redis("redis", execution=DETACHED), REDIS),
+    "redis-pooled": idemgate("Redis, pooled", in_redis("redis-pooled"), REDIS),
+    "nginx": Target("nginx", start_nginx(lua=False), "nginx", NGINX),
+    "nginx-lua": Target("nginx, Lua and a shared dictionary", start_nginx(lua=True), "nginx", NGINX, SCRIPT),
+    "express": Target("Express (is the service)", start_express(guarded=False), "express", EXPRESS_ALONE),
     "express-idempotency": Target(
-        "Express, `express-idempotency`, Redis",
-        start_express(guarded=True),
-        "express",
-        EXPRESS_IDEMPOTENCY,
-        ("tools/setup-express", *REDIS),
+        "Express, `express-idempotency`, Redis", start_express(guarded=True), "express", EXPRESS_REDIS, NEITHER
     ),
-    "shared-off": Target("**Idemgate**, mode off", shared_data(mode="off"), "envoy", None, BUILD, by_default=False),
-    "shared-wait": Target(
-        "**Idemgate**, shared data, wait", shared_data(duplicates=WAIT), "envoy", IDEMGATE, BUILD, by_default=False
-    ),
-    "shared-detached-wait": Target(
-        "**Idemgate**, shared data, detached, wait",
-        shared_data(execution=DETACHED, duplicates=WAIT),
-        "envoy",
-        IDEMGATE,
-        BUILD,
-        by_default=False,
+    "few-records": idemgate(f"{FEW} records", with_room(), records=FEW),
+    "many-records": idemgate(f"{MANY:,} records", with_room(), records=MANY),
+    # The modes by themselves.
+    "shared-off": Target("**Idemgate**, mode off", shared_data(mode="off"), "envoy", SHARED, by_default=False),
+    "shared-wait": idemgate("shared data, wait", shared_data(duplicates=WAIT), by_default=False),
+    "shared-detached-wait": idemgate(
+        "shared data, detached, wait", shared_data(execution=DETACHED, duplicates=WAIT), by_default=False
     ),
 }

@@ -28,6 +28,16 @@ local function replay(record)
   return ngx.exit(ngx.HTTP_OK)
 end
 
+-- A dictionary that is full makes room of at most 30 of its oldest records at a time, however small they are.
+local function keep(slot, record)
+  for _ = 1, 32 do
+    local kept, why = records:set(slot, record, TTL)
+    if kept or why ~= "no memory" then
+      return kept
+    end
+  end
+end
+
 -- Before the service is asked.
 function idempotency.claim()
   local method, key = ngx.req.get_method(), ngx.var.http_idempotency_key
@@ -65,7 +75,7 @@ function idempotency.collect()
   table.insert(claim.pieces, ngx.arg[1])
   if ngx.arg[2] and ngx.status < 500 then
     local head = ngx.status .. " " .. (ngx.header["content-type"] or "") .. "\n"
-    claim.kept = records:set(claim.slot, DONE .. claim.fingerprint .. head .. table.concat(claim.pieces), TTL)
+    claim.kept = keep(claim.slot, DONE .. claim.fingerprint .. head .. table.concat(claim.pieces))
   end
 end
 
