@@ -29,8 +29,21 @@ build: ## Build dist/idemgate.wasm and its checksum
 	@echo "dist/idemgate.wasm: $$(wc -c <dist/idemgate.wasm) bytes, SHA-256 $$(cut -d' ' -f1 dist/idemgate.wasm.sha256)"
 
 .PHONY: test
-test: lint build crash-test envoy redis ## Run every test: unit, property, ABI host, end to end on the real Envoy and Redis
-	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" cargo test --locked
+test: ## Run every test: unit, property, ABI host, end to end on the real Envoy and Redis
+	@# The module is linked on one core; the others build the tests meanwhile.
+	@$(MAKE) -j2 native-tests module-and-servers
+	@# Most tests wait for an Envoy most of the time.
+	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" RUST_TEST_THREADS="$${RUST_TEST_THREADS:-$$((2 * $$(getconf _NPROCESSORS_ONLN)))}" cargo test --locked
+
+.PHONY: native-tests
+native-tests: lint
+	cargo test --locked --no-run --quiet
+
+.PHONY: module-and-servers
+module-and-servers:
+	@$(MAKE) crash-test
+	@$(MAKE) envoy
+	@$(MAKE) redis
 
 .PHONY: soak
 soak: ## Go through new simulated worlds for SOAK_SECONDS (ten minutes); prints the seed to begin with, or the one that fails

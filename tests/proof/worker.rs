@@ -641,16 +641,10 @@ fn impersonate(call: &mut Call, session: &Session<'_>) {
 }
 
 fn digest_of(value: &impl std::fmt::Debug) -> u64 {
-    struct Digest(DefaultHasher);
-    impl std::fmt::Write for Digest {
-        fn write_str(&mut self, text: &str) -> std::fmt::Result {
-            self.0.write(text.as_bytes());
-            Ok(())
-        }
-    }
-    let mut digest = Digest(DefaultHasher::new());
-    let _ = std::fmt::Write::write_fmt(&mut digest, format_args!("{value:?}"));
-    digest.0.finish()
+    let mut hasher = DefaultHasher::new();
+    // As one text: it is written in pieces of a few letters, each of which would cost the hasher as much as a word.
+    hasher.write(format!("{value:?}").as_bytes());
+    hasher.finish()
 }
 
 #[derive(Debug)]
