@@ -575,10 +575,10 @@ fn response_chunk(id: u32, chunk: &[u8], end: bool) -> Outcome {
     if headers_held && let Some(reply) = change(id, |exchange| exchange.answer.clone()) {
         return Outcome::Replied(Some(reply));
     }
-    assert!(action == Action::Continue || headers_held, "{}", Rule::PauseInResponseBody);
     let outcome = after_response_callback(id, action, Held::Body);
     let kept = change(id, |exchange| exchange.response.body.len());
     if outcome == Outcome::Paused && kept > settings(|settings| settings.buffer_limit) {
+        assert!(headers_held, "{}", Rule::PauseInResponseBody);
         return response_too_large(id);
     }
     outcome

@@ -18,6 +18,7 @@ use crate::{
     exports,
     fields::Fields,
     host::{LogLine, MetricKind, Moment, Operation, SharedDataCall},
+    meter,
     vm::{self, Callback, Callout, LocalReply, Rule, Status, Vm},
     worker,
 };
@@ -28,6 +29,7 @@ const MAP_BYTES: usize = 1 << 20;
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_log(level: u32, data: *const u8, size: usize) -> u32 {
     const CRITICAL: u32 = 5;
+    let _host = meter::host_call("log");
     // SAFETY: the guest's message.
     let message = String::from_utf8_lossy(unsafe { bytes(data, size) }).into_owned();
     let in_guest = vm::try_with(|vm| {
@@ -49,18 +51,23 @@ unsafe extern "C" fn proxy_log(level: u32, data: *const u8, size: usize) -> u32 
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_log_level(level: *mut u32) -> u32 {
+    // Envoy's own level, if nobody asks for another.
+    const INFO: u32 = 2;
+    let _host = meter::host_call("get_log_level");
     // SAFETY: the guest's variable.
-    unsafe { answer(level, Ok(0)) }
+    unsafe { answer(level, Ok(INFO)) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32 {
+    let _host = meter::host_call("get_current_time_nanoseconds");
     // SAFETY: the guest's variable.
     unsafe { answer(time, on_vm(|vm| Ok(vm.process.now()))) }
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_set_tick_period_milliseconds(period: u32) -> u32 {
+    let _host = meter::host_call("set_tick_period_milliseconds");
     status(on_vm(|vm| {
         vm.tick_period_ms = period;
         Ok(())
@@ -75,6 +82,7 @@ unsafe extern "C" fn proxy_get_buffer_bytes(
     data_out: *mut *mut u8,
     size_out: *mut usize,
 ) -> u32 {
+    let _host = meter::host_call("get_buffer_bytes");
     let part = on_vm(|vm| {
         if start.checked_add(size).is_none() {
             return Err(Status::BadArgument);
@@ -99,6 +107,7 @@ unsafe extern "C" fn proxy_set_buffer_bytes(
     data: *const u8,
     data_size: usize,
 ) -> u32 {
+    let _host = meter::host_call("set_buffer_bytes");
     // SAFETY: the guest's bytes.
     let data = unsafe { bytes(data, data_size) };
     status(on_vm(|vm| {
@@ -115,6 +124,7 @@ unsafe extern "C" fn proxy_set_buffer_bytes(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_header_map_pairs(kind: u32, data_out: *mut *mut u8, size_out: *mut usize) -> u32 {
+    let _host = meter::host_call("get_header_map_pairs");
     let pairs = on_vm(|vm| {
         let kind = map_kind(kind)?;
         // Envoy hands over an empty map where there is none.
@@ -126,6 +136,7 @@ unsafe extern "C" fn proxy_get_header_map_pairs(kind: u32, data_out: *mut *mut u
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_set_header_map_pairs(kind: u32, data: *const u8, size: usize) -> u32 {
+    let _host = meter::host_call("set_header_map_pairs");
     // SAFETY: the guest's bytes.
     let data = unsafe { bytes(data, size) };
     status(on_vm(|vm| {
@@ -142,6 +153,7 @@ unsafe extern "C" fn proxy_get_header_map_value(
     data_out: *mut *mut u8,
     size_out: *mut usize,
 ) -> u32 {
+    let _host = meter::host_call("get_header_map_value");
     // SAFETY: the guest's bytes.
     let name = unsafe { bytes(name, name_size) };
     let value = on_vm(|vm| {
@@ -154,6 +166,7 @@ unsafe extern "C" fn proxy_get_header_map_value(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_remove_header_map_value(kind: u32, name: *const u8, name_size: usize) -> u32 {
+    let _host = meter::host_call("remove_header_map_value");
     // SAFETY: the guest's bytes.
     let name = unsafe { bytes(name, name_size) };
     status(on_vm(|vm| write_map(vm, kind, |map| map.remove(name))))
@@ -167,6 +180,7 @@ unsafe extern "C" fn proxy_replace_header_map_value(
     value: *const u8,
     value_size: usize,
 ) -> u32 {
+    let _host = meter::host_call("replace_header_map_value");
     // SAFETY: the guest's bytes.
     let (name, value) = unsafe { (bytes(name, name_size), bytes(value, value_size)) };
     status(on_vm(|vm| write_map(vm, kind, |map| map.set(name, value))))
@@ -180,6 +194,7 @@ unsafe extern "C" fn proxy_add_header_map_value(
     value: *const u8,
     value_size: usize,
 ) -> u32 {
+    let _host = meter::host_call("add_header_map_value");
     // SAFETY: the guest's bytes.
     let (name, value) = unsafe { (bytes(name, name_size), bytes(value, value_size)) };
     status(on_vm(|vm| write_map(vm, kind, |map| map.add(name, value))))
@@ -192,6 +207,7 @@ unsafe extern "C" fn proxy_get_property(
     data_out: *mut *mut u8,
     size_out: *mut usize,
 ) -> u32 {
+    let _host = meter::host_call("get_property");
     // SAFETY: the guest's bytes.
     let path = unsafe { bytes(path, path_size) };
     let value = on_vm(|vm| {
@@ -209,6 +225,7 @@ unsafe extern "C" fn proxy_get_property(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32 {
+    let _host = meter::host_call("set_property");
     // SAFETY: the guest's bytes.
     let (path, value) = unsafe { (bytes(path, path_size), bytes(value, value_size)) };
     status(on_vm(|vm| {
@@ -226,6 +243,7 @@ unsafe extern "C" fn proxy_get_shared_data(
     size_out: *mut usize,
     cas_out: *mut u32,
 ) -> u32 {
+    let _host = meter::host_call("get_shared_data");
     // SAFETY: the guest's bytes.
     let key = unsafe { bytes(key, key_size) };
     let found = hooked(key, Operation::Get, |vm| vm.process.shared_data.get(key));
@@ -246,6 +264,7 @@ unsafe extern "C" fn proxy_set_shared_data(
     value_size: usize,
     cas: u32,
 ) -> u32 {
+    let _host = meter::host_call("set_shared_data");
     // SAFETY: the guest's bytes.
     let (key, value) = unsafe { (bytes(key, key_size), bytes(value, value_size)) };
     status(hooked(key, Operation::Set { cas }, |vm| vm.process.shared_data.set(key, value, cas)))
@@ -253,6 +272,7 @@ unsafe extern "C" fn proxy_set_shared_data(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_register_shared_queue(name: *const u8, name_size: usize, token_out: *mut u32) -> u32 {
+    let _host = meter::host_call("register_shared_queue");
     // SAFETY: the guest's bytes.
     let name = unsafe { bytes(name, name_size) };
     let token = on_vm(|vm| Ok(vm.process.register_queue(name, worker::mailbox())));
@@ -268,6 +288,7 @@ unsafe extern "C" fn proxy_resolve_shared_queue(
     name_size: usize,
     token_out: *mut u32,
 ) -> u32 {
+    let _host = meter::host_call("resolve_shared_queue");
     // SAFETY: the guest's bytes.
     let name = unsafe { bytes(name, name_size) };
     // SAFETY: the guest's variable.
@@ -276,6 +297,7 @@ unsafe extern "C" fn proxy_resolve_shared_queue(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_dequeue_shared_queue(token: u32, data_out: *mut *mut u8, size_out: *mut usize) -> u32 {
+    let _host = meter::host_call("dequeue_shared_queue");
     let value = on_vm(|vm| vm.process.dequeue(token));
     // SAFETY: the guest's variables.
     unsafe { hand_over(value.as_deref(), data_out, size_out) }
@@ -283,6 +305,7 @@ unsafe extern "C" fn proxy_dequeue_shared_queue(token: u32, data_out: *mut *mut 
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_enqueue_shared_queue(token: u32, value: *const u8, value_size: usize) -> u32 {
+    let _host = meter::host_call("enqueue_shared_queue");
     // SAFETY: the guest's bytes.
     let value = unsafe { bytes(value, value_size) };
     status(on_vm(|vm| vm.process.enqueue(token, value)))
@@ -290,6 +313,7 @@ unsafe extern "C" fn proxy_enqueue_shared_queue(token: u32, value: *const u8, va
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_continue_stream(stream_type: u32) -> u32 {
+    let _host = meter::host_call("continue_stream");
     status(on_vm(|vm| vm.resume(stream_type)))
 }
 
@@ -304,6 +328,7 @@ unsafe extern "C" fn proxy_send_local_response(
     headers_size: usize,
     _grpc_status: i32,
 ) -> u32 {
+    let _host = meter::host_call("send_local_response");
     // SAFETY: the guest's bytes.
     let (details, body, headers) =
         unsafe { (bytes(details, details_size), bytes(body, body_size), bytes(headers, headers_size)) };
@@ -327,6 +352,7 @@ unsafe extern "C" fn proxy_http_call(
     timeout: u32,
     token_out: *mut u32,
 ) -> u32 {
+    let _host = meter::host_call("http_call");
     // SAFETY: the guest's bytes.
     let (cluster, body) = unsafe { (bytes(cluster, cluster_size), bytes(body, body_size)) };
     // SAFETY: the guest's bytes.
@@ -342,16 +368,19 @@ unsafe extern "C" fn proxy_http_call(
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_done() -> u32 {
+    let _host = meter::host_call("done");
     status(on_vm(Vm::done))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_set_effective_context(context: u32) -> u32 {
+    let _host = meter::host_call("set_effective_context");
     status(on_vm(|vm| vm.set_effective(context)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id_out: *mut u32) -> u32 {
+    let _host = meter::host_call("define_metric");
     // SAFETY: the guest's bytes.
     let name = String::from_utf8_lossy(unsafe { bytes(name, name_size) }).into_owned();
     let id = on_vm(|vm| {
@@ -369,17 +398,20 @@ unsafe extern "C" fn proxy_define_metric(kind: u32, name: *const u8, name_size: 
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_get_metric(id: u32, value_out: *mut u64) -> u32 {
+    let _host = meter::host_call("get_metric");
     // SAFETY: the guest's variable.
     unsafe { answer(value_out, on_vm(|vm| vm.process.metric(id))) }
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_record_metric(id: u32, value: u64) -> u32 {
+    let _host = meter::host_call("record_metric");
     status(on_vm(|vm| vm.process.record_metric(id, value)))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_increment_metric(id: u32, by: i64) -> u32 {
+    let _host = meter::host_call("increment_metric");
     status(on_vm(|vm| {
         let result = vm.process.increment_metric(id, by);
         if result == Err(Status::BadArgument) {
@@ -395,6 +427,7 @@ macro_rules! unimplemented_imports {
         $(
             #[unsafe(no_mangle)]
             extern "C" fn $name($(_: $type),*) -> u32 {
+                let _host = meter::host_call(stringify!($name));
                 Status::Unimplemented as u32
             }
         )*
@@ -562,6 +595,7 @@ unsafe fn answer<T>(out: *mut T, value: Result<T, Status>) -> u32 {
 /// `data_out` and `size_out` must be valid for writing.
 unsafe fn hand_over<E: Into<Status>>(value: Result<&[u8], E>, data_out: *mut *mut u8, size_out: *mut usize) -> u32 {
     status(value.map_err(Into::into).map(|value| {
+        let _guest = meter::guest();
         let data = if value.is_empty() { ptr::null_mut() } else { exports::allocate(value.len()) };
         // SAFETY: the caller's promise; the allocator gave at least `value.len()` bytes.
         unsafe {

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! What Envoy punishes late or silently fails the test here at once, with the rule's name: answering twice, touching
-//! headers outside of their phase, pausing a response body, replying from `on_log`, and so on (`vm::Rule`).
+//! headers outside of their phase, replying from `on_log`, and so on (`vm::Rule`).
 
 #![allow(
     clippy::expect_used,
@@ -30,6 +30,7 @@ mod fields;
 mod host;
 mod imports;
 mod messages;
+mod meter;
 mod shared_data;
 mod stream;
 mod vm;
@@ -37,5 +38,6 @@ mod worker;
 
 mod bench;
 mod bridge;
+mod costs;
 mod probe;
 mod scenarios;

@@ -10,6 +10,7 @@ use crate::{
     exports,
     fields::Fields,
     host::{Process, WorkerId},
+    meter,
 };
 
 /// The status words of proxy-wasm 0.2.1 that this host answers with.
@@ -68,7 +69,8 @@ pub(crate) enum Rule {
     HeadersWrittenInLog,
     /// The buffer is gone, or dangling.
     BodyOutsideItsPhase,
-    /// A response above the buffer limit is cut off after its 200 went out. Behind held headers it may wait.
+    /// A response whose held part outgrows the buffer is cut off after its 200 went out; behind held headers Envoy still
+    /// has another answer.
     PauseInResponseBody,
     /// The resume is lost and the stream hangs.
     ResumeThenPause,
@@ -93,7 +95,7 @@ impl fmt::Display for Rule {
             Self::HeadersOutsideTheirPhase => "headers are touched in their own phase only",
             Self::HeadersWrittenInLog => "header maps are read-only in on_log",
             Self::BodyOutsideItsPhase => "a response body is read in its own callback only",
-            Self::PauseInResponseBody => "a response body is never paused once its headers are out",
+            Self::PauseInResponseBody => "a response whose headers are out is held no further than the buffer goes",
             Self::ResumeThenPause => "a callback that resumes its stream does not pause it",
             Self::CounterIncrement => "a counter grows by more than 0",
             Self::DoneRefused => "on_done returns true",
@@ -192,7 +194,10 @@ pub(crate) fn try_with<R>(work: impl FnOnce(&mut Vm) -> R) -> Option<R> {
 /// Runs one callback of the guest, then what it asked for; fails the test if the guest broke a rule.
 pub(crate) fn call<R>(context: u32, callback: Callback, export: impl FnOnce() -> R) -> R {
     with(|vm| vm.enter(context, callback));
-    let result = export();
+    let result = {
+        let _guest = meter::guest();
+        export()
+    };
     let (deferred, broken, hook_panic) = with(Vm::leave);
     if let Some(payload) = hook_panic {
         panic::resume_unwind(payload);

@@ -21,6 +21,12 @@ use crate::{
 /// The SDK's `set_log_level` sets process-wide state without a lock; a wasm VM has that state to itself.
 static INITIALISING: Mutex<()> = Mutex::new(());
 
+/// Runs `work` while no other test starts a VM, which would have the filter log more for a moment.
+pub(crate) fn undisturbed<R>(work: impl FnOnce() -> R) -> R {
+    let _guard = lock(&INITIALISING);
+    work()
+}
+
 /// A handle to a worker. All clones are the same worker; the last one that is dropped ends the thread.
 ///
 /// Each method returns when the worker has done it, so a test that drives several workers from one thread is

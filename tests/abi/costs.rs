@@ -1,0 +1,295 @@
+//! What one request costs, from socket to record: memory asked for and host calls made, held against a budget.
+//!
+//! Both are exact where time is noise. A change that makes one dearer says so here; one that makes it cheaper lowers
+//! the budget: `cargo test --test abi costs -- --nocapture` prints the table as it would be.
+
+use std::collections::BTreeMap;
+
+use idemgate::store::redis::resp::{Value, decode_all};
+
+use crate::{
+    host::Host,
+    messages::{Answer, Request, Response},
+    meter::{self, Cost},
+    worker::{self, Worker},
+};
+
+/// What a request may cost at most.
+struct Budget {
+    request: Kind,
+    configuration: &'static str,
+    /// How often the filter, the SDK, and the host for what it hands over, may ask for memory.
+    allocations: usize,
+    /// How often for as much as a large body takes.
+    large: usize,
+    /// How often each function of the host may be called: a name and a number each.
+    calls: &'static str,
+}
+
+/// A request of a client, and what becomes of it.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Nobody guards it.
+    Get,
+    /// Its method is guarded, and it has no key.
+    PostWithoutKey,
+    /// It has a new key, and runs; its body and that of the answer are of this many bytes.
+    First(usize),
+    /// It ran before, with bodies of this many bytes.
+    Replay(usize),
+}
+
+const SHARED_DATA: &str = "{}";
+const DETACHED: &str = r#"{"execution": {"mode": "detached"}}"#;
+const REDIS: &str = r#"{"store": {"redis": {"cluster": "redis"}}}"#;
+
+const BUDGETS: [Budget; 9] = [
+    Budget {
+        request: Kind::Get,
+        configuration: SHARED_DATA,
+        allocations: 2,
+        large: 0,
+        calls: "get_header_map_value 1",
+    },
+    Budget {
+        request: Kind::PostWithoutKey,
+        configuration: SHARED_DATA,
+        allocations: 7,
+        large: 0,
+        calls: "get_current_time_nanoseconds 1, get_header_map_pairs 1, get_header_map_value 1, \
+                increment_metric 1",
+    },
+    Budget {
+        request: Kind::First(200),
+        configuration: SHARED_DATA,
+        allocations: 67,
+        large: 0,
+        calls: "get_buffer_bytes 4, get_current_time_nanoseconds 8, get_header_map_pairs 2, \
+                get_header_map_value 1, get_property 2, get_shared_data 6, increment_metric 2, record_metric 1, \
+                replace_header_map_value 1, set_property 1, set_shared_data 5",
+    },
+    Budget {
+        request: Kind::Replay(200),
+        configuration: SHARED_DATA,
+        allocations: 42,
+        large: 0,
+        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 6, get_header_map_pairs 2, \
+                get_header_map_value 1, get_property 4, get_shared_data 2, increment_metric 1, record_metric 1, \
+                send_local_response 1, set_property 1",
+    },
+    Budget {
+        request: Kind::First(16 << 10),
+        configuration: SHARED_DATA,
+        allocations: 67,
+        large: 4,
+        calls: "get_buffer_bytes 4, get_current_time_nanoseconds 8, get_header_map_pairs 2, \
+                get_header_map_value 1, get_property 2, get_shared_data 6, increment_metric 2, record_metric 1, \
+                replace_header_map_value 1, set_property 1, set_shared_data 5",
+    },
+    Budget {
+        request: Kind::Replay(16 << 10),
+        configuration: SHARED_DATA,
+        allocations: 42,
+        large: 3,
+        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 6, get_header_map_pairs 2, \
+                get_header_map_value 1, get_property 4, get_shared_data 2, increment_metric 1, record_metric 1, \
+                send_local_response 1, set_property 1",
+    },
+    Budget {
+        request: Kind::First(200),
+        configuration: DETACHED,
+        allocations: 90,
+        large: 0,
+        calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 3, \
+                get_current_time_nanoseconds 6, get_header_map_pairs 2, get_header_map_value 1, get_property 1, \
+                get_shared_data 6, http_call 1, increment_metric 4, record_metric 1, send_local_response 1, \
+                set_effective_context 5, set_property 1, set_shared_data 5",
+    },
+    Budget {
+        request: Kind::First(200),
+        configuration: REDIS,
+        allocations: 117,
+        large: 0,
+        calls: "continue_stream 2, dequeue_shared_queue 4, enqueue_shared_queue 2, get_buffer_bytes 6, \
+                get_current_time_nanoseconds 12, get_header_map_pairs 2, get_header_map_value 3, get_property 2, \
+                http_call 2, increment_metric 2, record_metric 1, replace_header_map_value 1, \
+                set_effective_context 10, set_property 1",
+    },
+    Budget {
+        request: Kind::Replay(200),
+        configuration: REDIS,
+        allocations: 80,
+        large: 0,
+        calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 3, \
+                get_current_time_nanoseconds 8, get_header_map_pairs 2, get_header_map_value 2, get_property 4, \
+                http_call 1, increment_metric 1, record_metric 1, send_local_response 1, \
+                set_effective_context 5, set_property 1",
+    },
+];
+
+#[test]
+fn no_request_costs_more_than_its_budget() {
+    let dear: Vec<String> = BUDGETS
+        .iter()
+        .filter_map(|budget| {
+            let cost = measure(budget);
+            let report = format!("{:?} under {}\n{}", budget.request, budget.configuration, row(&cost));
+            println!("{report}");
+            (!budget.covers(&cost)).then_some(report)
+        })
+        .collect();
+    assert!(dear.is_empty(), "dearer than its budget:\n{}", dear.join("\n"));
+}
+
+impl Budget {
+    fn covers(&self, cost: &Cost) -> bool {
+        let allowed: BTreeMap<&str, usize> = self
+            .calls
+            .split(", ")
+            .filter_map(|call| call.split_once(' '))
+            .map(|(name, count)| (name, count.parse().expect("a number of calls")))
+            .collect();
+        cost.allocations <= self.allocations
+            && cost.large <= self.large
+            && cost.calls.iter().all(|(name, count)| Some(count) <= allowed.get(name))
+    }
+}
+
+/// A budget as it would be without any room.
+fn row(Cost { allocations, large, calls }: &Cost) -> String {
+    let calls: Vec<_> = calls.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    format!("    allocations: {allocations}, large: {large}, calls: {}", calls.join(", "))
+}
+
+/// The cost of a request once everything is in place that only grows now and then. Whether two operations share a
+/// bucket of the table depends on a seed, so the cost in the middle is taken.
+fn measure(budget: &Budget) -> Cost {
+    let worker = Host::new().worker(budget.configuration);
+    let mut redis = Redis::default();
+    worker::undisturbed(|| {
+        let mut cost_of = |number: usize| {
+            let (request, bytes) = match budget.request {
+                Kind::Get => (get(), 200),
+                Kind::PostWithoutKey => (order(200), 200),
+                Kind::First(bytes) => (order(bytes).key(format!("key-{number}")), bytes),
+                Kind::Replay(bytes) => (order(bytes).key("key"), bytes),
+            };
+            worker.run(meter::take);
+            let answer = serve(&worker, &mut redis, &request, bytes);
+            assert_eq!(answer.body.len(), bytes, "{answer:?}");
+            let status = match budget.request {
+                Kind::Get | Kind::PostWithoutKey => None,
+                Kind::Replay(_) if number > 0 => Some("replayed"),
+                Kind::First(_) | Kind::Replay(_) => Some("executed"),
+            };
+            assert_eq!(answer.header("idempotency-status").as_deref(), status);
+            worker.run(meter::take)
+        };
+        (0..WARM_UP).for_each(|number| drop(cost_of(number)));
+        let mut costs: Vec<Cost> = (WARM_UP..WARM_UP + SAMPLE).map(cost_of).collect();
+        costs.sort_by_key(|cost| cost.allocations);
+        costs.swap_remove(SAMPLE / 2)
+    })
+}
+
+/// One exchange, callback by callback as Envoy makes them for HTTP/1.1: the end of a body comes by itself.
+fn serve(worker: &Worker, redis: &mut Redis, request: &Request, bytes: usize) -> Answer {
+    let stream = worker.stream();
+    let has_body = !request.body.is_empty();
+    stream.request_headers(request.headers.clone(), !has_body);
+    if has_body {
+        stream.request_body(&request.body, false);
+        stream.request_body("", true);
+    }
+    answer_calls(worker, redis, bytes);
+    if stream.answer().is_none() {
+        let response = order_made(bytes);
+        stream.response_headers(&response, false);
+        stream.response_body(&response.body, false);
+        stream.response_body("", true);
+        answer_calls(worker, redis, bytes);
+    }
+    stream.finish()
+}
+
+/// Answers what the filter asks clusters until it asks nothing more.
+fn answer_calls(worker: &Worker, redis: &mut Redis, bytes: usize) {
+    worker.rest();
+    while let Some(call) = worker.callouts().pop() {
+        if call.cluster == "redis" {
+            let reply = redis.reply(&call.body);
+            worker.answer_callout(call.token, [(":status", "200"), ("date", DATE), ("server", "envoy")], &reply);
+        } else {
+            let response = order_made(bytes);
+            worker.answer_callout(call.token, response.fields(), &response.body);
+        }
+    }
+}
+
+fn get() -> Request {
+    common(Request::new("GET", "/orders/1"))
+}
+
+fn order(bytes: usize) -> Request {
+    let length = bytes.to_string();
+    common(Request::post("/orders")).header("content-length", length).body(vec![b'a'; bytes])
+}
+
+/// The fields that most requests have when they come to a filter.
+fn common(request: Request) -> Request {
+    request
+        .header("user-agent", "curl/8.14.1")
+        .header("accept", "*/*")
+        .header("x-forwarded-proto", "http")
+        .header("x-request-id", "6d2b4a5e-8f0e-4a55-9f0c-3f4c7c1c1b1e")
+}
+
+/// The upstream's answer, with what Envoy adds to it.
+fn order_made(bytes: usize) -> Response {
+    Response::new(201)
+        .header("content-type", "application/json")
+        .header("content-length", bytes.to_string())
+        .header("date", DATE)
+        .header("x-envoy-upstream-service-time", "1")
+        .header("server", "envoy")
+        .body(vec![b'b'; bytes])
+}
+
+/// As much of Redis as one request after the other needs.
+#[derive(Debug, Default)]
+struct Redis {
+    records: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Redis {
+    /// What the scripts of a claim and of a settlement reply (`src/store/redis/*.lua`).
+    fn reply(&mut self, command: &[u8]) -> Vec<u8> {
+        let values = decode_all(command, 1).unwrap();
+        let [Value::Array(Some(parts))] = values.as_slice() else { panic!("{values:?}") };
+        let part = |index: usize| match parts.get(index) {
+            Some(Value::Bulk(Some(bytes))) => bytes.as_slice(),
+            other => panic!("{other:?}"),
+        };
+        let (key, owner) = (part(3), part(4));
+        let is_claim = parts.len() == 10;
+        if !is_claim {
+            let record = [b"1", part(5), owner, part(6), b"1767225630000", part(8)].concat();
+            self.records.insert(key.to_vec(), record);
+        }
+        match self.records.get(key) {
+            Some(record) if is_claim => {
+                let head = format!("*3\r\n:0\r\n:86400000\r\n${}\r\n", record.len());
+                [head.as_bytes(), record, b"\r\n"].concat()
+            }
+            _ => b":1\r\n".to_vec(),
+        }
+    }
+}
+
+const DATE: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
+
+/// Requests after which nothing is there for the first time.
+const WARM_UP: usize = 50;
+
+/// Requests that are measured.
+const SAMPLE: usize = 51;
