@@ -33,7 +33,7 @@ pub use totals::Totals;
 
 use self::{
     bucket::{Bucket, Entry},
-    slots::BucketIndex,
+    slots::{BucketIndex, SlotKey},
 };
 use super::{Answer, Call, Claimed, Ended, Ending, Renewed, Settled, StoreError};
 use crate::{
@@ -243,15 +243,15 @@ impl<M: SharedMemory> SharedDataStore<M> {
         now: Timestamp,
     ) -> Result<Ended, StoreError> {
         // Seen to before room is made: an owner that lost its claim must cost nobody anything.
-        let (bucket, _) = self.read_bucket(self.index_of(operation))?;
-        if bucket.find(operation).is_none_or(|entry| entry.record.check_owner(owner).is_err()) {
+        let seen = self.read_bucket(self.index_of(operation))?;
+        if seen.0.find(operation).is_none_or(|entry| entry.record.check_owner(owner).is_err()) {
             return Ok(Settled::Fenced.into());
         }
         let bytes = response.encode(operation, owner)?;
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let room = Totals::of_response(size);
         if self.take_room(room, operation, now)? {
-            let stored = self.store_response(operation, owner, &bytes, |record| {
+            let stored = self.store_response(operation, owner, &bytes, seen, |record| {
                 record.settle(owner, Settlement::Stored { status: response.status, size }, ttl, now).ok().flatten()
             });
             if !matches!(stored, Ok(Some(_))) {
@@ -263,20 +263,21 @@ impl<M: SharedMemory> SharedDataStore<M> {
     }
 
     /// Writes a response, then the record that points to it; `None` if `settle` refuses, else the
-    /// record as it was before.
+    /// record as it was before. The bucket was `seen` a moment ago.
     fn store_response(
         &self,
         operation: &OperationId,
         owner: Owner,
         bytes: &[u8],
+        seen: (Bucket, Cas),
         settle: impl Fn(&Record) -> Option<Record>,
     ) -> Result<Option<Record>, StoreError> {
         let mut written = None;
-        let stored = self.try_to_store(operation, owner, bytes, settle, &mut written);
+        let stored = self.try_to_store(operation, owner, bytes, seen, settle, &mut written);
         if !matches!(stored, Ok(Some(_)))
             && let Some(key) = written
         {
-            self.empty_response(&key, owner)?;
+            self.empty_response(key, owner)?;
         }
         stored
     }
@@ -287,12 +288,18 @@ impl<M: SharedMemory> SharedDataStore<M> {
         operation: &OperationId,
         owner: Owner,
         bytes: &[u8],
+        seen: (Bucket, Cas),
         settle: impl Fn(&Record) -> Option<Record>,
-        written: &mut Option<String>,
+        written: &mut Option<SlotKey>,
     ) -> Result<Option<Record>, StoreError> {
         let index = self.index_of(operation);
+        let mut seen = Some(seen);
         for _ in 0..ATTEMPTS {
-            let (mut bucket, mut cas) = self.read_bucket(index)?;
+            // However old the first look is, the write fails if the bucket has changed since.
+            let (mut bucket, mut cas) = match seen.take() {
+                Some(seen) => seen,
+                None => self.read_bucket(index)?,
+            };
             let Some((mut before, mut settled)) =
                 bucket.find(operation).and_then(|entry| Some((entry.clone(), settle(&entry.record)?)))
             else {
@@ -384,24 +391,24 @@ impl<M: SharedMemory> SharedDataStore<M> {
     fn discard(&self, index: BucketIndex, entry: &Entry) -> Result<(), StoreError> {
         let size = entry.record.phase.response_size();
         if size > 0 {
-            self.empty_response(&index.response_key(entry.position), entry.record.owner)?;
+            self.empty_response(index.response_key(entry.position), entry.record.owner)?;
         }
         totals::give_back(&self.memory, Totals::of_entry(size))
     }
 
     /// Gives back what the response of an entry took that has none any more.
     fn discard_response(&self, index: BucketIndex, entry: &Entry) -> Result<(), StoreError> {
-        self.empty_response(&index.response_key(entry.position), entry.record.owner)?;
+        self.empty_response(index.response_key(entry.position), entry.record.owner)?;
         totals::give_back(&self.memory, Totals::of_response(entry.record.phase.response_size()))
     }
 
     /// Empties a response's key if what is there is `owner`'s.
-    fn empty_response(&self, key: &str, owner: Owner) -> Result<(), StoreError> {
-        if let Some((bytes, cas)) = self.memory.get(key)?
+    fn empty_response(&self, key: SlotKey, owner: Owner) -> Result<(), StoreError> {
+        if let Some((bytes, cas)) = self.memory.get(&key)?
             && StoredResponse::belongs_to(&bytes, owner)
         {
             // Lost only to a new response at the same place, which must stay.
-            self.memory.set(key, &[], cas)?;
+            self.memory.set(&key, &[], cas)?;
         }
         Ok(())
     }
