@@ -7,7 +7,8 @@ MAKEFLAGS += --no-print-directory
 
 # The profile of the tests, so that the demo and the tests share what they compile.
 NATIVE := --locked --profile test
-SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-envoy tools/setup-redis tools/setup-wasm tools/lib.sh
+SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-envoy tools/setup-express \
+    tools/setup-nginx tools/setup-redis tools/setup-wasm tools/lib.sh
 
 .PHONY: help
 help: ## List the commands
@@ -42,6 +43,10 @@ compose-test: ## Build the images, bring docker-compose.yml up, play the demo in
 .PHONY: fuzz
 fuzz: ## Look for bytes that break a decoder, FUZZ_SECONDS (60) each; FUZZ_TARGETS='json key' for some of them
 	@tools/fuzz $(FUZZ_TARGETS)
+
+.PHONY: bench
+bench: ## Measure what a request costs, beside plain Envoy and the alternatives (BENCH='--help' for what to choose)
+	@bench/run $(BENCH)
 
 .PHONY: lint
 lint: ## Check the formatting, clippy's rules and the shell scripts

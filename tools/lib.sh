@@ -36,14 +36,20 @@ can_apt() {
     have apt-get && { [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; }; }
 }
 
+# Renews the lists of packages: those that were fetched long ago name versions that the archive no longer has. One
+# source of several may fail to answer; what is installed next tells whether that mattered.
+apt_update() {
+    local as_root=()
+    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q </dev/null || true
+}
+
 # Installs Debian packages quietly; its output is shown only if it fails.
 apt_install() {
     local as_root=() log
     [ "$(id -u)" = 0 ] || as_root=(sudo -n)
     log=$(mktemp)
-    # Lists that were fetched long ago name versions that the archive no longer has, so they are renewed first. One
-    # source of several may fail to answer; the installation itself tells whether that mattered.
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q >"$log" 2>&1 </dev/null || true
+    apt_update >"$log" 2>&1
     if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
         -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1 </dev/null; then
         tail -n 20 "$log" >&2

@@ -1,0 +1,184 @@
+"""The targets: what stands between the client and the service, and how each is started."""
+
+import json
+import os
+import pathlib
+import subprocess
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import envoy
+import nginx
+from goals import FEW, MANY
+from loads import RECORDS_PATH, Service
+from processes import ROOT, Process, output
+from redis import Redis
+
+MODULE = ROOT / "dist/idemgate.wasm"
+NOOP = ROOT / "dist/noop.wasm"
+LUA = ROOT / "bench/targets/lua/idempotency.lua"
+EXPRESS = ROOT / "bench/targets/express/server.js"
+EXPRESS_PACKAGES = ROOT / ".tools/express/node_modules"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What targets are started with."""
+
+    running: ExitStack
+    folder: pathlib.Path
+    service: Service
+
+
+@dataclass(frozen=True)
+class Started:
+    process: Process
+    port: int
+    # How often the operation has run.
+    executions: Callable[[], int]
+    # Where the records are, if in a process of its own.
+    redis: Redis | None = None
+
+
+# Starts a target under this name.
+Start = Callable[[Bench, str], Started]
+
+
+@dataclass(frozen=True)
+class Target:
+    title: str
+    start: Start
+    # The target that is the same without what guards.
+    bare: str
+    # Scripts that install or build what it needs.
+    needs: tuple[str, ...]
+    # How it marks the answer of an operation that ran, and a replay, in the words of the client's `Tally`; None if it does
+    # not guard.
+    marks: tuple[str, str] | None = None
+    # How many records it has from the start; such a target meets only the load for that.
+    records: int | None = None
+    # Measured unless others are chosen.
+    by_default: bool = True
+
+
+def plain_envoy(bench: Bench, name: str) -> Started:
+    return start_envoy(bench, name, envoy.bootstrap(bench.service.port))
+
+
+def noop_filter(bench: Bench, name: str) -> Started:
+    return start_envoy(bench, name, envoy.bootstrap(bench.service.port, envoy.wasm_filter(NOOP, {})))
+
+
+def lua_filter(bench: Bench, name: str) -> Started:
+    return start_envoy(bench, name, envoy.bootstrap(bench.service.port, envoy.lua_filter(LUA)))
+
+
+def shared_data(**configuration: Any) -> Start:
+    """Idemgate with its records in Envoy."""
+
+    def start(bench: Bench, name: str) -> Started:
+        return start_envoy(bench, name, envoy.bootstrap(bench.service.port, envoy.wasm_filter(MODULE, configuration)))
+
+    return start
+
+
+def with_room() -> Start:
+    """Idemgate with room for many records, and with little time for those of the load `records`: they stay as many."""
+    store = {"shared_data": {"max_entries": 4 * MANY, "max_bytes": "512MiB"}}
+    return shared_data(store=store, routes=[{"match": {"path": RECORDS_PATH}, "policy": {"ttl": "1s"}}])
+
+
+def in_redis(example: str, **configuration: Any) -> Start:
+    """Idemgate with its records in Redis: an example of this project as it stands, with these settings added."""
+
+    def start(bench: Bench, name: str) -> Started:
+        redis = Redis(bench.running)
+        settings = "".join(f"{json.dumps(key)}: {json.dumps(value)}, " for key, value in configuration.items())
+        config = output(
+            *(ROOT / "tools/render-config", "--file", f"examples/{example}/envoy.yaml", "--module", MODULE),
+            *("--bind", "127.0.0.1", "--listener", 0, "--admin", 0, "--upstream", bench.service.port),
+            *("--replace", "port_value: 6379", f"port_value: {redis.port}"),
+            *("--replace", '"store": {', f'{settings}"store": {{'),
+        )
+        return start_envoy(bench, name, config, redis)
+
+    return start
+
+
+def start_envoy(bench: Bench, name: str, config: str, redis: Redis | None = None) -> Started:
+    process, port = envoy.start(bench.running, bench.folder / name, config)
+    return Started(process, port, bench.service.executions, redis)
+
+
+def start_nginx(lua: bool) -> Start:
+    def start(bench: Bench, name: str) -> Started:
+        process, port = nginx.start(bench.running, bench.folder / name, bench.service.port, lua)
+        return Started(process, port, bench.service.executions)
+
+    return start
+
+
+def start_express(guarded: bool) -> Start:
+    """There is no proxy: it is the service."""
+
+    def start(bench: Bench, _name: str) -> Started:
+        redis = Redis(bench.running) if guarded else None
+        settings = {"NODE_ENV": "production", "NODE_PATH": str(EXPRESS_PACKAGES)}
+        settings |= {"REDIS_URL": f"redis://127.0.0.1:{redis.port}"} if redis else {}
+        process = Process(
+            bench.running, ["node", EXPRESS], env=os.environ | settings, stdout=subprocess.PIPE, text=True
+        )
+        port = process.announced_port()
+        return Started(process, port, Service(port).executions, redis)
+
+    return start
+
+
+DETACHED = {"mode": "detached"}
+WAIT = {"in_flight": "wait"}
+
+# Marks.
+IDEMGATE = ("executed", "replayed")
+SCRIPT = ("unmarked", "replayed")
+NEITHER = ("unmarked", "unmarked")
+
+# Needs.
+ENVOY = ("tools/setup-envoy",)
+NOOP_MODULE = (*ENVOY, "tools/build-module --noop")
+SHARED = (*ENVOY, "tools/build-module")
+REDIS = (*SHARED, "tools/setup-redis")
+NGINX = ("tools/setup-nginx",)
+EXPRESS_ALONE = ("tools/setup-express",)
+EXPRESS_REDIS = ("tools/setup-express", "tools/setup-redis")
+
+
+def idemgate(title: str, start: Start, needs: tuple[str, ...] = SHARED, **others: Any) -> Target:
+    return Target(f"**Idemgate**, {title}", start, "envoy", needs, IDEMGATE, **others)
+
+
+TARGETS = {
+    "envoy": Target("Envoy, no filter", plain_envoy, "envoy", ENVOY),
+    "noop": Target("Envoy, a wasm filter that does nothing", noop_filter, "envoy", NOOP_MODULE),
+    "lua": Target("Envoy, a Lua filter", lua_filter, "envoy", ENVOY, SCRIPT),
+    "shared": idemgate("shared data", shared_data()),
+    "shared-detached": idemgate("shared data, detached", shared_data(execution=DETACHED)),
+    "redis": idemgate("Redis", in_redis("redis"), REDIS),
+    "redis-detached": idemgate("Redis, detached", in_redis("redis", execution=DETACHED), REDIS),
+    "redis-pooled": idemgate("Redis, pooled", in_redis("redis-pooled"), REDIS),
+    "nginx": Target("nginx", start_nginx(lua=False), "nginx", NGINX),
+    "nginx-lua": Target("nginx, Lua and a shared dictionary", start_nginx(lua=True), "nginx", NGINX, SCRIPT),
+    "express": Target("Express (is the service)", start_express(guarded=False), "express", EXPRESS_ALONE),
+    "express-idempotency": Target(
+        "Express, `express-idempotency`, Redis", start_express(guarded=True), "express", EXPRESS_REDIS, NEITHER
+    ),
+    "few-records": idemgate(f"{FEW} records", with_room(), records=FEW),
+    "many-records": idemgate(f"{MANY:,} records", with_room(), records=MANY),
+    # The modes by themselves.
+    "shared-off": Target("**Idemgate**, mode off", shared_data(mode="off"), "envoy", SHARED, by_default=False),
+    "shared-wait": idemgate("shared data, wait", shared_data(duplicates=WAIT), by_default=False),
+    "shared-detached-wait": idemgate(
+        "shared data, detached, wait", shared_data(execution=DETACHED, duplicates=WAIT), by_default=False
+    ),
+}
