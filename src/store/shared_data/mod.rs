@@ -6,13 +6,14 @@
 //! written before the bucket that points to it and emptied after the bucket that no longer does.
 //!
 //! What can go wrong between two steps, and what then holds:
-//! - *A worker dies after taking room and before writing its record*: the totals stay too high by one
-//!   record; the bound still holds.
+//! - *A worker dies after taking room and before writing its record*: the totals stay too high by what
+//!   it had taken ([`allowance`]); the bound still holds.
 //! - *A worker dies after writing a response and before its bucket*: the response lies at a place that
 //!   is still the claim's; it is overwritten by the next response there.
 //! - *A late owner writes its response while a new owner does*: each has read the version of the
 //!   response's key before it made sure of its claim, so the late one's write fails, or is overwritten.
 
+mod allowance;
 mod bucket;
 mod memory;
 mod oversight;
@@ -32,6 +33,7 @@ pub use sweeper::Sweep;
 pub use totals::Totals;
 
 use self::{
+    allowance::Allowance,
     bucket::{Bucket, Entry},
     slots::{BucketIndex, SlotKey},
 };
@@ -55,6 +57,7 @@ pub struct SharedDataStore<M> {
     memory: M,
     table: Table,
     limits: SharedDataConfig,
+    allowance: Allowance,
     tally: Cell<Tally>,
 }
 
@@ -88,7 +91,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
         // If another worker was first, this write is lost and its table is the one that is read.
         memory.set(slots::TABLE, &encode(&wanted)?, Cas::NEVER_ISSUED)?;
         let bytes = memory.get(slots::TABLE)?.map(|(bytes, _)| bytes).unwrap_or_default();
-        Ok(Self { memory, table: decode(&bytes)?, limits, tally: Cell::default() })
+        let allowance = Allowance::new(&limits);
+        Ok(Self { memory, table: decode(&bytes)?, limits, allowance, tally: Cell::default() })
     }
 
     /// Whether the table can hold what the limits allow. It cannot after the limits were raised far
@@ -123,6 +127,15 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// [`StoreError`] if the totals cannot be read.
     pub fn totals(&self) -> Result<Totals, StoreError> {
         totals::read(&self.memory).map(|(totals, _)| totals)
+    }
+
+    /// Gives back the room that this worker has taken ahead of its need. To be called every second or so, and before
+    /// the worker goes.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the totals cannot be changed; then it is tried again with the next call.
+    pub fn give_back_room(&self) -> Result<(), StoreError> {
+        self.allowance.give_back(&self.memory)
     }
 
     fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
