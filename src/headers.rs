@@ -3,7 +3,10 @@
 //! RFC 9110, section 5.5, allows any octet above 0x7F in a field value, so nothing here is a `str`:
 //! a Latin-1 value must neither be changed nor stop a worker.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -14,17 +17,23 @@ use serde::{
 ///
 /// All of them share one buffer: a message has dozens of fields, and every guarded request has its
 /// fields read, and every first response and every replay has them copied.
-#[derive(Clone, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Default)]
 pub struct Headers {
     bytes: Vec<u8>,
     fields: Vec<Field>,
 }
 
-/// Where in the buffer a field is: its name, and right behind it its value.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+/// Where in the buffer a field's name and value are.
+#[derive(Clone, Copy, Debug)]
 struct Field {
+    name: Span,
+    value: Span,
+}
+
+/// A stretch of the buffer.
+#[derive(Clone, Copy, Debug)]
+struct Span {
     start: usize,
-    value: usize,
     end: usize,
 }
 
@@ -41,6 +50,32 @@ impl Headers {
         Self { bytes: Vec::with_capacity(bytes), fields: Vec::with_capacity(fields) }
     }
 
+    /// The fields of a message as a host hands them over (proxy-wasm ABI 0.2.1, "serialized map"): the number of
+    /// pairs, the sizes of each, then each name and value with a zero byte behind it. The bytes stay where they are.
+    /// `None` if they do not add up.
+    #[must_use]
+    pub fn from_pairs(bytes: Vec<u8>) -> Option<Self> {
+        let mut sizes = bytes.as_slice();
+        let count = take_u32(&mut sizes)?;
+        let mut end = count.checked_mul(8)?.checked_add(4)?;
+        if end > bytes.len() {
+            return None;
+        }
+        let mut span = |size: usize| {
+            let start = end;
+            let stop = start.checked_add(size)?;
+            // Behind the zero byte.
+            end = stop.checked_add(1)?;
+            (end <= bytes.len()).then_some(Span { start, end: stop })
+        };
+        let mut fields = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (name, value) = (take_u32(&mut sizes)?, take_u32(&mut sizes)?);
+            fields.push(Field { name: span(name)?, value: span(value)? });
+        }
+        Some(Self { bytes, fields })
+    }
+
     /// The value of the first field called `name` (given in lower case).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
@@ -54,16 +89,13 @@ impl Headers {
 
     /// Every field as name and value, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
-        self.fields.iter().map(|field| (self.slice(field.start, field.value), self.slice(field.value, field.end)))
+        self.fields.iter().map(|field| (self.slice(field.name), self.slice(field.value)))
     }
 
     /// Adds a field behind the others.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(name.as_ref());
-        let middle = self.bytes.len();
-        self.bytes.extend_from_slice(value.as_ref());
-        self.fields.push(Field { start, value: middle, end: self.bytes.len() });
+        let (name, value) = (self.append(name.as_ref()), self.append(value.as_ref()));
+        self.fields.push(Field { name, value });
     }
 
     /// How many fields there are, repeated ones counted each time.
@@ -81,12 +113,40 @@ impl Headers {
     /// Bytes of all names and values.
     #[must_use]
     pub fn byte_len(&self) -> usize {
-        self.bytes.len()
+        self.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
-    fn slice(&self, start: usize, end: usize) -> &[u8] {
-        // Every range was made by `push`.
-        self.bytes.get(start..end).unwrap_or_default()
+    fn append(&mut self, bytes: &[u8]) -> Span {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        Span { start, end: self.bytes.len() }
+    }
+
+    fn slice(&self, span: Span) -> &[u8] {
+        // Every span was made where the bytes were.
+        self.bytes.get(span.start..span.end).unwrap_or_default()
+    }
+}
+
+fn take_u32(bytes: &mut &[u8]) -> Option<usize> {
+    let (number, rest) = bytes.split_first_chunk::<4>()?;
+    *bytes = rest;
+    usize::try_from(u32::from_le_bytes(*number)).ok()
+}
+
+/// Equal are the same fields in the same order, however they came here.
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Headers {}
+
+impl Hash for Headers {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_usize(self.len());
+        self.iter().for_each(|field| field.hash(state));
     }
 }
 

@@ -404,7 +404,7 @@ impl HttpContext for AdminStream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let now = host::now();
         let headers = host::headers(Map::RequestHeaders);
-        let (from, to) = (host::property(&["source", "address"]), host::property(&["destination", "address"]));
+        let (from, to) = (host::property("source\0address"), host::property("destination\0address"));
         let visit = Rc::new(Visit {
             context_id: self.context_id,
             from: from
@@ -414,7 +414,7 @@ impl HttpContext for AdminStream {
             is_open: Cell::new(true),
         });
         self.visit = Some(Rc::clone(&visit));
-        let is_declared = host::property(&DECLARATION).is_some_and(|value| value == [1]);
+        let is_declared = host::property(DECLARATION).is_some_and(|value| value == [1]);
         let origin = Origin { to: to.as_deref(), from: from.as_deref(), is_declared, headers: &headers };
         if let Err(stranger) = origin.check(self.admin.guard) {
             self.admin.refuse(&visit, stranger, now);
@@ -524,7 +524,7 @@ impl Counters {
 }
 
 /// Where the metadata of a listener declares that filters guard an admin.
-const DECLARATION: [&str; 5] = ["xds", "listener_metadata", "filter_metadata", "idemgate", "admin"];
+const DECLARATION: &str = "xds\0listener_metadata\0filter_metadata\0idemgate\0admin";
 
 /// What a worker puts into its own mailbox.
 const ORDERS_LEFT: &[u8] = b"orders";

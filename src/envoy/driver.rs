@@ -1,6 +1,6 @@
 //! Carries out what an exchange asks for.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::rc::Rc;
 
 use proxy_wasm::types::Action;
 
@@ -30,84 +30,94 @@ pub(super) struct Actions {
 pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) -> Actions {
     let realm = &guest.route.realm;
     // The exchange is not borrowed while the host is called: a host may call back at once.
-    let handle = |event: Event<'_>| {
+    let handle = |event: Event<'_>, effects: &mut Vec<Effect>| {
         if matches!(event, Event::Answered(Answer::Claimed(_)))
             && let Some(time) = guest.hears_of_claim()
         {
             realm.metrics.record_claim(time);
         }
-        let mut effects = Vec::new();
-        guest.exchange.borrow_mut().handle(event, now, &mut effects);
-        effects
+        guest.exchange.borrow_mut().handle(event, now, effects);
     };
     let mut actions = Actions::default();
-    let mut pending = VecDeque::from(handle(event));
-    while let Some(effect) = pending.pop_front() {
-        match effect {
-            Effect::Call(call) => {
-                guest.asks(&call);
-                match realm.store.call(call, now) {
-                    Reaction::Answered(answer) => {
-                        pending.extend(handle(Event::Answered(answer)));
-                        realm.count_tally();
-                    }
-                    Reaction::Asks(inquiry) => {
-                        filter.inquiries.order(guest, inquiry);
-                        filter.ring();
+    let Worklist { mut round, mut next } = filter.worklist.take();
+    handle(event, &mut round);
+    while !round.is_empty() {
+        for effect in round.drain(..) {
+            match effect {
+                Effect::Call(call) => {
+                    guest.asks(&call);
+                    match realm.store.call(call, now) {
+                        Reaction::Answered(answer) => {
+                            handle(Event::Answered(answer), &mut next);
+                            realm.count_tally();
+                        }
+                        Reaction::Asks(inquiry) => {
+                            filter.inquiries.order(guest, inquiry);
+                            filter.ring();
+                        }
                     }
                 }
-            }
-            Effect::Count(counter) => {
-                guest.route.count(counter);
-                realm.journal.note(counter, guest.operation().as_ref(), guest.is_shadow(), now);
-            }
-            Effect::Execute(job) => {
-                filter.calls.order(guest, job);
-                filter.ring();
-            }
-            Effect::Forward => actions.request = Some(Action::Continue),
-            Effect::ForwardResponse => actions.response = Some(Action::Continue),
-            Effect::Hold => actions.request = Some(Action::Pause),
-            Effect::HoldResponse => actions.response = Some(Action::Pause),
-            Effect::RemoveResponseHeader(name) => {
-                let _ = host::remove_header(Map::ResponseHeaders, name);
-            }
-            Effect::Reply(reply) => {
-                send(&reply);
-                actions.request = Some(Action::Pause);
-            }
-            Effect::SetResponseHeader(name, value) => {
-                let _ = host::set_header(Map::ResponseHeaders, name, value.as_bytes());
-            }
-            Effect::StopWaiting(operation) => {
-                filter.waiting_room.leave(&operation, guest);
-                filter.show_waiting();
-            }
-            Effect::Tell(status) => guest.tell(status),
-            Effect::Wait { operation, mut recheck } => {
-                if filter.is_remote() {
-                    // Another Envoy may run it, which cannot wake anybody here.
-                    recheck = recheck.min(now.after(POLL));
+                Effect::Count(counter) => {
+                    guest.route.count(counter);
+                    realm.journal.note(counter, guest.operation().as_ref(), guest.is_shadow(), now);
                 }
-                if filter.waiting_room.enter(operation, guest, recheck, guest.route.policy.duplicates.max_waiting) {
+                Effect::Execute(job) => {
+                    filter.calls.order(guest, job);
+                    filter.ring();
+                }
+                Effect::Forward => actions.request = Some(Action::Continue),
+                Effect::ForwardResponse => actions.response = Some(Action::Continue),
+                Effect::Hold => actions.request = Some(Action::Pause),
+                Effect::HoldResponse => actions.response = Some(Action::Pause),
+                Effect::RemoveResponseHeader(name) => {
+                    let _ = host::remove_header(Map::ResponseHeaders, name);
+                }
+                Effect::Reply(reply) => {
+                    send(&reply);
+                    actions.request = Some(Action::Pause);
+                }
+                Effect::SetResponseHeader(name, value) => {
+                    let _ = host::set_header(Map::ResponseHeaders, name, value.as_bytes());
+                }
+                Effect::StopWaiting(operation) => {
+                    filter.waiting_room.leave(&operation, guest);
                     filter.show_waiting();
-                    if let Some(mailbox) = filter.mailbox().filter(|_| filter.is_remote()) {
-                        filter.watch_board.watch(&operation, mailbox, now);
+                }
+                Effect::Tell(status) => guest.tell(status),
+                Effect::Wait { operation, mut recheck } => {
+                    if filter.is_remote() {
+                        // Another Envoy may run it, which cannot wake anybody here.
+                        recheck = recheck.min(now.after(POLL));
                     }
-                } else {
-                    pending.extend(handle(Event::NoRoomToWait));
+                    if filter.waiting_room.enter(operation, guest, recheck, guest.route.policy.duplicates.max_waiting) {
+                        filter.show_waiting();
+                        if let Some(mailbox) = filter.mailbox().filter(|_| filter.is_remote()) {
+                            filter.watch_board.watch(&operation, mailbox, now);
+                        }
+                    } else {
+                        handle(Event::NoRoomToWait, &mut next);
+                    }
                 }
-            }
-            Effect::Waited(time) => realm.metrics.record_wait(time),
-            Effect::Wake { operation, watchers } => {
-                for mailbox in watchers {
-                    host::enqueue(mailbox.0, operation.as_bytes());
+                Effect::Waited(time) => realm.metrics.record_wait(time),
+                Effect::Wake { operation, watchers } => {
+                    for mailbox in watchers {
+                        host::enqueue(mailbox.0, operation.as_bytes());
+                    }
                 }
+                Effect::WarnStore(error) => filter.report(realm, error, now),
             }
-            Effect::WarnStore(error) => filter.report(realm, error, now),
         }
+        std::mem::swap(&mut round, &mut next);
     }
+    filter.worklist.replace(Worklist { round, next });
     actions
+}
+
+/// What is to be done, and what comes of it. It is kept from one event to the next for the memory that it has.
+#[derive(Debug, Default)]
+pub(super) struct Worklist {
+    round: Vec<Effect>,
+    next: Vec<Effect>,
 }
 
 /// The same from elsewhere: a tick, a wake-up, or the answer to a call. Lets the request or the response

@@ -1,6 +1,7 @@
 //! What the streams of one worker share under one configuration.
 
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
@@ -12,6 +13,7 @@ use super::{
     body_watch::BodyWatch,
     calls::Calls,
     checkup::Checkup,
+    driver::Worklist,
     guest::Guest,
     host::{self, Map, Refused},
     inquiries::Inquiries,
@@ -27,6 +29,7 @@ use super::{
 use crate::{
     config::{Config, InFlight, Mode, Policy},
     exchange::{Counter, needs_mailbox, tick_interval},
+    headers::Headers,
     record::{Mailbox, Owner},
     request::OperationId,
     store::StoreError,
@@ -58,6 +61,7 @@ pub(super) struct Filter {
     /// This worker under this configuration.
     pub(super) worker: Owner,
     pub(super) redirects: Redirects,
+    pub(super) worklist: RefCell<Worklist>,
     post: Cell<Option<Post>>,
     /// No post was to be had when it was last tried.
     lacks_post: Cell<bool>,
@@ -125,6 +129,7 @@ impl Filter {
             checkup: Checkup::default(),
             worker: Owner::new(random()),
             redirects: Redirects::default(),
+            worklist: RefCell::default(),
             post: Cell::default(),
             lacks_post: Cell::default(),
             owners: Cell::new(random()),
@@ -141,20 +146,25 @@ impl Filter {
 
     /// What the request of the stream in effect falls under; `None` if it is certainly not guarded.
     ///
-    /// One look-up decides for most requests. No more fields are fetched than the routes look at.
-    pub(super) fn find_route(&self) -> Option<&Rc<Route>> {
-        let method = host::header(Map::RequestHeaders, ":method").unwrap_or_default();
-        if !self.guarded_methods.iter().any(|guarded| guarded.as_bytes() == method) {
+    /// Without its `headers` at hand, one look-up decides for most requests, and no more fields are fetched than the
+    /// routes look at.
+    pub(super) fn find_route(&self, headers: Option<&Headers>) -> Option<&Rc<Route>> {
+        let field = |name: &str| match headers {
+            Some(headers) => headers.get(name).map(Cow::Borrowed),
+            None => host::header(Map::RequestHeaders, name).map(Cow::Owned),
+        };
+        let method = field(":method").unwrap_or_default();
+        if !self.guarded_methods.iter().any(|guarded| guarded.as_bytes() == &*method) {
             return None;
         }
-        let route = if self.routes.is_empty() { &self.base } else { self.match_route(&method) };
+        let route = if self.routes.is_empty() { &self.base } else { self.match_route(&method, field) };
         route.guards(&method).then_some(route)
     }
 
-    fn match_route(&self, method: &[u8]) -> &Rc<Route> {
-        let path = host::header(Map::RequestHeaders, ":path").unwrap_or_default();
+    fn match_route<'a>(&self, method: &[u8], field: impl Fn(&str) -> Option<Cow<'a, [u8]>>) -> &Rc<Route> {
+        let path = field(":path").unwrap_or_default();
         let looks_at_authority = self.config.routes.iter().any(|route| route.looks_at_authority());
-        let authority = looks_at_authority.then(|| host::header(Map::RequestHeaders, ":authority")).flatten();
+        let authority = looks_at_authority.then(|| field(":authority")).flatten();
         let index = self.config.route(method, &authority.unwrap_or_default(), &path);
         index.and_then(|index| self.routes.get(index)).unwrap_or(&self.base)
     }

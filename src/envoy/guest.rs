@@ -18,6 +18,7 @@ use super::{
 use crate::{
     config::Mode,
     exchange::{Event, Evidence, Exchange, Status, outcome},
+    headers::Headers,
     request::OperationId,
     store::Call,
     time::Timestamp,
@@ -127,12 +128,25 @@ impl Guest {
 
     /// What the host knows of the upstream call now. Ask it with the stream's context in effect.
     pub(super) fn evidence(&self) -> Evidence {
-        let details = host::property(&["response", "code_details"]);
         Evidence {
-            // An answer came over a connection; asking the host about it would cost as much as the rest.
-            connected: outcome::is_answer(details.as_deref()) || has_connection(),
+            details: host::property("response\0code_details"),
+            attempts: attempts(),
+            connected: has_connection(),
+            redirected: self.redirected.get(),
+        }
+    }
+
+    /// The same as far as it matters for a response that begins: each attribute costs the host about as much as all
+    /// fields of a message.
+    pub(super) fn evidence_of_response(&self, status: u16, headers: &Headers) -> Evidence {
+        let details = host::property("response\0code_details");
+        let is_answer = outcome::is_answer(details.as_deref());
+        let asks_for_attempts = !is_answer || outcome::may_release(status, headers, &self.route.policy.outcome);
+        Evidence {
             details,
-            attempts: host::integer_property(&["upstream", "request_attempt_count"]),
+            attempts: asks_for_attempts.then(attempts).flatten(),
+            // An answer came over a connection.
+            connected: is_answer || has_connection(),
             redirected: self.redirected.get(),
         }
     }
@@ -145,11 +159,15 @@ impl Guest {
     }
 }
 
+/// How often the proxy has tried to send the request.
+fn attempts() -> Option<u64> {
+    host::integer_property("upstream\0request_attempt_count")
+}
+
 /// Whether the request has got a connection to the upstream.
 ///
 /// Over a Unix domain socket there is no local address. The other attribute is as old as the attempt
 /// count (Envoy 1.33), without which nothing counts as never sent.
 fn has_connection() -> bool {
-    host::property(&["upstream", "cx_pool_ready_duration"]).is_some()
-        || host::property(&["upstream", "local_address"]).is_some()
+    host::property("upstream\0cx_pool_ready_duration").is_some() || host::property("upstream\0local_address").is_some()
 }

@@ -94,7 +94,7 @@ pub(crate) fn log_level() -> LevelFilter {
 pub(crate) fn headers(map: Map) -> Headers {
     // SAFETY: the host allocates the value in this VM and hands it over.
     let bytes = unsafe { returned(|data, size| imports::proxy_get_header_map_pairs(map as u32, data, size)) };
-    bytes.ok().flatten().and_then(|bytes| parse_pairs(&bytes)).unwrap_or_default()
+    bytes.ok().flatten().and_then(Headers::from_pairs).unwrap_or_default()
 }
 
 /// The first value of one field.
@@ -136,6 +136,10 @@ pub(crate) fn remove_header(map: Map, name: &str) -> Result<(), Refused> {
 
 /// `length` bytes of a buffer from `start` on, or fewer if it ends before.
 pub(crate) fn buffer(buffer: Buffer, start: usize, length: usize) -> Vec<u8> {
+    if length == 0 {
+        // Envoy often tells the end of a body apart from its bytes.
+        return Vec::new();
+    }
     // SAFETY: the host allocates the value in this VM and hands it over.
     let bytes =
         unsafe { returned(|data, size| imports::proxy_get_buffer_bytes(buffer as u32, start, length, data, size)) };
@@ -149,16 +153,15 @@ pub(crate) fn drain(buffer: Buffer, length: usize) -> Result<(), Refused> {
     check(unsafe { imports::proxy_set_buffer_bytes(buffer as u32, 0, length, nothing.as_ptr(), nothing.len()) })
 }
 
-/// An attribute of the host, as its raw bytes.
-pub(crate) fn property<P: AsRef<[u8]>>(path: &[P]) -> Option<Vec<u8>> {
-    let path = path.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(&0);
+/// An attribute of the host, as its raw bytes. Zero bytes separate the parts of its path.
+pub(crate) fn property(path: &str) -> Option<Vec<u8>> {
     // SAFETY: as above.
     let value = unsafe { returned(|data, size| imports::proxy_get_property(path.as_ptr(), path.len(), data, size)) };
     value.ok().flatten()
 }
 
 /// An integer attribute: eight bytes, little-endian.
-pub(crate) fn integer_property<P: AsRef<[u8]>>(path: &[P]) -> Option<u64> {
+pub(crate) fn integer_property(path: &str) -> Option<u64> {
     property(path).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes)
 }
 
@@ -308,30 +311,6 @@ unsafe fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result
     }
 }
 
-/// Reads the ABI's form of a header map: the number of pairs, the sizes of each, then each name and
-/// value with a zero byte behind it. `None` if the bytes do not add up.
-fn parse_pairs(bytes: &[u8]) -> Option<Headers> {
-    fn take_u32(bytes: &mut &[u8]) -> Option<usize> {
-        let (number, rest) = bytes.split_first_chunk::<4>()?;
-        *bytes = rest;
-        usize::try_from(u32::from_le_bytes(*number)).ok()
-    }
-    fn take_text<'a>(bytes: &mut &'a [u8], size: usize) -> Option<&'a [u8]> {
-        let (text, rest) = bytes.split_at_checked(size)?;
-        *bytes = rest.get(1..)?;
-        Some(text)
-    }
-    let mut sizes = bytes;
-    let count = take_u32(&mut sizes)?;
-    let mut texts = sizes.get(count.checked_mul(8)?..)?;
-    let mut headers = Headers::with_capacity(count, texts.len());
-    for _ in 0..count {
-        let (name, value) = (take_u32(&mut sizes)?, take_u32(&mut sizes)?);
-        headers.push(take_text(&mut texts, name)?, take_text(&mut texts, value)?);
-    }
-    Some(headers)
-}
-
 fn serialize_pairs(headers: &Headers) -> Vec<u8> {
     // Per field two sizes and two zero bytes, and the number of fields.
     let size = headers.byte_len() + headers.len() * 10 + 4;
@@ -440,15 +419,15 @@ mod tests {
     #[test]
     fn header_pairs_survive_the_way_to_the_host_and_back() {
         let headers: Headers = [("a", &b"\xe9\x00"[..]), ("a", b""), (":status", b"200")].into_iter().collect();
-        assert_eq!(parse_pairs(&serialize_pairs(&headers)), Some(headers));
+        assert_eq!(Headers::from_pairs(serialize_pairs(&headers)), Some(headers));
     }
 
     #[test]
     fn header_pairs_that_do_not_add_up_are_refused() {
         let bytes = serialize_pairs(&[("name", "value")].into_iter().collect());
         for length in 0..bytes.len() {
-            assert_eq!(parse_pairs(&bytes[..length]), None, "cut to {length} bytes");
+            assert_eq!(Headers::from_pairs(bytes[..length].to_vec()), None, "cut to {length} bytes");
         }
-        assert_eq!(parse_pairs(&[0xff; 12]), None);
+        assert_eq!(Headers::from_pairs(vec![0xff; 12]), None);
     }
 }

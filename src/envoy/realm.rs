@@ -67,10 +67,20 @@ impl Realm {
         }
     }
 
+    /// Gives back the room that this worker holds unused.
+    pub(super) fn give_back_room(&self) {
+        if let Store::SharedData(store) = &self.store {
+            // What cannot be given back counts as used from now on.
+            let _ = store.give_back_room();
+        }
+    }
+
     /// Reclaims what has expired, and shows what the table holds.
     pub(super) fn sweep(&self, worker: Owner, now: Timestamp) {
         let Store::SharedData(store) = &self.store else { return };
-        match store.sweep(worker, now) {
+        // First, so that what is shown is what is used.
+        let swept = store.give_back_room().and_then(|()| store.sweep(worker, now));
+        match swept {
             Ok(Sweep::Swept(totals)) => self.metrics.show(totals, store.limits()),
             Ok(Sweep::NotElected) => {}
             Err(error) => {

@@ -50,7 +50,7 @@ struct Request {
 impl Request {
     /// The request of the stream that is in effect.
     fn of_stream() -> Self {
-        Self { connection: host::property(&["connection", "id"]), id: host::property(&["request", "id"]) }
+        Self { connection: host::property("connection\0id"), id: host::property("request\0id") }
     }
 }
 

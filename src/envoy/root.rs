@@ -187,6 +187,9 @@ impl Context for Root {
 
     /// The configuration is no longer used. Calls under way keep it alive, so that their responses are stored.
     fn on_done(&mut self) -> bool {
+        if let Some(filter) = &self.filter {
+            filter.realms().for_each(|realm| realm.give_back_room());
+        }
         self.is_draining = !self.has_no_calls();
         !self.is_draining
     }

@@ -16,7 +16,7 @@ use super::{
     route::Route,
 };
 use crate::{
-    exchange::{Attributes, Event},
+    exchange::{Attributes, Event, Evidence},
     headers::Headers,
 };
 
@@ -52,12 +52,11 @@ impl Stream {
         }
     }
 
-    fn open(&mut self, filter: &Filter, route: &Rc<Route>, end_of_stream: bool) -> Action {
+    fn open(&mut self, filter: &Filter, route: &Rc<Route>, headers: &Headers, end_of_stream: bool) -> Action {
         let now = host::now();
-        let headers = host::headers(Map::RequestHeaders);
         let guest = filter.receive(route, self.context_id);
         let event = Event::RequestHeaders {
-            headers: &headers,
+            headers,
             attribute: &HostAttributes,
             owner: filter.next_owner(),
             mailbox: filter.mailbox(),
@@ -68,7 +67,7 @@ impl Stream {
             if filter.body_watch.is_withheld() {
                 action = drive(filter, &guest, Event::BodyWithheld, now).request.unwrap_or(action);
             } else {
-                guest.wait_for_body(filter.body_watch.begin(&headers, now));
+                guest.wait_for_body(filter.body_watch.begin(headers, now));
             }
         }
         if !guest.is_finished() {
@@ -103,8 +102,13 @@ impl HttpContext for Stream {
             self.join(&filter, guest);
             return Action::Continue;
         }
-        match filter.find_route() {
-            Some(route) => self.open(&filter, route, end_of_stream),
+        // What has a body is likely to be guarded, and then all fields are looked at: one call in place of two.
+        let headers = (!end_of_stream).then(|| host::headers(Map::RequestHeaders));
+        match filter.find_route(headers.as_ref()) {
+            Some(route) => {
+                let headers = headers.unwrap_or_else(|| host::headers(Map::RequestHeaders));
+                self.open(&filter, route, &headers, end_of_stream)
+            }
             None => Action::Continue,
         }
     }
@@ -135,12 +139,18 @@ impl HttpContext for Stream {
         if guest.is_finished() {
             return Action::Continue;
         }
+        if !guest.exchange.borrow().examines_response() {
+            let (headers, evidence) = (Headers::new(), Evidence::default());
+            let event = Event::ResponseHeaders { status: 0, headers: &headers, evidence: &evidence, end_of_stream };
+            return self.on(event).response.unwrap_or(Action::Continue);
+        }
         let headers = host::headers(Map::ResponseHeaders);
         let status = host::status(&headers);
         if !guest.is_shadow() && self.filter.as_ref().is_some_and(|filter| filter.is_remote()) {
             self.response_end = ResponseEnd::announced_by(&headers);
         }
-        let event = Event::ResponseHeaders { status, headers: &headers, evidence: &guest.evidence(), end_of_stream };
+        let evidence = guest.evidence_of_response(status, &headers);
+        let event = Event::ResponseHeaders { status, headers: &headers, evidence: &evidence, end_of_stream };
         self.on(event).response.unwrap_or(Action::Continue)
     }
 
@@ -244,6 +254,6 @@ struct HostAttributes;
 
 impl Attributes for HostAttributes {
     fn get(&self, path: &[String]) -> Option<Vec<u8>> {
-        host::property(path)
+        host::property(&path.join("\0"))
     }
 }

@@ -346,6 +346,12 @@ impl Exchange {
         }
     }
 
+    /// Whether the exchange looks at a response, and not just at the fact that one begins.
+    #[must_use]
+    pub fn examines_response(&self) -> bool {
+        self.is_shadow() || !matches!(self.state, State::Replied { .. })
+    }
+
     /// Whether the exchange copies the response's body.
     #[must_use]
     pub fn captures(&self) -> bool {

@@ -15,7 +15,8 @@ use super::{POLICY_HEADER, Status};
 pub struct Evidence {
     /// `response.code_details`.
     pub details: Option<Vec<u8>>,
-    /// `upstream.request_attempt_count`: 0 while nothing was tried, more than 1 after router retries.
+    /// `upstream.request_attempt_count`: 0 while nothing was tried, more than 1 after router retries. It may be left
+    /// out where nothing depends on it ([`may_release`]).
     pub attempts: Option<u64>,
     /// Whether the last attempt got a connection to the upstream, or failed to get one; not while it
     /// still waits for one. On Envoy: whether there is an `upstream.cx_pool_ready_duration`.
@@ -202,6 +203,21 @@ impl Verdict {
 /// A `status` below 100 is none (RFC 9110, section 15): the host could not say what the answer was.
 #[must_use]
 pub fn judge(status: u16, headers: &Headers, evidence: &Evidence, policy: &OutcomePolicy) -> Verdict {
+    match wanted(status, headers, policy) {
+        // "Not executed" is true of the last attempt only.
+        Verdict::Release if evidence.was_repeated() => Verdict::Unknown,
+        verdict => verdict,
+    }
+}
+
+/// Whether an answer may count as "not executed", so that it matters how often the request was sent.
+#[must_use]
+pub fn may_release(status: u16, headers: &Headers, policy: &OutcomePolicy) -> bool {
+    wanted(status, headers, policy) == Verdict::Release
+}
+
+/// The verdict on an answer to a request that was sent once.
+fn wanted(status: u16, headers: &Headers, policy: &OutcomePolicy) -> Verdict {
     if status < 100 {
         return Verdict::Unknown;
     }
@@ -212,16 +228,11 @@ pub fn judge(status: u16, headers: &Headers, evidence: &Evidence, policy: &Outco
         b"unknown" => Some(Verdict::Unknown),
         _ => None,
     });
-    let verdict = declared.unwrap_or_else(|| match policy.disposition(status) {
+    declared.unwrap_or_else(|| match policy.disposition(status) {
         Disposition::Store => Verdict::Store,
         Disposition::Release => Verdict::Release,
         Disposition::Unknown => Verdict::Unknown,
-    });
-    match verdict {
-        // "Not executed" is true of the last attempt only.
-        Verdict::Release if evidence.was_repeated() => Verdict::Unknown,
-        verdict => verdict,
-    }
+    })
 }
 
 #[cfg(test)]

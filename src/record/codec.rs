@@ -31,7 +31,13 @@ pub enum CodecError {
 /// # Errors
 /// [`CodecError::Damaged`] for types that `postcard` cannot express.
 pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
-    let mut bytes = postcard::to_extend(value, vec![FORMAT_VERSION]).map_err(|_| CodecError::Damaged)?;
+    encode_into(Vec::with_capacity(SMALL), value)
+}
+
+/// The same in memory that has the right size already: `bytes` is empty, and what it can hold is kept.
+pub(crate) fn encode_into(mut bytes: Vec<u8>, value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
+    bytes.push(FORMAT_VERSION);
+    let mut bytes = postcard::to_extend(value, bytes).map_err(|_| CodecError::Damaged)?;
     let sum = checksum(&bytes);
     bytes.extend_from_slice(&sum);
     Ok(bytes)
@@ -66,6 +72,9 @@ pub(crate) fn decode_beginning<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, 
         None => Err(CodecError::Damaged),
     }
 }
+
+/// What all but buckets and responses fit into, in bytes.
+const SMALL: usize = 64;
 
 /// Tells accidents from records; whoever can write to the store can make a sum that fits.
 fn checksum(bytes: &[u8]) -> [u8; 4] {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use codec::decode_head;
 pub use codec::{CodecError, FORMAT_VERSION};
+pub(crate) use codec::{decode_head, encode_into};
 // For the stores, and for the fuzzers; nobody else has a use for them.
 #[doc(hidden)]
 pub use codec::{decode, encode};

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CodecError, Owner,
-    codec::{decode_beginning, decode_head},
-    encode,
+    codec::{decode_beginning, decode_head, encode_into},
 };
 use crate::{headers::Headers, request::OperationId};
 
@@ -31,7 +30,9 @@ impl StoredResponse {
     pub fn encode(&self, operation: &OperationId, owner: Owner) -> Result<Vec<u8>, CodecError> {
         let head =
             Head { operation: *operation, owner, status: self.status, headers: &self.headers, body: self.body.len() };
-        let mut bytes = encode(&head)?;
+        // The body is copied once: into memory that holds all of it.
+        let fields = self.headers.byte_len() + self.headers.len() * FIELD_BYTES;
+        let mut bytes = encode_into(Vec::with_capacity(HEAD_BYTES + fields + self.body.len()), &head)?;
         // The body follows as it is: a serializer would copy it byte by byte.
         bytes.extend_from_slice(&self.body);
         Ok(bytes)
@@ -75,6 +76,12 @@ impl std::fmt::Debug for StoredResponse {
             .finish()
     }
 }
+
+/// What a response takes besides its fields and its body, at most: operation, owner, numbers, version and checksum.
+const HEAD_BYTES: usize = 96;
+
+/// What a field takes besides its bytes, as a rule: the lengths of its name and its value.
+const FIELD_BYTES: usize = 3;
 
 // `Head` and `OwnedHead` share one layout, and `Provenance` and `Beginning` are how it begins.
 

@@ -54,74 +54,73 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::PostWithoutKey,
         configuration: SHARED_DATA,
-        allocations: 7,
+        allocations: 4,
         large: 0,
-        calls: "get_current_time_nanoseconds 1, get_header_map_pairs 1, get_header_map_value 1, \
-                increment_metric 1",
+        calls: "get_current_time_nanoseconds 1, get_header_map_pairs 1, increment_metric 1",
     },
     Budget {
         request: Kind::First(200),
         configuration: SHARED_DATA,
-        allocations: 67,
+        allocations: 20,
         large: 0,
-        calls: "get_buffer_bytes 4, get_current_time_nanoseconds 8, get_header_map_pairs 2, \
-                get_header_map_value 1, get_property 2, get_shared_data 6, increment_metric 2, record_metric 1, \
-                replace_header_map_value 1, set_property 1, set_shared_data 5",
+        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 8, get_header_map_pairs 2, \
+                get_property 1, get_shared_data 3, increment_metric 2, record_metric 1, \
+                replace_header_map_value 1, set_property 1, set_shared_data 3",
     },
     Budget {
         request: Kind::Replay(200),
         configuration: SHARED_DATA,
-        allocations: 42,
+        allocations: 21,
         large: 0,
-        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 6, get_header_map_pairs 2, \
-                get_header_map_value 1, get_property 4, get_shared_data 2, increment_metric 1, record_metric 1, \
-                send_local_response 1, set_property 1",
+        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 6, get_header_map_pairs 1, \
+                get_shared_data 2, increment_metric 1, record_metric 1, send_local_response 1, \
+                set_property 1",
     },
     Budget {
         request: Kind::First(16 << 10),
         configuration: SHARED_DATA,
-        allocations: 67,
+        allocations: 22,
         large: 4,
-        calls: "get_buffer_bytes 4, get_current_time_nanoseconds 8, get_header_map_pairs 2, \
-                get_header_map_value 1, get_property 2, get_shared_data 6, increment_metric 2, record_metric 1, \
-                replace_header_map_value 1, set_property 1, set_shared_data 5",
+        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 8, get_header_map_pairs 2, \
+                get_property 1, get_shared_data 4, increment_metric 2, record_metric 1, \
+                replace_header_map_value 1, set_property 1, set_shared_data 4",
     },
     Budget {
         request: Kind::Replay(16 << 10),
         configuration: SHARED_DATA,
-        allocations: 42,
+        allocations: 21,
         large: 3,
-        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 6, get_header_map_pairs 2, \
-                get_header_map_value 1, get_property 4, get_shared_data 2, increment_metric 1, record_metric 1, \
-                send_local_response 1, set_property 1",
+        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 6, get_header_map_pairs 1, \
+                get_shared_data 2, increment_metric 1, record_metric 1, send_local_response 1, \
+                set_property 1",
     },
     Budget {
         request: Kind::First(200),
         configuration: DETACHED,
-        allocations: 90,
+        allocations: 48,
         large: 0,
-        calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 3, \
-                get_current_time_nanoseconds 6, get_header_map_pairs 2, get_header_map_value 1, get_property 1, \
-                get_shared_data 6, http_call 1, increment_metric 4, record_metric 1, send_local_response 1, \
-                set_effective_context 5, set_property 1, set_shared_data 5",
+        calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
+                get_current_time_nanoseconds 6, get_header_map_pairs 2, get_property 1, \
+                get_shared_data 3, http_call 1, increment_metric 4, record_metric 1, \
+                send_local_response 1, set_effective_context 5, set_property 1, set_shared_data 3",
     },
     Budget {
         request: Kind::First(200),
         configuration: REDIS,
-        allocations: 117,
+        allocations: 88,
         large: 0,
-        calls: "continue_stream 2, dequeue_shared_queue 4, enqueue_shared_queue 2, get_buffer_bytes 6, \
-                get_current_time_nanoseconds 12, get_header_map_pairs 2, get_header_map_value 3, get_property 2, \
-                http_call 2, increment_metric 2, record_metric 1, replace_header_map_value 1, \
-                set_effective_context 10, set_property 1",
+        calls: "continue_stream 2, dequeue_shared_queue 4, enqueue_shared_queue 2, get_buffer_bytes \
+                4, get_current_time_nanoseconds 12, get_header_map_pairs 2, get_header_map_value 2, \
+                get_property 1, http_call 2, increment_metric 2, record_metric 1, \
+                replace_header_map_value 1, set_effective_context 10, set_property 1",
     },
     Budget {
         request: Kind::Replay(200),
         configuration: REDIS,
-        allocations: 80,
+        allocations: 57,
         large: 0,
-        calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 3, \
-                get_current_time_nanoseconds 8, get_header_map_pairs 2, get_header_map_value 2, get_property 4, \
+        calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
+                get_current_time_nanoseconds 8, get_header_map_pairs 1, get_header_map_value 1, \
                 http_call 1, increment_metric 1, record_metric 1, send_local_response 1, \
                 set_effective_context 5, set_property 1",
     },

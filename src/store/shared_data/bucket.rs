@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::slots::BUCKET_CAPACITY;
 use crate::{
-    record::{CodecError, Record, decode, encode},
+    record::{CodecError, Record, decode, encode_into},
     request::OperationId,
     time::Timestamp,
 };
@@ -25,6 +25,12 @@ pub(super) struct Entry {
     pub(super) record: Record,
 }
 
+/// What an entry takes in the binary form, in bytes, as long as nobody waits for its end.
+const ENTRY_LENGTH: usize = 128;
+
+/// What a bucket takes besides its entries: version, their number, checksum.
+const FRAME_LENGTH: usize = 8;
+
 impl Bucket {
     /// Reads a bucket; empty bytes are an empty bucket, because shared data cannot forget a key.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
@@ -36,7 +42,10 @@ impl Bucket {
 
     /// The binary form; nothing for an empty bucket.
     pub(super) fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        if self.entries.is_empty() { Ok(Vec::new()) } else { encode(self) }
+        if self.entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        encode_into(Vec::with_capacity(self.entries.len() * ENTRY_LENGTH + FRAME_LENGTH), self)
     }
 
     pub(super) fn entries(&self) -> &[Entry] {

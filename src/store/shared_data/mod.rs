@@ -6,13 +6,14 @@
 //! written before the bucket that points to it and emptied after the bucket that no longer does.
 //!
 //! What can go wrong between two steps, and what then holds:
-//! - *A worker dies after taking room and before writing its record*: the totals stay too high by one
-//!   record; the bound still holds.
+//! - *A worker dies after taking room and before writing its record*: the totals stay too high by what
+//!   it had taken ([`allowance`]); the bound still holds.
 //! - *A worker dies after writing a response and before its bucket*: the response lies at a place that
 //!   is still the claim's; it is overwritten by the next response there.
 //! - *A late owner writes its response while a new owner does*: each has read the version of the
 //!   response's key before it made sure of its claim, so the late one's write fails, or is overwritten.
 
+mod allowance;
 mod bucket;
 mod memory;
 mod oversight;
@@ -32,8 +33,9 @@ pub use sweeper::Sweep;
 pub use totals::Totals;
 
 use self::{
+    allowance::Allowance,
     bucket::{Bucket, Entry},
-    slots::BucketIndex,
+    slots::{BucketIndex, SlotKey},
 };
 use super::{Answer, Call, Claimed, Ended, Ending, Renewed, Settled, StoreError};
 use crate::{
@@ -55,6 +57,7 @@ pub struct SharedDataStore<M> {
     memory: M,
     table: Table,
     limits: SharedDataConfig,
+    allowance: Allowance,
     tally: Cell<Tally>,
 }
 
@@ -88,7 +91,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
         // If another worker was first, this write is lost and its table is the one that is read.
         memory.set(slots::TABLE, &encode(&wanted)?, Cas::NEVER_ISSUED)?;
         let bytes = memory.get(slots::TABLE)?.map(|(bytes, _)| bytes).unwrap_or_default();
-        Ok(Self { memory, table: decode(&bytes)?, limits, tally: Cell::default() })
+        let allowance = Allowance::new(&limits);
+        Ok(Self { memory, table: decode(&bytes)?, limits, allowance, tally: Cell::default() })
     }
 
     /// Whether the table can hold what the limits allow. It cannot after the limits were raised far
@@ -123,6 +127,15 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// [`StoreError`] if the totals cannot be read.
     pub fn totals(&self) -> Result<Totals, StoreError> {
         totals::read(&self.memory).map(|(totals, _)| totals)
+    }
+
+    /// Gives back the room that this worker has taken ahead of its need. To be called every second or so, and before
+    /// the worker goes.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the totals cannot be changed; then it is tried again with the next call.
+    pub fn give_back_room(&self) -> Result<(), StoreError> {
+        self.allowance.give_back(&self.memory)
     }
 
     fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
@@ -243,15 +256,15 @@ impl<M: SharedMemory> SharedDataStore<M> {
         now: Timestamp,
     ) -> Result<Ended, StoreError> {
         // Seen to before room is made: an owner that lost its claim must cost nobody anything.
-        let (bucket, _) = self.read_bucket(self.index_of(operation))?;
-        if bucket.find(operation).is_none_or(|entry| entry.record.check_owner(owner).is_err()) {
+        let seen = self.read_bucket(self.index_of(operation))?;
+        if seen.0.find(operation).is_none_or(|entry| entry.record.check_owner(owner).is_err()) {
             return Ok(Settled::Fenced.into());
         }
         let bytes = response.encode(operation, owner)?;
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let room = Totals::of_response(size);
         if self.take_room(room, operation, now)? {
-            let stored = self.store_response(operation, owner, &bytes, |record| {
+            let stored = self.store_response(operation, owner, &bytes, seen, |record| {
                 record.settle(owner, Settlement::Stored { status: response.status, size }, ttl, now).ok().flatten()
             });
             if !matches!(stored, Ok(Some(_))) {
@@ -263,20 +276,21 @@ impl<M: SharedMemory> SharedDataStore<M> {
     }
 
     /// Writes a response, then the record that points to it; `None` if `settle` refuses, else the
-    /// record as it was before.
+    /// record as it was before. The bucket was `seen` a moment ago.
     fn store_response(
         &self,
         operation: &OperationId,
         owner: Owner,
         bytes: &[u8],
+        seen: (Bucket, Cas),
         settle: impl Fn(&Record) -> Option<Record>,
     ) -> Result<Option<Record>, StoreError> {
         let mut written = None;
-        let stored = self.try_to_store(operation, owner, bytes, settle, &mut written);
+        let stored = self.try_to_store(operation, owner, bytes, seen, settle, &mut written);
         if !matches!(stored, Ok(Some(_)))
             && let Some(key) = written
         {
-            self.empty_response(&key, owner)?;
+            self.empty_response(key, owner)?;
         }
         stored
     }
@@ -287,12 +301,18 @@ impl<M: SharedMemory> SharedDataStore<M> {
         operation: &OperationId,
         owner: Owner,
         bytes: &[u8],
+        seen: (Bucket, Cas),
         settle: impl Fn(&Record) -> Option<Record>,
-        written: &mut Option<String>,
+        written: &mut Option<SlotKey>,
     ) -> Result<Option<Record>, StoreError> {
         let index = self.index_of(operation);
+        let mut seen = Some(seen);
         for _ in 0..ATTEMPTS {
-            let (mut bucket, mut cas) = self.read_bucket(index)?;
+            // However old the first look is, the write fails if the bucket has changed since.
+            let (mut bucket, mut cas) = match seen.take() {
+                Some(seen) => seen,
+                None => self.read_bucket(index)?,
+            };
             let Some((mut before, mut settled)) =
                 bucket.find(operation).and_then(|entry| Some((entry.clone(), settle(&entry.record)?)))
             else {
@@ -384,24 +404,24 @@ impl<M: SharedMemory> SharedDataStore<M> {
     fn discard(&self, index: BucketIndex, entry: &Entry) -> Result<(), StoreError> {
         let size = entry.record.phase.response_size();
         if size > 0 {
-            self.empty_response(&index.response_key(entry.position), entry.record.owner)?;
+            self.empty_response(index.response_key(entry.position), entry.record.owner)?;
         }
         totals::give_back(&self.memory, Totals::of_entry(size))
     }
 
     /// Gives back what the response of an entry took that has none any more.
     fn discard_response(&self, index: BucketIndex, entry: &Entry) -> Result<(), StoreError> {
-        self.empty_response(&index.response_key(entry.position), entry.record.owner)?;
+        self.empty_response(index.response_key(entry.position), entry.record.owner)?;
         totals::give_back(&self.memory, Totals::of_response(entry.record.phase.response_size()))
     }
 
     /// Empties a response's key if what is there is `owner`'s.
-    fn empty_response(&self, key: &str, owner: Owner) -> Result<(), StoreError> {
-        if let Some((bytes, cas)) = self.memory.get(key)?
+    fn empty_response(&self, key: SlotKey, owner: Owner) -> Result<(), StoreError> {
+        if let Some((bytes, cas)) = self.memory.get(&key)?
             && StoredResponse::belongs_to(&bytes, owner)
         {
             // Lost only to a new response at the same place, which must stay.
-            self.memory.set(key, &[], cas)?;
+            self.memory.set(&key, &[], cas)?;
         }
         Ok(())
     }

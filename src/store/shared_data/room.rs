@@ -78,6 +78,11 @@ impl<M: SharedMemory> SharedDataStore<M> {
         if wanted.bytes > self.limits.max_bytes {
             return Ok(false);
         }
+        if self.allowance.take(wanted, &self.memory, &self.limits)? {
+            return Ok(true);
+        }
+        // Nobody is to make room for what this worker holds unused.
+        self.allowance.give_back(&self.memory)?;
         for _ in 0..SACRIFICES {
             let need = match totals::reserve(&self.memory, wanted, &self.limits)? {
                 Reserved::Done => return Ok(true),

@@ -6,7 +6,10 @@
 //!
 //! Names stay within 22 bytes, which the host's strings hold without an allocation of their own.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::{self, Write as _},
+    ops::Deref,
+};
 
 /// Of the table: its geometry, fixed when it is first used.
 pub(super) const TABLE: &str = "idemgate/v1/table";
@@ -30,19 +33,60 @@ pub(super) struct BucketIndex(pub(super) u32);
 
 impl BucketIndex {
     /// The key of the bucket.
-    pub(super) fn key(self) -> String {
-        let mut key = String::with_capacity(KEY_LENGTH);
-        // Writing to a string cannot fail.
-        let _ = write!(key, "idemgate/v1/i{:x}", self.0);
-        key
+    pub(super) fn key(self) -> SlotKey {
+        SlotKey::new(format_args!("idemgate/v1/i{:x}", self.0))
     }
 
     /// The key of the response of the record at `position` in the bucket.
-    pub(super) fn response_key(self, position: u8) -> String {
-        let mut key = String::with_capacity(KEY_LENGTH);
-        let _ = write!(key, "idemgate/v1/r{:x}.{position:x}", self.0);
+    pub(super) fn response_key(self, position: u8) -> SlotKey {
+        SlotKey::new(format_args!("idemgate/v1/r{:x}.{position:x}", self.0))
+    }
+}
+
+/// A key, on the stack: each request reads and writes several.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SlotKey {
+    bytes: [u8; KEY_LENGTH],
+    length: usize,
+}
+
+impl SlotKey {
+    fn new(name: fmt::Arguments<'_>) -> Self {
+        let mut key = Self { bytes: [0; KEY_LENGTH], length: 0 };
+        // It fails only for a name that is too long, and none is: `the_longest_names_fit`.
+        let _ = key.write_fmt(name);
         key
     }
 }
 
-const KEY_LENGTH: usize = 24;
+impl Deref for SlotKey {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.bytes.get(..self.length).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for SlotKey {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+/// What the longest name takes, that of a response, in a table of any size.
+const KEY_LENGTH: usize = 23;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_names_fit() {
+        let last = BucketIndex(u32::MAX);
+        assert_eq!(&*last.key(), "idemgate/v1/iffffffff");
+        assert_eq!(&*last.response_key(BUCKET_CAPACITY - 1), "idemgate/v1/rffffffff.f");
+    }
+}

@@ -1,5 +1,6 @@
 //! The table under test: one worker, several interleaved call by call, several on real threads.
 
+mod allowance;
 mod bounds;
 mod calls;
 mod damage;

@@ -46,7 +46,13 @@ impl Totals {
         Self { entries: self.entries.saturating_add(other.entries), bytes: self.bytes.saturating_add(other.bytes) }
     }
 
-    fn minus(self, other: Self) -> Self {
+    /// What is left of this without `other`; `None` if that is more.
+    pub(super) fn checked_minus(self, other: Self) -> Option<Self> {
+        let entries = self.entries.checked_sub(other.entries)?;
+        Some(Self { entries, bytes: self.bytes.checked_sub(other.bytes)? })
+    }
+
+    pub(super) fn minus(self, other: Self) -> Self {
         Self { entries: self.entries.saturating_sub(other.entries), bytes: self.bytes.saturating_sub(other.bytes) }
     }
 }

@@ -71,7 +71,7 @@ fn a_record_takes_less_than_is_counted_for_it() {
 #[test]
 fn no_key_is_longer_than_the_host_holds_without_an_allocation_of_its_own() {
     let last = slots::BucketIndex(u32::MAX);
-    for key in [last.key(), last.response_key(slots::BUCKET_CAPACITY - 1), slots::TOTALS.to_owned()] {
+    for key in [&*last.key(), &*last.response_key(slots::BUCKET_CAPACITY - 1), slots::TOTALS] {
         assert!(key.len() <= KEY_BYTES + 1, "{key}");
     }
     assert!([slots::TABLE, slots::TOTALS, slots::SWEEPER].iter().all(|key| key.len() <= KEY_BYTES));

@@ -159,14 +159,14 @@ impl Store {
 
     /// The host's key of the bucket of an operation.
     pub(super) fn bucket_key(&self, number: u32) -> String {
-        self.index_of(&operation(number)).key()
+        self.index_of(&operation(number)).key().to_string()
     }
 
     /// The host's key of the response of an operation that has a record.
     pub(super) fn response_key(&self, number: u32) -> String {
         let index = self.index_of(&operation(number));
         let (bucket, _) = self.read_bucket(index).unwrap();
-        index.response_key(bucket.find(&operation(number)).unwrap().position)
+        index.response_key(bucket.find(&operation(number)).unwrap().position).to_string()
     }
 
     /// Operations that share the bucket of `number`, itself first.
@@ -207,7 +207,7 @@ impl Store {
                     let bytes = host.value(&key);
                     assert_eq!(bytes.len(), size as usize, "{entry:?}");
                     StoredResponse::decode(&bytes, &entry.operation, entry.record.owner).unwrap();
-                    in_use.insert(key);
+                    in_use.insert(key.to_string());
                 }
             }
         }

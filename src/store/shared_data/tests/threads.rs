@@ -54,6 +54,7 @@ fn of_four_workers_that_claim_at_once_exactly_one_runs_the_operation() {
                         other => panic!("{other:?}"),
                     }
                 }
+                store.give_back_room().unwrap();
             });
         }
     });

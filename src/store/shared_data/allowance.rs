@@ -1,0 +1,73 @@
+//! Room in the table that a worker has taken ahead of its need.
+//!
+//! The totals are one key for all workers. Would each claim and each response take its room there, every request of
+//! every worker would read and write that key twice. So a worker takes room for several records in one step, and
+//! gives back at its next tick what it has not used. Room counts as used from the moment it is taken, so the bounds
+//! hold; what it costs is that a table may count as full when there is still room for as many records as the other
+//! workers have taken ahead. Where that would matter, in a small table, room is taken record by record.
+//!
+//! A worker that dies leaves behind what it had taken: at most [`MOST_ENTRIES`] records of [`MOST_BYTES`].
+
+use std::cell::Cell;
+
+use super::{
+    SharedMemory,
+    totals::{self, Reserved, Totals},
+};
+use crate::{config::SharedDataConfig, store::StoreError};
+
+/// How many records room is taken for ahead, at most.
+const MOST_ENTRIES: u32 = 16;
+
+/// How many bytes are taken ahead, at most, with records and responses together.
+const MOST_BYTES: u64 = 64 << 10;
+
+/// No more than this part of the table is taken ahead by one worker.
+const PART: u32 = 4096;
+
+/// What one worker has taken and not used.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    /// What it takes ahead; nothing in a small table.
+    full: Totals,
+    left: Cell<Totals>,
+}
+
+impl Allowance {
+    /// Nothing taken yet.
+    pub(super) fn new(limits: &SharedDataConfig) -> Self {
+        let entries = u64::from(MOST_ENTRIES.min(limits.max_entries / PART));
+        let bytes = if entries == 0 { 0 } else { MOST_BYTES.min(limits.max_bytes / u64::from(PART)) };
+        Self { full: Totals { entries, bytes }, left: Cell::default() }
+    }
+
+    /// Takes `wanted` from what was taken ahead, else from the table together with more; `false` if the table has
+    /// no room for that much.
+    pub(super) fn take(
+        &self,
+        wanted: Totals,
+        memory: &impl SharedMemory,
+        limits: &SharedDataConfig,
+    ) -> Result<bool, StoreError> {
+        let left = self.left.get();
+        if let Some(left) = left.checked_minus(wanted) {
+            self.left.set(left);
+            return Ok(true);
+        }
+        if self.full == Totals::default() {
+            return Ok(false);
+        }
+        let more = self.full.minus(left);
+        let reserved = totals::reserve(memory, wanted.plus(more), limits)?;
+        if reserved == Reserved::Done {
+            self.left.set(left.plus(more));
+        }
+        Ok(reserved == Reserved::Done)
+    }
+
+    /// Gives back to the table what is left.
+    pub(super) fn give_back(&self, memory: &impl SharedMemory) -> Result<(), StoreError> {
+        let left = self.left.take();
+        totals::give_back(memory, left).inspect_err(|_| self.left.set(left))
+    }
+}
