@@ -1,0 +1,175 @@
+//! Which plans are played, and what they have to come to.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    hash::{BuildHasher as _, RandomState},
+    process,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    bench::AnnouncedSeed,
+    fault::Fault,
+    plan::{COMBINATIONS, Deployment, Plan, StoreKind},
+    record::Count,
+    round::{Report, play},
+};
+
+/// How many plans there are in each run of the tests, beginning with that of seed 0.
+const SHARE: u64 = 20;
+
+/// How many are played at the same time.
+const AT_A_TIME: usize = 2;
+
+/// Which seeds are played, and until when.
+#[derive(Debug)]
+struct Seeds {
+    next: AtomicU64,
+    end: u64,
+    until: Option<Instant>,
+}
+
+impl Seeds {
+    fn of(first: u64, number: u64) -> Self {
+        Self { next: AtomicU64::new(first), end: first + number, until: None }
+    }
+
+    /// New ones, until so much time is over.
+    fn fresh(time: Duration) -> Self {
+        let first = RandomState::new().hash_one(0) >> 1;
+        Self { next: AtomicU64::new(first), end: u64::MAX, until: Some(Instant::now() + time) }
+    }
+
+    fn next(&self) -> Option<u64> {
+        let is_over = self.until.is_some_and(|until| Instant::now() >= until);
+        let seed = self.next.fetch_add(1, Ordering::Relaxed);
+        (seed < self.end && !is_over).then_some(seed)
+    }
+
+    /// Plays all of them, or until one fails.
+    fn play(&self) -> Result<Total, String> {
+        let (total, failure) = (Mutex::new(Total::default()), Mutex::new(None));
+        thread::scope(|scope| {
+            for _ in 0..AT_A_TIME {
+                scope.spawn(|| {
+                    while let Some(seed) = self.next().filter(|_| failure.lock().unwrap().is_none()) {
+                        match play_seed(seed) {
+                            Ok((plan, report)) => total.lock().unwrap().add(&plan, report),
+                            Err(how) => *failure.lock().unwrap() = Some(how),
+                        }
+                    }
+                });
+            }
+        });
+        match failure.into_inner().unwrap() {
+            Some(how) => Err(how),
+            None => Ok(total.into_inner().unwrap()),
+        }
+    }
+}
+
+fn play_seed(seed: u64) -> Result<(Plan, Report), String> {
+    let plan = Plan::of_seed(seed);
+    let announced = AnnouncedSeed { seed, test: "chaos" };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let played = runtime.block_on(play(&plan));
+    drop(announced);
+    match played {
+        Ok(report) => {
+            println!("{plan}\n    {report:?}");
+            Ok((plan, report))
+        }
+        Err(how) => Err(format!("{plan}\n{how}")),
+    }
+}
+
+/// What all rounds came to.
+#[derive(Debug, Default)]
+struct Total {
+    faults: BTreeMap<Fault, Count>,
+    deployments: BTreeSet<Deployment>,
+    report: Report,
+}
+
+impl Total {
+    fn add(&mut self, plan: &Plan, report: Report) {
+        self.deployments.insert(plan.deployment);
+        for (fault, count) in report.faults {
+            let sum = self.faults.entry(fault).or_default();
+            sum.happened += count.happened;
+            sum.noticed += count.noticed;
+        }
+        self.report.departures += report.departures;
+        self.report.attempts += report.attempts;
+        self.report.executions += report.executions;
+        self.report.replays += report.replays;
+        self.report.unknowns += report.unknowns;
+    }
+}
+
+/// With `CHAOS_SECONDS` in the environment, new plans for so long instead of the same ones; with `CHAOS_SEED`, that one.
+#[test]
+fn whatever_fails_every_promise_is_kept() {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}?")));
+    let (seed, seconds) = (number("CHAOS_SEED"), number("CHAOS_SECONDS"));
+    let seeds = match (seed, seconds) {
+        (Some(seed), _) => Seeds::of(seed, 1),
+        (None, Some(seconds)) => Seeds::fresh(Duration::from_secs(seconds)),
+        (None, None) => Seeds::of(0, SHARE),
+    };
+    let total =
+        seeds.play().unwrap_or_else(|how| panic!("{how}\nto play it again: the same plan, not the same timing"));
+    println!("{total:#?}");
+    assert_eq!(children(), Vec::<u32>::new(), "processes that were left behind");
+    if seed.is_none() && seconds.is_none() {
+        assert_everything_happened(&total);
+    }
+}
+
+/// What never happens is not proven.
+fn assert_everything_happened(total: &Total) {
+    for fault in Fault::ALL {
+        let count = total.faults.get(&fault).copied().unwrap_or_default();
+        assert!(count.noticed > 0, "{fault}: {count:?}");
+    }
+    let Report { departures, attempts, executions, replays, unknowns, .. } = total.report;
+    assert!(departures > 0, "no Envoy has noticed that a client left");
+    let few = [(attempts, 100), (executions, 50), (replays, 50), (unknowns, 5)];
+    assert!(few.iter().all(|(count, least)| *count >= least * SHARE), "not much of a test: {:?}", total.report);
+
+    let have = |what: fn(&Deployment) -> u64| total.deployments.iter().map(what).collect::<BTreeSet<_>>().len();
+    let is_pooled = |deployment: &Deployment| matches!(deployment.store, StoreKind::Redis { is_pooled: true, .. });
+    let combinations: BTreeSet<_> = total
+        .deployments
+        .iter()
+        .map(|deployment| (deployment.is_remote(), is_pooled(deployment), deployment.is_detached, deployment.waits))
+        .collect();
+    assert_eq!(combinations.len() as u64, COMBINATIONS, "combinations: {combinations:?}");
+    let of_others = [
+        have(|deployment| deployment.envoys as u64),
+        have(|deployment| deployment.workers),
+        have(|deployment| u64::from(deployment.retries_unknown)),
+        have(|deployment| u64::from(deployment.can_crash)),
+        have(|deployment| u64::from(deployment.is_remote() && deployment.loses_records_with(Fault::RedisKilled))),
+    ];
+    assert_eq!(of_others, [2; 5], "choices of which each is there");
+}
+
+/// The processes that this one has started and that are still there.
+fn children() -> Vec<u32> {
+    let processes = fs::read_dir("/proc").expect("Linux").flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter(|id| parent_of(*id) == Some(process::id())).collect()
+}
+
+/// What follows the name, which may have anything in it: the state and the parent (proc(5)).
+fn parent_of(id: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
