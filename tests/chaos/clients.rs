@@ -20,8 +20,8 @@ use crate::{
 const CLIENTS: u64 = 14;
 
 /// How many keys are in use at a time, and how long the first of them is.
-const KEYS_AT_A_TIME: u64 = 6;
-const KEY_LIFE: Duration = Duration::from_millis(150);
+const KEYS_AT_A_TIME: u64 = 8;
+const KEY_LIFE: Duration = Duration::from_millis(70);
 
 /// Lets all of them loose; each ends by itself when the time is over.
 pub(crate) fn let_loose(stage: &Arc<Stage>, deployment: Deployment, seed: u64) -> Vec<JoinHandle<()>> {

@@ -61,7 +61,10 @@ pub(crate) struct Mishap {
 }
 
 /// How long clients are let loose.
-pub(crate) const PLAY: Duration = Duration::from_millis(6_000);
+pub(crate) const PLAY: Duration = Duration::from_secs(5);
+
+/// What the start of an Envoy may take, roughly.
+const START: Duration = Duration::from_millis(1_200);
 
 /// What an answer of the store may take.
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -91,6 +94,8 @@ impl Plan {
 /// Each of these faults in an order drawn by lot, and again, until the time is over.
 fn schedule(faults: Vec<Fault>, deployment: Deployment, lot: &mut Lot) -> Vec<Mishap> {
     let (mut mishaps, mut left, mut time) = (Vec::new(), Vec::new(), Duration::ZERO);
+    // Where little can happen it does not happen all the time.
+    let calm = 1_800 / faults.len() as u64;
     let mut has_stalled = false;
     loop {
         if left.is_empty() {
@@ -101,12 +106,15 @@ fn schedule(faults: Vec<Fault>, deployment: Deployment, lot: &mut Lot) -> Vec<Mi
         let fault = left.remove(lot.below(left.len() as u64) as usize);
         has_stalled |= fault == Fault::VmStalled;
         let mishap = Mishap {
-            calm: Duration::from_millis(200 + lot.below(500)),
+            calm: Duration::from_millis(calm / 2 + lot.below(calm)),
             fault,
             time: deployment.time_of(fault, lot),
             draw: lot.below(u64::MAX),
         };
         time += mishap.calm + mishap.time;
+        if fault == Fault::EnvoyKilled {
+            time += START;
+        }
         if time > PLAY {
             return mishaps;
         }
