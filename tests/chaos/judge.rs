@@ -8,12 +8,14 @@
 use std::{collections::BTreeMap, fmt, fmt::Write as _, time::Duration};
 
 use crate::{
+    fault::Fault,
     plan::{Deployment, STORE_TIMEOUT},
     proof::{
         history::{Asked, AttemptId, Breach, History, Operation, Promise, Terms, Told, Word, breach},
-        scenario::millis,
+        scenario::{Conduct, millis},
     },
     record::{Entry, Fact},
+    stage::is_impatient,
 };
 
 /// A promise that was not kept, with what happened to the key in question.
@@ -29,17 +31,28 @@ const TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long it may take the way to the store to be as it was after a fault has ended.
 const RECOVERY: u64 = 500;
 
+/// How long it may take an answer of the service to be recorded, with nothing in the way but a busy machine.
+const RECORDING: u64 = 1_000;
+
 /// Judges the facts one after the other.
 #[derive(Debug)]
 struct Judge<'a> {
     terms: Promised<'a>,
     history: History,
-    /// When the service answered.
-    conducted: BTreeMap<AttemptId, u64>,
+    /// When the service was asked.
+    ran: BTreeMap<AttemptId, u64>,
+    /// What the service did, and when.
+    conducted: BTreeMap<AttemptId, (Conduct, u64)>,
+    /// Detached answers that are to be recorded by a certain time, whoever waits for them.
+    due: Vec<(AttemptId, u64)>,
     /// Faults of the store that go on.
     troubles: u32,
     /// When the last of them ended.
     recovered: u64,
+    /// Whether an Envoy is down.
+    is_down: bool,
+    /// When an Envoy was down last.
+    was_down: u64,
 }
 
 /// What is promised to the clients of a round.
@@ -53,8 +66,17 @@ struct Promised<'a> {
 /// Whether every promise was kept.
 pub(crate) fn judge(deployment: &Deployment, entries: &[Entry]) -> Result<(), Verdict> {
     let terms = Promised { deployment, attempts: Vec::new() };
-    let (history, conducted) = (History::default(), BTreeMap::new());
-    let mut judge = Judge { terms, history, conducted, troubles: 0, recovered: 0 };
+    let mut judge = Judge {
+        terms,
+        history: History::default(),
+        ran: BTreeMap::new(),
+        conducted: BTreeMap::new(),
+        due: Vec::new(),
+        troubles: 0,
+        recovered: 0,
+        is_down: false,
+        was_down: 0,
+    };
     for (index, entry) in entries.iter().enumerate() {
         if let Err(breach) = judge.hear(entry) {
             let asked = entry.fact.attempt().map(|attempt| judge.terms.asked(attempt));
@@ -67,6 +89,11 @@ pub(crate) fn judge(deployment: &Deployment, entries: &[Entry]) -> Result<(), Ve
 impl Judge<'_> {
     fn hear(&mut self, entry: &Entry) -> Result<(), Breach> {
         let now = entry.at;
+        let recorded: Vec<_> = self.due.extract_if(.., |(_, due)| *due <= now).collect();
+        for (attempt, due) in recorded {
+            self.history.recorded(attempt);
+            self.history.passed(&self.terms, attempt, due)?;
+        }
         match &entry.fact {
             Fact::Began { attempt, asked, .. } => {
                 self.terms.attempts.push((*asked, now));
@@ -74,24 +101,34 @@ impl Judge<'_> {
                 Ok(())
             }
             Fact::Ran(attempt) => {
-                let asked = self.terms.asked(*attempt);
-                if self.history.has_run(*attempt) {
+                let (asked, began) = self.terms.attempts[*attempt];
+                if self.ran.insert(*attempt, now).is_some() {
                     return breach(Promise::AtMostOnce, format!("attempt {attempt} runs twice"));
                 }
-                let (_, began) = self.terms.attempts[*attempt];
                 self.history.let_through(&self.terms, *attempt, operation(asked), (began, now), true)
             }
             Fact::Conducted(attempt, conduct) => {
-                self.conducted.insert(*attempt, now);
+                self.conducted.insert(*attempt, (*conduct, now));
                 self.history.conducted(*attempt, *conduct);
+                if self.goes_on(*attempt, now) {
+                    self.due.push((*attempt, now + RECORDING));
+                }
                 Ok(())
             }
             Fact::Heard(attempt, told) => self.heard(*attempt, told, now),
+            Fact::HeardEnvoy(attempt, status) => {
+                if self.terms.deployment.can_crash {
+                    return Ok(());
+                }
+                breach(Promise::Answer, format!("attempt {attempt} was told {status}, and not what that means"))
+            }
+            Fact::Cut(attempt) => self.cut(*attempt),
             Fact::Stuck(attempt) => {
                 breach(Promise::ClaimEnds, format!("there is no end to what attempt {attempt} asks for"))
             }
             Fact::Begins(fault) => {
                 self.troubles += u32::from(fault.is_of_the_store());
+                self.is_down |= *fault == Fault::EnvoyKilled;
                 Ok(())
             }
             Fact::Ends(fault) => {
@@ -99,17 +136,23 @@ impl Judge<'_> {
                     self.troubles -= 1;
                     self.recovered = now + RECOVERY;
                 }
+                if *fault == Fault::EnvoyKilled {
+                    (self.is_down, self.was_down) = (false, now);
+                }
                 Ok(())
             }
             Fact::RecordsLost => {
                 self.history.lost_data(0, now);
                 Ok(())
             }
-            Fact::Cut(_) | Fact::HeardEnvoy(..) | Fact::Left(..) => Ok(()),
+            Fact::Left(..) => Ok(()),
         }
     }
 
     fn heard(&mut self, attempt: AttemptId, told: &Told, now: u64) -> Result<(), Breach> {
+        if !self.is_documented(told) {
+            return breach(Promise::Answer, format!("the contract has no such answer to attempt {attempt}: {told:?}"));
+        }
         if told.word == Word::Executed && self.is_kept(attempt, now) {
             self.history.recorded(attempt);
         }
@@ -118,12 +161,55 @@ impl Judge<'_> {
         self.history.answered(&self.terms, attempt, operation, told, now, begun)
     }
 
+    /// Whether the contract has such an answer, in section 4.
+    fn is_documented(&self, told: &Told) -> bool {
+        let is_problem = |status, name: &str| {
+            let part = format!("\"urn:idemgate:{name}\"");
+            told.status == status && String::from_utf8_lossy(&told.body).contains(&part)
+        };
+        match told.word {
+            Word::Bypassed => false,
+            Word::Executed => [200, 201, 503].contains(&told.status),
+            Word::InFlight => is_problem(409, "request-in-flight"),
+            Word::KeyReused => is_problem(422, "key-reused"),
+            Word::NotKept => is_problem(409, "response-not-kept"),
+            // The service is always there, and shared data is never away.
+            Word::Rejected => self.terms.deployment.is_remote() && is_problem(503, "store-unavailable"),
+            Word::Replayed => told.status == 201,
+            // Lost on the way, whichever way it was lost.
+            Word::Unknown => is_problem(409, "outcome-unknown") || (502..=504).contains(&told.status),
+        }
+    }
+
     /// Whether an answer that has come whole says that the store has it: shared data always has; Redis has if the
     /// filter cannot have given up waiting for it.
     fn is_kept(&self, attempt: AttemptId, now: u64) -> bool {
-        let Some(conducted) = self.conducted.get(&attempt).copied() else { return false };
+        let Some((_, conducted)) = self.conducted.get(&attempt).copied() else { return false };
         let was_quick = now - conducted < millis(STORE_TIMEOUT) / 2;
         !self.terms.deployment.is_remote() || was_quick && self.troubles == 0 && self.recovered <= conducted
+    }
+
+    /// Whether an answer is recorded whatever its client does: detached, where nothing fails, and in good time.
+    fn goes_on(&self, attempt: AttemptId, now: u64) -> bool {
+        let was_quick = self.ran.get(&attempt).is_some_and(|ran| now - ran < RECORDING);
+        self.terms.deployment.is_detached && self.terms.deployment.is_peaceful && was_quick
+    }
+
+    /// A connection that ends without a whole answer has a reason.
+    fn cut(&self, attempt: AttemptId) -> Result<(), Breach> {
+        let Promised { deployment, attempts } = &self.terms;
+        let (asked, began) = attempts[attempt];
+        let conduct = self.conducted.get(&attempt).map(|(conduct, _)| *conduct);
+        let may_time_out = !deployment.is_detached && is_impatient(asked);
+        if deployment.can_crash
+            || self.is_down
+            || self.was_down >= began
+            || may_time_out
+            || conduct == Some(Conduct::Breaks)
+        {
+            return Ok(());
+        }
+        breach(Promise::Answer, format!("attempt {attempt} has no whole answer, and the service did {conduct:?}"))
     }
 }
 

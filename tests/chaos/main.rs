@@ -22,6 +22,7 @@ mod bench;
 mod proof;
 
 mod clients;
+mod doctored;
 mod fault;
 mod judge;
 mod mishaps;

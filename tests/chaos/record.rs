@@ -37,7 +37,7 @@ pub(crate) enum Fact {
     Conducted(AttemptId, Conduct),
     /// The client has a whole answer.
     Heard(AttemptId, Told),
-    /// The client has a whole answer with which the filter had nothing to do.
+    /// The client has a whole answer without a word of the filter.
     HeardEnvoy(AttemptId, u16),
     /// The client has no whole answer, because the connection ended.
     Cut(AttemptId),
@@ -153,6 +153,7 @@ impl fmt::Display for Entry {
                 write!(formatter, "attempt {attempt} heard {:?}, {}: ", told.word, told.status)?;
                 write!(formatter, "{}", told.body.escape_ascii())
             }
+            Fact::Left(attempt, stage) => write!(formatter, "attempt {attempt}: {stage}"),
             fact => write!(formatter, "{fact:?}"),
         }
     }

@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use crate::{
     bench::{Envoy, RedisServer},
     clients::{ask_again, let_loose},
+    doctored::assert_each_doctored_is_found_out,
     fault::Fault,
     judge::judge,
     mishaps::{Envoys, Others},
@@ -28,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) executions: u64,
     pub(crate) replays: u64,
     pub(crate) unknowns: u64,
+    /// How many doctored versions of the round's history were found out.
+    pub(crate) doctored: u64,
 }
 
 /// How long a client waits where requests can be lost in a VM that panics.
@@ -57,6 +60,7 @@ pub(crate) async fn play(plan: &Plan) -> Result<Report, String> {
         client.await.expect("each request of a client ends");
     }
     come_to_rest(&envoys).await;
+    assert_each_claim_has_ended(&envoys).await;
     // Whoever could not say how it ended is found out by its lease.
     sleep(deployment.lease + Duration::from_millis(500)).await;
     ask_again(&stage, deployment).await;
@@ -69,7 +73,10 @@ pub(crate) async fn play(plan: &Plan) -> Result<Report, String> {
         }
     }
     match judge(&deployment, &entries) {
-        Ok(()) => Ok(report),
+        Ok(()) => {
+            report.doctored = assert_each_doctored_is_found_out(&deployment, &entries);
+            Ok(report)
+        }
         Err(verdict) => Err(format!("{verdict}{}", kept(envoys, others))),
     }
 }
@@ -96,11 +103,35 @@ async fn come_to_rest(envoys: &Envoys) {
     }
 }
 
+/// Each execution that was let through has come to an end, and to one only.
+///
+/// Not where a VM has died with its claims, and not where Redis could not be told.
+async fn assert_each_claim_has_ended(envoys: &Envoys) {
+    if envoys.deployment.can_crash || envoys.deployment.is_remote() {
+        return;
+    }
+    for envoy in &envoys.standing {
+        let stats = envoy.stats_like("wasmcustom.idemgate.").await;
+        let count = |name: &str| -> u64 {
+            let start = format!("wasmcustom.idemgate.{name}: ");
+            let line = stats.lines().find_map(|line| line.strip_prefix(start.as_str()));
+            line.and_then(|value| value.parse().ok()).unwrap_or_default()
+        };
+        let outcomes = ["stored", "tombstoned", "released", "unknown", "fenced"];
+        let ended: u64 = outcomes.iter().map(|outcome| count(&format!("outcomes.{outcome}"))).sum();
+        assert_eq!(ended, count("requests.executed"), "claims that ended, and claims that were granted\n{stats}");
+        for never in ["store.errors", "store.evicted", "requests.bypassed"] {
+            assert_eq!(count(never), 0, "{never}\n{stats}");
+        }
+    }
+}
+
 fn report(record: &Record, entries: &[Entry]) -> Report {
     let count = |is_it: fn(&Fact) -> bool| entries.iter().filter(|entry| is_it(&entry.fact)).count() as u64;
     Report {
         faults: record.faults(),
         departures: 0,
+        doctored: 0,
         attempts: count(|fact| matches!(fact, Fact::Began { .. })),
         executions: count(|fact| matches!(fact, Fact::Ran(_))),
         replays: count(|fact| matches!(fact, Fact::Heard(_, told) if told.word == Word::Replayed)),

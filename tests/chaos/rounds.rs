@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    bench::AnnouncedSeed,
+    doctored::VERSIONS,
     fault::Fault,
     plan::{COMBINATIONS, Deployment, Plan, StoreKind},
     record::Count,
@@ -76,7 +76,7 @@ impl Seeds {
 
 fn play_seed(seed: u64) -> Result<(Plan, Report), String> {
     let plan = Plan::of_seed(seed);
-    let announced = AnnouncedSeed { seed, test: "chaos" };
+    let announced = Announced(&plan);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let played = runtime.block_on(play(&plan));
     drop(announced);
@@ -86,6 +86,17 @@ fn play_seed(seed: u64) -> Result<(Plan, Report), String> {
             Ok((plan, report))
         }
         Err(how) => Err(format!("{plan}\n{how}")),
+    }
+}
+
+/// Says which plan it was if somebody panics.
+struct Announced<'a>(&'a Plan);
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("while playing {}", self.0);
+        }
     }
 }
 
@@ -110,6 +121,7 @@ impl Total {
         self.report.executions += report.executions;
         self.report.replays += report.replays;
         self.report.unknowns += report.unknowns;
+        self.report.doctored += report.doctored;
     }
 }
 
@@ -138,8 +150,9 @@ fn assert_everything_happened(total: &Total) {
         let count = total.faults.get(&fault).copied().unwrap_or_default();
         assert!(count.noticed > 0, "{fault}: {count:?}");
     }
-    let Report { departures, attempts, executions, replays, unknowns, .. } = total.report;
+    let Report { departures, attempts, executions, replays, unknowns, doctored, .. } = total.report;
     assert!(departures > 0, "no Envoy has noticed that a client left");
+    assert!(doctored > VERSIONS * SHARE / 2, "only {doctored} histories were doctored");
     let few = [(attempts, 100), (executions, 50), (replays, 50), (unknowns, 5)];
     assert!(few.iter().all(|(count, least)| *count >= least * SHARE), "not much of a test: {:?}", total.report);
 
@@ -156,9 +169,10 @@ fn assert_everything_happened(total: &Total) {
         have(|deployment| deployment.workers),
         have(|deployment| u64::from(deployment.retries_unknown)),
         have(|deployment| u64::from(deployment.can_crash)),
+        have(|deployment| u64::from(deployment.is_peaceful)),
         have(|deployment| u64::from(deployment.is_remote() && deployment.loses_records_with(Fault::RedisKilled))),
     ];
-    assert_eq!(of_others, [2; 5], "choices of which each is there");
+    assert_eq!(of_others, [2; 6], "choices of which each is there");
 }
 
 /// The processes that this one has started and that are still there.

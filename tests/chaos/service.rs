@@ -32,7 +32,7 @@ pub(crate) struct Intent {
 pub(crate) const ATTEMPT: &str = "x-attempt";
 
 /// Longer than any timeout of an Envoy.
-const TOO_LONG: Duration = Duration::from_millis(1_800);
+const TOO_LONG: Duration = Duration::from_millis(2_600);
 
 impl Intent {
     /// What it answers once nothing fails any more.

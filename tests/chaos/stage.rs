@@ -118,10 +118,16 @@ impl Stage {
     }
 }
 
-/// Each key has a path of its own; that of every third one is one on which Envoy does not wait for long.
+/// Whether Envoy does not wait for long where this is asked for.
+pub(crate) fn is_impatient(asked: Asked) -> bool {
+    asked.key.is_multiple_of(3)
+}
+
+/// Each key has a path of its own.
 fn request(number: AttemptId, attempt: &Attempt) -> Request {
     let Asked { caller, key, body } = attempt.asked;
-    let path = if key.is_multiple_of(3) { format!("/impatient/{key}") } else { format!("/orders/{key}") };
+    let place = if is_impatient(attempt.asked) { "impatient" } else { "orders" };
+    let path = format!("/{place}/{key}");
     let request = Request::post(&path)
         .key(format!("key-{key}"))
         .caller(&format!("caller-{caller}"))
