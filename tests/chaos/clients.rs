@@ -37,11 +37,14 @@ async fn act(stage: Arc<Stage>, deployment: Deployment, mut lot: Lot, beginning:
         for _ in 0..=lot.below(4) {
             let attempt = Attempt::draw(asked, deployment.envoys, &mut lot).or_leaves(&mut lot);
             let (_, told) = stage.make(attempt).await;
-            let is_final = told.is_some_and(|told| is_final(&told, deployment.retries_unknown));
-            if is_final || beginning.elapsed() >= PLAY {
+            if told.as_ref().is_some_and(|told| is_final(told, deployment.retries_unknown))
+                || beginning.elapsed() >= PLAY
+            {
                 break;
             }
-            sleep(Duration::from_millis(10 + lot.below(120))).await;
+            // Whose connection broke gives the Envoy some time.
+            let pause = if told.is_some() { lot.below(120) } else { 100 + lot.below(300) };
+            sleep(Duration::from_millis(pause)).await;
         }
         sleep(Duration::from_millis(lot.below(40))).await;
     }

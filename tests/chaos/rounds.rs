@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// How many plans there are in each run of the tests, beginning with that of seed 0.
-const SHARE: u64 = 16;
+const SHARE: u64 = 24;
 
 /// How many are played at the same time.
-const AT_A_TIME: usize = 2;
+const AT_A_TIME: usize = 3;
 
 /// Which seeds are played, and until when.
 #[derive(Debug)]

@@ -88,8 +88,9 @@ impl Stage {
         let departure = departure.or_else(|| Some((Fault::LeftWaiting, self.patience?)));
         let response = match departure {
             Some((stage @ Fault::LeftReading, _)) => {
-                let has_begun = try_send_and_leave(address, protocol, &request).await;
-                return self.left(number, stage, has_begun);
+                let patience = self.patience.unwrap_or(Duration::MAX);
+                let has_begun = timeout(patience, try_send_and_leave(address, protocol, &request)).await;
+                return self.left(number, stage, has_begun == Ok(true));
             }
             Some((stage @ Fault::LeftUploading, time)) => {
                 let is_cut_off = timeout(time, try_send(address, protocol, &request.unfinished())).await.is_ok();
