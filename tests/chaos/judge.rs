@@ -110,7 +110,7 @@ impl Judge<'_> {
             Fact::Conducted(attempt, conduct) => {
                 self.conducted.insert(*attempt, (*conduct, now));
                 self.history.conducted(*attempt, *conduct);
-                if self.goes_on(*attempt, now) {
+                if *conduct == Conduct::Answers && self.goes_on(*attempt, now) {
                     self.due.push((*attempt, now + RECORDING));
                 }
                 Ok(())

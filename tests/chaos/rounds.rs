@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many plans there are in each run of the tests, beginning with that of seed 0.
-const SHARE: u64 = 24;
+const SHARE: u64 = 20;
 
 /// How many are played at the same time.
 const AT_A_TIME: usize = 3;
