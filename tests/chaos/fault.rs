@@ -17,7 +17,7 @@ pub(crate) enum Fault {
     Starved,
     /// SIGKILL, and a restart with what is on disk, if it keeps anything.
     RedisKilled,
-    /// SIGSTOP and SIGCONT.
+    /// SIGSTOP and SIGCONT; or `CLIENT PAUSE`, by which connections are served, and commands are not.
     RedisPaused,
     /// `maxmemory` is reached, and nothing may be evicted.
     RedisFull,

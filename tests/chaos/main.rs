@@ -8,14 +8,14 @@
 //! `cargo test --test chaos` plays the same plans each time, and `make chaos` new ones for as long as it is told.
 //! `CHAOS_SEED=… make chaos` plays one of them again.
 #![allow(
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test fails by panicking, also in its helpers"
+    reason = "a test fails by panicking, also in its helpers, and real time is what it is about"
 )]
 
-#[allow(dead_code, unused_imports, unused_macros, reason = "the bench is that of the end-to-end tests")]
 #[path = "../e2e/bench/mod.rs"]
 mod bench;
 #[path = "../proof/mod.rs"]

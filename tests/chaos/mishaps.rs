@@ -149,7 +149,7 @@ impl Others {
                     self.disturb(State::Slow(Duration::from_millis(delay)), time).await
                 }
                 Fault::RepliesLost => self.disturb(State::LosesReplies, time).await,
-                _ => self.fail(fault, time).await,
+                _ => self.fail(fault, time, draw).await,
             };
             self.record.note(Fact::Ends(fault));
             self.record.count(fault, is_noticed);
@@ -186,7 +186,7 @@ impl Others {
         wire.disturbed() > before
     }
 
-    async fn fail(&mut self, fault: Fault, time: Duration) -> bool {
+    async fn fail(&mut self, fault: Fault, time: Duration, draw: u64) -> bool {
         let since = self.record.now();
         let is_forgotten = self.deployment.loses_records_with(fault);
         let redis = self.redis.as_mut().expect("a plan without Redis has no such fault");
@@ -198,6 +198,10 @@ impl Others {
                 }
                 sleep(time).await;
                 if is_forgotten { redis.restart_empty().await } else { redis.restart().await }
+            }
+            Fault::RedisPaused if draw.is_multiple_of(2) => {
+                redis.must(&["CLIENT", "PAUSE", &time.as_millis().to_string(), "ALL"]).await;
+                sleep(time).await;
             }
             Fault::RedisPaused => {
                 redis.pause();

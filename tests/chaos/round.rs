@@ -1,6 +1,6 @@
 //! One plan from its beginning to its judgement.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, fmt::Write as _, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
@@ -31,6 +31,17 @@ pub(crate) struct Report {
     pub(crate) unknowns: u64,
     /// How many doctored versions of the round's history were found out.
     pub(crate) doctored: u64,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { departures, attempts, executions, replays, unknowns, doctored, .. } = self;
+        write!(
+            formatter,
+            "{attempts} attempts, {executions} executions, {replays} replays, {unknowns} unknown, {departures} departures \
+             seen; {doctored} doctored histories found out"
+        )
+    }
 }
 
 /// How long a client waits where requests can be lost in a VM that panics.

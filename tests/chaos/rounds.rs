@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    env, fs,
+    env, fmt, fs,
     hash::{BuildHasher as _, RandomState},
     process,
     sync::{
@@ -82,10 +82,12 @@ fn play_seed(seed: u64) -> Result<(Plan, Report), String> {
     drop(announced);
     match played {
         Ok(report) => {
-            println!("{plan}\n    {report:?}");
+            println!("{plan}\n    {report}");
             Ok((plan, report))
         }
-        Err(how) => Err(format!("{plan}\n{how}")),
+        Err(how) => Err(format!(
+            "{plan}\n{how}\n`CHAOS_SEED={seed} make chaos` plays the same plan again, though not with the same timing"
+        )),
     }
 }
 
@@ -125,6 +127,16 @@ impl Total {
     }
 }
 
+impl fmt::Display for Total {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{}", self.report)?;
+        for (fault, Count { happened, noticed }) in &self.faults {
+            writeln!(formatter, "{happened:>9} {fault}, {noticed} of them noticed")?;
+        }
+        Ok(())
+    }
+}
+
 /// With `CHAOS_SECONDS` in the environment, new plans for so long instead of the same ones; with `CHAOS_SEED`, that one.
 #[test]
 fn whatever_fails_every_promise_is_kept() {
@@ -135,9 +147,8 @@ fn whatever_fails_every_promise_is_kept() {
         (None, Some(seconds)) => Seeds::fresh(Duration::from_secs(seconds)),
         (None, None) => Seeds::of(0, SHARE),
     };
-    let total =
-        seeds.play().unwrap_or_else(|how| panic!("{how}\nto play it again: the same plan, not the same timing"));
-    println!("{total:#?}");
+    let total = seeds.play().unwrap_or_else(|how| panic!("{how}"));
+    println!("{total}");
     assert_eq!(children(), Vec::<u32>::new(), "processes that were left behind");
     if seed.is_none() && seconds.is_none() {
         assert_everything_happened(&total);

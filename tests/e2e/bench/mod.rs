@@ -1,5 +1,7 @@
 //! The test bench: a real Envoy with the built module between scripted clients and a scripted upstream.
 
+#![allow(dead_code, unused_imports, unused_macros, reason = "each of the tests that share this uses a part of it")]
+
 mod answer;
 mod bootstrap;
 mod discovery;
