@@ -5,7 +5,12 @@
 //! ask, and granted at the latest when the service was asked. What the store keeps shows only in what it gives back, and
 //! in the end of an answer that was held until it was kept.
 
-use std::{collections::BTreeMap, fmt, fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    fmt::Write as _,
+    time::Duration,
+};
 
 use crate::{
     fault::Fault,
@@ -34,6 +39,9 @@ const RECOVERY: u64 = 500;
 /// How long it may take an answer of the service to be recorded, with nothing in the way but a busy machine.
 const RECORDING: u64 = 1_000;
 
+/// When nothing was noted for so long, the machine may have stood still, and with it whatever was under way.
+const STANDSTILL: u64 = 300;
+
 /// Judges the facts one after the other.
 #[derive(Debug)]
 struct Judge<'a> {
@@ -45,6 +53,11 @@ struct Judge<'a> {
     conducted: BTreeMap<AttemptId, (Conduct, u64)>,
     /// Detached answers that are to be recorded by a certain time, whoever waits for them.
     due: Vec<(AttemptId, u64)>,
+    /// Whose client has left before its request was whole.
+    partial: BTreeSet<AttemptId>,
+    /// When anything was noted last, and when that came after a standstill.
+    noted: u64,
+    stood_still: u64,
     /// Faults of the store that go on.
     troubles: u32,
     /// When the last of them ended.
@@ -72,6 +85,9 @@ pub(crate) fn judge(deployment: &Deployment, entries: &[Entry]) -> Result<(), Ve
         ran: BTreeMap::new(),
         conducted: BTreeMap::new(),
         due: Vec::new(),
+        partial: BTreeSet::new(),
+        noted: 0,
+        stood_still: 0,
         troubles: 0,
         recovered: 0,
         is_down: false,
@@ -89,6 +105,11 @@ pub(crate) fn judge(deployment: &Deployment, entries: &[Entry]) -> Result<(), Ve
 impl Judge<'_> {
     fn hear(&mut self, entry: &Entry) -> Result<(), Breach> {
         let now = entry.at;
+        if now - self.noted > STANDSTILL {
+            self.stood_still = now;
+            self.due.clear();
+        }
+        self.noted = now;
         let recorded: Vec<_> = self.due.extract_if(.., |(_, due)| *due <= now).collect();
         for (attempt, due) in recorded {
             self.history.recorded(attempt);
@@ -102,8 +123,8 @@ impl Judge<'_> {
             }
             Fact::Ran(attempt) => {
                 let (asked, began) = self.terms.attempts[*attempt];
-                if self.ran.insert(*attempt, now).is_some() {
-                    return breach(Promise::AtMostOnce, format!("attempt {attempt} runs twice"));
+                if self.ran.insert(*attempt, now).is_some() || self.partial.contains(attempt) {
+                    return breach(Promise::AtMostOnce, format!("attempt {attempt} runs twice, or was never whole"));
                 }
                 self.history.let_through(&self.terms, *attempt, operation(asked), (began, now), true)
             }
@@ -143,6 +164,13 @@ impl Judge<'_> {
             }
             Fact::RecordsLost => {
                 self.history.lost_data(0, now);
+                Ok(())
+            }
+            Fact::Left(attempt, Fault::LeftUploading) => {
+                self.partial.insert(*attempt);
+                if self.ran.contains_key(attempt) {
+                    return breach(Promise::AtMostOnce, format!("attempt {attempt} ran, and was never whole"));
+                }
                 Ok(())
             }
             Fact::Left(..) => Ok(()),
@@ -191,7 +219,7 @@ impl Judge<'_> {
 
     /// Whether an answer is recorded whatever its client does: detached, where nothing fails, and in good time.
     fn goes_on(&self, attempt: AttemptId, now: u64) -> bool {
-        let was_quick = self.ran.get(&attempt).is_some_and(|ran| now - ran < RECORDING);
+        let was_quick = self.ran.get(&attempt).is_some_and(|ran| now - ran < RECORDING && *ran >= self.stood_still);
         self.terms.deployment.is_detached && self.terms.deployment.is_peaceful && was_quick
     }
 

@@ -79,11 +79,10 @@ pub(crate) struct Record {
 struct State {
     entries: Vec<Entry>,
     attempts: usize,
-    /// How often each fault happened, and how often somebody noticed.
     faults: BTreeMap<Fault, Count>,
 }
 
-/// How often a fault happened, and how often it made a difference that somebody saw.
+/// How often a fault happened, and how often somebody saw that it did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Count {
     pub(crate) happened: u64,
