@@ -33,8 +33,8 @@ pub(crate) fn let_loose(stage: &Arc<Stage>, deployment: Deployment, seed: u64) -
 async fn act(stage: Arc<Stage>, deployment: Deployment, mut lot: Lot, beginning: Instant) {
     while beginning.elapsed() < PLAY {
         let asked = draw(beginning, &mut lot);
-        // A patient client asks a few times, an impatient one once.
-        for _ in 0..=lot.below(4) {
+        // Some ask once; others go on until they know, also when that takes a lease.
+        for _ in 0..lot.of(&[1, 2, 5, 40]) {
             let attempt = Attempt::draw(asked, deployment.envoys, &mut lot).or_leaves(&mut lot);
             let (_, told) = stage.make(attempt).await;
             if told.as_ref().is_some_and(|told| is_final(told, deployment.retries_unknown))
@@ -43,17 +43,17 @@ async fn act(stage: Arc<Stage>, deployment: Deployment, mut lot: Lot, beginning:
                 break;
             }
             // Whose connection broke gives the Envoy some time.
-            let pause = if told.is_some() { lot.below(120) } else { 100 + lot.below(300) };
+            let pause = if told.is_some() { 10 + lot.below(140) } else { 100 + lot.below(300) };
             sleep(Duration::from_millis(pause)).await;
         }
         sleep(Duration::from_millis(lot.below(40))).await;
     }
 }
 
-/// One of the keys of the moment, rarely that of another caller or for something else.
+/// One of the keys of the moment, now and then an earlier one, rarely that of another caller or for something else.
 pub(crate) fn draw(beginning: Instant, lot: &mut Lot) -> Asked {
     let first = beginning.elapsed().as_millis() / KEY_LIFE.as_millis();
-    let key = first as u64 + lot.below(KEYS_AT_A_TIME);
+    let key = if lot.chance(15) { lot.below(first as u64 + 1) } else { first as u64 + lot.below(KEYS_AT_A_TIME) };
     let (caller, body) = (u8::from(lot.chance(15)), u8::from(lot.chance(8)));
     Asked { caller, key: (key % 256) as u8, body }
 }

@@ -41,7 +41,17 @@ impl Doctoring {
     /// The doctored history; None if it has too little in it for that.
     fn of(self, entries: &[Entry]) -> Option<Vec<Entry>> {
         let mut entries = entries.to_vec();
-        let replay = entries.iter().rposition(|entry| is_replay(&entry.fact))?;
+        // What ran before the records were lost may run again.
+        let lost = entries.iter().rposition(|entry| matches!(entry.fact, Fact::RecordsLost)).unwrap_or_default();
+        let began_later: Vec<Vec<u8>> = entries[lost..]
+            .iter()
+            .filter(|entry| matches!(entry.fact, Fact::Began { .. }))
+            .filter_map(|entry| entry.fact.attempt().map(body_of))
+            .collect();
+        let replay = entries.iter().rposition(|entry| match &entry.fact {
+            Fact::Heard(_, told) => told.word == Word::Replayed && began_later.contains(&told.body),
+            _ => false,
+        })?;
         let asked = asked_in(&entries, &entries[replay])?;
         let other = entries.iter().find(|entry| {
             is_replay(&entry.fact) && asked_in(&entries, entry).is_some_and(|other| other.key != asked.key)

@@ -50,9 +50,9 @@ impl Fault {
         Self::LeftReading,
     ];
 
-    /// Whether the filter cannot trust the store meanwhile.
-    pub(crate) fn is_of_the_store(self) -> bool {
-        matches!(self, Self::RedisKilled | Self::RedisPaused | Self::RedisFull | Self::RedisSlow | Self::RepliesLost)
+    /// Whether the store says no, or breaks off, and does not only take its time.
+    pub(crate) fn makes_the_store_fail(self) -> bool {
+        matches!(self, Self::RedisKilled | Self::RedisFull | Self::RepliesLost)
     }
 }
 

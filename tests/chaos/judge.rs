@@ -148,12 +148,12 @@ impl Judge<'_> {
                 breach(Promise::ClaimEnds, format!("there is no end to what attempt {attempt} asks for"))
             }
             Fact::Begins(fault) => {
-                self.troubles += u32::from(fault.is_of_the_store());
+                self.troubles += u32::from(fault.makes_the_store_fail());
                 self.is_down |= *fault == Fault::EnvoyKilled;
                 Ok(())
             }
             Fact::Ends(fault) => {
-                if fault.is_of_the_store() {
+                if fault.makes_the_store_fail() {
                     self.troubles -= 1;
                     self.recovered = now + RECOVERY;
                 }
@@ -209,12 +209,15 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether an answer that has come whole says that the store has it: shared data always has; Redis has if the
-    /// filter cannot have given up waiting for it.
+    /// Whether an answer that has come whole says that the store has it. Shared data always has, if nobody can have
+    /// taken over; Redis has if besides the filter cannot have given up waiting for it.
     fn is_kept(&self, attempt: AttemptId, now: u64) -> bool {
         let Some((_, conducted)) = self.conducted.get(&attempt).copied() else { return false };
+        let (_, began) = self.terms.attempts[attempt];
+        let is_own = !self.terms.retries_unknown() || now - began < self.terms.lease();
         let was_quick = now - conducted < millis(STORE_TIMEOUT) / 2;
-        !self.terms.deployment.is_remote() || was_quick && self.troubles == 0 && self.recovered <= conducted
+        let is_confirmed = was_quick && self.troubles == 0 && self.recovered <= conducted;
+        is_own && (is_confirmed || !self.terms.deployment.is_remote())
     }
 
     /// Whether an answer is recorded whatever its client does: detached, where nothing fails, and in good time.

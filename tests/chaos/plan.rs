@@ -83,14 +83,20 @@ impl Plan {
             Fault::ALL.into_iter().filter(|fault| deployment.can_have(*fault)).partition(|fault| {
                 matches!(fault, Fault::EnvoyKilled | Fault::EnvoyPaused | Fault::VmPanicked | Fault::VmStalled)
             });
-        Self {
-            seed,
-            deployment,
-            of_envoys: schedule(of_envoys, deployment, &mut lot),
-            of_others: schedule(of_others, deployment, &mut lot),
-            clients: lot.below(u64::MAX),
-        }
+        let of_envoys = schedule(of_envoys, deployment, &mut lot);
+        let mut of_others = schedule(of_others, deployment, &mut lot);
+        of_others.splice(0..0, deployment.can_have(Fault::RedisSlow).then(|| slow_at_a_death(&of_envoys)).flatten());
+        Self { seed, deployment, of_envoys, of_others, clients: lot.below(u64::MAX) }
     }
+}
+
+/// Redis is slow from shortly before the first Envoy is killed: some answers are there, and not yet recorded.
+fn slow_at_a_death(of_envoys: &[Mishap]) -> Option<Mishap> {
+    let killed = of_envoys.iter().position(|mishap| mishap.fault == Fault::EnvoyKilled)?;
+    let before = of_envoys[..killed].iter().map(|mishap| mishap.calm + mishap.time).sum::<Duration>();
+    let at = before + of_envoys[killed].calm;
+    let (calm, time) = (at.saturating_sub(Duration::from_millis(400)), Duration::from_millis(600));
+    Some(Mishap { calm, fault: Fault::RedisSlow, time, draw: 0 })
 }
 
 /// Each of these faults in an order drawn by lot, and again, until the time is over.
@@ -183,7 +189,7 @@ impl Deployment {
         let short = Duration::from_millis(100 + lot.below(700));
         match fault {
             Fault::VmPanicked => Duration::ZERO,
-            Fault::VmStalled => long,
+            Fault::VmStalled => long + Duration::from_millis(500),
             Fault::EnvoyPaused | Fault::RedisPaused if lot.chance(30) => long,
             Fault::EnvoyKilled => short / 3,
             _ => short,

@@ -29,16 +29,18 @@ pub(crate) struct Report {
     pub(crate) executions: u64,
     pub(crate) replays: u64,
     pub(crate) unknowns: u64,
+    /// How many owners came too late.
+    pub(crate) fenced: u64,
     /// How many doctored versions of the round's history were found out.
     pub(crate) doctored: u64,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { departures, attempts, executions, replays, unknowns, doctored, .. } = self;
+        let Self { departures, attempts, executions, replays, unknowns, fenced, doctored, .. } = self;
         write!(
             formatter,
-            "{attempts} attempts, {executions} executions, {replays} replays, {unknowns} unknown, {departures} departures \
+            "{attempts} attempts, {executions} executions, {replays} replays, {unknowns} unknown, {fenced} fenced, {departures} departures \
              seen; {doctored} doctored histories found out"
         )
     }
@@ -82,6 +84,7 @@ pub(crate) async fn play(plan: &Plan) -> Result<Report, String> {
         for stat in ["http.ingress.downstream_cx_destroy_remote_active_rq", "http.ingress.downstream_rq_rx_reset"] {
             report.departures += envoy.stat(stat).await.unwrap_or_default();
         }
+        report.fenced += envoy.stat("wasmcustom.idemgate.outcomes.fenced").await.unwrap_or_default();
     }
     match judge(&deployment, &entries) {
         Ok(()) => {
@@ -142,6 +145,7 @@ fn report(record: &Record, entries: &[Entry]) -> Report {
     Report {
         faults: record.faults(),
         departures: 0,
+        fenced: 0,
         doctored: 0,
         attempts: count(|fact| matches!(fact, Fact::Began { .. })),
         executions: count(|fact| matches!(fact, Fact::Ran(_))),

@@ -5,10 +5,7 @@ use std::{
     env, fmt, fs,
     hash::{BuildHasher as _, RandomState},
     process,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Mutex,
     thread,
     time::{Duration, Instant},
 };
@@ -21,35 +18,31 @@ use crate::{
     round::{Report, play},
 };
 
-/// How many plans there are in each run of the tests, beginning with that of seed 0.
-const SHARE: u64 = 20;
+/// The plans that are played in each run of the tests: together they have every fault and every deployment, and workers
+/// that stand still for longer than a lease.
+const SHARE: [u64; 18] = [1, 3, 4, 5, 6, 8, 9, 16, 24, 31, 33, 34, 39, 44, 50, 54, 61, 71];
+
+const ROUNDS: u64 = SHARE.len() as u64;
 
 /// How many are played at the same time.
 const AT_A_TIME: usize = 3;
 
-/// Which seeds are played, and until when.
-#[derive(Debug)]
-struct Seeds {
-    next: AtomicU64,
-    end: u64,
-    until: Option<Instant>,
-}
+/// Which seeds are played, one after the other.
+struct Seeds(Mutex<Box<dyn Iterator<Item = u64> + Send>>);
 
 impl Seeds {
-    fn of(first: u64, number: u64) -> Self {
-        Self { next: AtomicU64::new(first), end: first + number, until: None }
+    fn of(seeds: impl IntoIterator<Item = u64, IntoIter: Send + 'static>) -> Self {
+        Self(Mutex::new(Box::new(seeds.into_iter())))
     }
 
     /// New ones, until so much time is over.
     fn fresh(time: Duration) -> Self {
-        let first = RandomState::new().hash_one(0) >> 1;
-        Self { next: AtomicU64::new(first), end: u64::MAX, until: Some(Instant::now() + time) }
+        let (first, end) = (RandomState::new().hash_one(0) >> 1, Instant::now() + time);
+        Self::of((first..).take_while(move |_| Instant::now() < end))
     }
 
     fn next(&self) -> Option<u64> {
-        let is_over = self.until.is_some_and(|until| Instant::now() >= until);
-        let seed = self.next.fetch_add(1, Ordering::Relaxed);
-        (seed < self.end && !is_over).then_some(seed)
+        self.0.lock().unwrap().next()
     }
 
     /// Plays all of them, or until one fails.
@@ -123,6 +116,7 @@ impl Total {
         self.report.executions += report.executions;
         self.report.replays += report.replays;
         self.report.unknowns += report.unknowns;
+        self.report.fenced += report.fenced;
         self.report.doctored += report.doctored;
     }
 }
@@ -143,9 +137,9 @@ fn whatever_fails_every_promise_is_kept() {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}?")));
     let (seed, seconds) = (number("CHAOS_SEED"), number("CHAOS_SECONDS"));
     let seeds = match (seed, seconds) {
-        (Some(seed), _) => Seeds::of(seed, 1),
+        (Some(seed), _) => Seeds::of([seed]),
         (None, Some(seconds)) => Seeds::fresh(Duration::from_secs(seconds)),
-        (None, None) => Seeds::of(0, SHARE),
+        (None, None) => Seeds::of(SHARE),
     };
     let total = seeds.play().unwrap_or_else(|how| panic!("{how}"));
     println!("{total}");
@@ -161,11 +155,12 @@ fn assert_everything_happened(total: &Total) {
         let count = total.faults.get(&fault).copied().unwrap_or_default();
         assert!(count.noticed > 0, "{fault}: {count:?}");
     }
-    let Report { departures, attempts, executions, replays, unknowns, doctored, .. } = total.report;
+    let Report { departures, attempts, executions, replays, unknowns, fenced, doctored, .. } = total.report;
     assert!(departures > 0, "no Envoy has noticed that a client left");
-    assert!(doctored > VERSIONS * SHARE / 2, "only {doctored} histories were doctored");
+    assert!(fenced > 0, "no owner came too late");
+    assert!(doctored > VERSIONS * ROUNDS / 2, "only {doctored} histories were doctored");
     let few = [(attempts, 100), (executions, 50), (replays, 50), (unknowns, 5)];
-    assert!(few.iter().all(|(count, least)| *count >= least * SHARE), "not much of a test: {:?}", total.report);
+    assert!(few.iter().all(|(count, least)| *count >= least * ROUNDS), "not much of a test: {:?}", total.report);
 
     let have = |what: fn(&Deployment) -> u64| total.deployments.iter().map(what).collect::<BTreeSet<_>>().len();
     let is_pooled = |deployment: &Deployment| matches!(deployment.store, StoreKind::Redis { is_pooled: true, .. });
