@@ -35,7 +35,7 @@ pub(crate) enum State {
     Clear,
     /// Every other reply is lost with its connection.
     LosesReplies,
-    /// Each piece takes so much longer.
+    /// Each piece takes longer by something between nothing and this, so that one overtakes the other.
     Slow(Duration),
 }
 
@@ -69,6 +69,9 @@ impl Wire {
     }
 }
 
+/// Between so many delays the pieces take turns.
+const STEPS: u32 = 8;
+
 impl Shared {
     /// Until both sides have ended, or one fails: then both are cut.
     async fn pass(&self, near: TcpStream, target: SocketAddr) -> io::Result<()> {
@@ -101,8 +104,8 @@ impl Shared {
                     }
                 }
                 State::Slow(delay) => {
-                    self.disturbed.fetch_add(1, Ordering::Relaxed);
-                    sleep(delay).await;
+                    let turn = self.disturbed.fetch_add(1, Ordering::Relaxed);
+                    sleep(delay / STEPS * (turn.wrapping_mul(5) % u64::from(STEPS)) as u32).await;
                 }
             }
             to.write_all(&piece[..length]).await?;
