@@ -145,7 +145,7 @@ impl Others {
             let is_noticed = match fault {
                 Fault::Starved => self.starve(time).await,
                 Fault::RedisSlow => {
-                    let delay = [150, 30, 400][draw as usize % 3];
+                    let delay = [150, 80, 400][draw as usize % 3];
                     self.disturb(State::Slow(Duration::from_millis(delay)), time).await
                 }
                 Fault::RepliesLost => self.disturb(State::LosesReplies, time).await,

@@ -95,7 +95,7 @@ fn slow_at_a_death(of_envoys: &[Mishap]) -> Option<Mishap> {
     let killed = of_envoys.iter().position(|mishap| mishap.fault == Fault::EnvoyKilled)?;
     let before = of_envoys[..killed].iter().map(|mishap| mishap.calm + mishap.time).sum::<Duration>();
     let at = before + of_envoys[killed].calm;
-    let (calm, time) = (at.saturating_sub(Duration::from_millis(400)), Duration::from_millis(600));
+    let (calm, time) = (at.saturating_sub(Duration::from_millis(1_000)), Duration::from_millis(1_200));
     Some(Mishap { calm, fault: Fault::RedisSlow, time, draw: 0 })
 }
 
