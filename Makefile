@@ -49,6 +49,11 @@ module-and-servers:
 soak: ## Go through new simulated worlds for SOAK_SECONDS (ten minutes); prints the seed to begin with, or the one that fails
 	SOAK_SECONDS="$${SOAK_SECONDS:-600}" cargo test --locked --test simulation every_promise -- --nocapture
 
+.PHONY: chaos
+chaos: crash-test envoy redis ## Break real Envoys and Redis by new plans for CHAOS_SECONDS (ten minutes); CHAOS_SEED=n plays one plan again
+	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" CHAOS_SECONDS="$${CHAOS_SECONDS:-600}" \
+	    cargo test --locked --test chaos whatever_fails -- --nocapture
+
 .PHONY: compose-test
 compose-test: ## Build the images, bring docker-compose.yml up, play the demo in it, take it down (needs Docker)
 	@tools/compose-test

@@ -37,7 +37,6 @@ mod redirects;
 mod redis_bench;
 mod redis_errors;
 mod redis_examples;
-mod redis_faults;
 mod redis_fleet;
 mod redis_races;
 mod replays;

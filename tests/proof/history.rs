@@ -1,16 +1,81 @@
 //! What clients and the service saw, and whether that is what the contract promises. It knows nothing of
-//! records or of what the code believes.
-
-use idemgate::{
-    config::OnUnknown,
-    exchange::{Counter, Reply},
-};
+//! records or of what the code believes, and nothing of whether the world that it judges is a real one.
 
 use super::{
-    scenario::{Conduct, Scenario},
+    scenario::Conduct,
     service::{Response, body_of},
-    worker::AttemptId,
 };
+
+/// One request of a client, by its number.
+pub(crate) type AttemptId = usize;
+
+/// What is promised in a world, and what is asked for in it. Times are in milliseconds.
+pub(crate) trait Terms {
+    /// How long a claim outlives its owner.
+    fn lease(&self) -> u64;
+
+    /// How long what is certain is remembered.
+    fn ttl(&self) -> u64;
+
+    /// Whether an operation of unknown outcome may run again.
+    fn retries_unknown(&self) -> bool;
+
+    fn asked(&self, attempt: AttemptId) -> Asked;
+}
+
+/// What an attempt asks for: this body, under this key of this caller.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Asked {
+    pub(crate) caller: u8,
+    pub(crate) key: u8,
+    pub(crate) body: u8,
+}
+
+/// A whole answer, as a client has it, without the fields by which the filter says what it did.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) word: Word,
+    pub(crate) status: u16,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// What the filter says that an answer is (contract, section 4).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Word {
+    Bypassed,
+    /// The service's answer to this very attempt.
+    Executed,
+    InFlight,
+    KeyReused,
+    NotKept,
+    Rejected,
+    Replayed,
+    Unknown,
+}
+
+impl Told {
+    /// An answer with all its fields; None if it has no word of the contract.
+    pub(crate) fn read(status: u16, fields: impl IntoIterator<Item = (String, String)>, body: Vec<u8>) -> Option<Self> {
+        let (own, fields): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(name, _)| OWN.contains(&name.as_str()));
+        let (_, word) = own.into_iter().find(|(name, _)| name == "idempotency-status")?;
+        let word = match word.as_str() {
+            "bypassed" => Word::Bypassed,
+            "executed" => Word::Executed,
+            "in-flight" => Word::InFlight,
+            "key-reused" => Word::KeyReused,
+            "not-kept" => Word::NotKept,
+            "rejected" => Word::Rejected,
+            "replayed" => Word::Replayed,
+            "unknown" => Word::Unknown,
+            _ => return None,
+        };
+        Some(Self { word, status, fields, body })
+    }
+}
+
+/// The fields by which the filter says what it did.
+const OWN: [&str; 3] = ["idempotency-replayed", "idempotency-expires", "idempotency-status"];
 
 /// A promise of the contract.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -43,6 +108,8 @@ pub(crate) struct History {
     runs: Vec<Run>,
     /// The answers that clients know of, which each later replay has to be: which run of which operation.
     known: Vec<(Operation, AttemptId)>,
+    /// Attempts that began when a client knew the answer, and whose execution that was.
+    expected: Vec<(AttemptId, AttemptId)>,
     /// When the store lost its data last: by operation's Envoy, or Redis.
     losses: Vec<(u8, u64)>,
     has_evicted: bool,
@@ -72,10 +139,16 @@ struct Run {
 }
 
 impl History {
+    /// A client begins to ask.
+    pub(crate) fn began(&mut self, attempt: AttemptId, operation: Operation) {
+        let known = self.known.iter().find(|(known, _)| *known == operation);
+        self.expected.extend(known.map(|(_, run)| (attempt, *run)));
+    }
+
     /// A request goes on to the service: its claim was asked for, and found granted, at these times.
     pub(crate) fn let_through(
         &mut self,
-        scenario: &Scenario,
+        terms: &impl Terms,
         attempt: AttemptId,
         operation: Operation,
         (claimed, granted): (u64, u64),
@@ -86,8 +159,8 @@ impl History {
         let is_exempt = !is_protected || self.is_lost(&run);
         let conflict = earlier
             .find(|other| {
-                let was_taken_over = self.may_be_tried_again(scenario, &run, other.granted);
-                !is_exempt && !was_taken_over && !self.is_over(scenario, other, granted)
+                let was_taken_over = self.may_be_tried_again(terms, &run, other.granted);
+                !is_exempt && !was_taken_over && !self.is_over(terms, other, granted)
             })
             .cloned();
         self.runs.push(run);
@@ -98,21 +171,19 @@ impl History {
     }
 
     /// Whether the contract lets another execution begin whose claim is granted at `now`.
-    fn is_over(&self, scenario: &Scenario, run: &Run, now: u64) -> bool {
+    fn is_over(&self, terms: &impl Terms, run: &Run, now: u64) -> bool {
         let was_not_done = matches!(run.conduct, Some(Conduct::Refuses | Conduct::Unreachable));
         was_not_done
-            || self.may_be_tried_again(scenario, run, now)
+            || self.may_be_tried_again(terms, run, now)
             || self.is_lost(run)
-            || now >= run.claimed + scenario.ttl()
+            || now >= run.claimed + terms.ttl()
             || self.has_evicted
     }
 
     /// Whether nothing certain is known of an execution, its lease may have run out by `now`, and the policy
     /// lets another one begin. It may even have begun first, if a worker stood still that long.
-    fn may_be_tried_again(&self, scenario: &Scenario, run: &Run, now: u64) -> bool {
-        scenario.policy.outcome.on_unknown == OnUnknown::Retry
-            && !run.is_recorded
-            && now >= run.claimed + scenario.lease()
+    fn may_be_tried_again(&self, terms: &impl Terms, run: &Run, now: u64) -> bool {
+        terms.retries_unknown() && !run.is_recorded && now >= run.claimed + terms.lease()
     }
 
     /// Whether the store has lost what it knew of an execution.
@@ -127,9 +198,10 @@ impl History {
         }
     }
 
-    pub(crate) fn counted(&mut self, attempt: AttemptId, counter: Counter) {
+    /// The store keeps what became of an execution.
+    pub(crate) fn recorded(&mut self, attempt: AttemptId) {
         if let Some(run) = self.run_mut(attempt) {
-            run.is_recorded |= matches!(counter, Counter::OutcomesStored | Counter::OutcomesTombstoned);
+            run.is_recorded = true;
         }
     }
 
@@ -142,96 +214,112 @@ impl History {
         self.has_evicted = true;
     }
 
-    /// A client has the whole answer of its own execution.
-    pub(crate) fn passed(&mut self, scenario: &Scenario, attempt: AttemptId, now: u64) -> Result<(), Breach> {
+    /// A client has the whole answer of its own execution, as it passed by.
+    pub(crate) fn passed(&mut self, terms: &impl Terms, attempt: AttemptId, now: u64) -> Result<(), Breach> {
+        if self.is_protected(attempt) {
+            self.is_expected(terms, attempt, Word::Executed, now)?;
+        }
         match self.run(attempt) {
             Some(run) if run.is_recorded && run.conduct == Some(Conduct::Answers) => {
                 let operation = run.operation;
-                self.is_known(scenario, operation, attempt, now)
+                self.is_known(terms, operation, attempt, now)
             }
             _ => Ok(()),
         }
     }
 
-    /// The filter answers by itself.
-    pub(crate) fn replied(
+    /// A client has a whole answer, which the filter gave by itself or let pass.
+    pub(crate) fn answered(
         &mut self,
-        scenario: &Scenario,
+        terms: &impl Terms,
         attempt: AttemptId,
         operation: Operation,
-        reply: &Reply,
+        told: &Told,
         now: u64,
-        begun: impl Fn(AttemptId) -> bool,
+        mut begun: impl Iterator<Item = AttemptId>,
     ) -> Result<(), Breach> {
-        let asked = &scenario.attempts[attempt];
-        let is_sibling = |other: AttemptId| {
-            let other = &scenario.attempts[other];
-            (other.caller, other.key) == (asked.caller, asked.key)
-        };
-        match reply.details {
-            "idemgate_replay" => self.replayed(scenario, attempt, operation, reply, now),
-            "idemgate_detached" => self.passed(scenario, attempt, now),
-            "idemgate_key_reused" => {
-                let others = 0..scenario.attempts.len();
+        match told.word {
+            Word::Executed => {
+                self.is_own(attempt, told)?;
+                self.passed(terms, attempt, now)
+            }
+            Word::Replayed => self.replayed(terms, attempt, operation, told, now),
+            Word::KeyReused => {
+                let asked = terms.asked(attempt);
                 let is_reuse =
-                    |other: usize| is_sibling(other) && begun(other) && scenario.attempts[other].body != asked.body;
-                if others.into_iter().any(is_reuse) {
+                    |other: Asked| (other.caller, other.key) == (asked.caller, asked.key) && other.body != asked.body;
+                if begun.any(|other| is_reuse(terms.asked(other))) {
                     return Ok(());
                 }
                 breach(Promise::Replay, format!("attempt {attempt} is said to reuse a key, and nobody else used it"))
             }
-            _ => Ok(()),
+            Word::InFlight | Word::Unknown => self.is_expected(terms, attempt, told.word, now),
+            // What is remembered need not have found room.
+            Word::Bypassed | Word::NotKept | Word::Rejected => Ok(()),
+        }
+    }
+
+    /// What is said to be the service's answer is that.
+    fn is_own(&self, attempt: AttemptId, told: &Told) -> Result<(), Breach> {
+        let conduct = self.run(attempt).and_then(|run| run.conduct);
+        let said = conduct.map(|conduct| Response::of(conduct, attempt));
+        if said.is_some_and(|said| (said.status, &said.body) == (told.status, &told.body)) {
+            return Ok(());
+        }
+        breach(Promise::Answer, format!("the service did {conduct:?}, and attempt {attempt} was told {told:?}"))
+    }
+
+    /// Who asks when the answer is known is not told that nobody knows it yet, and runs nothing.
+    fn is_expected(&mut self, terms: &impl Terms, attempt: AttemptId, word: Word, now: u64) -> Result<(), Breach> {
+        let place = self.expected.iter().position(|(asked, _)| *asked == attempt);
+        let (_, run) = place.map(|place| self.expected.swap_remove(place)).unzip();
+        match run.and_then(|run| self.run(run)).filter(|run| !self.is_over(terms, run, now)) {
+            Some(run) => breach(
+                Promise::Replay,
+                format!("attempt {attempt} was told {word:?}, and the answer is known: {run:?}"),
+            ),
+            None => Ok(()),
         }
     }
 
     fn replayed(
         &mut self,
-        scenario: &Scenario,
+        terms: &impl Terms,
         attempt: AttemptId,
         operation: Operation,
-        reply: &Reply,
+        told: &Told,
         now: u64,
     ) -> Result<(), Breach> {
         let not = |how: &str| breach(Promise::Replay, format!("attempt {attempt} was replayed {how}"));
-        let Some(run) = self.runs.iter().find(|run| body_of(run.attempt) == reply.body) else {
+        let Some(run) = self.runs.iter().find(|run| body_of(run.attempt) == told.body) else {
             return not("what nobody answered");
         };
         if run.operation != operation {
             return not(&format!("the answer of {run:?}, another operation"));
         }
-        if scenario.attempts[run.attempt].body != scenario.attempts[attempt].body {
+        if terms.asked(run.attempt).body != terms.asked(attempt).body {
             return not(&format!("the answer to another request, {run:?}"));
         }
         if run.conduct != Some(Conduct::Answers) {
             return not(&format!("what was never answered whole, {run:?}"));
         }
-        let is_ours =
-            |name: &str| ["idempotency-replayed", "idempotency-expires", "idempotency-status"].contains(&name);
-        let fields: Vec<(String, String)> = reply
-            .headers
-            .iter()
-            .map(|(name, value)| [name, value].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).into())
-            .filter(|(name, _): &(String, String)| !is_ours(name))
-            .collect();
-        if (reply.status, fields) != (201, Response::replayed_fields(run.attempt)) {
-            return not(&format!("not as it was: {reply:?}"));
+        if (told.status, &told.fields) != (201, &Response::replayed_fields(run.attempt)) {
+            return not(&format!("not as it was: {told:?}"));
         }
         let first = run.attempt;
-        if let Some(run) = self.run_mut(first) {
-            run.is_recorded = true;
-        }
-        self.is_known(scenario, operation, first, now)
+        self.recorded(first);
+        self.is_known(terms, operation, first, now)
     }
 
     /// A client knows now that `attempt` was the execution of an operation. So it stays.
     fn is_known(
         &mut self,
-        scenario: &Scenario,
+        terms: &impl Terms,
         operation: Operation,
         attempt: AttemptId,
         now: u64,
     ) -> Result<(), Breach> {
-        let is_over = |attempt: AttemptId| self.run(attempt).is_some_and(|run| self.is_over(scenario, run, now));
+        let is_over = |attempt: AttemptId| self.run(attempt).is_some_and(|run| self.is_over(terms, run, now));
         match self.known.iter().find(|(known, _)| *known == operation).map(|(_, other)| *other) {
             // Found in the store before it was lost, or ended, and a long time on its way.
             Some(other) if other != attempt && !is_over(other) && is_over(attempt) => return Ok(()),

@@ -2,12 +2,11 @@
 //! diagram in ARCHITECTURE.md and not from the code, and every write to a store is held against it.
 
 use idemgate::{
-    config::OnUnknown,
     record::{Owner, Phase, Record},
     request::OperationId,
 };
 
-use super::scenario::Scenario;
+use super::{history::Terms as _, scenario::Scenario};
 
 /// In whose name a store is changed, and to what end.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -119,9 +118,7 @@ pub(crate) fn judge(
                 State::InFlight { lease_until } | State::Unknown { lease_until } => lease_until <= read_at,
                 State::Completed | State::NotKept => false,
             };
-            let is_takeover = has_lapsed
-                && scenario.policy.outcome.on_unknown == OnUnknown::Retry
-                && before.fingerprint == after.fingerprint;
+            let is_takeover = has_lapsed && scenario.retries_unknown() && before.fingerprint == after.fingerprint;
             is_takeover && is_granted(after)
         }
     };

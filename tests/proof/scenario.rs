@@ -8,7 +8,10 @@ use idemgate::{
     record::Owner,
 };
 
-use super::redis::Omissions;
+use super::{
+    history::{Asked, AttemptId, Terms},
+    redis::Omissions,
+};
 
 /// Everything about a world that does not change.
 #[derive(Clone, Debug)]
@@ -236,14 +239,6 @@ impl Scenario {
         }
     }
 
-    pub(crate) fn lease(&self) -> u64 {
-        millis(self.policy.lease)
-    }
-
-    pub(crate) fn ttl(&self) -> u64 {
-        millis(self.policy.ttl)
-    }
-
     pub(crate) fn may_evict(&self) -> bool {
         matches!(self.store, StoreKind::SharedData(SharedDataConfig { on_full: OnFull::EvictOldest, .. }))
     }
@@ -264,6 +259,25 @@ impl Scenario {
             ownership_of_releases: self.mutation == Some(Mutation::ReleaseByAnyone),
             marks: self.mutation == Some(Mutation::NoMark),
         }
+    }
+}
+
+impl Terms for Scenario {
+    fn lease(&self) -> u64 {
+        millis(self.policy.lease)
+    }
+
+    fn ttl(&self) -> u64 {
+        millis(self.policy.ttl)
+    }
+
+    fn retries_unknown(&self) -> bool {
+        self.policy.outcome.on_unknown == OnUnknown::Retry
+    }
+
+    fn asked(&self, attempt: AttemptId) -> Asked {
+        let Attempt { caller, key, body, .. } = self.attempts[attempt];
+        Asked { caller, key, body }
     }
 }
 

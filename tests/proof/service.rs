@@ -2,7 +2,7 @@
 
 use idemgate::{exchange::Evidence, headers::Headers};
 
-use super::{scenario::Conduct, worker::AttemptId};
+use super::{history::AttemptId, scenario::Conduct};
 
 /// An answer, of the service or of Envoy in its place.
 #[derive(Clone, Debug)]

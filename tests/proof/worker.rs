@@ -25,14 +25,12 @@ use idemgate::{
 };
 
 use super::{
+    history::AttemptId,
     law::{Deed, DeedKind},
     memory::{BUCKET, Session},
     scenario::{Conduct, Mutation, Place, Scenario, StoreKind},
     service::Response,
 };
-
-/// An attempt of the scenario, by its index.
-pub(crate) type AttemptId = usize;
 
 /// The worker's VM.
 #[derive(Clone, Debug, Default)]

@@ -20,12 +20,12 @@ use idemgate::{
 };
 
 use super::{
-    history::{Breach, History, Operation},
+    history::{AttemptId, Breach, History, Operation},
     law::Deed,
     memory::{self, Access, Alone, SharedData, TABLE},
     redis::{Command, Redis},
     scenario::{Conduct, Faults, Place, Scenario, StoreKind},
-    worker::{AttemptId, Occasion, QuestionId, Worker},
+    worker::{Occasion, QuestionId, Worker},
 };
 
 /// All that there is at one moment.

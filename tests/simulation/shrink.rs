@@ -4,7 +4,7 @@ use std::{fmt::Write as _, sync::Arc};
 
 use crate::{
     proof::{
-        history::Promise,
+        history::{Promise, Terms as _},
         world::{Action, World},
     },
     walk::Walk,

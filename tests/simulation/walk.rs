@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     plan::{Plan, Wish},
     proof::{
-        history::Breach,
+        history::{Breach, Terms as _},
         scenario::{Conduct, Scenario},
         world::{Action, World},
     },

@@ -15,7 +15,7 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) status: u16,
-    pub(super) headers: Vec<(&'static str, Vec<u8>)>,
+    pub(super) headers: Vec<(String, Vec<u8>)>,
 }
 
 /// What follows the head, in order.
@@ -47,9 +47,9 @@ impl Answer {
         self
     }
 
-    pub(crate) fn header(mut self, name: &'static str, value: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         if let Some(head) = &mut self.head {
-            head.headers.push((name, value.into()));
+            head.headers.push((name.into(), value.into()));
         }
         self
     }

@@ -10,6 +10,9 @@ use super::transport::{Redis, Transport};
 use super::upstream::Door;
 use super::{AUTHORITY, Mode, Protocol};
 
+/// Two workers are two VMs: what is common to them is what the filter is about.
+pub(super) const WORKERS: u64 = 2;
+
 /// What a test may set; the default is how users are told to run the filter.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
@@ -29,6 +32,7 @@ pub(crate) struct Setup {
     pub(super) upstream_door: Door,
     pub(super) upstream_protocol: Protocol,
     vm_id: &'static str,
+    pub(super) workers: u64,
 }
 
 /// How Envoy speaks to Redis, apart from where it is.
@@ -204,6 +208,7 @@ impl Setup {
             upstream_door: Door::Open,
             upstream_protocol: Protocol::Http1,
             vm_id: "idemgate",
+            workers: WORKERS,
         }
     }
 
@@ -306,6 +311,12 @@ impl Setup {
     /// `vm_id`, which is the name space of shared data; Istio leaves it empty.
     pub(crate) fn vm_id(mut self, vm_id: &'static str) -> Self {
         self.vm_id = vm_id;
+        self
+    }
+
+    /// Envoy has so many workers.
+    pub(crate) fn workers(mut self, workers: u64) -> Self {
+        self.workers = workers;
         self
     }
 

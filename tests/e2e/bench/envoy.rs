@@ -5,24 +5,22 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
-use std::{env, thread};
+use std::{env, mem, thread};
 
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::bootstrap::{Backends, Module};
+use super::bootstrap::{Backends, Module, WORKERS};
 use super::http1::Http1;
 use super::http2::Http2;
 use super::message::{Request, Response};
+use super::signal::signal;
 use super::temp_dir::TempDir;
-use super::{PATIENCE, Protocol, Setup, discovery, try_send};
+use super::{PATIENCE, Protocol, Setup, Upstream, discovery, try_send};
 
 /// How often the state of something outside of this process is looked at.
 const POLL: Duration = Duration::from_millis(20);
-
-/// Two workers are two VMs: what is common to them is what the filter is about.
-const WORKERS: u64 = 2;
 
 /// A running Envoy, stopped when dropped.
 ///
@@ -45,6 +43,11 @@ impl Envoy {
         envoy
     }
 
+    /// In front of this upstream, with a store at these addresses, which the test has started.
+    pub(crate) async fn in_front_of(upstream: &Upstream, setup: &Setup, redis: Vec<SocketAddr>) -> Self {
+        Self::start(setup, Backends { redis, upstream: upstream.address() }).await
+    }
+
     /// Envoy with a file that users are told to copy, on ports of its own.
     pub(super) async fn shipped(file: &str, upstream: SocketAddr) -> Self {
         Self::shipped_with(file, upstream, &[]).await
@@ -61,7 +64,7 @@ impl Envoy {
         let directory = TempDir::new();
         let bootstrap = format!("{:#}", bootstrap(&directory));
         let backends = Backends { redis: Vec::new(), upstream };
-        Self::once_ready(Launched::run(directory, "bootstrap.json", bootstrap.as_bytes()), backends).await
+        Self::once_ready(Launched::run(directory, "bootstrap.json", bootstrap.as_bytes(), WORKERS), backends).await
     }
 
     async fn once_ready(mut launched: Launched, backends: Backends) -> Self {
@@ -119,9 +122,24 @@ impl Envoy {
         self.launched.child.wait().expect("Envoy is a child of this process");
     }
 
-    /// Another one of the same `setup` in its place, at another address.
-    pub(crate) async fn replace(&mut self, setup: &Setup) {
-        *self = Self::start(setup, self.backends.clone()).await;
+    /// Another one of the same `setup` in its place, at another address; gives what is left of the old one.
+    pub(crate) async fn replace(&mut self, setup: &Setup) -> Self {
+        let successor = Self::start(setup, self.backends.clone()).await;
+        mem::replace(self, successor)
+    }
+
+    /// Stands still from now on: connections are accepted by the kernel, and nothing is answered.
+    pub(crate) fn pause(&self) {
+        signal(&self.launched.child, "STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        signal(&self.launched.child, "CONT");
+    }
+
+    /// Its files stay when it is dropped; where they are.
+    pub(crate) fn keep_files(&mut self) -> &Path {
+        self.launched.directory.keep()
     }
 
     /// Where clients connect.
@@ -368,7 +386,7 @@ impl Launched {
         if setup.is_discovered {
             discovery::take_listeners(&mut bootstrap, directory.path());
         }
-        Self::run(directory, "bootstrap.json", format!("{bootstrap:#}").as_bytes())
+        Self::run(directory, "bootstrap.json", format!("{bootstrap:#}").as_bytes(), setup.workers)
     }
 
     fn discover(&self, setup: &Setup, backends: &Backends) {
@@ -386,10 +404,10 @@ impl Launched {
             .output()
             .expect("cannot run tools/render-config");
         assert!(render.status.success(), "tools/render-config: {}", String::from_utf8_lossy(&render.stderr));
-        Self::run(TempDir::new(), "envoy.yaml", &render.stdout)
+        Self::run(TempDir::new(), "envoy.yaml", &render.stdout, WORKERS)
     }
 
-    fn run(directory: TempDir, name: &str, configuration: &[u8]) -> Self {
+    fn run(directory: TempDir, name: &str, configuration: &[u8], workers: u64) -> Self {
         let envoy = binary();
         let bootstrap = directory.join(name);
         fs::write(&bootstrap, configuration).expect("cannot write Envoy's configuration");
@@ -399,7 +417,7 @@ impl Launched {
             .arg(&bootstrap)
             .arg("--admin-address-path")
             .arg(directory.join("admin"))
-            .args(["--concurrency", &WORKERS.to_string()])
+            .args(["--concurrency", &workers.to_string()])
             // What a change of the configuration has replaced goes soon.
             .args(["--drain-strategy", "immediate", "--drain-time-s", "1"])
             // Several Envoys on one machine would fight over one shared-memory segment.

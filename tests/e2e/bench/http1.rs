@@ -37,6 +37,12 @@ impl Http1 {
         patiently("an HTTP/1.1 response, or the end of its connection", self.read_response(request.method)).await
     }
 
+    /// Whether the response to `request` begins to come.
+    pub(super) async fn is_answered(&mut self, request: &Request) -> bool {
+        self.write(&encode(request)).await;
+        patiently("the beginning of an HTTP/1.1 response", self.receive()).await
+    }
+
     /// One request and its response.
     pub(crate) async fn send(&mut self, request: &Request) -> Response {
         self.write(&encode(request)).await;

@@ -45,6 +45,11 @@ impl Http2 {
         Some(arriving.response)
     }
 
+    /// Whether the response to `request` begins to come.
+    pub(super) async fn is_answered(&mut self, request: &Request) -> bool {
+        self.try_begin(request).await.is_ok()
+    }
+
     /// One request and its response. Dropping the future resets the stream.
     pub(crate) async fn send(&mut self, request: &Request) -> Response {
         let mut arriving = self.begin(request).await;

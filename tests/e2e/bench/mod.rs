@@ -1,5 +1,7 @@
 //! The test bench: a real Envoy with the built module between scripted clients and a scripted upstream.
 
+#![allow(dead_code, unused_imports, unused_macros, reason = "each of the tests that share this uses a part of it")]
+
 mod answer;
 mod bootstrap;
 mod discovery;
@@ -16,6 +18,7 @@ mod mode;
 pub(crate) mod promql;
 mod redis;
 mod resp;
+mod signal;
 mod store;
 mod temp_dir;
 mod transport;
@@ -191,6 +194,20 @@ pub(crate) async fn try_send(address: SocketAddr, protocol: Protocol, request: &
     match protocol {
         Protocol::Http1 => Http1::try_connect(address).await.ok()?.try_send(request).await,
         Protocol::Http2 => Http2::try_connect(address).await.ok()?.try_send(request).await,
+    }
+}
+
+/// Begins such a request and leaves as soon as the answer begins to come; whether it did.
+pub(crate) async fn try_send_and_leave(address: SocketAddr, protocol: Protocol, request: &Request) -> bool {
+    match protocol {
+        Protocol::Http1 => match Http1::try_connect(address).await {
+            Ok(mut client) => client.is_answered(request).await,
+            Err(_) => false,
+        },
+        Protocol::Http2 => match Http2::try_connect(address).await {
+            Ok(mut client) => client.is_answered(request).await,
+            Err(_) => false,
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::{env, io, process, thread};
 use tokio::time::Instant;
 
 use super::resp::{Connection, Reply};
+use super::signal::signal;
 use super::temp_dir::TempDir;
 use super::{PATIENCE, patiently};
 
@@ -173,6 +175,11 @@ impl RedisServer {
         commands.iter().filter_map(calls).sum()
     }
 
+    /// Its files stay when it is dropped; where they are.
+    pub(crate) fn keep_files(&mut self) -> &Path {
+        self.directory.keep()
+    }
+
     /// Everything that it has logged since it was started.
     fn log(&self) -> String {
         log(&self.directory)
@@ -320,9 +327,4 @@ fn ended(child: &mut Child) -> Option<ExitStatus> {
 
 fn log(directory: &TempDir) -> String {
     String::from_utf8_lossy(&fs::read(directory.join("redis.log")).unwrap_or_default()).into_owned()
-}
-
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status();
-    assert!(sent.is_ok_and(|status| status.success()), "cannot send SIG{name} to redis-server");
 }

@@ -146,6 +146,11 @@ impl Upstream {
         self.shared.lock().scripts.insert(path.to_owned(), answers.into_iter().collect());
     }
 
+    /// Each request for which `director` has an answer gets that one.
+    pub(crate) fn directed_by(&self, director: impl Fn(&Seen) -> Option<Answer> + Send + Sync + 'static) {
+        self.shared.lock().director = Some(Director(Arc::new(director)));
+    }
+
     /// Every request so far, in the order of arrival.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.shared.lock().seen.clone()
@@ -197,8 +202,21 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    director: Option<Director>,
     scripts: BTreeMap<String, VecDeque<Answer>>,
     seen: Vec<Seen>,
+}
+
+/// Decides request by request.
+#[derive(Clone)]
+struct Director(Arc<DirectorFn>);
+
+type DirectorFn = dyn Fn(&Seen) -> Option<Answer> + Send + Sync;
+
+impl fmt::Debug for Director {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Director")
+    }
 }
 
 impl Shared {
@@ -211,13 +229,16 @@ impl Shared {
         let mut state = self.lock();
         let path = head.uri.path().to_owned();
         let number = state.seen.len() + 1;
-        let answer = match state.scripts.get_mut(&path) {
+        let seen = Seen { path: path.clone(), headers: head.headers.clone(), body: None };
+        let directed = state.director.as_ref().and_then(|director| (director.0)(&seen));
+        let scripted = match state.scripts.get_mut(&path) {
             Some(answers) if answers.len() > 1 => answers.pop_front(),
             Some(answers) => answers.front().cloned(),
             None => None,
         };
-        let answer = answer.unwrap_or_else(|| Answer::new(201).json(&format!("{{\"execution\":{number}}}")));
-        state.seen.push(Seen { path, headers: head.headers.clone(), body: None });
+        let answer =
+            directed.or(scripted).unwrap_or_else(|| Answer::new(201).json(&format!("{{\"execution\":{number}}}")));
+        state.seen.push(seen);
         drop(state);
         self.count.send_replace(number);
         (number, answer)

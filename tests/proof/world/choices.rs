@@ -2,8 +2,9 @@
 
 use super::{Client, Message, Service, Transit, World};
 use crate::proof::{
+    history::AttemptId,
     scenario::{Conduct, Place},
-    worker::{AttemptId, QuestionId},
+    worker::QuestionId,
 };
 
 /// One step of somebody.

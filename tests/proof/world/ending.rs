@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::{Action, Client, Progress, World};
 use crate::proof::{
-    history::{Breach, Promise, breach},
+    history::{AttemptId, Breach, Promise, Terms as _, breach},
     scenario::{Conduct, Faults, Place, millis},
-    worker::AttemptId,
 };
 
 impl World {

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use idemgate::request::OperationId;
+use idemgate::{
+    exchange::{Counter, Reply},
+    request::OperationId,
+};
 
 use super::{Action, Callback, Client, Message, Seat, Service, Transit, World, laid_out};
 use crate::proof::{
-    history::{Breach, Promise, breach},
+    history::{AttemptId, Breach, Promise, Told, breach},
     law::{self, Deed, Entry, Lawful},
     memory::{self, Access, BUCKET, Session, TABLE, TOTALS},
     redis::Command,
     scenario::{Conduct, Mutation, Place, Scenario},
-    worker::{AttemptId, Occasion, Output, QuestionId, Said, mailbox_of},
+    worker::{Occasion, Output, QuestionId, Said, mailbox_of},
 };
 
 impl World {
@@ -27,6 +30,7 @@ impl World {
             Action::Begin(attempt, place) => {
                 let progress = &mut self.attempts[attempt];
                 (progress.place, progress.client) = (Some(place), Client::Waits);
+                self.history.began(attempt, self.operation(attempt, place));
                 self.call(place, Occasion::Request(attempt))
             }
             Action::Step(place) => self.step(place),
@@ -182,7 +186,7 @@ impl World {
                 progress.service = Service::Asked;
                 let claimed = progress.claimed;
                 let operation = self.operation(attempt, place);
-                self.history.let_through(&scenario, attempt, operation, (claimed, self.now), protected)?;
+                self.history.let_through(&*scenario, attempt, operation, (claimed, self.now), protected)?;
             }
             Output::Replied(attempt, reply) => {
                 let was_waiting = self.attempts[attempt].client == Client::Waits;
@@ -191,13 +195,17 @@ impl World {
                     return breach(Promise::Answer, format!("attempt {attempt} is answered twice"));
                 }
                 let operation = self.operation(attempt, place);
-                let begun = |other: AttemptId| self.attempts[other].client != Client::ToCome;
-                self.history.replied(&scenario, attempt, operation, &reply, self.now, begun)?;
                 self.attempts[attempt].answer = Some(reply.details);
+                let Some(told) = told(reply) else {
+                    return breach(Promise::Answer, format!("attempt {attempt} is not told what became of it"));
+                };
+                let attempts = self.attempts.iter().enumerate();
+                let begun = attempts.filter(|(_, other)| other.client != Client::ToCome).map(|(other, _)| other);
+                self.history.answered(&*scenario, attempt, operation, &told, self.now, begun)?;
             }
             Output::Passed(attempt) => {
                 self.attempts[attempt].client = Client::Over;
-                self.history.passed(&scenario, attempt, self.now)?;
+                self.history.passed(&*scenario, attempt, self.now)?;
             }
             Output::Asks { question, bytes, timeout } => {
                 let message = Message {
@@ -218,7 +226,9 @@ impl World {
             }
             Output::Counts(attempt, counter) => {
                 self.counts[counter as usize] += 1;
-                self.history.counted(attempt, counter);
+                if matches!(counter, Counter::OutcomesStored | Counter::OutcomesTombstoned) {
+                    self.history.recorded(attempt);
+                }
             }
         }
         Ok(())
@@ -332,6 +342,13 @@ impl World {
         }
         self.call(place, Occasion::Replied(question, said))
     }
+}
+
+/// A reply as a client has it.
+fn told(reply: Reply) -> Option<Told> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let fields: Vec<_> = reply.headers.iter().map(|(name, value)| (text(name), text(value))).collect();
+    Told::read(reply.status, fields, reply.body)
 }
 
 /// Whether a write to a bucket gives up a record before its time; an error if it does what it may not.
