@@ -300,10 +300,19 @@ async fn the_table_is_counted_and_a_record_is_found_by_what_a_log_line_says() {
     }
     bench.send(&Request::post("/gateway").key("k").caller("alice")).await;
     bench.send_once_settled(&Request::post("/gateway").key("k").caller("alice")).await;
-    let counts = told(&bench.envoy, &ask("GET", "/operations")).await;
+    // Room that a worker has taken ahead counts until its next tick.
+    let given_back = async {
+        loop {
+            let counts = told(&bench.envoy, &ask("GET", "/operations")).await;
+            if counts["entries"] == 6 {
+                return counts;
+            }
+        }
+    };
+    let counts = tokio::time::timeout(Duration::from_secs(20), given_back).await.expect("the entries of six records");
     let records = json!({ "completed": 5, "in_flight": 0, "not_kept": 0, "unknown": 1 });
     assert_eq!(counts["records"], records, "{counts}");
-    assert_eq!((&counts["entries"], &counts["max_entries"]), (&json!(6), &json!(50_000)), "{counts}");
+    assert_eq!(counts["max_entries"], 50_000, "{counts}");
     assert!(counts["bytes"].as_u64() <= counts["max_bytes"].as_u64(), "{counts}");
 
     let operation = hash(&told(&bench.envoy, &lookup("k3", "alice", "/orders")).await);

@@ -1,10 +1,9 @@
 //! Making room in a full table (`on_full: evict_oldest`).
 //!
 //! The table has no order over all its records: keeping one would make every claim write to one common
-//! place. As Redis does, a full table looks at a sample, here of [`SAMPLE`] buckets, and gives up the
-//! oldest it finds there. Small tables are looked at whole, so there the oldest is the oldest. In large
-//! ones about [`SAMPLE`] times four records are compared, so that the chance that the one given up is
-//! among the newer half of all is one in 2 to the power of that number.
+//! place. As Redis does, a full table looks at a sample, here of [`COMPARED`] records or some more, and gives
+//! up the oldest of them: that it is among the newest hundredth of all happens once in ten thousand million
+//! times. Small tables are looked at whole, so there the oldest is the oldest.
 //!
 //! The order of sacrifice: what has ended; under byte pressure, responses (their records stay as
 //! tombstones, so nothing runs twice); completed records; records of unknown outcome. A claim in flight
@@ -24,12 +23,21 @@ use crate::{
     time::Timestamp,
 };
 
-/// How many buckets are looked at for the oldest record.
-const SAMPLE: u32 = 16;
+/// How many records are compared for the oldest: as many as Redis compares (`maxmemory-samples`), and the rest of the
+/// last bucket.
+const COMPARED: usize = 5;
 
-/// How many samples are taken before the table counts as full of what must stay, unless a response is
-/// sought that is known to be there.
-const SAMPLES: u32 = 32;
+/// Tables of so many buckets are looked at whole. In larger ones no record of unknown outcome goes before so many
+/// were looked at.
+const SMALL: u32 = 16;
+
+/// How many buckets are looked at before the table counts as full of what must stay, unless a response is sought that
+/// is known to be there.
+const FARTHEST: u32 = 512;
+
+/// How many are looked at for more responses to compare. It takes milliseconds, for a table that holds no more than a
+/// few hundred large ones, each of which cost more to hash.
+const PATIENCE: u32 = 2048;
 
 /// How many sacrifices one request may cause; a response of many small ones' size needs several.
 const SACRIFICES: u32 = 64;
@@ -65,6 +73,42 @@ enum Rank {
     Response,
     Completed,
     Unknown,
+}
+
+/// The part of a table that is looked at for a victim, as it grows bucket by bucket.
+#[derive(Debug)]
+struct Sample {
+    buckets: u32,
+    seeks_response: bool,
+    seen: u32,
+    compared: usize,
+    oldest: Option<Victim>,
+}
+
+impl Sample {
+    fn new(buckets: u32, seeks_response: bool) -> Self {
+        Self { buckets, seeks_response, seen: 0, compared: 0, oldest: None }
+    }
+
+    /// Takes in what may be given up of one more bucket.
+    fn see(&mut self, victims: impl Iterator<Item = Victim>) {
+        self.seen += 1;
+        let seeks_response = self.seeks_response;
+        for victim in victims {
+            self.compared += usize::from(!seeks_response || victim.rank <= Rank::Response);
+            self.oldest = Some(self.oldest.map_or(victim, |oldest| oldest.min(victim)));
+        }
+    }
+
+    /// Whether the oldest is old enough, or looking on costs more than it is worth.
+    fn is_enough(&self) -> bool {
+        let Some(oldest) = self.oldest else { return false };
+        if self.buckets <= SMALL || (self.seeks_response && oldest.rank > Rank::Response) {
+            return false;
+        }
+        let is_dear = oldest.rank == Rank::Unknown && self.seen < SMALL;
+        (self.compared >= COMPARED && !is_dear) || self.seen >= PATIENCE
+    }
 }
 
 impl<M: SharedMemory> SharedDataStore<M> {
@@ -119,24 +163,20 @@ impl<M: SharedMemory> SharedDataStore<M> {
         let buckets = self.table.buckets.max(1);
         let start = self.index_of(operation).0;
         let seeks_response = need != Need::Entry && self.may_evict() && totals::read(&self.memory)?.0.holds_responses();
-        let samples = buckets.div_ceil(SAMPLE).min(if seeks_response { u32::MAX } else { SAMPLES });
-        let mut oldest: Option<Victim> = None;
-        for sample in 0..samples {
-            for offset in 0..SAMPLE.min(buckets) {
-                let step = sample.wrapping_mul(SAMPLE).wrapping_add(offset);
-                let index = BucketIndex(start.wrapping_add(step).checked_rem(buckets).unwrap_or(0));
-                let bucket = match self.read_bucket(index) {
-                    Ok((bucket, _)) => bucket,
-                    // Calls for its own operations fail; those for others need not.
-                    Err(StoreError::Unreadable(_)) => continue,
-                    Err(error) => return Err(error),
-                };
-                oldest = self.victims(index, &bucket, need, now).chain(oldest).min();
+        let mut sample = Sample::new(buckets, seeks_response);
+        for step in 0..buckets.min(if seeks_response { u32::MAX } else { FARTHEST }) {
+            let index = BucketIndex(start.wrapping_add(step).checked_rem(buckets).unwrap_or(0));
+            match self.read_bucket(index) {
+                Ok((bucket, _)) => sample.see(self.victims(index, &bucket, need, now)),
+                // Calls for its own operations fail; those for others need not.
+                Err(StoreError::Unreadable(_)) => sample.see(std::iter::empty()),
+                Err(error) => return Err(error),
             }
-            if oldest.is_some_and(|victim| !seeks_response || victim.rank <= Rank::Response) {
+            if sample.is_enough() {
                 break;
             }
         }
+        let oldest = sample.oldest;
         match oldest {
             Some(victim) => self.give_up(victim, need, now).map(|()| true),
             None => Ok(false),

@@ -288,3 +288,16 @@ fn a_table_of_one_entry_works() {
     }
     store.check(&host);
 }
+
+#[test]
+fn in_a_large_table_with_few_responses_the_newest_is_not_the_one_that_goes() {
+    let (host, store) = table(limits(100_000, 4 << 20));
+    for number in 0..1500 {
+        store.execute_at(number, 1, 16 << 10, at(u64::from(number)));
+        if let Some(before) = number.checked_sub(1) {
+            assert!(matches!(store.phase_of(before), Some(Phase::Completed { .. })), "{before} of {number}");
+        }
+    }
+    store.give_back_room().unwrap();
+    store.check(&host);
+}
