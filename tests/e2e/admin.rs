@@ -1,6 +1,6 @@
 //! The role `admin`: what an operator sees and changes, and what becomes of owners and clients (`docs/operations.md`).
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -151,7 +151,7 @@ async fn stuck(bench: &Bench) -> String {
         if record["lease_left_seconds"] == 0 {
             return hash(&record);
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
