@@ -1,6 +1,6 @@
 //! Carries out what an exchange asks for.
 
-use std::rc::Rc;
+use std::{collections::VecDeque, rc::Rc};
 
 use proxy_wasm::types::Action;
 
@@ -29,95 +29,94 @@ pub(super) struct Actions {
 /// To be called in the stream's own callbacks.
 pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) -> Actions {
     let realm = &guest.route.realm;
+    let Worklist { mut pending, mut fresh } = filter.worklist.take();
     // The exchange is not borrowed while the host is called: a host may call back at once.
-    let handle = |event: Event<'_>, effects: &mut Vec<Effect>| {
+    let mut handle = |event: Event<'_>, pending: &mut VecDeque<Effect>| {
         if matches!(event, Event::Answered(Answer::Claimed(_)))
             && let Some(time) = guest.hears_of_claim()
         {
             realm.metrics.record_claim(time);
         }
-        guest.exchange.borrow_mut().handle(event, now, effects);
+        guest.exchange.borrow_mut().handle(event, now, &mut fresh);
+        pending.extend(fresh.drain(..));
     };
     let mut actions = Actions::default();
-    let Worklist { mut round, mut next } = filter.worklist.take();
-    handle(event, &mut round);
-    while !round.is_empty() {
-        for effect in round.drain(..) {
-            match effect {
-                Effect::Call(call) => {
-                    guest.asks(&call);
-                    match realm.store.call(call, now) {
-                        Reaction::Answered(answer) => {
-                            handle(Event::Answered(answer), &mut next);
-                            realm.count_tally();
-                        }
-                        Reaction::Asks(inquiry) => {
-                            filter.inquiries.order(guest, inquiry);
-                            filter.ring();
-                        }
+    handle(event, &mut pending);
+    while let Some(effect) = pending.pop_front() {
+        match effect {
+            Effect::Call(call) => {
+                guest.asks(&call);
+                match realm.store.call(call, now) {
+                    Reaction::Answered(answer) => {
+                        handle(Event::Answered(answer), &mut pending);
+                        realm.count_tally();
+                    }
+                    Reaction::Asks(inquiry) => {
+                        filter.inquiries.order(guest, inquiry);
+                        filter.ring();
                     }
                 }
-                Effect::Count(counter) => {
-                    guest.route.count(counter);
-                    realm.journal.note(counter, guest.operation().as_ref(), guest.is_shadow(), now);
-                }
-                Effect::Execute(job) => {
-                    filter.calls.order(guest, job);
-                    filter.ring();
-                }
-                Effect::Forward => actions.request = Some(Action::Continue),
-                Effect::ForwardResponse => actions.response = Some(Action::Continue),
-                Effect::Hold => actions.request = Some(Action::Pause),
-                Effect::HoldResponse => actions.response = Some(Action::Pause),
-                Effect::RemoveResponseHeader(name) => {
-                    let _ = host::remove_header(Map::ResponseHeaders, name);
-                }
-                Effect::Reply(reply) => {
-                    send(&reply);
-                    actions.request = Some(Action::Pause);
-                }
-                Effect::SetResponseHeader(name, value) => {
-                    let _ = host::set_header(Map::ResponseHeaders, name, value.as_bytes());
-                }
-                Effect::StopWaiting(operation) => {
-                    filter.waiting_room.leave(&operation, guest);
-                    filter.show_waiting();
-                }
-                Effect::Tell(status) => guest.tell(status),
-                Effect::Wait { operation, mut recheck } => {
-                    if filter.is_remote() {
-                        // Another Envoy may run it, which cannot wake anybody here.
-                        recheck = recheck.min(now.after(POLL));
-                    }
-                    if filter.waiting_room.enter(operation, guest, recheck, guest.route.policy.duplicates.max_waiting) {
-                        filter.show_waiting();
-                        if let Some(mailbox) = filter.mailbox().filter(|_| filter.is_remote()) {
-                            filter.watch_board.watch(&operation, mailbox, now);
-                        }
-                    } else {
-                        handle(Event::NoRoomToWait, &mut next);
-                    }
-                }
-                Effect::Waited(time) => realm.metrics.record_wait(time),
-                Effect::Wake { operation, watchers } => {
-                    for mailbox in watchers {
-                        host::enqueue(mailbox.0, operation.as_bytes());
-                    }
-                }
-                Effect::WarnStore(error) => filter.report(realm, error, now),
             }
+            Effect::Count(counter) => {
+                guest.route.count(counter);
+                realm.journal.note(counter, guest.operation().as_ref(), guest.is_shadow(), now);
+            }
+            Effect::Execute(job) => {
+                filter.calls.order(guest, job);
+                filter.ring();
+            }
+            Effect::Forward => actions.request = Some(Action::Continue),
+            Effect::ForwardResponse => actions.response = Some(Action::Continue),
+            Effect::Hold => actions.request = Some(Action::Pause),
+            Effect::HoldResponse => actions.response = Some(Action::Pause),
+            Effect::RemoveResponseHeader(name) => {
+                let _ = host::remove_header(Map::ResponseHeaders, name);
+            }
+            Effect::Reply(reply) => {
+                send(&reply);
+                actions.request = Some(Action::Pause);
+            }
+            Effect::SetResponseHeader(name, value) => {
+                let _ = host::set_header(Map::ResponseHeaders, name, value.as_bytes());
+            }
+            Effect::StopWaiting(operation) => {
+                filter.waiting_room.leave(&operation, guest);
+                filter.show_waiting();
+            }
+            Effect::Tell(status) => guest.tell(status),
+            Effect::Wait { operation, mut recheck } => {
+                if filter.is_remote() {
+                    // Another Envoy may run it, which cannot wake anybody here.
+                    recheck = recheck.min(now.after(POLL));
+                }
+                if filter.waiting_room.enter(operation, guest, recheck, guest.route.policy.duplicates.max_waiting) {
+                    filter.show_waiting();
+                    if let Some(mailbox) = filter.mailbox().filter(|_| filter.is_remote()) {
+                        filter.watch_board.watch(&operation, mailbox, now);
+                    }
+                } else {
+                    handle(Event::NoRoomToWait, &mut pending);
+                }
+            }
+            Effect::Waited(time) => realm.metrics.record_wait(time),
+            Effect::Wake { operation, watchers } => {
+                for mailbox in watchers {
+                    host::enqueue(mailbox.0, operation.as_bytes());
+                }
+            }
+            Effect::WarnStore(error) => filter.report(realm, error, now),
         }
-        std::mem::swap(&mut round, &mut next);
     }
-    filter.worklist.replace(Worklist { round, next });
+    filter.worklist.replace(Worklist { pending, fresh });
     actions
 }
 
-/// What is to be done, and what comes of it. It is kept from one event to the next for the memory that it has.
+/// What is to be done, and what an exchange has just added to it. Both are empty between two events, and kept for
+/// the memory that they have.
 #[derive(Debug, Default)]
 pub(super) struct Worklist {
-    round: Vec<Effect>,
-    next: Vec<Effect>,
+    pending: VecDeque<Effect>,
+    fresh: Vec<Effect>,
 }
 
 /// The same from elsewhere: a tick, a wake-up, or the answer to a call. Lets the request or the response

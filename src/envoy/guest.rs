@@ -128,25 +128,24 @@ impl Guest {
 
     /// What the host knows of the upstream call now. Ask it with the stream's context in effect.
     pub(super) fn evidence(&self) -> Evidence {
-        Evidence {
-            details: host::property("response\0code_details"),
-            attempts: attempts(),
-            connected: has_connection(),
-            redirected: self.redirected.get(),
-        }
+        self.evidence_with(details(), attempts())
     }
 
     /// The same as far as it matters for a response that begins: each attribute costs the host about as much as all
     /// fields of a message.
     pub(super) fn evidence_of_response(&self, status: u16, headers: &Headers) -> Evidence {
-        let details = host::property("response\0code_details");
-        let is_answer = outcome::is_answer(details.as_deref());
-        let asks_for_attempts = !is_answer || outcome::may_release(status, headers, &self.route.policy.outcome);
+        let details = details();
+        let asks_for_attempts = !outcome::is_answer(details.as_deref())
+            || outcome::may_release(status, headers, &self.route.policy.outcome);
+        self.evidence_with(details, asks_for_attempts.then(attempts).flatten())
+    }
+
+    fn evidence_with(&self, details: Option<Vec<u8>>, attempts: Option<u64>) -> Evidence {
         Evidence {
+            // An answer came over a connection; asking the host about it would cost as much as the rest.
+            connected: outcome::is_answer(details.as_deref()) || has_connection(),
             details,
-            attempts: asks_for_attempts.then(attempts).flatten(),
-            // An answer came over a connection.
-            connected: is_answer || has_connection(),
+            attempts,
             redirected: self.redirected.get(),
         }
     }
@@ -157,6 +156,11 @@ impl Guest {
         let _ = drive(filter, self, Event::Gone { evidence: &evidence }, host::now());
         filter.dismiss(self);
     }
+}
+
+/// Where a response comes from, or why there is none.
+fn details() -> Option<Vec<u8>> {
+    host::property("response\0code_details")
 }
 
 /// How often the proxy has tried to send the request.

@@ -6,7 +6,7 @@
 //! hold; what it costs is that a table may count as full when there is still room for as many records as the other
 //! workers have taken ahead. Where that would matter, in a small table, room is taken record by record.
 //!
-//! A worker that dies leaves behind what it had taken: at most [`MOST_ENTRIES`] records of [`MOST_BYTES`].
+//! A worker that dies leaves behind what it had taken: room for [`MOST_ENTRIES`] records and [`MOST_BYTES`] at most.
 
 use std::cell::Cell;
 

@@ -176,8 +176,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 break;
             }
         }
-        let oldest = sample.oldest;
-        match oldest {
+        match sample.oldest {
             Some(victim) => self.give_up(victim, need, now).map(|()| true),
             None => Ok(false),
         }
