@@ -88,7 +88,7 @@ impl Headers {
     }
 
     /// Every field as name and value, in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> + Clone {
         self.fields.iter().map(|field| (self.slice(field.name), self.slice(field.value)))
     }
 

@@ -10,6 +10,10 @@ pub mod request;
 pub mod store;
 pub mod time;
 
+// For tests that play the host.
+#[doc(hidden)]
+pub use envoy::exports;
+
 // For the model that the tests of the table share with the fuzzers, which see the crate from outside.
 #[cfg(test)]
 extern crate self as idemgate;

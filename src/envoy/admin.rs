@@ -11,12 +11,8 @@ use std::{
     time::Duration,
 };
 
-use proxy_wasm::{
-    traits::{Context, HttpContext},
-    types::Action,
-};
-
 use super::{
+    context::{Action, HttpContext},
     filter::StartError,
     host::{self, Buffer, Map, MetricKind, Refused},
     inquiries,
@@ -398,10 +394,8 @@ impl AdminStream {
     }
 }
 
-impl Context for AdminStream {}
-
 impl HttpContext for AdminStream {
-    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+    fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
         let now = host::now();
         let headers = host::headers(Map::RequestHeaders);
         let (from, to) = (host::property("source\0address"), host::property("destination\0address"));
@@ -434,7 +428,7 @@ impl HttpContext for AdminStream {
         Action::Pause
     }
 
-    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         if let (Some(visit), Some(_)) = (&self.visit, self.route) {
             // While the request is held, `size` counts the whole body so far.
             if size > LONGEST_BODY {
@@ -447,13 +441,13 @@ impl HttpContext for AdminStream {
         Action::Pause
     }
 
-    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+    fn on_request_trailers(&mut self) -> Action {
         // With trailers, no body callback says that the body has ended.
         self.perform(&host::buffer(Buffer::RequestBody, 0, LONGEST_BODY));
         Action::Pause
     }
 
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_response_headers(&mut self, _: bool) -> Action {
         // The answer, or one of Envoy's own that was faster.
         self.close();
         Action::Continue

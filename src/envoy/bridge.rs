@@ -8,12 +8,10 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use proxy_wasm::{
-    traits::{Context, HttpContext},
-    types::Action,
+use super::{
+    context::{Action, HttpContext},
+    host::{self, Buffer, Map},
 };
-
-use super::host::{self, Buffer, Map};
 use crate::{
     headers::Headers,
     store::redis::bridge::{Conversation, Refusal},
@@ -81,14 +79,12 @@ impl Bridge {
     }
 }
 
-impl Context for Bridge {}
-
 impl HttpContext for Bridge {
-    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+    fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
         if end_of_stream { self.end_asking() } else { Action::Continue }
     }
 
-    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         if self.stage == Stage::Over {
             return Action::Pause;
         }
@@ -108,11 +104,11 @@ impl HttpContext for Bridge {
         }
     }
 
-    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+    fn on_request_trailers(&mut self) -> Action {
         if self.stage == Stage::Over { Action::Pause } else { self.end_asking() }
     }
 
-    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+    fn on_response_headers(&mut self, end_of_stream: bool) -> Action {
         let is_connected = host::header(Map::ResponseHeaders, ":status").is_some_and(|status| status == b"200");
         if self.stage == Stage::Over || !is_connected || end_of_stream {
             // The bridge's own, or Envoy's word on why there is no connection, or an end without a word.
@@ -124,7 +120,7 @@ impl HttpContext for Bridge {
         Action::Pause
     }
 
-    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         if self.stage == Stage::Over {
             return Action::Continue;
         }

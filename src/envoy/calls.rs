@@ -1,6 +1,6 @@
 //! Detached calls: made by the root context, so that they outlive the stream that asked for them.
 //!
-//! A stream cannot make such a call itself: the SDK files a call under the context that is active when it
+//! A stream cannot make such a call itself: the host files a call under the context that is in effect when it
 //! is made, and drops the answer if that context is gone. So the stream leaves the job here and rings the
 //! worker's own mailbox, and the host calls the root context at once.
 
@@ -11,9 +11,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_wasm::types::Status;
-
-use super::guest::Guest;
+use super::{guest::Guest, host};
 use crate::exchange::Job;
 
 /// The calls of this worker, ordered and under way.
@@ -35,19 +33,11 @@ impl Calls {
 
     /// Makes a call; `false` if the host says at once that it cannot be made.
     ///
-    /// To be called with the root context active.
+    /// To be called with the root context in effect.
     pub(super) fn make(&self, guest: Rc<Guest>, job: &Job, timeout: Duration) -> bool {
         let length = job.body.len().to_string();
-        // All of it was UTF-8 when the job was made.
-        let mut headers: Vec<(&str, &str)> = job
-            .headers
-            .iter()
-            .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?)))
-            .collect();
-        headers.push(("content-length", &length));
-        let made: Result<u32, Status> =
-            proxy_wasm::hostcalls::dispatch_http_call(&job.cluster, headers, Some(&job.body), Vec::new(), timeout);
-        match made {
+        let fields = job.headers.iter().chain([("content-length".as_bytes(), length.as_bytes())]);
+        match host::http_call(&job.cluster, fields, &job.body, timeout) {
             Ok(token) => {
                 self.under_way.borrow_mut().insert(u64::from(token), guest);
                 true

@@ -2,9 +2,8 @@
 
 use std::{collections::VecDeque, rc::Rc};
 
-use proxy_wasm::types::Action;
-
 use super::{
+    context::Action,
     filter::Filter,
     guest::Guest,
     host::{self, Map},

@@ -1,6 +1,6 @@
 //! The host calls of proxy-wasm ABI 0.2.1 that this filter uses, each checked and none of them able to panic.
 //!
-//! The SDK's own wrappers panic on a header value that is not UTF-8, on a map that is not there in the
+//! The wrappers of the Rust SDK panic on a header value that is not UTF-8, on a map that is not there in the
 //! present phase, and on every status that they do not list; one such panic kills the worker's VM. So
 //! these are imports of our own. They return the raw status, because a status outside of the SDK's enum
 //! would be undefined behaviour there.
@@ -9,7 +9,7 @@
 
 #![allow(unsafe_code, reason = "this is the C ABI of the host; nothing else in the crate is unsafe")]
 
-use std::ptr;
+use std::{ptr, time::Duration};
 
 use log::LevelFilter;
 
@@ -48,6 +48,18 @@ pub(crate) enum MetricKind {
     Histogram = 2,
 }
 
+/// How much a line of the log matters.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum Severity {
+    Trace = 0,
+    Debug = 1,
+    Info = 2,
+    Warn = 3,
+    Error = 4,
+    Critical = 5,
+}
+
 /// What became of a write to shared data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum SharedWrite {
@@ -73,8 +85,6 @@ fn nanos() -> u64 {
 }
 
 /// The level from which on the host logs what this filter says.
-///
-/// The SDK's wrapper reads the host's number into an enum that has no "off".
 pub(crate) fn log_level() -> LevelFilter {
     let mut level = 0_u32;
     // SAFETY: the host writes one u32.
@@ -88,6 +98,12 @@ pub(crate) fn log_level() -> LevelFilter {
         (_, 4 | 5) => LevelFilter::Error,
         _ => LevelFilter::Off,
     }
+}
+
+/// Writes a line to the host's log.
+pub(crate) fn log(severity: Severity, line: &str) {
+    // SAFETY: the host only reads. A line that cannot be written is no reason to fail a request.
+    unsafe { imports::proxy_log(severity as u32, line.as_ptr(), line.len()) };
 }
 
 /// All fields of a message; none outside of its phase.
@@ -197,7 +213,7 @@ pub(crate) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<Share
 
 /// Answers the client in place of the upstream. Never from `on_log`: that brings down Envoy.
 pub(crate) fn send_local_response(status: u16, details: &str, headers: &Headers, body: &[u8]) -> Result<(), Refused> {
-    let pairs = serialize_pairs(headers);
+    let pairs = serialize_pairs(headers.iter());
     // SAFETY: the host only reads.
     check(unsafe {
         imports::proxy_send_local_response(
@@ -211,6 +227,36 @@ pub(crate) fn send_local_response(status: u16, details: &str, headers: &Headers,
             NO_GRPC_STATUS,
         )
     })
+}
+
+/// Sends a request to a cluster; the token by which the context in effect will hear of its answer.
+///
+/// A `timeout` of zero is none.
+pub(crate) fn http_call<'a>(
+    cluster: &str,
+    fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+    body: &[u8],
+    timeout: Duration,
+) -> Result<u32, Refused> {
+    let pairs = serialize_pairs(fields);
+    let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    let mut token = 0_u32;
+    // SAFETY: the host reads, and writes one u32.
+    let status = unsafe {
+        imports::proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            pairs.as_ptr(),
+            pairs.len(),
+            body.as_ptr(),
+            body.len(),
+            NO_PAIRS.as_ptr(),
+            NO_PAIRS.len(),
+            timeout,
+            &mut token,
+        )
+    };
+    check(status).map(|()| token)
 }
 
 /// Makes the following calls act on another context of this VM.
@@ -286,6 +332,9 @@ const STATUS_OK: u32 = 0;
 const STATUS_NOT_FOUND: u32 = 1;
 const STATUS_CAS_MISMATCH: u32 = 8;
 
+/// The number of no fields.
+const NO_PAIRS: [u8; 4] = [0; 4];
+
 const NO_GRPC_STATUS: i32 = -1;
 const STREAM_HTTP_REQUEST: u32 = 0;
 const STREAM_HTTP_RESPONSE: u32 = 1;
@@ -311,19 +360,19 @@ unsafe fn returned(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result
     }
 }
 
-fn serialize_pairs(headers: &Headers) -> Vec<u8> {
+fn serialize_pairs<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Vec<u8> {
     // Per field two sizes and two zero bytes, and the number of fields.
-    let size = headers.byte_len() + headers.len() * 10 + 4;
+    let size = fields.clone().map(|(name, value)| name.len() + value.len() + 10).sum::<usize>() + NO_PAIRS.len();
     let mut bytes = Vec::with_capacity(size);
     let push_u32 = |bytes: &mut Vec<u8>, number: usize| {
         bytes.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
     };
-    push_u32(&mut bytes, headers.len());
-    for (name, value) in headers.iter() {
+    push_u32(&mut bytes, fields.clone().count());
+    for (name, value) in fields.clone() {
         push_u32(&mut bytes, name.len());
         push_u32(&mut bytes, value.len());
     }
-    for (name, value) in headers.iter() {
+    for (name, value) in fields {
         bytes.extend_from_slice(name);
         bytes.push(0);
         bytes.extend_from_slice(value);
@@ -370,7 +419,20 @@ mod imports {
             size: *mut usize,
             cas: *mut u32,
         ) -> u32;
+        pub(super) fn proxy_http_call(
+            cluster: *const u8,
+            cluster_size: usize,
+            headers: *const u8,
+            headers_size: usize,
+            body: *const u8,
+            body_size: usize,
+            trailers: *const u8,
+            trailers_size: usize,
+            timeout: u32,
+            token: *mut u32,
+        ) -> u32;
         pub(super) fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+        pub(super) fn proxy_log(level: u32, line: *const u8, size: usize) -> u32;
         pub(super) fn proxy_record_metric(id: u32, value: u64) -> u32;
         pub(super) fn proxy_register_shared_queue(name: *const u8, name_size: usize, token: *mut u32) -> u32;
         pub(super) fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
@@ -419,12 +481,12 @@ mod tests {
     #[test]
     fn header_pairs_survive_the_way_to_the_host_and_back() {
         let headers: Headers = [("a", &b"\xe9\x00"[..]), ("a", b""), (":status", b"200")].into_iter().collect();
-        assert_eq!(Headers::from_pairs(serialize_pairs(&headers)), Some(headers));
+        assert_eq!(Headers::from_pairs(serialize_pairs(headers.iter())), Some(headers));
     }
 
     #[test]
     fn header_pairs_that_do_not_add_up_are_refused() {
-        let bytes = serialize_pairs(&[("name", "value")].into_iter().collect());
+        let bytes = serialize_pairs([(&b"name"[..], &b"value"[..])].into_iter());
         for length in 0..bytes.len() {
             assert_eq!(Headers::from_pairs(bytes[..length].to_vec()), None, "cut to {length} bytes");
         }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::guest::Guest;
+use super::{guest::Guest, host};
 use crate::{store::redis::Inquiry, time::Timestamp};
 
 /// A question, and whose it is.
@@ -35,7 +35,7 @@ impl Inquiries {
 
     /// Makes the next attempt; hands the errand back if the host says at once that it cannot be made.
     ///
-    /// To be called with the root context active.
+    /// To be called with the root context in effect.
     pub(super) fn ask(&self, cluster: &str, (guest, mut inquiry): Errand, now: Timestamp) -> Option<Errand> {
         let (bytes, timeout) = inquiry.ask(now);
         match call(cluster, bytes, timeout) {
@@ -84,6 +84,7 @@ const MOST_RESTING: usize = 2048;
 pub(super) fn call(cluster: &str, bytes: &[u8], timeout: Duration) -> Option<u32> {
     // A raw cluster sends none of them. None asks Envoy for retries: for those it keeps a copy of each call,
     // which costs a twentieth of the throughput.
-    let headers = vec![(":method", "POST"), (":path", "/"), (":authority", "redis")];
-    proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, Some(bytes), Vec::new(), timeout).ok()
+    let fields = [(":method", "POST"), (":path", "/"), (":authority", "redis")];
+    let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    host::http_call(cluster, fields, bytes, timeout).ok()
 }

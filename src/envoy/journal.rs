@@ -6,7 +6,6 @@
 
 use std::{cell::Cell, fmt, time::Duration};
 
-use super::host;
 use crate::{exchange::Counter, request::OperationId, time::Timestamp};
 
 /// What was told lately.
@@ -43,11 +42,6 @@ impl Journal {
         }
         lines < MOST_LINES
     }
-}
-
-/// Lets through to the host what it would log. It says so now and then only, as the level may change at any time.
-pub(super) fn follow_host_level() {
-    log::set_max_level(host::log_level());
 }
 
 struct Line<'a> {

@@ -8,13 +8,18 @@ mod body_watch;
 mod bridge;
 mod calls;
 mod checkup;
+mod context;
+mod contexts;
 mod crash_test;
 mod driver;
+#[doc(hidden)]
+pub mod exports;
 mod filter;
 mod guest;
 mod host;
 mod inquiries;
 mod journal;
+mod logger;
 mod metrics;
 mod post;
 mod random;
@@ -26,10 +31,3 @@ mod store;
 mod stream;
 mod waiting_room;
 mod watch_board;
-
-use proxy_wasm::types::LogLevel;
-
-proxy_wasm::main! {{
-    proxy_wasm::set_log_level(LogLevel::Debug);
-    proxy_wasm::set_root_context(|context_id| Box::new(root::Root::new(context_id)));
-}}

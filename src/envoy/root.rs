@@ -2,20 +2,16 @@
 
 use std::rc::Rc;
 
-use proxy_wasm::{
-    traits::{Context, HttpContext, RootContext},
-    types::ContextType,
-};
-
 use super::{
     admin::{Admin, AdminStream},
     bridge::{Bridge, ReplyWatch},
+    context::HttpContext,
     driver::drive_from_root,
     filter::Filter,
     guest::Guest,
     host::{self, Buffer, Map},
     inquiries::Errand,
-    journal::follow_host_level,
+    logger::follow_host_level,
     store::Store,
     stream::Stream,
     watch_board::POLL,
@@ -40,13 +36,21 @@ pub(super) struct Root {
     admin: Option<Rc<Admin>>,
     /// Its streams are calls to Redis.
     bridge: Option<Rc<ReplyWatch>>,
-    /// The configuration is no longer used, and detached calls are still under way.
-    is_draining: bool,
+    life: Life,
+}
+
+/// Whether the configuration is used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Life {
+    InUse,
+    /// No longer, and calls are still under way.
+    Draining,
+    Over,
 }
 
 impl Root {
     pub(super) fn new(context_id: u32) -> Self {
-        Self { context_id, filter: None, admin: None, bridge: None, is_draining: false }
+        Self { context_id, filter: None, admin: None, bridge: None, life: Life::InUse }
     }
 
     /// Puts an admin to work.
@@ -141,8 +145,8 @@ impl Root {
 
     /// Lets the host drop a configuration that was kept for its calls alone.
     fn finish_draining(&mut self) {
-        if self.is_draining && self.has_no_calls() {
-            self.is_draining = false;
+        if self.life == Life::Draining && self.has_no_calls() {
+            self.life = Life::Over;
             host::done();
         }
     }
@@ -151,10 +155,9 @@ impl Root {
         self.filter.as_ref().is_none_or(|filter| filter.calls.are_over() && filter.inquiries.are_over())
             && self.admin.as_ref().is_none_or(|admin| admin.is_idle())
     }
-}
 
-impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _: usize) {
+    /// Takes in the answer to a call of its own; without fields there is none.
+    pub(super) fn on_call_response(&mut self, token: u32, num_headers: usize, body_size: usize) {
         if let Some(admin) = &self.admin {
             admin.hear(self.context_id, token, num_headers, body_size);
             return self.finish_draining();
@@ -186,17 +189,21 @@ impl Context for Root {
     }
 
     /// The configuration is no longer used. Calls under way keep it alive, so that their responses are stored.
-    fn on_done(&mut self) -> bool {
+    pub(super) fn on_done(&mut self) -> bool {
         if let Some(filter) = &self.filter {
             filter.realms().for_each(|realm| realm.give_back_room());
         }
-        self.is_draining = !self.has_no_calls();
-        !self.is_draining
+        self.life = if self.has_no_calls() { Life::Over } else { Life::Draining };
+        self.is_over()
     }
-}
 
-impl RootContext for Root {
-    fn on_configure(&mut self, size: usize) -> bool {
+    /// Whether the host has no more use for it.
+    pub(super) fn is_over(&self) -> bool {
+        self.life == Life::Over
+    }
+
+    /// Puts the configuration to work, of which the host has `size` bytes; `false` if it is refused.
+    pub(super) fn on_configure(&mut self, size: usize) -> bool {
         let text = host::buffer(Buffer::PluginConfiguration, 0, size);
         let config = match Plugin::parse(&text) {
             Ok(Plugin::Filter(config)) => *config,
@@ -235,7 +242,8 @@ impl RootContext for Root {
         }
     }
 
-    fn on_tick(&mut self) {
+    /// Does what time alone brings about.
+    pub(super) fn on_tick(&mut self) {
         if let Some(admin) = &self.admin {
             admin.tick(self.context_id, host::now());
             return self.finish_draining();
@@ -247,7 +255,8 @@ impl RootContext for Root {
         });
     }
 
-    fn on_queue_ready(&mut self, queue: u32) {
+    /// Takes in what others have left in its mailbox.
+    pub(super) fn on_queue_ready(&mut self, queue: u32) {
         if let Some(admin) = &self.admin {
             // What is in it says no more than that there is work.
             while host::dequeue(queue).is_some() {}
@@ -263,18 +272,15 @@ impl RootContext for Root {
         });
     }
 
-    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
+    /// A stream that falls under its configuration.
+    pub(super) fn create_stream(&self, context_id: u32) -> Box<dyn HttpContext> {
         if let Some(admin) = &self.admin {
-            return Some(Box::new(AdminStream::new(context_id, Rc::clone(admin))));
+            return Box::new(AdminStream::new(context_id, Rc::clone(admin)));
         }
         if let Some(watch) = &self.bridge {
-            return Some(Box::new(Bridge::new(Rc::clone(watch))));
+            return Box::new(Bridge::new(Rc::clone(watch)));
         }
-        Some(Box::new(Stream::new(context_id, self.filter.clone())))
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
+        Box::new(Stream::new(context_id, self.filter.clone()))
     }
 }
 

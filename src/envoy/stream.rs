@@ -2,12 +2,8 @@
 
 use std::{ops::Range, rc::Rc};
 
-use proxy_wasm::{
-    traits::{Context, HttpContext},
-    types::Action,
-};
-
 use super::{
+    context::{Action, HttpContext},
     crash_test::{Faults, Moment},
     driver::{Actions, drive},
     filter::Filter,
@@ -18,6 +14,7 @@ use super::{
 use crate::{
     exchange::{Attributes, Event, Evidence},
     headers::Headers,
+    time::Timestamp,
 };
 
 /// A stream. Until its request turns out to be of a guarded method it is nothing but this.
@@ -27,6 +24,8 @@ pub(super) struct Stream {
     faults: Faults,
     filter: Option<Rc<Filter>>,
     guest: Option<Rc<Guest>>,
+    /// When the exchange was last told of something that depends on the time.
+    told_at: Timestamp,
     /// How much of the request's body was handed to the exchange.
     body_read: usize,
     response_end: ResponseEnd,
@@ -39,21 +38,31 @@ impl Stream {
             faults: Faults::none(),
             filter,
             guest: None,
+            told_at: Timestamp::default(),
             body_read: 0,
             response_end: ResponseEnd::default(),
         }
     }
 
     /// Hands an event to the exchange, if there is one.
-    fn on(&self, event: Event<'_>) -> Actions {
+    fn on(&mut self, event: Event<'_>) -> Actions {
+        let (Some(filter), Some(guest)) = (&self.filter, &self.guest) else { return Actions::default() };
+        self.told_at = host::now();
+        drive(filter, guest, event, self.told_at)
+    }
+
+    /// The same for what may have come at any time, as a piece of a body with more to follow: a look at the clock is a
+    /// call to the host.
+    fn on_timeless(&self, event: Event<'_>) -> Actions {
         match (&self.filter, &self.guest) {
-            (Some(filter), Some(guest)) => drive(filter, guest, event, host::now()),
+            (Some(filter), Some(guest)) => drive(filter, guest, event, self.told_at),
             _ => Actions::default(),
         }
     }
 
     fn open(&mut self, filter: &Filter, route: &Rc<Route>, headers: &Headers, end_of_stream: bool) -> Action {
         let now = host::now();
+        self.told_at = now;
         let guest = filter.receive(route, self.context_id);
         let event = Event::RequestHeaders {
             headers,
@@ -91,10 +100,8 @@ impl Stream {
     }
 }
 
-impl Context for Stream {}
-
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+    fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
         self.faults = Faults::of_request();
         self.faults.strike(Moment::RequestHeaders);
         let Some(filter) = self.filter.clone() else { return Action::Continue };
@@ -113,7 +120,7 @@ impl HttpContext for Stream {
         }
     }
 
-    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let (Some(filter), Some(guest)) = (&self.filter, &self.guest) else { return Action::Continue };
         if !guest.exchange.borrow().awaits_body() {
             return self.hold_or_continue();
@@ -125,15 +132,17 @@ impl HttpContext for Stream {
             filter.body_watch.handed_over();
             self.body_read = self.body_read.saturating_add(chunk.len());
         }
-        self.on(Event::RequestBody { chunk: &chunk, end_of_stream }).request.unwrap_or(Action::Continue)
+        let event = Event::RequestBody { chunk: &chunk, end_of_stream };
+        let actions = if end_of_stream { self.on(event) } else { self.on_timeless(event) };
+        actions.request.unwrap_or(Action::Continue)
     }
 
-    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+    fn on_request_trailers(&mut self) -> Action {
         // With trailers, no body callback says that the stream ends.
         self.on(Event::RequestTrailers).request.unwrap_or_else(|| self.hold_or_continue())
     }
 
-    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+    fn on_response_headers(&mut self, end_of_stream: bool) -> Action {
         self.faults.strike(Moment::ResponseHeaders);
         let Some(guest) = &self.guest else { return Action::Continue };
         if guest.is_finished() {
@@ -142,7 +151,7 @@ impl HttpContext for Stream {
         if !guest.exchange.borrow().examines_response() {
             let (headers, evidence) = (Headers::new(), Evidence::default());
             let event = Event::ResponseHeaders { status: 0, headers: &headers, evidence: &evidence, end_of_stream };
-            return self.on(event).response.unwrap_or(Action::Continue);
+            return self.on_timeless(event).response.unwrap_or(Action::Continue);
         }
         let headers = host::headers(Map::ResponseHeaders);
         let status = host::status(&headers);
@@ -154,7 +163,7 @@ impl HttpContext for Stream {
         self.on(event).response.unwrap_or(Action::Continue)
     }
 
-    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let Some(guest) = &self.guest else { return Action::Continue };
         let (captures, awaits_end) = {
             let exchange = guest.exchange.borrow();
@@ -165,10 +174,11 @@ impl HttpContext for Stream {
             return Action::Continue;
         }
         let chunk = if captures { host::buffer(Buffer::ResponseBody, piece.start, piece.len()) } else { Vec::new() };
-        let action = self.on(Event::ResponseBody { chunk: &chunk, end_of_stream }).response;
+        let event = Event::ResponseBody { chunk: &chunk, end_of_stream };
         if end_of_stream {
-            return action.filter(|_| piece.len() <= LARGEST_HELD).unwrap_or(Action::Continue);
+            return self.on(event).response.filter(|_| piece.len() <= LARGEST_HELD).unwrap_or(Action::Continue);
         }
+        self.on_timeless(event);
         if self.response_end.is_announced_end() && piece.len() <= LARGEST_HELD {
             self.response_end.hold(size);
             return Action::Pause;
@@ -176,11 +186,10 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
-    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+    fn on_response_trailers(&mut self) -> Action {
         self.on(Event::ResponseTrailers).response.unwrap_or(Action::Continue)
     }
 
-    /// The last word on every stream, whoever ended it. On Envoy it comes before `on_done`.
     fn on_log(&mut self) {
         self.faults.strike(Moment::Log);
         let Some(filter) = &self.filter else { return };

@@ -30,17 +30,11 @@ impl std::fmt::Debug for Job {
 
 impl Job {
     /// The call that `request` asks for; its body is still to come.
-    ///
-    /// `None` if a field is not UTF-8: the SDK cannot send such a field in a call. The request then runs
-    /// inline, which keeps every promise but the one to a client that hangs up.
-    pub(super) fn new(cluster: String, request: &Headers) -> Option<Self> {
-        if request.iter().any(|(name, value)| std::str::from_utf8(name).and(std::str::from_utf8(value)).is_err()) {
-            return None;
-        }
+    pub(super) fn new(cluster: String, request: &Headers) -> Self {
         let mut headers: Headers = end_to_end(request).filter(|(name, _)| !steers_router(name)).collect();
         // A cluster may have a retry policy of its own. The router obeys this, and does not send it on.
         headers.push("x-envoy-max-retries", "0");
-        Some(Self { cluster, headers, body: Vec::new() })
+        Self { cluster, headers, body: Vec::new() }
     }
 }
 

@@ -75,7 +75,7 @@ impl Step<'_> {
             let path = ["xds", "cluster_name"].map(str::to_owned);
             attributes.get(&path).and_then(|name| String::from_utf8(name).ok()).filter(|name| !name.is_empty())
         };
-        Job::new(self.policy.execution.cluster.clone().or_else(of_route)?, headers)
+        Some(Job::new(self.policy.execution.cluster.clone().or_else(of_route)?, headers))
     }
 }
 

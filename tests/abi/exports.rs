@@ -1,10 +1,8 @@
-//! What the guest exports: the SDK's callbacks, the guest's allocator, and the filter's `_initialize`.
+//! What a guest exports: the filter's own callbacks and allocator, or the SDK's, on which the probe is written.
 
 #![expect(unsafe_code, reason = "the C ABI of proxy-wasm, whose other side is linked into this binary")]
 
-// Nothing else names these crates here, and without a use neither would be linked.
-extern crate idemgate as _;
-extern crate proxy_wasm as _;
+use std::cell::Cell;
 
 /// The answer of a callback that may hold its stream.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,6 +21,50 @@ impl From<u32> for Action {
     }
 }
 
+/// Who is in the VM.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Guest {
+    Idemgate,
+    Probe,
+}
+
+thread_local! {
+    /// Of the worker whose thread this is.
+    static GUEST: Cell<Guest> = const { Cell::new(Guest::Idemgate) };
+}
+
+/// Puts a guest into this worker's VM and lets it begin.
+pub(crate) fn initialize(guest: Guest) {
+    GUEST.set(guest);
+    match guest {
+        Guest::Idemgate => idemgate::exports::initialize(),
+        Guest::Probe => crate::probe::initialize(),
+    }
+}
+
+/// Whether the guest accepts that the VM has started. The filter has nothing to say to that.
+pub(crate) fn vm_start(root: u32, size: usize) -> bool {
+    match GUEST.get() {
+        Guest::Idemgate => true,
+        // SAFETY: as in `callbacks!`.
+        Guest::Probe => unsafe { proxy_on_vm_start(root, size) },
+    }
+}
+
+/// Tells the guest that a context is gone. The filter knows it by then: `proxy_on_done` came before.
+pub(crate) fn delete(context: u32) {
+    match GUEST.get() {
+        Guest::Idemgate => {}
+        // SAFETY: as in `callbacks!`.
+        Guest::Probe => unsafe { proxy_on_delete(context) },
+    }
+}
+
+unsafe extern "C" {
+    fn proxy_on_vm_start(root: u32, size: usize) -> bool;
+    fn proxy_on_delete(context: u32);
+}
+
 macro_rules! callbacks {
     ($($name:ident = $export:ident($($argument:ident: $type:ty),*) $(-> $result:ty as $shown:ty)?;)*) => {
         unsafe extern "C" {
@@ -30,9 +72,12 @@ macro_rules! callbacks {
         }
         $(
             pub(crate) fn $name($($argument: $type),*) $(-> $shown)? {
-                // SAFETY: the signature is the SDK's own (its `dispatcher.rs`); the guest only reaches memory that
-                // it owns or that `imports.rs` gave it.
-                let result = unsafe { $export($($argument),*) };
+                let result = match GUEST.get() {
+                    Guest::Idemgate => idemgate::exports::$name($($argument),*),
+                    // SAFETY: the signature is the SDK's own (its `dispatcher.rs`); the guest only reaches memory that
+                    // it owns or that `imports.rs` gave it.
+                    Guest::Probe => unsafe { $export($($argument),*) },
+                };
                 #[allow(clippy::useless_conversion, reason = "only some results need it")]
                 result.into()
             }
@@ -41,9 +86,7 @@ macro_rules! callbacks {
 }
 
 callbacks! {
-    initialize = _initialize();
     context_create = proxy_on_context_create(context: u32, root: u32);
-    vm_start = proxy_on_vm_start(root: u32, size: usize) -> bool as bool;
     configure = proxy_on_configure(root: u32, size: usize) -> bool as bool;
     tick = proxy_on_tick(root: u32);
     queue_ready = proxy_on_queue_ready(root: u32, queue: u32);
@@ -56,6 +99,5 @@ callbacks! {
     response_trailers = proxy_on_response_trailers(stream: u32, count: usize) -> u32 as Action;
     log = proxy_on_log(context: u32);
     done = proxy_on_done(context: u32) -> bool as bool;
-    delete = proxy_on_delete(context: u32);
     allocate = proxy_on_memory_allocate(size: usize) -> *mut u8 as *mut u8;
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    exports,
+    exports::Guest,
     shared_data::SharedData,
     vm::Status,
     worker::{Mailbox, Worker},
@@ -29,8 +29,8 @@ pub(crate) struct Host {
 /// What differs between the Envoys that a filter may meet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// The filter's `_initialize`.
-    pub(crate) initialize: fn(),
+    /// Who is in the VMs.
+    pub(crate) guest: Guest,
     /// `allow_on_headers_stop_iteration`: body callbacks come while the headers are held.
     pub(crate) body_while_headers_held: bool,
     /// `per_connection_buffer_limit_bytes`: a longer held request body gets Envoy's own 413.
@@ -40,7 +40,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// Envoy 1.35 and newer with the flag set, and Idemgate in it.
     pub(crate) fn idemgate() -> Self {
-        Self { initialize: exports::initialize, body_while_headers_held: true, buffer_limit: 1 << 20 }
+        Self { guest: Guest::Idemgate, body_while_headers_held: true, buffer_limit: 1 << 20 }
     }
 }
 

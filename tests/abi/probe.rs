@@ -11,7 +11,10 @@ use proxy_wasm::{
     types::{Action, ContextType, LogLevel, MetricType},
 };
 
-use crate::host::{Host, LogLine, Settings};
+use crate::{
+    exports::Guest,
+    host::{Host, LogLine, Settings},
+};
 
 /// An Envoy with the probe in it.
 pub(crate) fn host() -> Host {
@@ -20,7 +23,7 @@ pub(crate) fn host() -> Host {
 
 /// The probe's settings, to change some.
 pub(crate) fn settings() -> Settings {
-    Settings { initialize, ..Settings::idemgate() }
+    Settings { guest: Guest::Probe, ..Settings::idemgate() }
 }
 
 /// What the probe logged, in order.
@@ -28,8 +31,7 @@ pub(crate) fn trace(host: &Host) -> Vec<String> {
     host.log().into_iter().map(|LogLine { message, .. }| message).collect()
 }
 
-fn initialize() {
-    proxy_wasm::set_log_level(LogLevel::Info);
+pub(crate) fn initialize() {
     proxy_wasm::set_root_context(|_| Box::new(Root));
 }
 

@@ -7,7 +7,7 @@ use std::{any::Any, cell::RefCell, collections::BTreeMap, fmt, panic, sync::Arc}
 
 use crate::{
     exchange::{self, Exchange},
-    exports,
+    exports::{self, Guest},
     fields::Fields,
     host::{Process, WorkerId},
     meter,
@@ -387,14 +387,14 @@ pub(crate) fn delete_root() {
 }
 
 /// Starts the VM: `_initialize`, root context, `on_vm_start`, `on_configure`. False if the filter refuses.
-pub(crate) fn start(initialize: fn(), configuration: &str) -> bool {
+pub(crate) fn start(guest: Guest, configuration: &str) -> bool {
     let root = with(|vm| {
         vm.root = vm.next_context();
         vm.configuration = configuration.as_bytes().to_vec();
         vm.root
     });
     call(root, Callback::Start, || {
-        initialize();
+        exports::initialize(guest);
         exports::context_create(root, 0);
     });
     call(root, Callback::Start, || exports::vm_start(root, 0))

@@ -41,10 +41,10 @@ impl Worker {
     /// Starts the thread and its VM; `None` if the filter refuses the configuration.
     pub(crate) fn start(process: &Arc<Process>, id: WorkerId, configuration: &str) -> Option<Self> {
         let worker = Self { id, thread: Arc::new(Thread::spawn(process, id)) };
-        let (initialize, configuration) = (process.settings.initialize, configuration.to_owned());
+        let (guest, configuration) = (process.settings.guest, configuration.to_owned());
         let accepted = worker.run(move || {
             let _guard = lock(&INITIALISING);
-            vm::start(initialize, &configuration)
+            vm::start(guest, &configuration)
         });
         accepted.then_some(worker)
     }
