@@ -45,11 +45,6 @@ impl Digest {
         self.0.update((number as u64).to_le_bytes());
     }
 
-    /// Adds the next piece of the last part, which ends where the input ends and so needs no length.
-    pub(super) fn tail(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
     /// The hash of all parts.
     pub(super) fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
