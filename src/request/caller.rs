@@ -30,7 +30,7 @@ impl Caller {
         headers: &Headers,
         mut property: impl FnMut(&[String]) -> Option<Vec<u8>>,
     ) -> Result<Self, CallerUnknown> {
-        let mut digest = Digest::new("idemgate caller 1");
+        let mut digest = Digest::new("idemgate caller 2");
         let mut known = false;
         for (position, source) in policy.identity.iter().enumerate() {
             known |= match source {
@@ -242,7 +242,7 @@ mod tests {
         let headers = Headers::from_iter([("x-user", "ann")]);
         let caller = Caller::identify(&policy, &headers, |_| Some(b"42".to_vec())).unwrap();
         let hex: String = caller.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "270728fc073ad87b6002085b0697df5049fab14216d882a5b3f81cb931ee2c9f");
+        assert_eq!(hex, "85dc6c48273fd8b7b3b216a565f295169c2e3be81f6755d2aa58ffcb3a4b6fba");
     }
 
     /// The header lines of one request: values of `x-a` and of `x-b`.

@@ -8,14 +8,16 @@ use sha2::{Digest as _, Sha256};
 ///
 /// Each part is preceded by its length, each optional part and each list element by a mark, and each use
 /// by its domain: `("ab", "c")` and `("a", "bc")` differ, and so do one use's parts and another's.
+///
+/// The parts are put together first and hashed in one go; they are a few hundred bytes, as a rule.
 #[derive(Clone, Debug)]
-pub(super) struct Digest(Sha256);
+pub(super) struct Digest(Vec<u8>);
 
 impl Digest {
     /// An empty sequence in `domain`. A change of the encoding within a domain needs a new domain, since
     /// stores keep these hashes.
     pub(super) fn new(domain: &'static str) -> Self {
-        let mut digest = Self(Sha256::new());
+        let mut digest = Self(Vec::with_capacity(USUAL));
         digest.part(domain.as_bytes());
         digest
     }
@@ -23,7 +25,7 @@ impl Digest {
     /// Adds one part.
     pub(super) fn part(&mut self, bytes: &[u8]) {
         self.number(bytes.len());
-        self.0.update(bytes);
+        self.0.extend_from_slice(bytes);
     }
 
     /// Adds a part that may be absent; absent is not empty.
@@ -34,22 +36,31 @@ impl Digest {
     /// Adds a list of any length.
     pub(super) fn list<'a>(&mut self, elements: impl Iterator<Item = &'a [u8]>) {
         for element in elements {
-            self.0.update([1]);
+            self.0.push(1);
             self.part(element);
         }
-        self.0.update([0]);
+        self.0.push(0);
     }
 
-    /// Adds a number that was counted in this process.
+    /// Adds a number that was counted in this process: seven bits to a byte, the low ones first, and the eighth bit says
+    /// that more follow. Most are one byte then, where each 64 bytes are another round.
     pub(super) fn number(&mut self, number: usize) {
-        self.0.update((number as u64).to_le_bytes());
+        let mut rest = number;
+        while rest > 0x7f {
+            self.0.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        self.0.push(rest as u8);
     }
 
     /// The hash of all parts.
     pub(super) fn finish(self) -> [u8; 32] {
-        self.0.finalize().into()
+        Sha256::digest(self.0).into()
     }
 }
+
+/// What the parts take in most cases, in bytes.
+const USUAL: usize = 256;
 
 /// The first twelve hexadecimal digits of a hash: enough to tell operations apart and to find one in a table.
 pub(super) struct Short<'a>(pub(super) &'a [u8; 32]);
@@ -91,10 +102,16 @@ mod tests {
 
     #[test]
     fn a_part_cannot_spell_the_length_of_the_next_one() {
-        let mut spelt = b"a".to_vec();
-        spelt.extend(1_u64.to_le_bytes());
-        spelt.extend(b"b");
-        assert_ne!(of_parts(&[b"a".to_vec(), b"b".to_vec()]), of_parts(&[spelt]));
+        assert_ne!(of_parts(&[b"a".to_vec(), b"b".to_vec()]), of_parts(&[b"a\x01b".to_vec()]));
+    }
+
+    #[test]
+    fn parts_of_any_length_have_hashes_of_their_own() {
+        // Around the lengths that take another byte.
+        for length in [0x7f, 0x80, 0x81, 0x3fff, 0x4000, 0x4001] {
+            let (long, short) = (vec![0; length], vec![0; length - 1]);
+            assert_ne!(of_parts(&[long.clone(), short.clone()]), of_parts(&[short, long]), "{length}");
+        }
     }
 
     #[test]
