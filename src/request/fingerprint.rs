@@ -16,7 +16,7 @@ use crate::{
 
 /// SHA-256 of what the request asks for; a retry has the same one.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, PartialEq, Serialize)]
-pub struct Fingerprint([u8; 32]);
+pub struct Fingerprint(#[serde(with = "super::fixed_bytes")] [u8; 32]);
 
 impl Fingerprint {
     /// The fingerprint that a store kept.
