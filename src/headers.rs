@@ -189,6 +189,12 @@ impl<'de> Deserialize<'de> for Headers {
     }
 }
 
+/// For how many stored fields room is made before they are seen: their number may be damaged.
+const MOST_EXPECTED: usize = 64;
+
+/// What a field takes, as a rule.
+const FIELD_BYTES: usize = 40;
+
 struct Bytes<'a>(&'a [u8]);
 
 impl Serialize for Bytes<'_> {
@@ -207,7 +213,8 @@ impl<'de> Visitor<'de> for Pairs {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Headers, A::Error> {
-        let mut headers = Headers::new();
+        let fields = pairs.size_hint().unwrap_or_default().min(MOST_EXPECTED);
+        let mut headers = Headers::with_capacity(fields, fields * FIELD_BYTES);
         while let Some((name, value)) = pairs.next_element::<(&[u8], &[u8])>()? {
             headers.push(name, value);
         }
