@@ -6,6 +6,7 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
+    iter,
 };
 
 use serde::{
@@ -34,7 +35,7 @@ struct Field {
 #[derive(Clone, Copy, Debug)]
 struct Span {
     start: usize,
-    end: usize,
+    length: usize,
 }
 
 impl Headers {
@@ -66,7 +67,7 @@ impl Headers {
             let stop = start.checked_add(size)?;
             // Behind the zero byte.
             end = stop.checked_add(1)?;
-            (end <= bytes.len()).then_some(Span { start, end: stop })
+            (end <= bytes.len()).then_some(Span { start, length: size })
         };
         let mut fields = Vec::with_capacity(count);
         for _ in 0..count {
@@ -79,12 +80,22 @@ impl Headers {
     /// The value of the first field called `name` (given in lower case).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        self.get_all(name).next()
     }
 
     /// The values of every field called `name` (given in lower case), in order.
-    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let mut fields = self.fields.iter();
+        iter::from_fn(move || {
+            // A dozen fields are looked up for each request. Most others show by the length of their name, in a loop
+            // that calls nothing, as it would in iterators where the compiler goes for size.
+            for field in fields.by_ref() {
+                if field.name.length == name.len() && self.slice(field.name).eq_ignore_ascii_case(name.as_bytes()) {
+                    return Some(self.slice(field.value));
+                }
+            }
+            None
+        })
     }
 
     /// Every field as name and value, in order.
@@ -113,18 +124,18 @@ impl Headers {
     /// Bytes of all names and values.
     #[must_use]
     pub fn byte_len(&self) -> usize {
-        self.iter().map(|(name, value)| name.len() + value.len()).sum()
+        self.fields.iter().map(|field| field.name.length + field.value.length).sum()
     }
 
     fn append(&mut self, bytes: &[u8]) -> Span {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        Span { start, end: self.bytes.len() }
+        Span { start, length: bytes.len() }
     }
 
     fn slice(&self, span: Span) -> &[u8] {
         // Every span was made where the bytes were.
-        self.bytes.get(span.start..span.end).unwrap_or_default()
+        self.bytes.get(span.start..span.start + span.length).unwrap_or_default()
     }
 }
 
@@ -178,6 +189,12 @@ impl<'de> Deserialize<'de> for Headers {
     }
 }
 
+/// For how many stored fields room is made before they are seen: their number may be damaged.
+const MOST_EXPECTED: usize = 64;
+
+/// What a field takes, as a rule.
+const FIELD_BYTES: usize = 40;
+
 struct Bytes<'a>(&'a [u8]);
 
 impl Serialize for Bytes<'_> {
@@ -196,7 +213,8 @@ impl<'de> Visitor<'de> for Pairs {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Headers, A::Error> {
-        let mut headers = Headers::new();
+        let fields = pairs.size_hint().unwrap_or_default().min(MOST_EXPECTED);
+        let mut headers = Headers::with_capacity(fields, fields * FIELD_BYTES);
         while let Some((name, value)) = pairs.next_element::<(&[u8], &[u8])>()? {
             headers.push(name, value);
         }

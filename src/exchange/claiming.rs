@@ -3,7 +3,7 @@
 use super::{
     Counter, Effect, Event, Problem, State, Status, Step,
     detached::{AwaitCall, Job},
-    execution::Execution,
+    execution::{Attempt, Execution},
     inline::AwaitResponse,
     opening::Guarded,
     reply::Reply,
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     config::{InFlight, OnStoreError, OnUnknown},
-    record::{Claim, Mailbox, Owner},
-    request::{Fingerprint, FingerprintBuilder, OperationId},
+    record::{Claim, Mailbox},
+    request::{Fingerprint, FingerprintBuilder},
     store::{Answer, Call, Claimed, Ending, StoreError},
     time::Timestamp,
 };
@@ -43,11 +43,9 @@ pub(super) struct AwaitTurn {
 /// A request that is known in full.
 #[derive(Clone, Debug)]
 struct Request {
-    operation: OperationId,
-    owner: Owner,
-    fingerprint: Fingerprint,
+    attempt: Box<Attempt>,
     mailbox: Option<Mailbox>,
-    job: Option<Job>,
+    job: Option<Box<Job>>,
     /// Set once it has begun to wait for its turn.
     waiting: Option<Waiting>,
 }
@@ -67,7 +65,7 @@ impl AwaitBody {
         self.received == 0
     }
 
-    pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
+    pub(super) fn on(self: Box<Self>, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::RequestBody { chunk, end_of_stream } => self.on_body(chunk, end_of_stream, step),
             Event::RequestTrailers => self.on_end(step),
@@ -85,7 +83,7 @@ impl AwaitBody {
         }
     }
 
-    fn on_body(mut self, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
+    fn on_body(mut self: Box<Self>, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
         self.received = self.received.saturating_add(chunk.len() as u64);
         let limit = step.policy.limits.request_body;
         if self.received > limit {
@@ -111,27 +109,40 @@ impl Step<'_> {
     /// Asks the store for the right to run the operation.
     pub(super) fn claim(&mut self, guarded: Guarded, fingerprint: Fingerprint) -> State {
         let Guarded { operation, owner, mailbox, job } = guarded;
-        Request { operation, owner, fingerprint, mailbox, job, waiting: None }.claim(self)
+        let attempt = Box::new(Attempt { operation, fingerprint, owner });
+        Request { attempt, mailbox, job, waiting: None }.claim(self)
+    }
+
+    /// The store cannot say whether the request may run.
+    fn fail(&mut self, error: StoreError) -> State {
+        self.effects.push(Effect::WarnStore(error));
+        match self.policy.on_store_error {
+            OnStoreError::Reject => self.refuse(&Problem::StoreUnavailable),
+            OnStoreError::Bypass => {
+                self.count(Counter::StoreErrors);
+                self.count(Counter::RequestsBypassed);
+                self.tell(Status::Bypassed);
+                self.effects.push(Effect::Forward);
+                State::Bypassed
+            }
+        }
     }
 }
 
 impl Request {
     fn claim(self, step: &mut Step<'_>) -> State {
         step.effects.push(Effect::Hold);
-        step.effects.push(Effect::Call(Call::Claim(Claim {
-            operation: self.operation,
-            fingerprint: self.fingerprint,
-            owner: self.owner,
+        let Attempt { operation, fingerprint, owner } = *self.attempt;
+        step.call(Call::Claim(Claim {
+            operation,
+            fingerprint,
+            owner,
             lease: step.policy.lease,
             ttl: step.policy.ttl,
             retry_unknown: step.policy.outcome.on_unknown == OnUnknown::Retry,
             watcher: self.mailbox.filter(|_| step.policy.duplicates.in_flight == InFlight::Wait),
-        })));
+        }));
         State::AwaitClaim(AwaitClaim { request: self })
-    }
-
-    fn granted(&self, step: &Step<'_>) -> Execution {
-        Execution::begin(self.operation, self.fingerprint, self.owner, step)
     }
 }
 
@@ -156,7 +167,7 @@ impl AwaitClaim {
     pub(super) fn on_moot(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::Answered(Answer::Claimed(Claimed::Granted)) => {
-                self.request.granted(step).settle(Ending::Released, Answering::Done, step)
+                Execution::begin(self.request.attempt, step).settle(Ending::Released, Answering::Done, step)
             }
             Event::Answered(Answer::Claimed(Claimed::Failed(error))) => {
                 step.warn(error);
@@ -164,7 +175,7 @@ impl AwaitClaim {
             }
             Event::Answered(Answer::Claimed(Claimed::InDoubt(error))) => {
                 step.warn(error);
-                self.request.granted(step).disown(step);
+                Execution::begin(self.request.attempt, step).disown(step);
                 State::Finished
             }
             Event::Answered(Answer::Claimed(_)) => State::Finished,
@@ -197,27 +208,13 @@ impl AwaitClaim {
             }
             Claimed::NotKept { status } => step.refuse(&Problem::ResponseNotKept { status }),
             Claimed::Full => step.refuse(&Problem::StoreFull),
-            Claimed::Failed(error) => self.fail(error, step),
+            Claimed::Failed(error) => step.fail(error),
             Claimed::InDoubt(error) => {
                 // If the request runs unprotected, the claim stays: it ends as unknown, which is the truth.
                 if step.policy.on_store_error == OnStoreError::Reject {
-                    self.request.granted(step).disown(step);
+                    Execution::begin(self.request.attempt, step).disown(step);
                 }
-                self.fail(error, step)
-            }
-        }
-    }
-
-    fn fail(self, error: StoreError, step: &mut Step<'_>) -> State {
-        step.effects.push(Effect::WarnStore(error));
-        match step.policy.on_store_error {
-            OnStoreError::Reject => step.refuse(&Problem::StoreUnavailable),
-            OnStoreError::Bypass => {
-                step.count(Counter::StoreErrors);
-                step.count(Counter::RequestsBypassed);
-                step.tell(Status::Bypassed);
-                step.effects.push(Effect::Forward);
-                State::Bypassed
+                step.fail(error)
             }
         }
     }
@@ -225,10 +222,10 @@ impl AwaitClaim {
     fn run(self, step: &mut Step<'_>) -> State {
         step.count(Counter::RequestsExecuted);
         step.tell(Status::Executed);
-        let execution = self.request.granted(step);
+        let execution = Execution::begin(self.request.attempt, step);
         match self.request.job {
             Some(job) => {
-                step.effects.push(Effect::Execute(job));
+                step.effects.push(Effect::Execute(*job));
                 State::AwaitCall(AwaitCall::new(execution))
             }
             None => {
@@ -242,8 +239,8 @@ impl AwaitClaim {
         let until = step.now.after(step.policy.duplicates.wait_timeout);
         let waiting = *self.request.waiting.get_or_insert(Waiting { since: step.now, until });
         step.effects.push(Effect::Hold);
-        step.effects.push(Effect::Wait { operation: self.request.operation, recheck: lease_until });
-        State::AwaitTurn(AwaitTurn { request: self.request, waiting, lease_until })
+        step.effects.push(Effect::Wait { operation: self.request.attempt.operation, recheck: lease_until });
+        State::AwaitTurn(Box::new(AwaitTurn { request: self.request, waiting, lease_until }))
     }
 }
 
@@ -252,8 +249,8 @@ impl AwaitTurn {
         now >= self.waiting.until
     }
 
-    pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
-        let operation = self.request.operation;
+    pub(super) fn on(self: Box<Self>, event: Event<'_>, step: &mut Step<'_>) -> State {
+        let operation = self.request.attempt.operation;
         match event {
             Event::Woken => self.request.claim(step),
             Event::NoRoomToWait => self.give_up(step),
@@ -279,7 +276,7 @@ impl AwaitTurn {
         }
     }
 
-    fn give_up(self, step: &mut Step<'_>) -> State {
+    fn give_up(&self, step: &mut Step<'_>) -> State {
         step.effects.push(Effect::Waited(step.now.since(self.waiting.since)));
         step.refuse(&Problem::RequestInFlight { lease_left: self.lease_until.since(step.now) })
     }

@@ -8,11 +8,12 @@
 
 use std::hash::Hasher as _;
 
+use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 use siphasher::sip::SipHasher13;
 
 /// The version that this release writes and reads.
-pub const FORMAT_VERSION: u8 = 2;
+pub const FORMAT_VERSION: u8 = 3;
 
 /// Why stored bytes cannot be used.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
@@ -37,7 +38,7 @@ pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
 /// The same in memory that has the right size already: `bytes` is empty, and what it can hold is kept.
 pub(crate) fn encode_into(mut bytes: Vec<u8>, value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
     bytes.push(FORMAT_VERSION);
-    let mut bytes = postcard::to_extend(value, bytes).map_err(|_| CodecError::Damaged)?;
+    let mut bytes = postcard::serialize_with_flavor(value, Appended(bytes)).map_err(|_| CodecError::Damaged)?;
     let sum = checksum(&bytes);
     bytes.extend_from_slice(&sum);
     Ok(bytes)
@@ -70,6 +71,27 @@ pub(crate) fn decode_beginning<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, 
         Some((&FORMAT_VERSION, rest)) => postcard::take_from_bytes(rest).map_err(|_| CodecError::Damaged),
         Some((&version, _)) => Err(CodecError::Version(version)),
         None => Err(CodecError::Damaged),
+    }
+}
+
+/// Behind what the bytes are already. `postcard`'s own way to do this copies byte by byte.
+struct Appended(Vec<u8>);
+
+impl Flavor for Appended {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
     }
 }
 

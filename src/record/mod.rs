@@ -30,19 +30,19 @@ pub(crate) const RENEWALS_PER_LEASE: u32 = 3;
 
 /// Names one execution of an operation: the fencing token that every later write must bear.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct Owner(u128);
+pub struct Owner(#[serde(with = "crate::request::fixed_bytes")] [u8; 16]);
 
 impl Owner {
     /// The owner with this token; tokens must never repeat, so they come from real randomness.
     #[must_use]
     pub const fn new(token: u128) -> Self {
-        Self(token)
+        Self(token.to_be_bytes())
     }
 
     /// The token as a store keeps and compares it.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
+        self.0
     }
 }
 
@@ -266,8 +266,7 @@ impl Record {
         let Phase::InFlight { at, .. } = self.phase else { return Err(Fenced) };
         let lease_until = now.after(lease);
         let watchers = self.watchers().to_vec();
-        let phase = Phase::InFlight { at, lease_until, expires: lease_until.after(ttl), watchers };
-        Ok(Self { phase, ..self.clone() })
+        Ok(self.at_phase(Phase::InFlight { at, lease_until, expires: lease_until.after(ttl), watchers }))
     }
 
     /// What is left of the record after `owner` said how its execution ended; `None` if nothing is.
@@ -290,16 +289,14 @@ impl Record {
             Settlement::Tombstoned { status } => Phase::NotKept { status, at: now, expires },
             Settlement::Unknown => Phase::Unknown { at: now, lease_until, expires: expires.max(lease_until) },
         };
-        Ok(Some(Self { phase, ..self.clone() }))
+        Ok(Some(self.at_phase(phase)))
     }
 
     /// The record without its response, if it has one: what byte pressure leaves of it.
     #[must_use]
     pub fn without_response(&self) -> Option<Self> {
         match self.phase {
-            Phase::Completed { status, at, expires, .. } => {
-                Some(Self { phase: Phase::NotKept { status, at, expires }, ..self.clone() })
-            }
+            Phase::Completed { status, at, expires, .. } => Some(self.at_phase(Phase::NotKept { status, at, expires })),
             Phase::InFlight { .. } | Phase::NotKept { .. } | Phase::Unknown { .. } => None,
         }
     }
@@ -311,6 +308,11 @@ impl Record {
             Phase::InFlight { watchers, .. } => watchers,
             Phase::Completed { .. } | Phase::NotKept { .. } | Phase::Unknown { .. } => &[],
         }
+    }
+
+    /// The record of the same execution that got so far.
+    fn at_phase(&self, phase: Phase) -> Self {
+        Self { fingerprint: self.fingerprint, owner: self.owner, phase }
     }
 
     /// The record with one more watcher; `None` if it is one already.

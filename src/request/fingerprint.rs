@@ -19,7 +19,7 @@ use crate::{
 /// The body is in it by its BLAKE3 hash: WebAssembly has no instructions for SHA-256, so that 16 KiB of body would cost
 /// a request more than all else together, and BLAKE3, as hard to collide, takes a quarter of the time.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, PartialEq, Serialize)]
-pub struct Fingerprint([u8; 32]);
+pub struct Fingerprint(#[serde(with = "super::fixed_bytes")] [u8; 32]);
 
 impl Fingerprint {
     /// The fingerprint that a store kept.

@@ -8,6 +8,7 @@ mod caller;
 mod canonical_json;
 mod digest;
 mod fingerprint;
+pub(crate) mod fixed_bytes;
 mod key;
 mod operation_id;
 mod target;

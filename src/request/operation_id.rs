@@ -12,7 +12,7 @@ use crate::config::Resource;
 ///
 /// Stores and logs see this instead of the key and the caller.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-pub struct OperationId([u8; 32]);
+pub struct OperationId(#[serde(with = "super::fixed_bytes")] [u8; 32]);
 
 impl OperationId {
     /// The operation that `caller` names with `key` at `target`.

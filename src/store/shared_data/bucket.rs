@@ -1,5 +1,7 @@
 //! One index slot: the records of the operations that hash to it.
 
+use std::mem;
+
 use serde::{Deserialize, Serialize};
 
 use super::slots::BUCKET_CAPACITY;
@@ -65,11 +67,10 @@ impl Bucket {
         self.entries.push(entry);
     }
 
-    /// Puts `record` in place of the operation's present one.
-    pub(super) fn replace(&mut self, operation: &OperationId, record: Record) {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.operation == *operation) {
-            entry.record = record;
-        }
+    /// Puts `record` in place of the operation's present one, which it hands back.
+    pub(super) fn replace(&mut self, operation: &OperationId, record: Record) -> Option<Record> {
+        let entry = self.entries.iter_mut().find(|entry| entry.operation == *operation)?;
+        Some(mem::replace(&mut entry.record, record))
     }
 
     /// Takes an operation out.

@@ -306,6 +306,10 @@ impl<M: SharedMemory> SharedDataStore<M> {
         written: &mut Option<SlotKey>,
     ) -> Result<Option<Record>, StoreError> {
         let index = self.index_of(operation);
+        let settled_in = |bucket: &Bucket| {
+            let entry = bucket.find(operation)?;
+            Some((entry.position, settle(&entry.record)?))
+        };
         let mut seen = Some(seen);
         for _ in 0..ATTEMPTS {
             // However old the first look is, the write fails if the bucket has changed since.
@@ -313,30 +317,25 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 Some(seen) => seen,
                 None => self.read_bucket(index)?,
             };
-            let Some((mut before, mut settled)) =
-                bucket.find(operation).and_then(|entry| Some((entry.clone(), settle(&entry.record)?)))
-            else {
-                return Ok(None);
-            };
-            let key = index.response_key(before.position);
+            let Some((position, mut settled)) = settled_in(&bucket) else { return Ok(None) };
+            let key = index.response_key(position);
             let (present, response_cas) = self.memory.get(&key)?.unwrap_or((Vec::new(), Cas::NEVER_ISSUED));
             if !StoredResponse::belongs_to(&present, owner) {
                 if !present.is_empty() {
                     // Left by a dead worker, or just written by an owner that took the claim over. The
                     // version of it is known now, so a second look at the claim decides safely.
                     (bucket, cas) = self.read_bucket(index)?;
-                    let again = bucket.find(operation).and_then(|entry| Some((entry.clone(), settle(&entry.record)?)));
-                    let Some(again) = again else { return Ok(None) };
-                    (before, settled) = again;
+                    let Some(again) = settled_in(&bucket) else { return Ok(None) };
+                    settled = again.1;
                 }
                 if self.memory.set(&key, bytes, response_cas)? == Written::Lost {
                     continue;
                 }
             }
             *written = Some(key);
-            bucket.replace(operation, settled);
+            let before = bucket.replace(operation, settled);
             if self.write_bucket(index, &bucket, cas)? == Written::Done {
-                return Ok(Some(before.record));
+                return Ok(before);
             }
         }
         Err(StoreError::Contended)
@@ -354,20 +353,16 @@ impl<M: SharedMemory> SharedDataStore<M> {
         let index = self.index_of(operation);
         for _ in 0..ATTEMPTS {
             let (mut bucket, cas) = self.read_bucket(index)?;
-            let found = bucket.find(operation).and_then(|entry| Some((entry.record.clone(), change(&entry.record)?)));
-            let Some((before, changed)) = found else { return Ok(None) };
-            let removed = match changed {
-                Some(record) => {
-                    bucket.replace(operation, record);
-                    None
-                }
-                None => bucket.remove(operation),
+            let Some(changed) = bucket.find(operation).and_then(|entry| change(&entry.record)) else { return Ok(None) };
+            let (before, removed) = match changed {
+                Some(record) => (bucket.replace(operation, record), None),
+                None => (None, bucket.remove(operation)),
             };
             if self.write_bucket(index, &bucket, cas)? == Written::Done {
-                if let Some(entry) = removed {
-                    self.discard(index, &entry)?;
+                if let Some(entry) = &removed {
+                    self.discard(index, entry)?;
                 }
-                return Ok(Some(before));
+                return Ok(before.or(removed.map(|entry| entry.record)));
             }
         }
         Err(StoreError::Contended)

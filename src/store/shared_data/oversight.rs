@@ -87,7 +87,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
             };
             let is_gone = left.is_none();
             match left {
-                Some(record) => bucket.replace(operation, record),
+                Some(record) => drop(bucket.replace(operation, record)),
                 None => drop(bucket.remove(operation)),
             }
             if self.write_bucket(index, &bucket, cas)? == Written::Done {

@@ -205,7 +205,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
             _ => None,
         };
         match &tombstone {
-            Some(record) => bucket.replace(&victim.operation, record.clone()),
+            Some(record) => drop(bucket.replace(&victim.operation, record.clone())),
             None => drop(bucket.remove(&victim.operation)),
         }
         if self.write_bucket(victim.index, &bucket, cas)? == Written::Lost {

@@ -6,10 +6,7 @@
 //!
 //! Names stay within 22 bytes, which the host's strings hold without an allocation of their own.
 
-use std::{
-    fmt::{self, Write as _},
-    ops::Deref,
-};
+use std::ops::Deref;
 
 /// Of the table: its geometry, fixed when it is first used.
 pub(super) const TABLE: &str = "idemgate/v1/table";
@@ -34,28 +31,44 @@ pub(super) struct BucketIndex(pub(super) u32);
 impl BucketIndex {
     /// The key of the bucket.
     pub(super) fn key(self) -> SlotKey {
-        SlotKey::new(format_args!("idemgate/v1/i{:x}", self.0))
+        SlotKey::default().text("idemgate/v1/i").hex(self.0)
     }
 
     /// The key of the response of the record at `position` in the bucket.
     pub(super) fn response_key(self, position: u8) -> SlotKey {
-        SlotKey::new(format_args!("idemgate/v1/r{:x}.{position:x}", self.0))
+        SlotKey::default().text("idemgate/v1/r").hex(self.0).text(".").hex(position.into())
     }
 }
 
 /// A key, on the stack: each request reads and writes several.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SlotKey {
     bytes: [u8; KEY_LENGTH],
     length: usize,
 }
 
 impl SlotKey {
-    fn new(name: fmt::Arguments<'_>) -> Self {
-        let mut key = Self { bytes: [0; KEY_LENGTH], length: 0 };
-        // It fails only for a name that is too long, and none is: `the_longest_names_fit`.
-        let _ = key.write_fmt(name);
-        key
+    fn text(mut self, text: &str) -> Self {
+        let end = self.length + text.len();
+        // No name is too long: `the_longest_names_fit`.
+        if let Some(place) = self.bytes.get_mut(self.length..end) {
+            place.copy_from_slice(text.as_bytes());
+            self.length = end;
+        }
+        self
+    }
+
+    /// As `{:x}` has it, without the machinery of `core::fmt`: each request makes half a dozen keys.
+    fn hex(mut self, number: u32) -> Self {
+        let digits = (u32::BITS - number.leading_zeros()).div_ceil(4).max(1);
+        for digit in (0..digits).rev() {
+            if let Some(place) = self.bytes.get_mut(self.length) {
+                let value = (number >> (4 * digit)) as u8 & 0xf;
+                *place = if value < 10 { b'0' + value } else { b'a' - 10 + value };
+                self.length += 1;
+            }
+        }
+        self
     }
 }
 
@@ -64,15 +77,6 @@ impl Deref for SlotKey {
 
     fn deref(&self) -> &str {
         self.bytes.get(..self.length).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
-    }
-}
-
-impl fmt::Write for SlotKey {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.length + text.len();
-        self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
     }
 }
 
@@ -88,5 +92,13 @@ mod tests {
         let last = BucketIndex(u32::MAX);
         assert_eq!(&*last.key(), "idemgate/v1/iffffffff");
         assert_eq!(&*last.response_key(BUCKET_CAPACITY - 1), "idemgate/v1/rffffffff.f");
+    }
+
+    #[test]
+    fn a_number_has_no_zeros_in_front() {
+        for number in [0, 1, 9, 10, 0xf, 0x10, 0xa0, 0xff, 0x100, 0x1234_5678, 0x9abc_def0] {
+            assert_eq!(*BucketIndex(number).key(), format!("idemgate/v1/i{number:x}"));
+        }
+        assert_eq!(&*BucketIndex(0).response_key(0), "idemgate/v1/r0.0");
     }
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::headers::Headers;
+use crate::{headers::Headers, record::FORMAT_VERSION};
 
 const OPERATION: OperationId = OperationId::from_bytes([1; 32]);
 const FINGERPRINT: Fingerprint = Fingerprint::from_bytes([9; 32]);
@@ -89,8 +89,9 @@ fn another_layout_is_of_another_release_and_anything_else_is_foreign() {
         assert_eq!(Entry::decode(&value, &OPERATION), Err(unreadable));
     }
     let mut value = running();
-    value[63] = 3;
-    assert_eq!(Entry::decode(&value, &OPERATION), Err(Unreadable::Codec(CodecError::Version(3))));
+    value[63] = FORMAT_VERSION + 1;
+    let unreadable = Unreadable::Codec(CodecError::Version(FORMAT_VERSION + 1));
+    assert_eq!(Entry::decode(&value, &OPERATION), Err(unreadable));
     let mark = ended_value(&OPERATION, OWNER, &Ending::Released);
     assert_eq!(mark.len(), 63);
     assert!(Entry::decode(&mark, &OPERATION).is_err());
