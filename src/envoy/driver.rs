@@ -1,6 +1,6 @@
 //! Carries out what an exchange asks for.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::{mem, rc::Rc};
 
 use super::{
     context::Action,
@@ -28,94 +28,96 @@ pub(super) struct Actions {
 /// To be called in the stream's own callbacks.
 pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) -> Actions {
     let realm = &guest.route.realm;
-    let Worklist { mut pending, mut fresh } = filter.worklist.take();
+    let Worklist { mut batch, mut next } = filter.worklist.take();
     // The exchange is not borrowed while the host is called: a host may call back at once.
-    let mut handle = |event: Event<'_>, pending: &mut VecDeque<Effect>| {
+    let handle = |event: Event<'_>, next: &mut Vec<Effect>| {
         if matches!(event, Event::Answered(Answer::Claimed(_)))
             && let Some(time) = guest.hears_of_claim()
         {
             realm.metrics.record_claim(time);
         }
-        guest.exchange.borrow_mut().handle(event, now, &mut fresh);
-        pending.extend(fresh.drain(..));
+        guest.exchange.borrow_mut().handle(event, now, next);
     };
     let mut actions = Actions::default();
-    handle(event, &mut pending);
-    while let Some(effect) = pending.pop_front() {
-        match effect {
-            Effect::Call(call) => {
-                guest.asks(&call);
-                match realm.store.call(*call, now) {
-                    Reaction::Answered(answer) => {
-                        handle(Event::Answered(answer), &mut pending);
-                        realm.count_tally();
-                    }
-                    Reaction::Asks(inquiry) => {
-                        filter.inquiries.order(guest, inquiry);
-                        filter.ring();
+    handle(event, &mut next);
+    while !next.is_empty() {
+        mem::swap(&mut batch, &mut next);
+        for effect in batch.drain(..) {
+            match effect {
+                Effect::Call(call) => {
+                    guest.asks(&call);
+                    match realm.store.call(*call, now) {
+                        Reaction::Answered(answer) => {
+                            handle(Event::Answered(answer), &mut next);
+                            realm.count_tally();
+                        }
+                        Reaction::Asks(inquiry) => {
+                            filter.inquiries.order(guest, inquiry);
+                            filter.ring();
+                        }
                     }
                 }
-            }
-            Effect::Count(counter) => {
-                guest.route.count(counter);
-                realm.journal.note(counter, guest.operation().as_ref(), guest.is_shadow(), now);
-            }
-            Effect::Execute(job) => {
-                filter.calls.order(guest, job);
-                filter.ring();
-            }
-            Effect::Forward => actions.request = Some(Action::Continue),
-            Effect::ForwardResponse => actions.response = Some(Action::Continue),
-            Effect::Hold => actions.request = Some(Action::Pause),
-            Effect::HoldResponse => actions.response = Some(Action::Pause),
-            Effect::RemoveResponseHeader(name) => {
-                let _ = host::remove_header(Map::ResponseHeaders, name);
-            }
-            Effect::Reply(reply) => {
-                send(&reply);
-                actions.request = Some(Action::Pause);
-            }
-            Effect::SetResponseHeader(name, value) => {
-                let _ = host::set_header(Map::ResponseHeaders, name, value.as_bytes());
-            }
-            Effect::StopWaiting(operation) => {
-                filter.waiting_room.leave(&operation, guest);
-                filter.show_waiting();
-            }
-            Effect::Tell(status) => guest.tell(status),
-            Effect::Wait { operation, mut recheck } => {
-                if filter.is_remote() {
-                    // Another Envoy may run it, which cannot wake anybody here.
-                    recheck = recheck.min(now.after(POLL));
+                Effect::Count(counter) => {
+                    guest.route.count(counter);
+                    realm.journal.note(counter, guest.operation().as_ref(), guest.is_shadow(), now);
                 }
-                if filter.waiting_room.enter(operation, guest, recheck, guest.route.policy.duplicates.max_waiting) {
+                Effect::Execute(job) => {
+                    filter.calls.order(guest, job);
+                    filter.ring();
+                }
+                Effect::Forward => actions.request = Some(Action::Continue),
+                Effect::ForwardResponse => actions.response = Some(Action::Continue),
+                Effect::Hold => actions.request = Some(Action::Pause),
+                Effect::HoldResponse => actions.response = Some(Action::Pause),
+                Effect::RemoveResponseHeader(name) => {
+                    let _ = host::remove_header(Map::ResponseHeaders, name);
+                }
+                Effect::Reply(reply) => {
+                    send(&reply);
+                    actions.request = Some(Action::Pause);
+                }
+                Effect::SetResponseHeader(name, value) => {
+                    let _ = host::set_header(Map::ResponseHeaders, name, value.as_bytes());
+                }
+                Effect::StopWaiting(operation) => {
+                    filter.waiting_room.leave(&operation, guest);
                     filter.show_waiting();
-                    if let Some(mailbox) = filter.mailbox().filter(|_| filter.is_remote()) {
-                        filter.watch_board.watch(&operation, mailbox, now);
+                }
+                Effect::Tell(status) => guest.tell(status),
+                Effect::Wait { operation, mut recheck } => {
+                    if filter.is_remote() {
+                        // Another Envoy may run it, which cannot wake anybody here.
+                        recheck = recheck.min(now.after(POLL));
                     }
-                } else {
-                    handle(Event::NoRoomToWait, &mut pending);
+                    if filter.waiting_room.enter(operation, guest, recheck, guest.route.policy.duplicates.max_waiting) {
+                        filter.show_waiting();
+                        if let Some(mailbox) = filter.mailbox().filter(|_| filter.is_remote()) {
+                            filter.watch_board.watch(&operation, mailbox, now);
+                        }
+                    } else {
+                        handle(Event::NoRoomToWait, &mut next);
+                    }
                 }
-            }
-            Effect::Waited(time) => realm.metrics.record_wait(time),
-            Effect::Wake { operation, watchers } => {
-                for mailbox in watchers {
-                    host::enqueue(mailbox.0, operation.as_bytes());
+                Effect::Waited(time) => realm.metrics.record_wait(time),
+                Effect::Wake { operation, watchers } => {
+                    for mailbox in watchers {
+                        host::enqueue(mailbox.0, operation.as_bytes());
+                    }
                 }
+                Effect::WarnStore(error) => filter.report(realm, error, now),
             }
-            Effect::WarnStore(error) => filter.report(realm, error, now),
         }
     }
-    filter.worklist.replace(Worklist { pending, fresh });
+    filter.worklist.replace(Worklist { batch, next });
     actions
 }
 
-/// What is to be done, and what an exchange has just added to it. Both are empty between two events, and kept for
-/// the memory that they have.
+/// What is being done, and what is to be done after it. Both are empty between two events, and kept for the memory
+/// that they have.
 #[derive(Debug, Default)]
 pub(super) struct Worklist {
-    pending: VecDeque<Effect>,
-    fresh: Vec<Effect>,
+    batch: Vec<Effect>,
+    next: Vec<Effect>,
 }
 
 /// The same from elsewhere: a tick, a wake-up, or the answer to a call. Lets the request or the response
