@@ -46,7 +46,7 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
             match effect {
                 Effect::Call(call) => {
                     guest.asks(&call);
-                    match realm.store.call(*call, now) {
+                    match realm.store.call(call, now) {
                         Reaction::Answered(answer) => {
                             handle(Event::Answered(answer), &mut next);
                             realm.count_tally();

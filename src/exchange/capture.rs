@@ -4,20 +4,19 @@
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Capture {
     /// Everything so far.
-    Whole(Vec<u8>),
+    Whole { body: Vec<u8>, limit: u64 },
     /// The response is larger than the limit.
     Overflown,
 }
 
 impl Capture {
-    pub(super) fn new() -> Self {
-        Self::Whole(Vec::new())
+    pub(super) fn new(limit: u64) -> Self {
+        Self::Whole { body: Vec::new(), limit }
     }
 
-    /// Adds what comes next of a response of which up to `limit` bytes are kept.
-    pub(super) fn push(&mut self, chunk: &[u8], limit: u64) {
-        let Self::Whole(body) = self else { return };
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    pub(super) fn push(&mut self, chunk: &[u8]) {
+        let Self::Whole { body, limit } = self else { return };
+        let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
         let needed = body.len().saturating_add(chunk.len());
         if needed > limit {
             *self = Self::Overflown;
@@ -39,10 +38,10 @@ mod tests {
     use super::*;
 
     fn capture(limit: u64, chunks: &[Vec<u8>]) -> Capture {
-        let mut capture = Capture::new();
+        let mut capture = Capture::new(limit);
         for chunk in chunks {
-            capture.push(chunk, limit);
-            if let Capture::Whole(body) = &capture {
+            capture.push(chunk);
+            if let Capture::Whole { body, .. } = &capture {
                 assert!(body.capacity() as u64 <= limit, "{} bytes held, limit {limit}", body.capacity());
             }
         }
@@ -51,12 +50,12 @@ mod tests {
 
     #[test]
     fn an_empty_body_is_a_whole_one_whatever_the_limit() {
-        assert_eq!(capture(0, &[vec![], vec![]]), Capture::Whole(vec![]));
+        assert_eq!(capture(0, &[vec![], vec![]]), Capture::Whole { body: vec![], limit: 0 });
     }
 
     #[test]
     fn the_limit_itself_is_within_the_limit() {
-        assert!(matches!(capture(4, &[b"12".to_vec(), b"34".to_vec()]), Capture::Whole(_)));
+        assert!(matches!(capture(4, &[b"12".to_vec(), b"34".to_vec()]), Capture::Whole { .. }));
         assert_eq!(capture(4, &[b"12".to_vec(), b"345".to_vec()]), Capture::Overflown);
     }
 
@@ -73,7 +72,7 @@ mod tests {
         ) {
             let whole = chunks.concat();
             let expected =
-                if whole.len() as u64 <= limit { Capture::Whole(whole) } else { Capture::Overflown };
+                if whole.len() as u64 <= limit { Capture::Whole { body: whole, limit } } else { Capture::Overflown };
             prop_assert_eq!(capture(limit, &chunks), expected);
         }
     }

@@ -3,7 +3,7 @@
 use super::{
     Counter, Effect, Event, Problem, State, Status, Step,
     detached::{AwaitCall, Job},
-    execution::{Attempt, Execution},
+    execution::Execution,
     inline::AwaitResponse,
     opening::Guarded,
     reply::Reply,
@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     config::{InFlight, OnStoreError, OnUnknown},
-    record::{Claim, Mailbox},
-    request::{Fingerprint, FingerprintBuilder},
+    record::{Claim, Mailbox, Owner},
+    request::{Fingerprint, FingerprintBuilder, OperationId},
     store::{Answer, Call, Claimed, Ending, StoreError},
     time::Timestamp,
 };
@@ -43,9 +43,11 @@ pub(super) struct AwaitTurn {
 /// A request that is known in full.
 #[derive(Clone, Debug)]
 struct Request {
-    attempt: Box<Attempt>,
+    operation: OperationId,
+    owner: Owner,
+    fingerprint: Fingerprint,
     mailbox: Option<Mailbox>,
-    job: Option<Box<Job>>,
+    job: Option<Job>,
     /// Set once it has begun to wait for its turn.
     waiting: Option<Waiting>,
 }
@@ -65,7 +67,7 @@ impl AwaitBody {
         self.received == 0
     }
 
-    pub(super) fn on(self: Box<Self>, event: Event<'_>, step: &mut Step<'_>) -> State {
+    pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::RequestBody { chunk, end_of_stream } => self.on_body(chunk, end_of_stream, step),
             Event::RequestTrailers => self.on_end(step),
@@ -83,7 +85,7 @@ impl AwaitBody {
         }
     }
 
-    fn on_body(mut self: Box<Self>, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
+    fn on_body(mut self, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
         self.received = self.received.saturating_add(chunk.len() as u64);
         let limit = step.policy.limits.request_body;
         if self.received > limit {
@@ -109,40 +111,27 @@ impl Step<'_> {
     /// Asks the store for the right to run the operation.
     pub(super) fn claim(&mut self, guarded: Guarded, fingerprint: Fingerprint) -> State {
         let Guarded { operation, owner, mailbox, job } = guarded;
-        let attempt = Box::new(Attempt { operation, fingerprint, owner });
-        Request { attempt, mailbox, job, waiting: None }.claim(self)
-    }
-
-    /// The store cannot say whether the request may run.
-    fn fail(&mut self, error: StoreError) -> State {
-        self.effects.push(Effect::WarnStore(error));
-        match self.policy.on_store_error {
-            OnStoreError::Reject => self.refuse(&Problem::StoreUnavailable),
-            OnStoreError::Bypass => {
-                self.count(Counter::StoreErrors);
-                self.count(Counter::RequestsBypassed);
-                self.tell(Status::Bypassed);
-                self.effects.push(Effect::Forward);
-                State::Bypassed
-            }
-        }
+        Request { operation, owner, fingerprint, mailbox, job, waiting: None }.claim(self)
     }
 }
 
 impl Request {
     fn claim(self, step: &mut Step<'_>) -> State {
         step.effects.push(Effect::Hold);
-        let Attempt { operation, fingerprint, owner } = *self.attempt;
-        step.call(Call::Claim(Claim {
-            operation,
-            fingerprint,
-            owner,
+        step.effects.push(Effect::Call(Call::Claim(Claim {
+            operation: self.operation,
+            fingerprint: self.fingerprint,
+            owner: self.owner,
             lease: step.policy.lease,
             ttl: step.policy.ttl,
             retry_unknown: step.policy.outcome.on_unknown == OnUnknown::Retry,
             watcher: self.mailbox.filter(|_| step.policy.duplicates.in_flight == InFlight::Wait),
-        }));
+        })));
         State::AwaitClaim(AwaitClaim { request: self })
+    }
+
+    fn granted(&self, step: &Step<'_>) -> Execution {
+        Execution::begin(self.operation, self.fingerprint, self.owner, step)
     }
 }
 
@@ -167,7 +156,7 @@ impl AwaitClaim {
     pub(super) fn on_moot(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::Answered(Answer::Claimed(Claimed::Granted)) => {
-                Execution::begin(self.request.attempt, step).settle(Ending::Released, Answering::Done, step)
+                self.request.granted(step).settle(Ending::Released, Answering::Done, step)
             }
             Event::Answered(Answer::Claimed(Claimed::Failed(error))) => {
                 step.warn(error);
@@ -175,7 +164,7 @@ impl AwaitClaim {
             }
             Event::Answered(Answer::Claimed(Claimed::InDoubt(error))) => {
                 step.warn(error);
-                Execution::begin(self.request.attempt, step).disown(step);
+                self.request.granted(step).disown(step);
                 State::Finished
             }
             Event::Answered(Answer::Claimed(_)) => State::Finished,
@@ -208,13 +197,27 @@ impl AwaitClaim {
             }
             Claimed::NotKept { status } => step.refuse(&Problem::ResponseNotKept { status }),
             Claimed::Full => step.refuse(&Problem::StoreFull),
-            Claimed::Failed(error) => step.fail(error),
+            Claimed::Failed(error) => self.fail(error, step),
             Claimed::InDoubt(error) => {
                 // If the request runs unprotected, the claim stays: it ends as unknown, which is the truth.
                 if step.policy.on_store_error == OnStoreError::Reject {
-                    Execution::begin(self.request.attempt, step).disown(step);
+                    self.request.granted(step).disown(step);
                 }
-                step.fail(error)
+                self.fail(error, step)
+            }
+        }
+    }
+
+    fn fail(self, error: StoreError, step: &mut Step<'_>) -> State {
+        step.effects.push(Effect::WarnStore(error));
+        match step.policy.on_store_error {
+            OnStoreError::Reject => step.refuse(&Problem::StoreUnavailable),
+            OnStoreError::Bypass => {
+                step.count(Counter::StoreErrors);
+                step.count(Counter::RequestsBypassed);
+                step.tell(Status::Bypassed);
+                step.effects.push(Effect::Forward);
+                State::Bypassed
             }
         }
     }
@@ -222,10 +225,10 @@ impl AwaitClaim {
     fn run(self, step: &mut Step<'_>) -> State {
         step.count(Counter::RequestsExecuted);
         step.tell(Status::Executed);
-        let execution = Execution::begin(self.request.attempt, step);
+        let execution = self.request.granted(step);
         match self.request.job {
             Some(job) => {
-                step.effects.push(Effect::Execute(*job));
+                step.effects.push(Effect::Execute(job));
                 State::AwaitCall(AwaitCall::new(execution))
             }
             None => {
@@ -239,8 +242,8 @@ impl AwaitClaim {
         let until = step.now.after(step.policy.duplicates.wait_timeout);
         let waiting = *self.request.waiting.get_or_insert(Waiting { since: step.now, until });
         step.effects.push(Effect::Hold);
-        step.effects.push(Effect::Wait { operation: self.request.attempt.operation, recheck: lease_until });
-        State::AwaitTurn(Box::new(AwaitTurn { request: self.request, waiting, lease_until }))
+        step.effects.push(Effect::Wait { operation: self.request.operation, recheck: lease_until });
+        State::AwaitTurn(AwaitTurn { request: self.request, waiting, lease_until })
     }
 }
 
@@ -249,8 +252,8 @@ impl AwaitTurn {
         now >= self.waiting.until
     }
 
-    pub(super) fn on(self: Box<Self>, event: Event<'_>, step: &mut Step<'_>) -> State {
-        let operation = self.request.attempt.operation;
+    pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
+        let operation = self.request.operation;
         match event {
             Event::Woken => self.request.claim(step),
             Event::NoRoomToWait => self.give_up(step),
@@ -276,7 +279,7 @@ impl AwaitTurn {
         }
     }
 
-    fn give_up(&self, step: &mut Step<'_>) -> State {
+    fn give_up(self, step: &mut Step<'_>) -> State {
         step.effects.push(Effect::Waited(step.now.since(self.waiting.since)));
         step.refuse(&Problem::RequestInFlight { lease_left: self.lease_until.since(step.now) })
     }

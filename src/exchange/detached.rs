@@ -8,7 +8,7 @@ use super::{
     reply::{Reply, end_to_end, replayable},
     settling::Answering,
 };
-use crate::{config::Policy, headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
+use crate::{headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
 
 /// A call to be made.
 #[derive(Clone, Eq, PartialEq)]
@@ -75,8 +75,8 @@ impl AwaitCall {
         Self { execution, client: Client::Waits }
     }
 
-    pub(super) fn is_due(&self, now: Timestamp, policy: &Policy) -> bool {
-        self.execution.is_due(now, policy)
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.execution.is_due(now)
     }
 
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
@@ -150,7 +150,7 @@ impl AwaitCall {
             headers.push(STATUS_HEADER, word.as_str());
         }
         let content_type_absent = headers.get("content-type").is_none();
-        Answering::Owed(Box::new(Reply { status, headers, body, details: "idemgate_detached", content_type_absent }))
+        Answering::Owed(Reply { status, headers, body, details: "idemgate_detached", content_type_absent })
     }
 
     /// Ends without an answer of anybody's.

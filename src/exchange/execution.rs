@@ -14,58 +14,54 @@ use crate::{
     time::Timestamp,
 };
 
-/// What the store knows a request by. It goes from state to state in its box.
-#[derive(Clone, Debug)]
-pub(super) struct Attempt {
-    pub(super) operation: OperationId,
-    pub(super) fingerprint: Fingerprint,
-    pub(super) owner: Owner,
-}
-
 /// The right to run an operation; it ends with [`settle`](Self::settle), or with its lease.
 #[derive(Clone, Debug)]
 pub(super) struct Execution {
-    attempt: Box<Attempt>,
+    operation: OperationId,
+    fingerprint: Fingerprint,
+    owner: Owner,
     renew_at: Timestamp,
+    interval: Duration,
 }
 
 impl Execution {
-    pub(super) fn begin(attempt: Box<Attempt>, step: &Step<'_>) -> Self {
-        Self { attempt, renew_at: step.now.after(renewal_interval(step.policy)) }
+    pub(super) fn begin(operation: OperationId, fingerprint: Fingerprint, owner: Owner, step: &Step<'_>) -> Self {
+        let interval = renewal_interval(step.policy);
+        Self { operation, fingerprint, owner, renew_at: step.now.after(interval), interval }
     }
 
     /// Says how it ended. The client learns the end of `answer` once the store knows it.
     pub(super) fn settle(self, ending: Ending, answer: Answering, step: &mut Step<'_>) -> State {
-        let operation = self.attempt.operation;
+        let operation = self.operation;
         if matches!(answer, Answering::Held) {
             step.effects.push(Effect::HoldResponse);
         }
-        step.call(self.settlement(ending, step));
+        step.effects.push(Effect::Call(self.settlement(ending, step)));
         State::Settling(Settling { operation, answer })
     }
 
     /// Gives the claim back, if it was granted at all, while nobody waits for the store's word on it.
     pub(super) fn disown(self, step: &mut Step<'_>) {
-        step.call(self.settlement(Ending::Released, step));
+        step.effects.push(Effect::Call(self.settlement(Ending::Released, step)));
     }
 
     fn settlement(&self, ending: Ending, step: &Step<'_>) -> Call {
-        let Attempt { operation, fingerprint, owner } = *self.attempt;
+        let Self { operation, fingerprint, owner, .. } = *self;
         Call::Settle { operation, fingerprint, owner, ending, lease: step.policy.lease, ttl: step.policy.ttl }
     }
 
     /// Whether the lease is to be extended at `now`.
-    pub(super) fn is_due(&self, now: Timestamp, policy: &Policy) -> bool {
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
         // A clock that was set back must not keep a lease from being renewed that another clock judges.
-        self.renew_at.has_come(now, renewal_interval(policy))
+        self.renew_at.has_come(now, self.interval)
     }
 
     /// Extends the lease well before it runs out, so that a slow upstream does not look like a dead owner.
     pub(super) fn renew_if_due(&mut self, step: &mut Step<'_>) {
-        if self.is_due(step.now, step.policy) {
-            let Attempt { operation, owner, .. } = *self.attempt;
-            step.call(Call::Renew { operation, owner, lease: step.policy.lease, ttl: step.policy.ttl });
-            self.renew_at = step.now.after(renewal_interval(step.policy));
+        if self.is_due(step.now) {
+            let (lease, ttl) = (step.policy.lease, step.policy.ttl);
+            step.effects.push(Effect::Call(Call::Renew { operation: self.operation, owner: self.owner, lease, ttl }));
+            self.renew_at = step.now.after(self.interval);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     reply::replayable,
     settling::Answering,
 };
-use crate::{config::Policy, headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
+use crate::{headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
 
 /// Runs the operation, and waits for the response.
 #[derive(Clone, Debug)]
@@ -30,8 +30,8 @@ impl AwaitResponse {
         Self { execution }
     }
 
-    pub(super) fn is_due(&self, now: Timestamp, policy: &Policy) -> bool {
-        self.execution.is_due(now, policy)
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.execution.is_due(now)
     }
 
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
@@ -74,7 +74,7 @@ impl AwaitResponse {
                     execution: self.execution,
                     status,
                     headers: replayable(headers, step.policy),
-                    capture: Capture::new(),
+                    capture: Capture::new(step.policy.limits.response_body),
                 };
                 return if end_of_stream { state.on_end(step) } else { State::AwaitEnd(state) };
             }
@@ -97,8 +97,8 @@ impl AwaitResponse {
 }
 
 impl AwaitEnd {
-    pub(super) fn is_due(&self, now: Timestamp, policy: &Policy) -> bool {
-        self.execution.is_due(now, policy)
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.execution.is_due(now)
     }
 
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
@@ -116,7 +116,7 @@ impl AwaitEnd {
     }
 
     fn on_body(mut self, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
-        self.capture.push(chunk, step.policy.limits.response_body);
+        self.capture.push(chunk);
         if end_of_stream { self.on_end(step) } else { State::AwaitEnd(self) }
     }
 
@@ -127,7 +127,7 @@ impl AwaitEnd {
 
     fn on_end(self, step: &mut Step<'_>) -> State {
         let ending = match self.capture {
-            Capture::Whole(body) => {
+            Capture::Whole { body, .. } => {
                 Ending::Completed(StoredResponse { status: self.status, headers: self.headers, body })
             }
             Capture::Overflown => Ending::NotKept(self.status),

@@ -163,7 +163,7 @@ pub trait Attributes: std::fmt::Debug {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Effect {
     /// Ask the store, and hand its answer back as [`Event::Answered`].
-    Call(Box<Call>),
+    Call(Call),
     /// Add one to a counter.
     Count(Counter),
     /// Call the upstream apart from the stream, and hand in [`Event::CallAnswered`] or
@@ -213,11 +213,11 @@ pub enum Effect {
 enum State {
     /// Waits for the request's headers.
     Idle,
-    AwaitBody(Box<AwaitBody>),
+    AwaitBody(AwaitBody),
     AwaitClaim(AwaitClaim),
     /// Waits for the same answer, with the stream answered or over: a grant is given back.
     AwaitMootClaim(AwaitClaim),
-    AwaitTurn(Box<AwaitTurn>),
+    AwaitTurn(AwaitTurn),
     AwaitResponse(AwaitResponse),
     AwaitEnd(AwaitEnd),
     AwaitCall(AwaitCall),
@@ -252,26 +252,38 @@ impl Exchange {
     }
 
     fn advance(&mut self, event: Event<'_>, now: Timestamp, effects: &mut Vec<Effect>) {
+        let state = std::mem::replace(&mut self.state, State::Finished);
         let mut step = Step { policy: &self.policy, now, effects };
-        if let Event::Answered(Answer::Renewed(renewed)) = event {
-            if let Renewed::Failed(error) = renewed {
-                step.warn(error);
+        self.state = match (state, event) {
+            (State::Idle, Event::RequestHeaders { headers, attribute, owner, mailbox, end_of_stream }) => {
+                step.open(headers, attribute, owner, mailbox, end_of_stream)
             }
-            return;
-        }
-        self.state = match std::mem::replace(&mut self.state, State::Finished) {
-            State::Idle => step.on_idle(event),
-            State::AwaitBody(state) => state.on(event, &mut step),
-            State::AwaitClaim(state) => state.on(event, &mut step),
-            State::AwaitMootClaim(state) => state.on_moot(event, &mut step),
-            State::AwaitTurn(state) => state.on(event, &mut step),
-            State::AwaitResponse(state) => state.on(event, &mut step),
-            State::AwaitEnd(state) => state.on(event, &mut step),
-            State::AwaitCall(state) => state.on(event, &mut step),
-            State::Settling(state) => state.on(event, &mut step),
-            State::Bypassed => step.on_bypassed(event),
-            State::Replied { content_type_absent } => step.on_replied(event, content_type_absent),
-            State::Finished => State::Finished,
+            (state, Event::Answered(Answer::Renewed(renewed))) => {
+                if let Renewed::Failed(error) = renewed {
+                    step.warn(error);
+                }
+                state
+            }
+            (State::AwaitBody(state), event) => state.on(event, &mut step),
+            (State::AwaitClaim(state), event) => state.on(event, &mut step),
+            (State::AwaitMootClaim(state), event) => state.on_moot(event, &mut step),
+            (State::AwaitTurn(state), event) => state.on(event, &mut step),
+            (State::AwaitResponse(state), event) => state.on(event, &mut step),
+            (State::AwaitEnd(state), event) => state.on(event, &mut step),
+            (State::AwaitCall(state), event) => state.on(event, &mut step),
+            (State::Settling(state), event) => state.on(event, &mut step),
+            (State::Bypassed, Event::ResponseHeaders { headers, .. }) => {
+                step.mark(Status::Bypassed, headers);
+                State::Finished
+            }
+            (State::Replied { content_type_absent }, Event::ResponseHeaders { .. }) => {
+                if content_type_absent {
+                    step.effects.push(Effect::RemoveResponseHeader("content-type"));
+                }
+                State::Finished
+            }
+            (State::Idle | State::Bypassed | State::Replied { .. }, Event::Gone { .. }) => State::Finished,
+            (state, _) => state,
         };
     }
 
@@ -320,9 +332,9 @@ impl Exchange {
     pub fn is_due(&self, now: Timestamp) -> bool {
         match &self.state {
             State::AwaitTurn(state) => state.is_due(now),
-            State::AwaitResponse(state) => state.is_due(now, &self.policy),
-            State::AwaitEnd(state) => state.is_due(now, &self.policy),
-            State::AwaitCall(state) => state.is_due(now, &self.policy),
+            State::AwaitResponse(state) => state.is_due(now),
+            State::AwaitEnd(state) => state.is_due(now),
+            State::AwaitCall(state) => state.is_due(now),
             State::Idle
             | State::AwaitBody(_)
             | State::AwaitClaim(_)
@@ -375,40 +387,6 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn on_idle(&mut self, event: Event<'_>) -> State {
-        match event {
-            Event::RequestHeaders { headers, attribute, owner, mailbox, end_of_stream } => {
-                self.open(headers, attribute, owner, mailbox, end_of_stream)
-            }
-            Event::Gone { .. } => State::Finished,
-            _ => State::Idle,
-        }
-    }
-
-    fn on_bypassed(&mut self, event: Event<'_>) -> State {
-        match event {
-            Event::ResponseHeaders { headers, .. } => {
-                self.mark(Status::Bypassed, headers);
-                State::Finished
-            }
-            Event::Gone { .. } => State::Finished,
-            _ => State::Bypassed,
-        }
-    }
-
-    fn on_replied(&mut self, event: Event<'_>, content_type_absent: bool) -> State {
-        match event {
-            Event::ResponseHeaders { .. } => {
-                if content_type_absent {
-                    self.effects.push(Effect::RemoveResponseHeader("content-type"));
-                }
-                State::Finished
-            }
-            Event::Gone { .. } => State::Finished,
-            _ => State::Replied { content_type_absent },
-        }
-    }
-
     fn refuse(&mut self, problem: &Problem) -> State {
         self.count(problem.counter());
         self.tell(problem.status());
@@ -432,10 +410,6 @@ impl Step<'_> {
         }
     }
 
-    fn call(&mut self, call: Call) {
-        self.effects.push(Effect::Call(Box::new(call)));
-    }
-
     fn warn(&mut self, error: StoreError) {
         self.count(Counter::StoreErrors);
         self.effects.push(Effect::WarnStore(error));
@@ -449,12 +423,6 @@ impl Step<'_> {
         self.effects.push(Effect::Count(counter));
     }
 }
-
-// Each of these is moved several times from one event to the next, so what is large in them goes in a box.
-const _: () = {
-    const SMALL: usize = 16 * size_of::<usize>();
-    assert!(size_of::<State>() <= SMALL && size_of::<Effect>() <= SMALL && size_of::<Event<'_>>() <= SMALL);
-};
 
 /// How often [`Event::Tick`] is due under `policy`: often enough for leases and for waiting requests.
 #[must_use]

@@ -15,7 +15,7 @@ pub(super) struct Guarded {
     pub(super) owner: Owner,
     pub(super) mailbox: Option<Mailbox>,
     /// The call that executes it, if that is to be apart from the stream.
-    pub(super) job: Option<Box<Job>>,
+    pub(super) job: Option<Job>,
 }
 
 impl Step<'_> {
@@ -62,12 +62,12 @@ impl Step<'_> {
             return self.refuse(&Problem::RequestTooLarge { limit });
         }
         self.effects.push(Effect::Hold);
-        State::AwaitBody(Box::new(AwaitBody::new(guarded, fingerprint)))
+        State::AwaitBody(AwaitBody::new(guarded, fingerprint))
     }
 
     /// The detached call, if the policy wants one and the request has a cluster to go to. One that has
     /// none is answered by Envoy itself, inline.
-    fn job(&self, headers: &Headers, attributes: &dyn Attributes) -> Option<Box<Job>> {
+    fn job(&self, headers: &Headers, attributes: &dyn Attributes) -> Option<Job> {
         if self.policy.execution.mode != ExecutionMode::Detached {
             return None;
         }
@@ -75,7 +75,7 @@ impl Step<'_> {
             let path = ["xds", "cluster_name"].map(str::to_owned);
             attributes.get(&path).and_then(|name| String::from_utf8(name).ok()).filter(|name| !name.is_empty())
         };
-        Some(Box::new(Job::new(self.policy.execution.cluster.clone().or_else(of_route)?, headers)))
+        Some(Job::new(self.policy.execution.cluster.clone().or_else(of_route)?, headers))
     }
 }
 

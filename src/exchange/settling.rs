@@ -28,7 +28,7 @@ impl Answering {
 #[derive(Clone, Debug)]
 pub(super) enum Answering {
     /// All of it: the answer to a detached call.
-    Owed(Box<Reply>),
+    Owed(Reply),
     /// The end of a response that passes by.
     Passing,
     /// The end of a response, which is held back.
@@ -98,7 +98,7 @@ impl Settling {
         self.answer = match std::mem::replace(&mut self.answer, Answering::Done) {
             Answering::Owed(reply) => {
                 let content_type_absent = reply.content_type_absent;
-                step.effects.push(Effect::Reply(*reply));
+                step.effects.push(Effect::Reply(reply));
                 if content_type_absent { Answering::Stripping } else { Answering::Done }
             }
             Answering::Held => {

@@ -336,7 +336,7 @@ impl Callback<'_> {
         while let Some(effect) = pending.pop_front() {
             match effect {
                 Effect::Call(call) => {
-                    if let Some(answer) = self.ask_store(attempt, *call) {
+                    if let Some(answer) = self.ask_store(attempt, call) {
                         pending.extend(self.handle(attempt, Event::Answered(answer)));
                     }
                 }

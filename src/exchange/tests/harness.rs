@@ -504,7 +504,7 @@ impl Stream<'_> {
 
     pub(super) fn calls(&self) -> impl Iterator<Item = &Call> {
         self.effects.iter().filter_map(|effect| match effect {
-            Effect::Call(call) => Some(&**call),
+            Effect::Call(call) => Some(call),
             _ => None,
         })
     }
@@ -539,8 +539,8 @@ impl Stream<'_> {
         let forwards = count(|effect| *effect == Effect::Forward);
         let executions = count(|effect| matches!(effect, Effect::Execute(_)));
         let waits = count(|effect| matches!(effect, Effect::Wait { .. }));
-        let claims = count(|effect| matches!(effect, Effect::Call(call) if matches!(**call, Call::Claim(_))));
-        let endings = count(|effect| matches!(effect, Effect::Call(call) if matches!(**call, Call::Settle { .. })));
+        let claims = count(|effect| matches!(effect, Effect::Call(Call::Claim(_))));
+        let endings = count(|effect| matches!(effect, Effect::Call(Call::Settle { .. })));
         assert!(replies + forwards <= 1, "answered and forwarded, or one of them twice: {all:?}");
         assert!(executions + forwards <= 1, "executed twice, or in two ways: {all:?}");
         assert!(claims <= 1 + self.wakes.min(waits), "claimed more than once in a turn: {all:?}");

@@ -55,7 +55,7 @@ fn a_duplicate_is_held_and_asks_to_be_woken() {
     assert_eq!(effects[effects.len() - 2..], [Effect::Hold, Effect::Wait { operation, recheck }]);
     assert!(effects.iter().any(|effect| matches!(
         effect,
-        Effect::Call(call) if matches!(&**call, Call::Claim(claim) if claim.watcher == Some(MAILBOX))
+        Effect::Call(Call::Claim(claim)) if claim.watcher == Some(MAILBOX)
     )));
     assert!(stream.exchange.holds_request());
 }
