@@ -61,7 +61,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: SHARED_DATA,
-        allocations: 20,
+        allocations: 19,
         large: 0,
         calls: "get_buffer_bytes 2, get_current_time_nanoseconds 8, get_header_map_pairs 2, \
                 get_property 1, get_shared_data 3, increment_metric 2, record_metric 1, \
@@ -70,7 +70,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::Replay(200),
         configuration: SHARED_DATA,
-        allocations: 21,
+        allocations: 16,
         large: 0,
         calls: "get_buffer_bytes 1, get_current_time_nanoseconds 6, get_header_map_pairs 1, \
                 get_shared_data 2, increment_metric 1, record_metric 1, send_local_response 1, \
@@ -79,7 +79,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(16 << 10),
         configuration: SHARED_DATA,
-        allocations: 22,
+        allocations: 21,
         large: 4,
         calls: "get_buffer_bytes 2, get_current_time_nanoseconds 8, get_header_map_pairs 2, \
                 get_property 1, get_shared_data 4, increment_metric 2, record_metric 1, \
@@ -88,7 +88,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::Replay(16 << 10),
         configuration: SHARED_DATA,
-        allocations: 21,
+        allocations: 16,
         large: 3,
         calls: "get_buffer_bytes 1, get_current_time_nanoseconds 6, get_header_map_pairs 1, \
                 get_shared_data 2, increment_metric 1, record_metric 1, send_local_response 1, \
@@ -97,7 +97,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: DETACHED,
-        allocations: 48,
+        allocations: 47,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
                 get_current_time_nanoseconds 6, get_header_map_pairs 2, get_property 1, \
@@ -107,7 +107,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: REDIS,
-        allocations: 88,
+        allocations: 87,
         large: 0,
         calls: "continue_stream 2, dequeue_shared_queue 4, enqueue_shared_queue 2, get_buffer_bytes \
                 4, get_current_time_nanoseconds 12, get_header_map_pairs 2, get_header_map_value 2, \
@@ -117,7 +117,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::Replay(200),
         configuration: REDIS,
-        allocations: 57,
+        allocations: 52,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
                 get_current_time_nanoseconds 8, get_header_map_pairs 1, get_header_map_value 1, \
