@@ -252,38 +252,26 @@ impl Exchange {
     }
 
     fn advance(&mut self, event: Event<'_>, now: Timestamp, effects: &mut Vec<Effect>) {
-        let state = std::mem::replace(&mut self.state, State::Finished);
         let mut step = Step { policy: &self.policy, now, effects };
-        self.state = match (state, event) {
-            (State::Idle, Event::RequestHeaders { headers, attribute, owner, mailbox, end_of_stream }) => {
-                step.open(headers, attribute, owner, mailbox, end_of_stream)
+        if let Event::Answered(Answer::Renewed(renewed)) = event {
+            if let Renewed::Failed(error) = renewed {
+                step.warn(error);
             }
-            (state, Event::Answered(Answer::Renewed(renewed))) => {
-                if let Renewed::Failed(error) = renewed {
-                    step.warn(error);
-                }
-                state
-            }
-            (State::AwaitBody(state), event) => state.on(event, &mut step),
-            (State::AwaitClaim(state), event) => state.on(event, &mut step),
-            (State::AwaitMootClaim(state), event) => state.on_moot(event, &mut step),
-            (State::AwaitTurn(state), event) => state.on(event, &mut step),
-            (State::AwaitResponse(state), event) => state.on(event, &mut step),
-            (State::AwaitEnd(state), event) => state.on(event, &mut step),
-            (State::AwaitCall(state), event) => state.on(event, &mut step),
-            (State::Settling(state), event) => state.on(event, &mut step),
-            (State::Bypassed, Event::ResponseHeaders { headers, .. }) => {
-                step.mark(Status::Bypassed, headers);
-                State::Finished
-            }
-            (State::Replied { content_type_absent }, Event::ResponseHeaders { .. }) => {
-                if content_type_absent {
-                    step.effects.push(Effect::RemoveResponseHeader("content-type"));
-                }
-                State::Finished
-            }
-            (State::Idle | State::Bypassed | State::Replied { .. }, Event::Gone { .. }) => State::Finished,
-            (state, _) => state,
+            return;
+        }
+        self.state = match std::mem::replace(&mut self.state, State::Finished) {
+            State::Idle => step.on_idle(event),
+            State::AwaitBody(state) => state.on(event, &mut step),
+            State::AwaitClaim(state) => state.on(event, &mut step),
+            State::AwaitMootClaim(state) => state.on_moot(event, &mut step),
+            State::AwaitTurn(state) => state.on(event, &mut step),
+            State::AwaitResponse(state) => state.on(event, &mut step),
+            State::AwaitEnd(state) => state.on(event, &mut step),
+            State::AwaitCall(state) => state.on(event, &mut step),
+            State::Settling(state) => state.on(event, &mut step),
+            State::Bypassed => step.on_bypassed(event),
+            State::Replied { content_type_absent } => step.on_replied(event, content_type_absent),
+            State::Finished => State::Finished,
         };
     }
 
@@ -387,6 +375,40 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    fn on_idle(&mut self, event: Event<'_>) -> State {
+        match event {
+            Event::RequestHeaders { headers, attribute, owner, mailbox, end_of_stream } => {
+                self.open(headers, attribute, owner, mailbox, end_of_stream)
+            }
+            Event::Gone { .. } => State::Finished,
+            _ => State::Idle,
+        }
+    }
+
+    fn on_bypassed(&mut self, event: Event<'_>) -> State {
+        match event {
+            Event::ResponseHeaders { headers, .. } => {
+                self.mark(Status::Bypassed, headers);
+                State::Finished
+            }
+            Event::Gone { .. } => State::Finished,
+            _ => State::Bypassed,
+        }
+    }
+
+    fn on_replied(&mut self, event: Event<'_>, content_type_absent: bool) -> State {
+        match event {
+            Event::ResponseHeaders { .. } => {
+                if content_type_absent {
+                    self.effects.push(Effect::RemoveResponseHeader("content-type"));
+                }
+                State::Finished
+            }
+            Event::Gone { .. } => State::Finished,
+            _ => State::Replied { content_type_absent },
+        }
+    }
+
     fn refuse(&mut self, problem: &Problem) -> State {
         self.count(problem.counter());
         self.tell(problem.status());

@@ -61,7 +61,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: SHARED_DATA,
-        allocations: 27,
+        allocations: 23,
         large: 0,
         calls: "get_buffer_bytes 2, get_current_time_nanoseconds 6, get_header_map_pairs 2, \
                 get_property 1, get_shared_data 3, increment_metric 2, record_metric 1, \
@@ -70,7 +70,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::Replay(200),
         configuration: SHARED_DATA,
-        allocations: 23,
+        allocations: 20,
         large: 0,
         calls: "get_buffer_bytes 1, get_current_time_nanoseconds 4, get_header_map_pairs 1, \
                 get_shared_data 2, increment_metric 1, record_metric 1, send_local_response 1, \
@@ -79,7 +79,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(16 << 10),
         configuration: SHARED_DATA,
-        allocations: 29,
+        allocations: 25,
         large: 4,
         calls: "get_buffer_bytes 2, get_current_time_nanoseconds 6, get_header_map_pairs 2, \
                 get_property 1, get_shared_data 4, increment_metric 2, record_metric 1, \
@@ -88,7 +88,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::Replay(16 << 10),
         configuration: SHARED_DATA,
-        allocations: 23,
+        allocations: 20,
         large: 3,
         calls: "get_buffer_bytes 1, get_current_time_nanoseconds 4, get_header_map_pairs 1, \
                 get_shared_data 2, increment_metric 1, record_metric 1, send_local_response 1, \
@@ -97,7 +97,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: DETACHED,
-        allocations: 53,
+        allocations: 47,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
                 get_current_time_nanoseconds 5, get_header_map_pairs 2, get_property 1, \
@@ -107,7 +107,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: REDIS,
-        allocations: 91,
+        allocations: 87,
         large: 0,
         calls: "continue_stream 2, dequeue_shared_queue 4, enqueue_shared_queue 2, get_buffer_bytes \
                 4, get_current_time_nanoseconds 10, get_header_map_pairs 2, get_header_map_value 2, \
@@ -117,7 +117,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::Replay(200),
         configuration: REDIS,
-        allocations: 57,
+        allocations: 54,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
                 get_current_time_nanoseconds 6, get_header_map_pairs 1, get_header_map_value 1, \
