@@ -1,7 +1,7 @@
 //! The contexts of one worker's VM, by the numbers that the host has for them.
 //!
-//! The Rust SDK has the like, with two differences. There a number that is unknown is a panic, which takes the VM with it.
-//! And there a context goes when the host says so with `proxy_on_delete`; each callback costs a request something,
+//! The Rust SDK has the like, with two differences. There a number that is unknown is a panic, which takes the VM with
+//! it. And there a context goes when the host says so with `proxy_on_delete`; each callback costs a request something,
 //! whatever is done in it, so this module does not export that one: nothing follows `proxy_on_done`.
 
 use std::{cell::RefCell, collections::BTreeMap};

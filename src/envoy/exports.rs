@@ -6,9 +6,12 @@
 
 #![allow(unsafe_code, reason = "the host finds these functions by their names")]
 
-use std::mem::ManuallyDrop;
-
-use super::{contexts::Contexts, logger};
+use super::{
+    context::{Action, HttpContext},
+    contexts::Contexts,
+    logger,
+    root::Root,
+};
 
 thread_local! {
     /// One VM has one thread.
@@ -16,7 +19,10 @@ thread_local! {
 }
 
 macro_rules! exports {
-    ($($(#[$doc:meta])* fn $name:ident as $symbol:literal($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block)*) => {
+    ($(
+        $(#[$doc:meta])*
+        fn $name:ident as $symbol:literal($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block
+    )*) => {
         $(
             $(#[$doc])*
             #[cfg_attr(target_arch = "wasm32", unsafe(export_name = $symbol))]
@@ -34,9 +40,9 @@ exports! {
         logger::open();
     }
 
-    /// The host is to hand over `size` bytes: where to. They become a `Vec` of that capacity.
+    /// The host is to hand over `size` bytes: where to. They become a `Vec` of just that capacity.
     fn allocate as "malloc"(size: usize) -> *mut u8 {
-        ManuallyDrop::new(Vec::with_capacity(size)).as_mut_ptr()
+        Box::into_raw(Box::<[u8]>::new_uninit_slice(size)).cast()
     }
 
     /// A context begins.
@@ -46,52 +52,52 @@ exports! {
 
     /// A root context gets its configuration, of `size` bytes; whether it is accepted.
     fn configure as "proxy_on_configure"(root: u32, size: usize) -> bool {
-        CONTEXTS.with(|contexts| contexts.with_root(root, |root| root.on_configure(size)).unwrap_or(false))
+        with_root(root, |root| root.on_configure(size)).unwrap_or(false)
     }
 
     /// The tick period of a root context has passed.
     fn tick as "proxy_on_tick"(root: u32) {
-        CONTEXTS.with(|contexts| contexts.with_root(root, |root| root.on_tick()));
+        with_root(root, |root| root.on_tick());
     }
 
     /// There are messages in a queue of a root context.
     fn queue_ready as "proxy_on_queue_ready"(root: u32, queue: u32) {
-        CONTEXTS.with(|contexts| contexts.with_root(root, |root| root.on_queue_ready(queue)));
+        with_root(root, |root| root.on_queue_ready(queue));
     }
 
     /// A call of a root context is answered, or over: then there are no fields.
-    fn call_response as "proxy_on_http_call_response"(root: u32, token: u32, fields: usize, size: usize, _trailers: usize) {
-        CONTEXTS.with(|contexts| contexts.with_root(root, |root| root.on_call_response(token, fields, size)));
+    fn call_response as "proxy_on_http_call_response"(root: u32, token: u32, fields: usize, size: usize, _end: usize) {
+        with_root(root, |root| root.on_call_response(token, fields, size));
     }
 
     /// The request's fields are there.
     fn request_headers as "proxy_on_request_headers"(stream: u32, _fields: usize, end_of_stream: bool) -> u32 {
-        CONTEXTS.with(|contexts| contexts.with_stream(stream, |stream| stream.on_request_headers(end_of_stream))) as u32
+        hear(stream, |stream| stream.on_request_headers(end_of_stream))
     }
 
     /// There is more of the request's body.
     fn request_body as "proxy_on_request_body"(stream: u32, size: usize, end_of_stream: bool) -> u32 {
-        CONTEXTS.with(|contexts| contexts.with_stream(stream, |stream| stream.on_request_body(size, end_of_stream))) as u32
+        hear(stream, |stream| stream.on_request_body(size, end_of_stream))
     }
 
     /// The request ends with trailers.
     fn request_trailers as "proxy_on_request_trailers"(stream: u32, _fields: usize) -> u32 {
-        CONTEXTS.with(|contexts| contexts.with_stream(stream, |stream| stream.on_request_trailers())) as u32
+        hear(stream, |stream| stream.on_request_trailers())
     }
 
     /// The response's fields are there.
     fn response_headers as "proxy_on_response_headers"(stream: u32, _fields: usize, end_of_stream: bool) -> u32 {
-        CONTEXTS.with(|contexts| contexts.with_stream(stream, |stream| stream.on_response_headers(end_of_stream))) as u32
+        hear(stream, |stream| stream.on_response_headers(end_of_stream))
     }
 
     /// There is more of the response's body.
     fn response_body as "proxy_on_response_body"(stream: u32, size: usize, end_of_stream: bool) -> u32 {
-        CONTEXTS.with(|contexts| contexts.with_stream(stream, |stream| stream.on_response_body(size, end_of_stream))) as u32
+        hear(stream, |stream| stream.on_response_body(size, end_of_stream))
     }
 
     /// The response ends with trailers.
     fn response_trailers as "proxy_on_response_trailers"(stream: u32, _fields: usize) -> u32 {
-        CONTEXTS.with(|contexts| contexts.with_stream(stream, |stream| stream.on_response_trailers())) as u32
+        hear(stream, |stream| stream.on_response_trailers())
     }
 
     /// A stream has ended and is logged.
@@ -103,4 +109,14 @@ exports! {
     fn done as "proxy_on_done"(context: u32) -> bool {
         CONTEXTS.with(|contexts| contexts.end(context))
     }
+}
+
+/// Lets a root context work.
+fn with_root<R>(id: u32, work: impl FnOnce(&mut Root) -> R) -> Option<R> {
+    CONTEXTS.with(|contexts| contexts.with_root(id, work))
+}
+
+/// Hands a part of a message to its stream; what becomes of it, as the host reads it.
+fn hear(stream: u32, hear: impl FnOnce(&mut dyn HttpContext) -> Action) -> u32 {
+    CONTEXTS.with(|contexts| contexts.with_stream(stream, hear)) as u32
 }

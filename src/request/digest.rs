@@ -42,8 +42,8 @@ impl Digest {
         self.0.push(0);
     }
 
-    /// Adds a number that was counted in this process: seven bits to a byte, the low ones first, and the eighth bit says
-    /// that more follow. Most are one byte then, where each 64 bytes are another round.
+    /// Adds a number that was counted in this process: seven bits to a byte, the low ones first, and the eighth bit
+    /// says that more follow. Most are one byte then, where each 64 bytes are another round.
     pub(super) fn number(&mut self, number: usize) {
         let mut rest = number;
         while rest > 0x7f {
