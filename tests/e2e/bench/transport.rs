@@ -175,7 +175,8 @@ fn pool(transport: Transport) -> Value {
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy",
                 "stat_prefix": POOL,
-                "settings": { "op_timeout": "1s", "enable_redirection": transport == Transport::Sharded },
+                // Below the store's timeout of these tests, and above what a crowded machine stands still for.
+                "settings": { "op_timeout": "9s", "enable_redirection": transport == Transport::Sharded },
                 "prefix_routes": { "catch_all_route": { "cluster": "redis_servers" } },
             },
         }] }],
