@@ -12,7 +12,6 @@ use super::{
 };
 
 /// All contexts that the host has told of and not ended.
-#[derive(Default)]
 pub(super) struct Contexts {
     roots: RefCell<BTreeMap<u32, Root>>,
     streams: RefCell<BTreeMap<u32, Stream>>,

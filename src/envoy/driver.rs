@@ -1,6 +1,6 @@
 //! Carries out what an exchange asks for.
 
-use std::{mem, rc::Rc};
+use std::rc::Rc;
 
 use super::{
     context::Action,
@@ -28,21 +28,20 @@ pub(super) struct Actions {
 /// To be called in the stream's own callbacks.
 pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) -> Actions {
     let realm = &guest.route.realm;
-    let Worklist { mut batch, mut next } = filter.worklist.take();
     // The exchange is not borrowed while the host is called: a host may call back at once.
-    let handle = |event: Event<'_>, next: &mut Vec<Effect>| {
+    let handle = |event: Event<'_>, effects: &mut Vec<Effect>| {
         if matches!(event, Event::Answered(Answer::Claimed(_)))
             && let Some(time) = guest.hears_of_claim()
         {
             realm.metrics.record_claim(time);
         }
-        guest.exchange.borrow_mut().handle(event, now, next);
+        guest.exchange.borrow_mut().handle(event, now, effects);
     };
     let mut actions = Actions::default();
-    handle(event, &mut next);
-    while !next.is_empty() {
-        mem::swap(&mut batch, &mut next);
-        for effect in batch.drain(..) {
+    let Worklist { mut round, mut next } = filter.worklist.take();
+    handle(event, &mut round);
+    while !round.is_empty() {
+        for effect in round.drain(..) {
             match effect {
                 Effect::Call(call) => {
                     guest.asks(&call);
@@ -107,16 +106,16 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
                 Effect::WarnStore(error) => filter.report(realm, error, now),
             }
         }
+        std::mem::swap(&mut round, &mut next);
     }
-    filter.worklist.replace(Worklist { batch, next });
+    filter.worklist.replace(Worklist { round, next });
     actions
 }
 
-/// What is being done, and what is to be done after it. Both are empty between two events, and kept for the memory
-/// that they have.
+/// What is to be done, and what comes of it. It is kept from one event to the next for the memory that it has.
 #[derive(Debug, Default)]
 pub(super) struct Worklist {
-    batch: Vec<Effect>,
+    round: Vec<Effect>,
     next: Vec<Effect>,
 }
 

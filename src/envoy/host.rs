@@ -7,7 +7,10 @@
 //!
 //! Signatures: <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>.
 
-#![allow(unsafe_code, reason = "this is the C ABI of the host; nothing else in the crate is unsafe")]
+#![allow(
+    unsafe_code,
+    reason = "this is the C ABI of the host, whose other half is `exports.rs`; nothing else in the crate is unsafe"
+)]
 
 use std::{ptr, time::Duration};
 

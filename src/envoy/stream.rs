@@ -46,9 +46,10 @@ impl Stream {
 
     /// Hands an event to the exchange, if there is one.
     fn on(&mut self, event: Event<'_>) -> Actions {
-        let (Some(filter), Some(guest)) = (&self.filter, &self.guest) else { return Actions::default() };
-        self.told_at = host::now();
-        drive(filter, guest, event, self.told_at)
+        if self.guest.is_some() {
+            self.told_at = host::now();
+        }
+        self.on_timeless(event)
     }
 
     /// The same for what may have come at any time, as a piece of a body with more to follow: a look at the clock is a
