@@ -368,7 +368,7 @@ fn serialize_pairs<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clon
     let size = fields.clone().map(|(name, value)| name.len() + value.len() + 10).sum::<usize>() + NO_PAIRS.len();
     let mut bytes = Vec::with_capacity(size);
     let push_u32 = |bytes: &mut Vec<u8>, number: usize| {
-        bytes.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
     };
     push_u32(&mut bytes, fields.clone().count());
     for (name, value) in fields.clone() {
