@@ -41,28 +41,40 @@ impl Allowance {
         Self { full: Totals { entries, bytes }, left: Cell::default() }
     }
 
-    /// Takes `wanted` from what was taken ahead, else from the table together with more; `false` if the table has
-    /// no room for that much.
+    /// Takes `wanted`: from what is left, and what that lacks from the table, together with more if the table has it.
     pub(super) fn take(
         &self,
         wanted: Totals,
         memory: &impl SharedMemory,
         limits: &SharedDataConfig,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Reserved, StoreError> {
         let left = self.left.get();
-        if let Some(left) = left.checked_minus(wanted) {
-            self.left.set(left);
-            return Ok(true);
+        let lacking = wanted.minus(left);
+        if lacking == Totals::default() {
+            self.left.set(left.minus(wanted));
+            return Ok(Reserved::Need);
         }
-        if self.full == Totals::default() {
-            return Ok(false);
+        let refill = self.full.minus(left);
+        let reserved = totals::reserve(memory, wanted.plus(refill), lacking, limits)?;
+        match reserved {
+            Reserved::Wish => self.left.set(left.plus(refill)),
+            Reserved::Need => self.left.set(left.minus(wanted)),
+            Reserved::TooManyEntries | Reserved::TooManyBytes { .. } => {}
         }
-        let more = self.full.minus(left);
-        let reserved = totals::reserve(memory, wanted.plus(more), limits)?;
-        if reserved == Reserved::Done {
-            self.left.set(left.plus(more));
-        }
-        Ok(reserved == Reserved::Done)
+        Ok(reserved)
+    }
+
+    /// Keeps room that this worker has made, which counts as used all the while.
+    pub(super) fn keep(&self, made: Totals) {
+        self.left.set(self.left.get().plus(made));
+    }
+
+    /// Gives back to the table what is left beyond what is taken ahead.
+    pub(super) fn give_back_surplus(&self, memory: &impl SharedMemory) -> Result<(), StoreError> {
+        let left = self.left.get();
+        let surplus = left.minus(self.full);
+        self.left.set(left.minus(surplus));
+        totals::give_back(memory, surplus).inspect_err(|_| self.left.set(left))
     }
 
     /// Gives back to the table what is left.

@@ -17,6 +17,7 @@ mod allowance;
 mod bucket;
 mod memory;
 mod oversight;
+mod queue;
 mod room;
 mod slots;
 mod sweeper;
@@ -35,6 +36,7 @@ pub use totals::Totals;
 use self::{
     allowance::Allowance,
     bucket::{Bucket, Entry},
+    queue::Queue,
     slots::{BucketIndex, SlotKey},
 };
 use super::{Answer, Call, Claimed, Ended, Ending, Renewed, Settled, StoreError};
@@ -58,6 +60,7 @@ pub struct SharedDataStore<M> {
     table: Table,
     limits: SharedDataConfig,
     allowance: Allowance,
+    queue: Queue,
     tally: Cell<Tally>,
 }
 
@@ -91,8 +94,10 @@ impl<M: SharedMemory> SharedDataStore<M> {
         // If another worker was first, this write is lost and its table is the one that is read.
         memory.set(slots::TABLE, &encode(&wanted)?, Cas::NEVER_ISSUED)?;
         let bytes = memory.get(slots::TABLE)?.map(|(bytes, _)| bytes).unwrap_or_default();
+        let table: Table = decode(&bytes)?;
         let allowance = Allowance::new(&limits);
-        Ok(Self { memory, table: decode(&bytes)?, limits, allowance, tally: Cell::default() })
+        let queue = Queue::new(&limits);
+        Ok(Self { memory, table, limits, allowance, queue, tally: Cell::default() })
     }
 
     /// Whether the table can hold what the limits allow. It cannot after the limits were raised far
@@ -267,7 +272,10 @@ impl<M: SharedMemory> SharedDataStore<M> {
             let stored = self.store_response(operation, owner, &bytes, seen, |record| {
                 record.settle(owner, Settlement::Stored { status: response.status, size }, ttl, now).ok().flatten()
             });
-            if !matches!(stored, Ok(Some(_))) {
+            if matches!(stored, Ok(Some(_))) {
+                // One that the queue does not know is found without it.
+                let _ = self.queue.push(self.index_of(operation), size, now.after(ttl), &self.memory);
+            } else {
                 totals::give_back(&self.memory, room)?;
             }
             return Ok(Ended::new(Settled::Stored, stored?));

@@ -3,7 +3,8 @@
 //! The table has no order over all its records: keeping one would make every claim write to one common
 //! place. As Redis does, a full table looks at a sample, here of [`COMPARED`] records or some more, and gives
 //! up the oldest of them: that it is among the newest hundredth of all happens once in ten thousand million
-//! times. Small tables are looked at whole, so there the oldest is the oldest.
+//! times. Small tables are looked at whole, so there the oldest is the oldest. And where responses must go, a
+//! [queue](super::queue) of them says which is the oldest, as far as it knows any.
 //!
 //! The order of sacrifice: what has ended; under byte pressure, responses (their records stay as
 //! tombstones, so nothing runs twice); completed records; records of unknown outcome. A claim in flight
@@ -11,8 +12,10 @@
 //! [`RECORDS_PER_RESPONSE`] old tombstones, or else becomes a tombstone itself.
 
 use super::{
-    SharedDataStore, SharedMemory, bucket::Bucket, slots::BucketIndex, totals, totals::ENTRY_BYTES, totals::Reserved,
-    totals::Totals,
+    Cas, SharedDataStore, SharedMemory,
+    bucket::{Bucket, Entry},
+    slots::BucketIndex,
+    totals::{ENTRY_BYTES, Reserved, Totals},
 };
 use crate::{
     config::OnFull,
@@ -38,6 +41,9 @@ const FARTHEST: u32 = 512;
 /// How many are looked at for more responses to compare. It takes milliseconds, for a table that holds no more than a
 /// few hundred large ones, each of which cost more to hash.
 const PATIENCE: u32 = 2048;
+
+/// How many places are looked at where the queue says that a response is, and where it is gone.
+const MOST_STALE: usize = 16;
 
 /// How many sacrifices one request may cause; a response of many small ones' size needs several.
 const SACRIFICES: u32 = 64;
@@ -67,6 +73,14 @@ struct Victim {
     operation: OperationId,
 }
 
+/// A victim, and its bucket as it was when it was chosen.
+#[derive(Debug)]
+struct Chosen {
+    victim: Victim,
+    bucket: Bucket,
+    cas: Cas,
+}
+
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Rank {
     Expired,
@@ -80,34 +94,42 @@ enum Rank {
 struct Sample {
     buckets: u32,
     seeks_response: bool,
+    /// Whether the oldest response of all is in it.
+    has_oldest: bool,
     seen: u32,
     compared: usize,
-    oldest: Option<Victim>,
+    oldest: Option<Chosen>,
 }
 
 impl Sample {
     fn new(buckets: u32, seeks_response: bool) -> Self {
-        Self { buckets, seeks_response, seen: 0, compared: 0, oldest: None }
+        Self { buckets, seeks_response, has_oldest: false, seen: 0, compared: 0, oldest: None }
     }
 
-    /// Takes in what may be given up of one more bucket.
-    fn see(&mut self, victims: impl Iterator<Item = Victim>) {
-        self.seen += 1;
-        let seeks_response = self.seeks_response;
-        for victim in victims {
-            self.compared += usize::from(!seeks_response || victim.rank <= Rank::Response);
-            self.oldest = Some(self.oldest.map_or(victim, |oldest| oldest.min(victim)));
+    /// Takes in a bucket and what of it may be given up.
+    fn see(&mut self, bucket: Bucket, cas: Cas, victims: &[Victim]) {
+        self.compared += victims.iter().filter(|victim| !self.seeks_response || victim.rank <= Rank::Response).count();
+        let oldest = self.oldest.as_ref().map(|chosen| chosen.victim);
+        if let Some(victim) =
+            victims.iter().copied().min().filter(|victim| oldest.is_none_or(|oldest| *victim < oldest))
+        {
+            self.oldest = Some(Chosen { victim, bucket, cas });
         }
+    }
+
+    /// Whether there is a response in it that may go, or something that has ended.
+    fn has_response(&self) -> bool {
+        self.oldest.as_ref().is_some_and(|chosen| chosen.victim.rank <= Rank::Response)
     }
 
     /// Whether the oldest is old enough, or looking on costs more than it is worth.
     fn is_enough(&self) -> bool {
-        let Some(oldest) = self.oldest else { return false };
-        if self.buckets <= SMALL || (self.seeks_response && oldest.rank > Rank::Response) {
+        let Some(Chosen { victim: oldest, .. }) = &self.oldest else { return false };
+        if self.buckets <= SMALL || (self.seeks_response && !self.has_response()) {
             return false;
         }
         let is_dear = oldest.rank == Rank::Unknown && self.seen < SMALL;
-        (self.compared >= COMPARED && !is_dear) || self.seen >= PATIENCE
+        self.has_oldest || (self.compared >= COMPARED && !is_dear) || self.seen >= PATIENCE
     }
 }
 
@@ -122,19 +144,22 @@ impl<M: SharedMemory> SharedDataStore<M> {
         if wanted.bytes > self.limits.max_bytes {
             return Ok(false);
         }
-        if self.allowance.take(wanted, &self.memory, &self.limits)? {
-            return Ok(true);
-        }
-        // Nobody is to make room for what this worker holds unused.
-        self.allowance.give_back(&self.memory)?;
-        for _ in 0..SACRIFICES {
-            let need = match totals::reserve(&self.memory, wanted, &self.limits)? {
-                Reserved::Done => return Ok(true),
-                Reserved::TooManyEntries => Need::Entry,
-                Reserved::TooManyBytes(_) if wanted.entries > 0 => Need::RecordBytes,
-                Reserved::TooManyBytes(lacking) => Need::ResponseBytes(lacking),
+        let taken = self.take_or_make_room(wanted, operation, now);
+        self.allowance.give_back_surplus(&self.memory)?;
+        taken
+    }
+
+    fn take_or_make_room(&self, wanted: Totals, operation: &OperationId, now: Timestamp) -> Result<bool, StoreError> {
+        for _ in 0..=SACRIFICES {
+            let (need, holds_responses) = match self.allowance.take(wanted, &self.memory, &self.limits)? {
+                Reserved::Wish | Reserved::Need => return Ok(true),
+                Reserved::TooManyEntries => (Need::Entry, false),
+                Reserved::TooManyBytes { holds_responses, .. } if wanted.entries > 0 => {
+                    (Need::RecordBytes, holds_responses)
+                }
+                Reserved::TooManyBytes { lacking, holds_responses } => (Need::ResponseBytes(lacking), holds_responses),
             };
-            if !self.sacrifice(need, operation, now)? {
+            if !self.sacrifice(need, holds_responses, operation, now)? {
                 return Ok(false);
             }
         }
@@ -143,71 +168,105 @@ impl<M: SharedMemory> SharedDataStore<M> {
 
     /// Gives up one record of the bucket itself; `false` if there is none that may go.
     pub(super) fn evict_from(&self, index: BucketIndex, now: Timestamp) -> Result<bool, StoreError> {
-        let (bucket, _) = self.read_bucket(index)?;
-        match self.victims(index, &bucket, Need::Entry, now).min() {
-            Some(victim) => self.give_up(victim, Need::Entry, now).map(|()| true),
-            None => Ok(false),
-        }
+        let (bucket, cas) = self.read_bucket(index)?;
+        let Some(victim) = self.victims(index, &bucket, Need::Entry, now).into_iter().min() else { return Ok(false) };
+        self.give_up(Chosen { victim, bucket, cas })?;
+        Ok(true)
     }
 
     pub(super) fn may_evict(&self) -> bool {
         self.limits.on_full == OnFull::EvictOldest
     }
 
-    /// Gives up the oldest record (or response) of a sample; `false` if there is none that may go.
+    /// Gives up the oldest record (or response) of a sample, and keeps the room that it took; `false` if there is none
+    /// that may go.
     ///
     /// The sample begins where the operation's keyed hash says, which is as good as at random. As long
     /// as there is a response anywhere, no record goes for want of bytes: then the samples go on
     /// through the whole table.
-    fn sacrifice(&self, need: Need, operation: &OperationId, now: Timestamp) -> Result<bool, StoreError> {
+    fn sacrifice(
+        &self,
+        need: Need,
+        holds_responses: bool,
+        operation: &OperationId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let buckets = self.table.buckets.max(1);
         let start = self.index_of(operation).0;
-        let seeks_response = need != Need::Entry && self.may_evict() && totals::read(&self.memory)?.0.holds_responses();
-        let mut sample = Sample::new(buckets, seeks_response);
-        for step in 0..buckets.min(if seeks_response { u32::MAX } else { FARTHEST }) {
-            let index = BucketIndex(start.wrapping_add(step).checked_rem(buckets).unwrap_or(0));
-            match self.read_bucket(index) {
-                Ok((bucket, _)) => sample.see(self.victims(index, &bucket, need, now)),
-                // Calls for its own operations fail; those for others need not.
-                Err(StoreError::Unreadable(_)) => sample.see(std::iter::empty()),
-                Err(error) => return Err(error),
-            }
+        let mut sample = Sample::new(buckets, holds_responses && self.may_evict());
+        if sample.seeks_response {
+            self.ask_queue(&mut sample, need, now)?;
+        }
+        for step in 0..buckets.min(if sample.seeks_response { u32::MAX } else { FARTHEST }) {
             if sample.is_enough() {
                 break;
             }
+            let index = BucketIndex(start.wrapping_add(step).checked_rem(buckets).unwrap_or(0));
+            self.look_at(index, &mut sample, need, now)?;
+            sample.seen += 1;
         }
         match sample.oldest {
-            Some(victim) => self.give_up(victim, need, now).map(|()| true),
+            Some(chosen) => self.give_up(chosen).map(|()| true),
             None => Ok(false),
         }
     }
 
-    /// What of a bucket may be given up for `need`.
-    fn victims(&self, index: BucketIndex, bucket: &Bucket, need: Need, now: Timestamp) -> impl Iterator<Item = Victim> {
-        let may_evict = self.may_evict();
-        bucket.entries().iter().filter_map(move |entry| {
-            let rank = rank(&entry.record, need, now)?;
-            let may_go = may_evict || rank == Rank::Expired;
-            may_go.then_some(Victim { rank, since: entry.record.phase.since(), index, operation: entry.operation })
-        })
+    /// Makes a sample of the oldest response, if the queue knows it.
+    fn ask_queue(&self, sample: &mut Sample, need: Need, now: Timestamp) -> Result<(), StoreError> {
+        for _ in 0..MOST_STALE {
+            let Some(index) = self.queue.pop(now, &self.memory)? else { break };
+            self.look_at(index, sample, need, now)?;
+            if sample.has_response() {
+                sample.has_oldest = true;
+                break;
+            }
+        }
+        Ok(())
     }
 
-    /// Takes a victim out, or its response; does nothing if it is no longer what it was, because then
-    /// another worker has changed it and the caller looks again.
-    fn give_up(&self, victim: Victim, need: Need, now: Timestamp) -> Result<(), StoreError> {
-        let (mut bucket, cas) = self.read_bucket(victim.index)?;
-        let Some(entry) = bucket.find(&victim.operation).cloned() else { return Ok(()) };
-        if rank(&entry.record, need, now) != Some(victim.rank) || entry.record.phase.since() != victim.since {
-            return Ok(());
+    /// Takes one bucket into a sample.
+    fn look_at(&self, index: BucketIndex, sample: &mut Sample, need: Need, now: Timestamp) -> Result<(), StoreError> {
+        match self.read_bucket(index) {
+            Ok((bucket, cas)) => {
+                let victims = self.victims(index, &bucket, need, now);
+                sample.see(bucket, cas, &victims);
+                Ok(())
+            }
+            // Calls for its own operations fail; those for others need not.
+            Err(StoreError::Unreadable(_)) => Ok(()),
+            Err(error) => Err(error),
         }
+    }
+
+    /// What of a bucket may be given up for `need`.
+    fn victims(&self, index: BucketIndex, bucket: &Bucket, need: Need, now: Timestamp) -> Vec<Victim> {
+        let victim = |entry: &Entry| {
+            let rank = rank(&entry.record, need, now)?;
+            let may_go = self.may_evict() || rank == Rank::Expired;
+            may_go.then_some(Victim { rank, since: entry.record.phase.since(), index, operation: entry.operation })
+        };
+        bucket.entries().iter().filter_map(victim).collect()
+    }
+
+    /// Takes a victim out, or its response, and keeps the room that it took; does nothing if its bucket has changed,
+    /// because then it may no longer be what it was, and the caller looks again.
+    fn give_up(&self, Chosen { victim, mut bucket, cas }: Chosen) -> Result<(), StoreError> {
+        let Some(entry) = bucket.find(&victim.operation).cloned() else { return Ok(()) };
         let tombstone = match victim.rank {
             Rank::Response => entry.record.without_response(),
             _ => None,
         };
-        match &tombstone {
-            Some(record) => drop(bucket.replace(&victim.operation, record.clone())),
-            None => drop(bucket.remove(&victim.operation)),
-        }
+        let size = entry.record.phase.response_size();
+        let room = match tombstone {
+            Some(record) => {
+                bucket.replace(&victim.operation, record);
+                Totals::of_response(size)
+            }
+            None => {
+                bucket.remove(&victim.operation);
+                Totals::of_entry(size)
+            }
+        };
         if self.write_bucket(victim.index, &bucket, cas)? == Written::Lost {
             return Ok(());
         }
@@ -215,10 +274,11 @@ impl<M: SharedMemory> SharedDataStore<M> {
             Rank::Expired => tally.expired += 1,
             Rank::Completed | Rank::Response | Rank::Unknown => tally.evicted += 1,
         });
-        match tombstone {
-            Some(_) => self.discard_response(victim.index, &entry),
-            None => self.discard(victim.index, &entry),
+        if size > 0 {
+            self.empty_response(victim.index.response_key(entry.position), entry.record.owner)?;
         }
+        self.allowance.keep(room);
+        Ok(())
     }
 }
 

@@ -12,6 +12,8 @@ use std::ops::Deref;
 pub(super) const TABLE: &str = "idemgate/v1/table";
 /// Entries and bytes in use.
 pub(super) const TOTALS: &str = "idemgate/v1/totals";
+/// Which stretches of the queue of responses are written.
+pub(super) const QUEUE: &str = "idemgate/v1/queue";
 /// Who sweeps, and how far it got.
 pub(super) const SWEEPER: &str = "idemgate/v1/sweeper";
 
@@ -38,6 +40,11 @@ impl BucketIndex {
     pub(super) fn response_key(self, position: u8) -> SlotKey {
         SlotKey::default().text("idemgate/v1/r").hex(self.0).text(".").hex(position.into())
     }
+}
+
+/// The key of a stretch of the queue of responses.
+pub(super) fn stretch_key(place: u32) -> SlotKey {
+    SlotKey::default().text("idemgate/v1/q").hex(place)
 }
 
 /// A key, on the stack: each request reads and writes several.
@@ -91,6 +98,7 @@ mod tests {
     fn the_longest_names_fit() {
         let last = BucketIndex(u32::MAX);
         assert_eq!(&*last.key(), "idemgate/v1/iffffffff");
+        assert_eq!(&*stretch_key(u32::MAX), "idemgate/v1/qffffffff");
         assert_eq!(&*last.response_key(BUCKET_CAPACITY - 1), "idemgate/v1/rffffffff.f");
     }
 

@@ -9,6 +9,7 @@ mod memory;
 mod model;
 mod oversight;
 mod properties;
+mod queue;
 mod races;
 mod room;
 mod sweeping;

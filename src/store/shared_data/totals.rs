@@ -38,7 +38,7 @@ impl Totals {
     }
 
     /// Whether some of the bytes are stored responses (or room taken for one).
-    pub(super) fn holds_responses(self) -> bool {
+    fn holds_responses(self) -> bool {
         self.bytes > self.entries.saturating_mul(ENTRY_BYTES)
     }
 
@@ -46,48 +46,61 @@ impl Totals {
         Self { entries: self.entries.saturating_add(other.entries), bytes: self.bytes.saturating_add(other.bytes) }
     }
 
-    /// What is left of this without `other`; `None` if that is more.
-    pub(super) fn checked_minus(self, other: Self) -> Option<Self> {
-        let entries = self.entries.checked_sub(other.entries)?;
-        Some(Self { entries, bytes: self.bytes.checked_sub(other.bytes)? })
-    }
-
+    /// What is left of this without `other`, nothing if that is more.
     pub(super) fn minus(self, other: Self) -> Self {
         Self { entries: self.entries.saturating_sub(other.entries), bytes: self.bytes.saturating_sub(other.bytes) }
     }
+
+    /// The bound that would be broken by as much as `more`; `None` if there is room for it.
+    fn excess(self, more: Self, limits: &SharedDataConfig) -> Option<Reserved> {
+        let after = self.plus(more);
+        if more.entries > 0 && after.entries > u64::from(limits.max_entries) {
+            return Some(Reserved::TooManyEntries);
+        }
+        let lacking = after.bytes.checked_sub(limits.max_bytes).filter(|lacking| *lacking > 0 && more.bytes > 0)?;
+        Some(Reserved::TooManyBytes { lacking, holds_responses: self.holds_responses() })
+    }
 }
 
-/// Which bound a reservation would break.
+/// What became of a reservation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reserved {
-    /// None: it is taken.
-    Done,
-    /// `max_entries`.
+    /// All that was wished for is taken.
+    Wish,
+    /// What is needed is taken, and no more.
+    Need,
+    /// Nothing is: it would break `max_entries`.
     TooManyEntries,
-    /// `max_bytes`, by so many.
-    TooManyBytes(u64),
+    /// Nothing is: it would break `max_bytes`.
+    TooManyBytes {
+        /// By so many.
+        lacking: u64,
+        /// Whether responses are among what is there.
+        holds_responses: bool,
+    },
 }
 
-/// Takes `wanted`, if both bounds allow it; otherwise changes nothing.
+/// Takes `wish`, or else `need`, whichever both bounds allow; otherwise changes nothing.
 ///
 /// Room is taken before a record is written and given back after one is gone, so that a worker that
 /// dies between the two makes the table look fuller than it is, never emptier.
 pub(super) fn reserve(
     memory: &impl SharedMemory,
-    wanted: Totals,
+    wish: Totals,
+    need: Totals,
     limits: &SharedDataConfig,
 ) -> Result<Reserved, StoreError> {
     for _ in 0..ATTEMPTS {
         let (totals, cas) = read(memory)?;
-        let after = totals.plus(wanted);
-        if wanted.entries > 0 && after.entries > u64::from(limits.max_entries) {
-            return Ok(Reserved::TooManyEntries);
-        }
-        if wanted.bytes > 0 && after.bytes > limits.max_bytes {
-            return Ok(Reserved::TooManyBytes(after.bytes - limits.max_bytes));
-        }
+        let (after, reserved) = match totals.excess(wish, limits) {
+            None => (totals.plus(wish), Reserved::Wish),
+            Some(_) => match totals.excess(need, limits) {
+                None => (totals.plus(need), Reserved::Need),
+                Some(excess) => return Ok(excess),
+            },
+        };
         if memory.set(slots::TOTALS, &encode(&after)?, cas)? == Written::Done {
-            return Ok(Reserved::Done);
+            return Ok(reserved);
         }
     }
     Err(StoreError::Contended)

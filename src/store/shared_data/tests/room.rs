@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{OnFull, SharedDataConfig},
-    record::Phase,
+    record::{Amended, Amendment, Phase, Verb},
     store::{Claimed, Ending, Settled},
     time::Timestamp,
 };
@@ -298,6 +298,121 @@ fn in_a_large_table_with_few_responses_the_newest_is_not_the_one_that_goes() {
             assert!(matches!(store.phase_of(before), Some(Phase::Completed { .. })), "{before} of {number}");
         }
     }
+    store.give_back_room().unwrap();
+    store.check(&host);
+}
+
+/// A table of 25,000 buckets that holds no more than a thousand responses of [`LARGE`] bytes.
+fn sparse() -> SharedDataConfig {
+    limits(100_000, 4 << 20)
+}
+
+const LARGE: usize = 4 << 10;
+
+/// Large responses, a millisecond one after the other.
+fn execute_large(store: &Store, owner: u128, numbers: std::ops::Range<u32>) {
+    numbers.for_each(|number| store.execute_at(number, owner, LARGE, at(u64::from(number))));
+}
+
+fn kept(store: &Store, numbers: std::ops::Range<u32>) -> Vec<u32> {
+    numbers.filter(|number| matches!(store.phase_of(*number), Some(Phase::Completed { .. }))).collect()
+}
+
+#[test]
+fn responses_go_in_the_order_in_which_they_were_stored() {
+    let (host, store) = table(sparse());
+    let mut start = 0;
+    for end in [1100, 1500, 2500] {
+        execute_large(&store, 1, start..end);
+        start = end;
+        let kept = kept(&store, 0..end);
+        let fit = (sparse().max_bytes - u64::from(end) * ENTRY_BYTES) / stored_size(1, 1, LARGE);
+        assert!(kept.len() as u64 + 1 >= fit, "{} of {fit}", kept.len());
+        assert_eq!(kept, (end - u32::try_from(kept.len()).unwrap()..end).collect::<Vec<_>>());
+    }
+    store.give_back_room().unwrap();
+    store.check(&host);
+}
+
+#[test]
+fn few_large_responses_in_a_large_table_are_not_searched_for() {
+    let (_, store) = table(sparse());
+    execute_large(&store, 1, 0..1200);
+    let calls = (1200..1800).map(|number| {
+        store.memory.hook(|_| Ok(()));
+        execute_large(&store, 1, number..number + 1);
+        store.memory.unhook()
+    });
+    let calls: Vec<_> = calls.collect();
+    let mean = calls.iter().sum::<usize>() / calls.len();
+    // Six for an execution; the totals, the queue, and what is given up.
+    assert!(mean <= 14, "{mean} calls for each operation: {calls:?}");
+}
+
+#[test]
+fn what_one_worker_stored_goes_for_what_another_stores() {
+    let (host, idle) = table(sparse());
+    execute_large(&idle, 1, 0..800);
+    let busy = open(&host, sparse());
+    execute_large(&busy, 2, 800..2000);
+    let left = kept(&busy, 0..2000);
+    assert!(left.len() > 750, "{}", left.len());
+    assert!(left.iter().filter(|number| **number < 800).count() <= 4, "{left:?}");
+
+    // Another one has few, and they stay as long as others do.
+    let slow = open(&host, sparse());
+    execute_large(&slow, 3, 2000..2010);
+    execute_large(&busy, 2, 2010..2500);
+    execute_large(&slow, 3, 2500..2510);
+    assert_eq!(kept(&slow, 2000..2510).len(), 510);
+    [&idle, &busy, &slow].into_iter().for_each(|store| store.give_back_room().unwrap());
+    busy.check(&host);
+}
+
+#[test]
+fn responses_that_are_gone_already_are_not_taken_for_the_oldest() {
+    let (host, store) = table(sparse());
+    execute_large(&store, 1, 0..700);
+    for number in 0..500 {
+        let amended = store.amend(&operation(number), Amendment { verb: Verb::Purge, force: false }, at(700)).unwrap();
+        assert!(matches!(amended, Amended::Done { .. }), "{amended:?}");
+    }
+    execute_large(&store, 1, 700..2000);
+
+    // Not all that are gone are passed over at once: now and then a sample is looked at instead.
+    let kept = kept(&store, 0..2000);
+    let oldest = *kept.first().unwrap();
+    assert!(oldest > 1000 && kept.len() + 32 >= (oldest..2000).len(), "{} from {oldest} on", kept.len());
+    store.give_back_room().unwrap();
+    store.check(&host);
+}
+
+#[test]
+fn what_the_queue_lost_is_found_without_it() {
+    let (host, store) = table(sparse());
+    execute_large(&store, 1, 0..1200);
+    for (key, _) in host.values() {
+        if key.starts_with("idemgate/v1/q") {
+            host.overwrite(&key, b"damaged");
+        }
+    }
+    execute_large(&store, 1, 1200..1600);
+
+    assert!(kept(&store, 0..1600).len() > 700);
+    store.give_back_room().unwrap();
+    store.check(&host);
+}
+
+#[test]
+fn the_room_of_a_victim_that_nobody_needs_goes_back_at_once() {
+    let (host, store) = table(sparse());
+    store.execute_at(1, 1, 3 << 20, at(1));
+    store.execute_at(2, 1, (1 << 20) - 2000, at(2));
+    store.execute_at(3, 1, 1000, at(3));
+
+    assert!(matches!(store.phase_of(1), Some(Phase::NotKept { .. })), "the oldest one went");
+    let ahead = store.totals().unwrap().bytes - store.recount().bytes;
+    assert!(ahead <= 1024, "{ahead} bytes are taken ahead");
     store.give_back_room().unwrap();
     store.check(&host);
 }

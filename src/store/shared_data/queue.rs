@@ -1,0 +1,217 @@
+//! Where responses lie, in the order in which all workers stored them.
+//!
+//! A table of many buckets may be full of a few hundred large responses. Whoever makes room for another would read
+//! dozens of buckets to find some to compare, and still not find the oldest. So there is a queue of them in shared
+//! data. Workers write to it and read from it by stretches of many responses, so that a request that runs seldom
+//! touches it, and no two workers wait for each other.
+//!
+//! What the queue says is a hint: a response may have ended, or gone, since. What it leads to is read before it is
+//! given up, and what is not in it (because its worker died, or has too few for a stretch) is found by looking around.
+//! Small tables need none.
+//!
+//! It is written as plain numbers, little-endian: nothing depends on it that a checksum should guard.
+
+use std::{cell::Cell, collections::VecDeque, fmt, iter};
+
+use super::{
+    ATTEMPTS, Cas, SharedMemory, Written,
+    slots::{self, BucketIndex, SlotKey},
+};
+use crate::{
+    config::{OnFull, SharedDataConfig},
+    store::StoreError,
+    time::Timestamp,
+};
+
+/// Tables of fewer entries are looked through soon enough.
+const FEWEST_ENTRIES: u32 = 4096;
+
+/// How many responses are written at once, at most.
+const LONGEST: usize = 32;
+
+/// What part of the table's bytes is written at once, at most. So much of each worker's is not in the queue yet.
+const PART: u32 = 256;
+
+/// How many stretches one request reads for a response that has not ended.
+const PATIENCE: u32 = 16;
+
+/// One worker's end of the queue.
+pub(super) struct Queue {
+    /// How many stretches there is room for; none if there is no queue.
+    room: u32,
+    /// With so many bytes of responses a stretch is long enough.
+    large: u64,
+    unwritten: Cell<Stretch>,
+    /// What was read and not asked for yet.
+    read: Cell<VecDeque<Stored>>,
+}
+
+/// Responses that one worker stored, in order.
+#[derive(Debug, Default)]
+struct Stretch {
+    responses: Vec<Stored>,
+    bytes: u64,
+}
+
+/// One response: the bucket of its record, and when that ends.
+#[derive(Clone, Copy, Debug)]
+struct Stored {
+    bucket: u32,
+    expires: Timestamp,
+}
+
+/// The numbers of the stretches that are written: from `first` on, up to `end`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    first: u32,
+    end: u32,
+}
+
+impl Queue {
+    /// A worker's end that has nothing to write and has read nothing.
+    pub(super) fn new(limits: &SharedDataConfig) -> Self {
+        let is_needed = limits.on_full == OnFull::EvictOldest && limits.max_entries >= FEWEST_ENTRIES;
+        // As many stretches as the table can hold responses for, long ones and large ones.
+        let room = if is_needed { limits.max_entries / LONGEST as u32 + PART } else { 0 };
+        Self { room, large: limits.max_bytes / u64::from(PART), unwritten: Cell::default(), read: Cell::default() }
+    }
+
+    /// Adds a response of so many bytes, which was stored just now.
+    ///
+    /// # Errors
+    /// [`StoreError`] if shared data cannot be written. Then some responses are not in the queue.
+    pub(super) fn push(
+        &self,
+        bucket: BucketIndex,
+        bytes: u32,
+        expires: Timestamp,
+        memory: &impl SharedMemory,
+    ) -> Result<(), StoreError> {
+        if self.room == 0 {
+            return Ok(());
+        }
+        let mut stretch = self.unwritten.take();
+        stretch.responses.push(Stored { bucket: bucket.0, expires });
+        stretch.bytes = stretch.bytes.saturating_add(bytes.into());
+        if stretch.responses.len() >= LONGEST || stretch.bytes >= self.large {
+            return self.append(&stretch.responses, memory);
+        }
+        self.unwritten.set(stretch);
+        Ok(())
+    }
+
+    /// Takes out the oldest response of those that have not ended: the bucket of its record. `None` if there is none
+    /// within reach.
+    ///
+    /// # Errors
+    /// [`StoreError`] if shared data cannot be read or written.
+    pub(super) fn pop(&self, now: Timestamp, memory: &impl SharedMemory) -> Result<Option<BucketIndex>, StoreError> {
+        let mut read = self.read.take();
+        for _ in 0..PATIENCE {
+            while let Some(stored) = read.pop_front() {
+                if stored.expires > now {
+                    self.read.set(read);
+                    return Ok(Some(BucketIndex(stored.bucket)));
+                }
+            }
+            match self.take_first(memory)? {
+                Some(stretch) => read = stretch,
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a stretch behind all others. Where there is no room for so many the first is lost.
+    fn append(&self, responses: &[Stored], memory: &impl SharedMemory) -> Result<(), StoreError> {
+        for _ in 0..ATTEMPTS {
+            let (ends, cas) = ends(memory)?;
+            let end = ends.end.wrapping_add(1);
+            let is_full = ends.end.wrapping_sub(ends.first) >= self.room;
+            let first = if is_full { ends.first.wrapping_add(1) } else { ends.first };
+            // Whoever reads before the stretch is there finds another number, and goes on with the next one.
+            if memory.set(slots::QUEUE, &Ends { first, end }.to_bytes(), cas)? == Written::Done {
+                let key = self.key(ends.end);
+                let cas = memory.get(&key)?.map_or(Cas::NEVER_ISSUED, |(_, cas)| cas);
+                memory.set(&key, &stretch_to_bytes(ends.end, responses), cas)?;
+                return Ok(());
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    /// Takes out the first stretch; `None` if there is none, and an empty one if it cannot be read.
+    fn take_first(&self, memory: &impl SharedMemory) -> Result<Option<VecDeque<Stored>>, StoreError> {
+        for _ in 0..ATTEMPTS {
+            let (ends, cas) = ends(memory)?;
+            if self.room == 0 || ends.first == ends.end {
+                return Ok(None);
+            }
+            let rest = Ends { first: ends.first.wrapping_add(1), ..ends };
+            if memory.set(slots::QUEUE, &rest.to_bytes(), cas)? == Written::Done {
+                let bytes = memory.get(&self.key(ends.first))?.map(|(bytes, _)| bytes).unwrap_or_default();
+                return Ok(Some(stretch_from_bytes(ends.first, &bytes)));
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    fn key(&self, number: u32) -> SlotKey {
+        slots::stretch_key(number.checked_rem(self.room).unwrap_or(0))
+    }
+}
+
+/// Both ends, with the version to change them by. What cannot be read is as good as empty.
+fn ends(memory: &impl SharedMemory) -> Result<(Ends, Cas), StoreError> {
+    Ok(match memory.get(slots::QUEUE)? {
+        Some((bytes, cas)) => (Ends::from_bytes(&bytes).unwrap_or_default(), cas),
+        None => (Ends::default(), Cas::NEVER_ISSUED),
+    })
+}
+
+impl Ends {
+    fn to_bytes(self) -> Vec<u8> {
+        [self.first.to_le_bytes(), self.end.to_le_bytes()].concat()
+    }
+
+    fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
+        Some(Self { first: take_u32(&mut bytes)?, end: take_u32(&mut bytes)? })
+    }
+}
+
+/// A stretch as it is written: its number, because others have the same key before and after, and the responses.
+fn stretch_to_bytes(number: u32, responses: &[Stored]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(4 + 12 * responses.len());
+    bytes.extend(number.to_le_bytes());
+    for stored in responses {
+        bytes.extend(stored.bucket.to_le_bytes());
+        bytes.extend(stored.expires.as_millis().to_le_bytes());
+    }
+    bytes
+}
+
+/// The responses of the stretch with this number; none if another one is there.
+fn stretch_from_bytes(number: u32, mut bytes: &[u8]) -> VecDeque<Stored> {
+    if take_u32(&mut bytes) != Some(number) {
+        return VecDeque::new();
+    }
+    iter::from_fn(|| {
+        let bucket = take_u32(&mut bytes)?;
+        let (expires, rest) = bytes.split_first_chunk()?;
+        bytes = rest;
+        Some(Stored { bucket, expires: Timestamp::from_millis(u64::from_le_bytes(*expires)) })
+    })
+    .collect()
+}
+
+fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(u32::from_le_bytes(*number))
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Queue").field("room", &self.room).finish_non_exhaustive()
+    }
+}
