@@ -261,20 +261,21 @@ impl<M: SharedMemory> SharedDataStore<M> {
         now: Timestamp,
     ) -> Result<Ended, StoreError> {
         // Seen to before room is made: an owner that lost its claim must cost nobody anything.
-        let seen = self.read_bucket(self.index_of(operation))?;
-        if seen.0.find(operation).is_none_or(|entry| entry.record.check_owner(owner).is_err()) {
+        let index = self.index_of(operation);
+        let (bucket, cas) = self.read_bucket(index)?;
+        if bucket.find(operation).is_none_or(|entry| entry.record.check_owner(owner).is_err()) {
             return Ok(Settled::Fenced.into());
         }
         let bytes = response.encode(operation, owner)?;
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let room = Totals::of_response(size);
         if self.take_room(room, operation, now)? {
-            let stored = self.store_response(operation, owner, &bytes, seen, |record| {
+            let stored = self.store_response(Seen { index, bucket, cas }, operation, owner, &bytes, |record| {
                 record.settle(owner, Settlement::Stored { status: response.status, size }, ttl, now).ok().flatten()
             });
             if matches!(stored, Ok(Some(_))) {
                 // One that the queue does not know is found without it.
-                let _ = self.queue.push(self.index_of(operation), size, now.after(ttl), &self.memory);
+                let _ = self.queue.push(index, size, now.after(ttl), &self.memory);
             } else {
                 totals::give_back(&self.memory, room)?;
             }
@@ -287,14 +288,14 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// record as it was before. The bucket was `seen` a moment ago.
     fn store_response(
         &self,
+        seen: Seen,
         operation: &OperationId,
         owner: Owner,
         bytes: &[u8],
-        seen: (Bucket, Cas),
         settle: impl Fn(&Record) -> Option<Record>,
     ) -> Result<Option<Record>, StoreError> {
         let mut written = None;
-        let stored = self.try_to_store(operation, owner, bytes, seen, settle, &mut written);
+        let stored = self.try_to_store(seen, operation, owner, bytes, settle, &mut written);
         if !matches!(stored, Ok(Some(_)))
             && let Some(key) = written
         {
@@ -306,19 +307,19 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// As [`store_response`](Self::store_response), but leaves what it wrote under the key `written`.
     fn try_to_store(
         &self,
+        seen: Seen,
         operation: &OperationId,
         owner: Owner,
         bytes: &[u8],
-        seen: (Bucket, Cas),
         settle: impl Fn(&Record) -> Option<Record>,
         written: &mut Option<SlotKey>,
     ) -> Result<Option<Record>, StoreError> {
-        let index = self.index_of(operation);
         let settled_in = |bucket: &Bucket| {
             let entry = bucket.find(operation)?;
             Some((entry.position, settle(&entry.record)?))
         };
-        let mut seen = Some(seen);
+        let Seen { index, bucket, cas } = seen;
+        let mut seen = Some((bucket, cas));
         for _ in 0..ATTEMPTS {
             // However old the first look is, the write fails if the bucket has changed since.
             let (mut bucket, mut cas) = match seen.take() {
@@ -463,6 +464,13 @@ impl Ended {
             None => Settled::Fenced.into(),
         }
     }
+}
+
+/// A bucket as it was a moment ago.
+struct Seen {
+    index: BucketIndex,
+    bucket: Bucket,
+    cas: Cas,
 }
 
 /// What became of a new record.
