@@ -298,7 +298,7 @@ fn the_first_claim_is_granted_and_each_other_row_of_the_rules_has_its_answer() {
 
     assert_eq!(settle(&server, 1, 1, completed(b"body")), Settled::Stored);
     let Claimed::Completed { response: replayed, expires } = run(&server, claim(1, 2)) else { panic!("no replay") };
-    assert_eq!(replayed, response(b"body"));
+    assert_eq!(*replayed, response(b"body"));
     assert!(is_about(expires.since(wrong_clock()), TTL), "by the asking Envoy's clock");
     assert_eq!(run(&server, Claim { fingerprint: other, ..claim(1, 2) }), Claimed::KeyReused);
 
@@ -825,7 +825,7 @@ impl Model {
                 Standing::InFlight { .. } => Claimed::InFlight { lease_left: Duration::ZERO },
                 Standing::Unknown { .. } => Claimed::Unknown { lease_left: Duration::ZERO },
                 Standing::Completed { .. } => {
-                    Claimed::Completed { response: response.clone().unwrap(), expires: Timestamp::default() }
+                    Claimed::Completed { response: response.clone().unwrap().into(), expires: Timestamp::default() }
                 }
                 Standing::NotKept { status } => Claimed::NotKept { status },
             });

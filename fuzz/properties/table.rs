@@ -145,7 +145,7 @@ fn check_bounds(shape: u8, steps: &[Step]) {
                         assert!(before.is_none_or(|(_, lease_until)| lease_until <= now), "{at}: a second execution");
                         stored.remove(&number);
                     }
-                    Claimed::Completed { response, .. } => assert!(stored.get(&number) == Some(&response), "{at}"),
+                    Claimed::Completed { response, .. } => assert!(stored.get(&number) == Some(&*response), "{at}"),
                     Claimed::Failed(error) => panic!("{at}: {error}"),
                     _ => {}
                 }

@@ -75,9 +75,10 @@ impl Realm {
         }
     }
 
-    /// Reclaims what has expired, and shows what the table holds.
+    /// Reclaims what has expired, shows what the table holds, and forgets what was read of it.
     pub(super) fn sweep(&self, worker: Owner, now: Timestamp) {
         let Store::SharedData(store) = &self.store else { return };
+        store.forget_recent();
         // First, so that what is shown is what is used.
         let swept = store.give_back_room().and_then(|()| store.sweep(worker, now));
         match swept {

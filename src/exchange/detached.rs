@@ -150,6 +150,7 @@ impl AwaitCall {
             headers.push(STATUS_HEADER, word.as_str());
         }
         let content_type_absent = headers.get("content-type").is_none();
+        let body = body.into();
         Answering::Owed(Reply { status, headers, body, details: "idemgate_detached", content_type_absent })
     }
 

@@ -42,7 +42,7 @@ pub use self::{
     detached::Job,
     outcome::Evidence,
     problem::Problem,
-    reply::{Reply, replayable},
+    reply::{Body, Reply, replayable},
     vocabulary::{Counter, Status},
 };
 use crate::{

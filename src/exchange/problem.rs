@@ -152,7 +152,7 @@ impl Problem {
             status: self.http_status(),
             headers,
             // Strings and numbers always serialize; an empty body would still carry the status.
-            body: serde_json::to_vec(&document).unwrap_or_default(),
+            body: serde_json::to_vec(&document).unwrap_or_default().into(),
             details: self.code_details(),
             content_type_absent: false,
         }

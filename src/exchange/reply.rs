@@ -1,5 +1,7 @@
 //! Answers that the filter gives itself: problems and replays.
 
+use std::{ops::Deref, sync::Arc};
+
 use super::{EXPIRES_HEADER, POLICY_HEADER, STATUS_HEADER, vocabulary::Status};
 use crate::{config::Policy, headers::Headers, record::StoredResponse, time::Timestamp};
 
@@ -11,7 +13,7 @@ pub struct Reply {
     /// All fields but those that the host adds (`content-length`, `date`, `server`).
     pub headers: Headers,
     /// The body's bytes.
-    pub body: Vec<u8>,
+    pub body: Body,
     /// What access logs show as the response code's details.
     pub details: &'static str,
     /// Whether the response must have no `content-type`: Envoy adds `text/plain` to a local reply
@@ -19,10 +21,19 @@ pub struct Reply {
     pub content_type_absent: bool,
 }
 
+/// The bytes of a body.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Of an answer that is given once.
+    Own(Vec<u8>),
+    /// Of a response that may be replayed again: it is not copied.
+    Stored(Arc<StoredResponse>),
+}
+
 impl Reply {
     /// The stored response, marked as a replay.
     #[must_use]
-    pub fn replay(response: StoredResponse, expires: Timestamp, policy: &Policy) -> Self {
+    pub fn replay(response: Arc<StoredResponse>, expires: Timestamp, policy: &Policy) -> Self {
         // Filtered when it was stored, and again by the policy of today.
         let mut headers = replayable(&response.headers, policy);
         headers.push(policy.replay.header.as_str(), "true");
@@ -31,9 +42,36 @@ impl Reply {
             headers.push(STATUS_HEADER, Status::Replayed.as_str());
         }
         let content_type_absent = headers.get("content-type").is_none();
-        Self { status: response.status, headers, body: response.body, details: "idemgate_replay", content_type_absent }
+        let (status, body) = (response.status, Body::Stored(response));
+        Self { status, headers, body, details: "idemgate_replay", content_type_absent }
     }
 }
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Stored(response) => &response.body,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Own(bytes)
+    }
+}
+
+/// Equal are the same bytes, whoever has them.
+impl PartialEq for Body {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Body {}
 
 /// The fields of a response that a replay may carry, in their order.
 #[must_use]

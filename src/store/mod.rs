@@ -6,7 +6,7 @@
 pub mod redis;
 pub mod shared_data;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     record::{Claim, Mailbox, Owner, StoredResponse},
@@ -103,8 +103,8 @@ pub enum Claimed {
     },
     /// It ran; this is the answer.
     Completed {
-        /// The first response.
-        response: StoredResponse,
+        /// The first response; the store may hold on to it.
+        response: Arc<StoredResponse>,
         /// When the record ends.
         expires: Timestamp,
     },

@@ -395,7 +395,7 @@ impl Stream<'_> {
         let Reply { status, headers, body, details, .. } = self.reply().clone();
         let evidence = evidence(details, 0, false);
         let passing = Response { headers, evidence: evidence.clone(), ..Response::new(status) };
-        self.answered(&passing.body(body)).gone(&evidence)
+        self.answered(&passing.body(&*body)).gone(&evidence)
     }
 
     pub(super) fn tick(mut self) -> Self {

@@ -104,7 +104,7 @@ fn answers() -> impl Strategy<Value = Answer> {
         2 => prop::sample::select(vec![
             Claimed::KeyReused,
             Claimed::Unknown { lease_left },
-            Claimed::Completed { response, expires },
+            Claimed::Completed { response: response.into(), expires },
             Claimed::NotKept { status: 200 },
             Claimed::Full,
             Claimed::Failed(StoreError::Contended),
@@ -236,7 +236,7 @@ proptest! {
             policy.execution.mode = ExecutionMode::Detached;
         });
         let stream = world.order().send().call_answered(&Response::of_call(200).body(body.clone()));
-        prop_assert_eq!(&stream.reply().body, &body);
+        prop_assert_eq!(&*stream.reply().body, &*body);
         match stream.ending() {
             Ending::Completed(stored) => prop_assert_eq!(&stored.body, &body),
             ending => {

@@ -119,7 +119,7 @@ fn the_answer_to_a_detached_call_waits_for_the_store_and_is_given_once() {
         let stream = world.order().send().call_answered(&answer);
         assert!(stream.find_reply().is_none() && stream.exchange.holds_request());
         let stream = stream.answer(word.clone());
-        assert_eq!((stream.reply().status, stream.reply().body.as_slice()), (201, b"done".as_slice()));
+        assert_eq!((stream.reply().status, &*stream.reply().body), (201, b"done".as_slice()));
         assert_eq!(stream.exchange.is_finished(), word != Answer::Delayed);
         // The harness fails the test if it replies twice.
         stream.answer(Answer::Settled(Settled::Stored.into()));

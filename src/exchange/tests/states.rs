@@ -344,7 +344,10 @@ fn any_other_answer_that_comes_after_the_stream_leaves_nothing_to_do() {
     let world = World::silent();
     let expires = world.now();
     let stream = world.order().send().gone(&via_upstream());
-    assert_eq!(stream.answer(Answer::Claimed(Claimed::Completed { response, expires })).find_reply(), None);
+    assert_eq!(
+        stream.answer(Answer::Claimed(Claimed::Completed { response: response.into(), expires })).find_reply(),
+        None
+    );
 }
 
 #[test]

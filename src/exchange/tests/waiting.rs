@@ -76,7 +76,7 @@ fn it_is_answered_with_the_first_response_when_that_is_there() {
     first.answered(&Response::created());
     let waiter = waiter.woken();
 
-    assert_eq!((waiter.reply().status, waiter.reply().body.as_slice()), (201, b"{\"id\":1}".as_slice()));
+    assert_eq!((waiter.reply().status, &*waiter.reply().body), (201, b"{\"id\":1}".as_slice()));
     assert_eq!((waiter.counters(), waiter.told()), (vec![Counter::RequestsReplayed], Some(Status::Replayed)));
     assert_eq!(waiter.waits(), [SECOND]);
     assert!(!waiter.is_waiting);

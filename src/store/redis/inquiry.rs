@@ -9,7 +9,7 @@
 //!   asked at least as often as the lease would be renewed, and stands in for the renewals: whatever keeps
 //!   Redis from taking the one keeps it from taking the other.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Failure, RedisError,
@@ -264,7 +264,7 @@ fn standing(
         Standing::InFlight if !lease_left.is_zero() => Claimed::InFlight { lease_left },
         Standing::InFlight | Standing::Unknown => Claimed::Unknown { lease_left },
         Standing::Completed(response) => {
-            Claimed::Completed { response, expires: now.after(Duration::from_millis(lives)) }
+            Claimed::Completed { response: Arc::new(response), expires: now.after(Duration::from_millis(lives)) }
         }
         Standing::NotKept { status } => Claimed::NotKept { status },
     })

@@ -18,18 +18,27 @@ mod bucket;
 mod memory;
 mod oversight;
 mod queue;
+mod recent;
 mod room;
 mod slots;
 mod sweeper;
 mod totals;
 
-use std::{cell::Cell, hash::Hasher as _, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    hash::Hasher as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
 pub use memory::{Cas, SharedMemory, Written};
 pub use oversight::Survey;
+// For test benches, which keep it from one callback to the next.
+#[doc(hidden)]
+pub use recent::Recent;
 pub use sweeper::Sweep;
 pub use totals::Totals;
 
@@ -61,6 +70,7 @@ pub struct SharedDataStore<M> {
     limits: SharedDataConfig,
     allowance: Allowance,
     queue: Queue,
+    recent: RefCell<Recent>,
     tally: Cell<Tally>,
 }
 
@@ -97,7 +107,22 @@ impl<M: SharedMemory> SharedDataStore<M> {
         let table: Table = decode(&bytes)?;
         let allowance = Allowance::new(&limits);
         let queue = Queue::new(&limits);
-        Ok(Self { memory, table, limits, allowance, queue, tally: Cell::default() })
+        Ok(Self { memory, table, limits, allowance, queue, recent: RefCell::default(), tally: Cell::default() })
+    }
+
+    /// The store of a worker that remembers this already.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn remembering(mut self, recent: Recent) -> Self {
+        self.recent = recent.into();
+        self
+    }
+
+    /// What the worker remembers in the end.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn into_recent(self) -> Recent {
+        self.recent.into_inner()
     }
 
     /// Whether the table can hold what the limits allow. It cannot after the limits were raised far
@@ -143,10 +168,21 @@ impl<M: SharedMemory> SharedDataStore<M> {
         self.allowance.give_back(&self.memory)
     }
 
+    /// Forgets the response that was replayed last. To be called every second or so.
+    pub fn forget_recent(&self) {
+        self.recent.borrow_mut().forget();
+    }
+
     fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
         let index = self.index_of(&claim.operation);
         for _ in 0..ATTEMPTS {
-            let (mut bucket, cas) = self.read_bucket(index)?;
+            let found = self.memory.get(&index.key())?;
+            if let Some((_, cas)) = &found
+                && let Some(replay) = self.recent.borrow().replay(claim, *cas, now)
+            {
+                return Ok(replay);
+            }
+            let (mut bucket, cas) = decode_bucket(found)?;
             if bucket.entries().iter().any(|entry| entry.record.is_expired(now)) {
                 self.reclaim(index, now)?;
                 continue;
@@ -181,7 +217,11 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 Standing::Unknown { lease_left } => Claimed::Unknown { lease_left },
                 Standing::NotKept { status } => Claimed::NotKept { status },
                 Standing::Completed { status, expires } => match self.response(index, entry)? {
-                    Some(response) => Claimed::Completed { response, expires },
+                    Some(response) => {
+                        let response = Arc::new(response);
+                        self.recent.borrow_mut().remember(entry, cas, &response);
+                        Claimed::Completed { response, expires }
+                    }
                     // Evicted between the two reads: the next look finds a tombstone or nothing.
                     None if self.read_bucket(index)?.1 != cas => continue,
                     // Damaged from outside. That it ran is known all the same, and must be said: a
@@ -431,10 +471,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
     }
 
     fn read_bucket(&self, index: BucketIndex) -> Result<(Bucket, Cas), StoreError> {
-        match self.memory.get(&index.key())? {
-            Some((bytes, cas)) => Ok((Bucket::decode(&bytes)?, cas)),
-            None => Ok((Bucket::default(), Cas::NEVER_ISSUED)),
-        }
+        decode_bucket(self.memory.get(&index.key())?)
     }
 
     fn write_bucket(&self, index: BucketIndex, bucket: &Bucket, cas: Cas) -> Result<Written, StoreError> {
@@ -453,6 +490,14 @@ impl<M: SharedMemory> SharedDataStore<M> {
         let mut tally = self.tally.get();
         change(&mut tally);
         self.tally.set(tally);
+    }
+}
+
+/// A bucket as it was `found`, with its version; an empty one if it was never written.
+fn decode_bucket(found: Option<(Vec<u8>, Cas)>) -> Result<(Bucket, Cas), StoreError> {
+    match found {
+        Some((bytes, cas)) => Ok((Bucket::decode(&bytes)?, cas)),
+        None => Ok((Bucket::default(), Cas::NEVER_ISSUED)),
     }
 }
 

@@ -348,7 +348,7 @@ impl World {
 fn told(reply: Reply) -> Option<Told> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let fields: Vec<_> = reply.headers.iter().map(|(name, value)| (text(name), text(value))).collect();
-    Told::read(reply.status, fields, reply.body)
+    Told::read(reply.status, fields, reply.body.to_vec())
 }
 
 /// Whether a write to a bucket gives up a record before its time; an error if it does what it may not.

@@ -21,7 +21,7 @@ fn store() -> (Host, Store) {
 }
 
 fn replayed(owner: u128, size: usize, expires: Timestamp) -> Claimed {
-    Claimed::Completed { response: response(owner, size), expires }
+    Claimed::Completed { response: response(owner, size).into(), expires }
 }
 
 #[test]

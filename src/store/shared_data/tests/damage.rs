@@ -171,7 +171,7 @@ fn a_refused_call_anywhere_grants_nothing_twice_and_never_makes_the_table_look_e
                     ));
                 }
                 (_, Answer::Claimed(Claimed::Completed { response: replayed, .. })) => {
-                    assert_eq!(replayed, response(2, 300));
+                    assert_eq!(*replayed, response(2, 300));
                 }
                 (_, Answer::Settled(Ended { settled: Settled::Stored, .. })) => {
                     let replay = store.claim_at(1, 10, now);

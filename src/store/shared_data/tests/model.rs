@@ -49,7 +49,7 @@ impl Model {
                     }
                 }
                 State::Ran(response) => {
-                    return Claimed::Completed { response: response.clone(), expires: known.expires };
+                    return Claimed::Completed { response: response.clone().into(), expires: known.expires };
                 }
                 State::RanWithoutTrace(status) => return Claimed::NotKept { status: *status },
             }

@@ -213,7 +213,7 @@ proptest! {
                             owners.granted.entry(number).or_default().push(owner);
                         }
                         Claimed::Completed { response, .. } => {
-                            prop_assert_eq!(Some(&response), stored.get(&number));
+                            prop_assert_eq!(Some(&*response), stored.get(&number));
                         }
                         Claimed::Failed(error) => prop_assert!(false, "{}", error),
                         _ => {}

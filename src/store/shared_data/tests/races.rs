@@ -98,7 +98,7 @@ impl Outcome {
     #[track_caller]
     fn replays(&self, number: u32, owner: u128, size: usize, now: Timestamp) {
         match self.store.claim_at(number, 99, now) {
-            Claimed::Completed { response: replayed, .. } => assert_eq!(replayed, response(owner, size)),
+            Claimed::Completed { response: replayed, .. } => assert_eq!(*replayed, response(owner, size)),
             other => panic!("{other:?} instead of a replay, points {:?}", self.points),
         }
     }
@@ -212,10 +212,10 @@ fn a_late_owner_meets_what_a_dead_worker_left_at_its_place_and_still_replaces_no
             first.memory.unhook();
             match (settled, first.claim_at(1, 3, lapsed())) {
                 (Settled::Stored, Claimed::Completed { response: replayed, .. }) => {
-                    assert_eq!(replayed, response(1, 10))
+                    assert_eq!(*replayed, response(1, 10))
                 }
                 (Settled::Fenced, Claimed::Completed { response: replayed, .. }) => {
-                    assert_eq!(replayed, response(2, 20))
+                    assert_eq!(*replayed, response(2, 20))
                 }
                 (Settled::Fenced, Claimed::InFlight { .. }) => {}
                 other => panic!("{other:?} at {point}, {next}"),
@@ -321,7 +321,7 @@ fn a_replay_is_never_that_of_the_operation_that_took_the_place() {
         meanwhile: vec![(claims(2, 2), now), (completes(2, 2, 20), now)],
     };
     race.run(|outcome| match &outcome.act {
-        Answer::Claimed(Claimed::Completed { response: replayed, .. }) => assert_eq!(*replayed, response(1, 10)),
+        Answer::Claimed(Claimed::Completed { response: replayed, .. }) => assert_eq!(**replayed, response(1, 10)),
         Answer::Claimed(Claimed::Granted | Claimed::Full) => {}
         other => panic!("{other:?} at {:?}", outcome.points),
     });

@@ -161,7 +161,7 @@ fn late_owners_and_their_successors_race_and_the_successor_is_replayed() {
         let expected =
             if taken_over[number as usize].load(Ordering::Relaxed) { response(2, 20) } else { response(1, 10) };
         match store.claim_at(number, 3, lapsed()) {
-            Claimed::Completed { response, .. } => assert_eq!(response, expected, "operation {number}"),
+            Claimed::Completed { response, .. } => assert_eq!(*response, expected, "operation {number}"),
             other => panic!("{other:?} of operation {number}"),
         }
     }
