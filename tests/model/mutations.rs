@@ -50,6 +50,12 @@ fn releases_by_anyone_are_found_out() {
 }
 
 #[test]
+fn responses_that_are_remembered_whatever_is_written_are_found_out() {
+    let scenario = Scenario::new(300, 900).evicted_and_run_again().mutated(Mutation::StaleReplay);
+    Worlds::new(scenario, 0, 100).break_one_of(&[Promise::Replay]);
+}
+
+#[test]
 fn replays_without_a_look_at_the_fingerprint_are_found_out() {
     in_shared_data(Mutation::NoFingerprint).break_one_of(&[Promise::Replay]);
     in_redis(Mutation::NoFingerprint).break_one_of(&[Promise::Replay]);

@@ -83,3 +83,14 @@ fn three_requests_at_three_workers() {
     let scenario = Scenario { stops_at_totals: false, ..scenario.deeds(&[Conduct::Answers, Conduct::Refuses]) };
     Worlds::new(scenario, 2, STEP).keep_every_promise(90_000);
 }
+
+#[test]
+fn a_response_that_is_remembered_until_its_record_ends() {
+    let scenario = Scenario::new(100, 100).request(0, 0, worker(0)).request(1, 0, worker(1)).request(1, 0, worker(1));
+    Worlds::new(scenario, 2, STEP).keep_every_promise(85_000);
+}
+
+#[test]
+fn a_response_that_is_remembered_when_its_record_is_evicted_and_the_operation_runs_again() {
+    Worlds::new(Scenario::new(LEASE, TTL).evicted_and_run_again(), 0, STEP).keep_every_promise(160_000);
+}

@@ -112,7 +112,8 @@ pub(crate) struct History {
     expected: Vec<(AttemptId, AttemptId)>,
     /// When the store lost its data last: by operation's Envoy, or Redis.
     losses: Vec<(u8, u64)>,
-    has_evicted: bool,
+    /// Whose records were given up before their time.
+    evicted: Vec<AttemptId>,
 }
 
 /// What a key stands for in one store.
@@ -177,7 +178,7 @@ impl History {
             || self.may_be_tried_again(terms, run, now)
             || self.is_lost(run)
             || now >= run.claimed + terms.ttl()
-            || self.has_evicted
+            || self.evicted.contains(&run.attempt)
     }
 
     /// Whether nothing certain is known of an execution, its lease may have run out by `now`, and the policy
@@ -210,8 +211,11 @@ impl History {
         self.losses.push((store, now));
     }
 
-    pub(crate) fn evicted(&mut self) {
-        self.has_evicted = true;
+    /// The store has given up what it knew of an execution.
+    pub(crate) fn evicted(&mut self, attempt: AttemptId) {
+        if !self.evicted.contains(&attempt) {
+            self.evicted.push(attempt);
+        }
     }
 
     /// A client has the whole answer of its own execution, as it passed by.
@@ -271,15 +275,20 @@ impl History {
 
     /// Who asks when the answer is known is not told that nobody knows it yet, and runs nothing.
     fn is_expected(&mut self, terms: &impl Terms, attempt: AttemptId, word: Word, now: u64) -> Result<(), Breach> {
-        let place = self.expected.iter().position(|(asked, _)| *asked == attempt);
-        let (_, run) = place.map(|place| self.expected.swap_remove(place)).unzip();
-        match run.and_then(|run| self.run(run)).filter(|run| !self.is_over(terms, run, now)) {
+        match self.take_expected(terms, attempt, now) {
             Some(run) => breach(
                 Promise::Replay,
                 format!("attempt {attempt} was told {word:?}, and the answer is known: {run:?}"),
             ),
             None => Ok(()),
         }
+    }
+
+    /// The execution whose answer was known when an attempt began, and has not come to its end since.
+    fn take_expected(&mut self, terms: &impl Terms, attempt: AttemptId, now: u64) -> Option<&Run> {
+        let place = self.expected.iter().position(|(asked, _)| *asked == attempt)?;
+        let (_, run) = self.expected.swap_remove(place);
+        self.run(run).filter(|run| !self.is_over(terms, run, now))
     }
 
     fn replayed(
@@ -307,6 +316,9 @@ impl History {
             return not(&format!("not as it was: {told:?}"));
         }
         let first = run.attempt;
+        if let Some(run) = self.take_expected(terms, attempt, now).filter(|run| run.attempt != first) {
+            return not(&format!("the answer of {first}, and that of {run:?} is known"));
+        }
         self.recorded(first);
         self.is_known(terms, operation, first, now)
     }

@@ -80,15 +80,43 @@ impl SharedData {
         }
     }
 
-    /// The same for what a worker was told: of a version only whether it is still the current one.
-    pub(crate) fn hash_said(&self, said: &Said, hasher: &mut impl Hasher) {
-        match said {
-            Said::Found { key, value } => {
-                value.as_ref().map(|(value, _)| value).hash(hasher);
-                let current = self.values.get(key).map(|(_, cas)| *cas);
-                (value.as_ref().map(|(_, cas)| *cas) == current).hash(hasher);
+    /// The same for what a worker was told: of versions only which are the same, and which still the current ones.
+    pub(crate) fn hash_tape(&self, tape: &[Said], hasher: &mut impl Hasher) {
+        for said in tape {
+            match said {
+                Said::Found { key, value } => {
+                    value.as_ref().map(|(value, _)| value).hash(hasher);
+                    let current = self.values.get(key).map(|(_, cas)| *cas);
+                    (said.version() == current).hash(hasher);
+                    first_of(said.version(), tape).hash(hasher);
+                }
+                Said::Wrote { done } => done.hash(hasher),
             }
-            Said::Wrote { done } => done.hash(hasher),
+        }
+    }
+
+    /// The same for what a worker remembers that is at work with this tape. It makes no difference any more if the
+    /// version is gone, and the worker has not read it just now.
+    pub(crate) fn hash_remembered(&self, (version, held): (Cas, impl Hash), tape: &[Said], hasher: &mut impl Hasher) {
+        let is_current = self.values.values().any(|(_, cas)| *cas == version.0);
+        let was_read = first_of(Some(version.0), tape);
+        if is_current || was_read.is_some() {
+            (held, is_current, was_read).hash(hasher);
+        }
+    }
+}
+
+/// Where on the tape a version stands first.
+fn first_of(version: Option<u32>, tape: &[Said]) -> Option<usize> {
+    tape.iter().position(|said| version.is_some() && said.version() == version)
+}
+
+impl Said {
+    /// The version of what was found.
+    fn version(&self) -> Option<u32> {
+        match self {
+            Self::Found { value, .. } => value.as_ref().map(|(_, cas)| *cas),
+            Self::Wrote { .. } => None,
         }
     }
 }
@@ -133,6 +161,12 @@ impl<'a> Session<'a> {
         let deed = self.deed.get();
         self.next.borrow_mut().get_or_insert_with(|| (access(), deed));
         Err(StoreError::Host(NOT_YET))
+    }
+
+    /// The version of the bucket that the callback reads first, if it has got so far.
+    pub(crate) fn bucket_version(&self) -> Option<Cas> {
+        let is_bucket = |said: &&Said| matches!(said, Said::Found { key, .. } if key.starts_with(BUCKET));
+        self.tape.iter().find(is_bucket).and_then(Said::version).map(Cas)
     }
 }
 

@@ -130,6 +130,8 @@ pub(crate) enum Mutation {
     ReleaseByAnyone,
     /// All requests look alike to the store.
     NoFingerprint,
+    /// Shared data: what a worker remembers counts, whatever was written since.
+    StaleReplay,
     /// Redis: a release leaves no mark, so that a late claim of its owner is granted.
     NoMark,
 }
@@ -222,9 +224,25 @@ impl Scenario {
         self
     }
 
+    /// Room for one record: of one client's two keys, each takes the other's place. Another client asks for the first
+    /// one, twice, at another worker.
+    pub(crate) fn evicted_and_run_again(self) -> Self {
+        let limits = SharedDataConfig { max_entries: 1, max_bytes: 1 << 20, on_full: OnFull::EvictOldest };
+        let scenario = Self { store: StoreKind::SharedData(limits), stops_at_totals: false, ..self };
+        let [here, there] = [0, 1].map(|worker| Some(Place { envoy: 0, worker }));
+        let scenario = [0, 1, 0].into_iter().fold(scenario, |scenario, key| scenario.attempt(0, key, 0, 0, here));
+        scenario.attempt(1, 0, 0, 0, there).attempt(1, 0, 0, 0, there)
+    }
+
     /// A token of its own for each attempt, however things are ordered.
     pub(crate) fn owner(attempt: usize) -> Owner {
         Owner::new(0x0db8 << 64 | (attempt as u128 + 1))
+    }
+
+    /// Whose token it is.
+    pub(crate) fn attempt_of(owner: [u8; 16]) -> usize {
+        let [.., a, b] = owner;
+        usize::from(u16::from_be_bytes([a, b])) - 1
     }
 
     pub(crate) fn is_remote(&self) -> bool {

@@ -19,7 +19,7 @@ use idemgate::{
     store::{
         Answer, Call, Claimed, Ending, Settled,
         redis::{Heard, Inquiry, Progress, RedisStore},
-        shared_data::SharedDataStore,
+        shared_data::{Cas, Recent, SharedDataStore},
     },
     time::Timestamp,
 };
@@ -41,6 +41,8 @@ pub(crate) struct Worker {
     resting: Vec<Errand>,
     /// How many questions were asked for each exchange.
     questions: BTreeMap<AttemptId, u16>,
+    /// What its store remembers of shared data.
+    recent: Recent,
 }
 
 /// One attempt to ask Redis a question: the how manieth of whose.
@@ -179,13 +181,18 @@ impl Worker {
     ) -> Vec<Output> {
         let store = match scenario.store {
             StoreKind::SharedData(limits) => {
-                Store::SharedData(SharedDataStore::open(session, limits, 0).expect("a table that is there"))
+                let store = SharedDataStore::open(session, limits, 0).expect("a table that is there");
+                let recent = self.recent.clone();
+                Store::SharedData(store.remembering(match session.bucket_version() {
+                    Some(version) if scenario.mutation == Some(Mutation::StaleReplay) => recent.as_of(version),
+                    _ => recent,
+                }))
             }
             StoreKind::Redis { .. } => Store::Redis(redis),
         };
         let mailbox = needs_mailbox(&scenario.policy).then_some(mailbox_of(place));
         let mut callback = Callback {
-            worker: self,
+            worker: &mut *self,
             scenario,
             mailbox,
             now,
@@ -196,7 +203,16 @@ impl Worker {
         };
         callback.run(occasion);
         callback.ask_ordered();
-        callback.outputs
+        let outputs = callback.outputs;
+        if let Store::SharedData(store) = store {
+            self.recent = store.into_recent();
+        }
+        outputs
+    }
+
+    /// What its store remembers of shared data, and of which version that is.
+    pub(crate) fn remembers(&self) -> Option<(Cas, impl Hash)> {
+        self.recent.held()
     }
 
     /// Ends a callback that ran to its end.
@@ -467,6 +483,9 @@ impl Callback<'_> {
     }
 
     fn tick(&mut self) {
+        if let Store::SharedData(store) = self.store {
+            store.forget_recent();
+        }
         let due: Vec<AttemptId> = self
             .worker
             .guests

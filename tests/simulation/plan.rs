@@ -51,6 +51,9 @@ impl Plan {
             if !scenario.is_remote() {
                 // Of one bucket: who is mutated has to find the record.
                 let limits = SharedDataConfig { max_entries: 4, max_bytes: 1 << 20, on_full: OnFull::Reject };
+                // And in which records make way for others, if that has to be found out.
+                let evicting = SharedDataConfig { max_entries: 2, on_full: OnFull::EvictOldest, ..limits };
+                let limits = if mutation == Mutation::StaleReplay { evicting } else { limits };
                 scenario.store = StoreKind::SharedData(limits);
             }
         }

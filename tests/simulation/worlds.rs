@@ -134,7 +134,11 @@ fn one_world_is_the_same_each_time() {
 
 /// The number of worlds until a mutation is found out, in both stores.
 fn find(mutation: Mutation, promises: &[Promise]) {
-    for is_remote in [false, true] {
+    find_in(&[false, true], mutation, promises);
+}
+
+fn find_in(stores: &[bool], mutation: Mutation, promises: &[Promise]) {
+    for is_remote in stores.iter().copied() {
         let wish = Wish { is_remote: Some(is_remote), mutation: Some(mutation) };
         let (found, _) = Seeds::fixed(WORLDS).walk(wish);
         let Some((seed, walk)) = found else {
@@ -164,6 +168,11 @@ fn writes_without_fencing_are_found_out() {
 #[test]
 fn releases_by_anyone_are_found_out() {
     find(Mutation::ReleaseByAnyone, &[Promise::Record, Promise::AtMostOnce]);
+}
+
+#[test]
+fn responses_that_are_remembered_whatever_is_written_are_found_out() {
+    find_in(&[false], Mutation::StaleReplay, &[Promise::Replay]);
 }
 
 #[test]

@@ -66,6 +66,16 @@ impl Recent {
         let replay = self.0.as_ref()?;
         Some((replay.version, (replay.operation, &replay.record, &replay.response)))
     }
+
+    /// The same as if it were of another version; for a test bench that takes the rule out.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn as_of(mut self, version: Cas) -> Self {
+        if let Some(replay) = &mut self.0 {
+            replay.version = version;
+        }
+        self
+    }
 }
 
 /// The largest response that is remembered, with its fields, in bytes: each worker holds as much besides the table. To

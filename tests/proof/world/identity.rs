@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::World;
+use crate::proof::{memory::Said, scenario::Mutation};
 
 /// What can make a difference, and nothing else.
 impl Hash for World {
@@ -17,11 +18,16 @@ impl Hash for World {
             envoy.shared_data.hash_values(hasher);
             for seat in &envoy.workers {
                 (&seat.worker, &seat.mailbox).hash(hasher);
+                let mut tape: &[Said] = &[];
                 if let Some(callback) = &seat.callback {
                     (&callback.occasion, callback.began).hash(hasher);
-                    for said in &callback.tape {
-                        envoy.shared_data.hash_said(said, hasher);
-                    }
+                    tape = &callback.tape;
+                }
+                envoy.shared_data.hash_tape(tape, hasher);
+                match seat.worker.remembers() {
+                    Some((_, held)) if self.scenario.mutation == Some(Mutation::StaleReplay) => held.hash(hasher),
+                    Some(remembered) => envoy.shared_data.hash_remembered(remembered, tape, hasher),
+                    None => {}
                 }
                 seat.callback.is_some().hash(hasher);
             }

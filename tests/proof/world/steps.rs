@@ -139,8 +139,9 @@ impl World {
         let said = memory.carry_out(access);
         if access.key().starts_with(BUCKET) && said == (memory::Said::Wrote { done: true }) {
             let after = memory.value(access.key());
-            if evicts(&self.scenario, before.as_deref(), after.map(|value| &**value), deed.as_ref(), now)? {
-                self.history.evicted();
+            let after = after.map(|value| &**value);
+            for attempt in evicted(&self.scenario, before.as_deref(), after, deed.as_ref(), now)? {
+                self.history.evicted(attempt);
             }
         }
         callback.tape.push(said);
@@ -351,27 +352,28 @@ fn told(reply: Reply) -> Option<Told> {
     Told::read(reply.status, fields, reply.body.to_vec())
 }
 
-/// Whether a write to a bucket gives up a record before its time; an error if it does what it may not.
-fn evicts(
+/// Whose records a write to a bucket gives up before their time; an error if it does what it may not.
+fn evicted(
     scenario: &Scenario,
     before: Option<&[u8]>,
     after: Option<&[u8]>,
     deed: Option<&Deed>,
     now: u64,
-) -> Result<bool, Breach> {
+) -> Result<Vec<AttemptId>, Breach> {
     let (before, after) = (law::entries_of(before), law::entries_of(after));
     let find = |entries: &[(OperationId, Entry)], operation: OperationId| {
         entries.iter().find(|(other, _)| *other == operation).map(|(_, entry)| *entry)
     };
-    let mut has_evicted = false;
+    let mut evicted = Vec::new();
     for (operation, _) in before.iter().chain(&after) {
         let (before, after) = (find(&before, *operation), find(&after, *operation));
         match law::judge(scenario, before.as_ref(), after.as_ref(), deed, now) {
-            Ok(lawful) => has_evicted |= lawful == Lawful::Eviction,
+            Ok(Lawful::Eviction) => evicted.extend(before.map(|entry| Scenario::attempt_of(entry.owner))),
+            Ok(Lawful::Change) => {}
             Err(how) => unlawful(how)?,
         }
     }
-    Ok(has_evicted)
+    Ok(evicted)
 }
 
 fn unlawful(how: String) -> Result<(), Breach> {
