@@ -80,4 +80,4 @@ impl Recent {
 
 /// The largest response that is remembered, with its fields, in bytes: each worker holds as much besides the table. To
 /// decode a larger one again is little beside sending it.
-const LARGEST: u32 = 64 << 10;
+pub(super) const LARGEST: u32 = 64 << 10;

@@ -11,6 +11,7 @@ mod oversight;
 mod properties;
 mod queue;
 mod races;
+mod recent;
 mod room;
 mod sweeping;
 mod threads;
