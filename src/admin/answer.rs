@@ -59,7 +59,7 @@ impl Answer {
         if let State::Completed { .. } = view.state {
             body = body.number("response_bytes", view.response_bytes);
         }
-        Self::json(body.text("expires", &view.expires.to_rfc3339()))
+        Self::json(body.text("expires", &String::from_utf8_lossy(&view.expires.to_rfc3339())))
     }
 
     /// What the table in shared data holds.
