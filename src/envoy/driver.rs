@@ -25,11 +25,12 @@ pub(super) struct Actions {
 
 /// Hands `event` to the guest's exchange and does what it says, until nothing is left to do.
 ///
-/// To be called in the stream's own callbacks.
-pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: Timestamp) -> Actions {
+/// To be called in the stream's own callbacks. A claim is made by the clock as it is read then, to measure how long the
+/// store takes: `now` may have gone by while a body was looked at.
+pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, mut now: Timestamp) -> Actions {
     let realm = &guest.route.realm;
     // The exchange is not borrowed while the host is called: a host may call back at once.
-    let handle = |event: Event<'_>, effects: &mut Vec<Effect>| {
+    let handle = |event: Event<'_>, now: Timestamp, effects: &mut Vec<Effect>| {
         if matches!(event, Event::Answered(Answer::Claimed(_)))
             && let Some(time) = guest.hears_of_claim()
         {
@@ -39,15 +40,15 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
     };
     let mut actions = Actions::default();
     let Worklist { mut round, mut next } = filter.worklist.take();
-    handle(event, &mut round);
+    handle(event, now, &mut round);
     while !round.is_empty() {
         for effect in round.drain(..) {
             match effect {
                 Effect::Call(call) => {
-                    guest.asks(&call);
+                    now = guest.asks(&call).unwrap_or(now);
                     match realm.store.call(call, now) {
                         Reaction::Answered(answer) => {
-                            handle(Event::Answered(answer), &mut next);
+                            handle(Event::Answered(answer), now, &mut next);
                             realm.count_tally();
                         }
                         Reaction::Asks(inquiry) => {
@@ -94,7 +95,7 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, now: T
                             filter.watch_board.watch(&operation, mailbox, now);
                         }
                     } else {
-                        handle(Event::NoRoomToWait, &mut next);
+                        handle(Event::NoRoomToWait, now, &mut next);
                     }
                 }
                 Effect::Waited(time) => realm.metrics.record_wait(time),

@@ -59,12 +59,14 @@ impl Guest {
         }
     }
 
-    /// Notes that the store is asked.
-    pub(super) fn asks(&self, call: &Call) {
+    /// Notes that the store is asked; at what time, if it is for a claim.
+    pub(super) fn asks(&self, call: &Call) -> Option<Timestamp> {
         self.operation.set(Some(*call.operation()));
-        if matches!(call, Call::Claim(_)) {
-            self.claim_asked.set(Some(host::micros()));
-        }
+        matches!(call, Call::Claim(_)).then(|| {
+            let micros = host::micros();
+            self.claim_asked.set(Some(micros));
+            Timestamp::from_millis(micros / 1000)
+        })
     }
 
     /// Notes that the store has answered a claim; how long it took.

@@ -52,8 +52,8 @@ impl Stream {
         self.on_timeless(event)
     }
 
-    /// The same for what may have come at any time, as a piece of a body with more to follow: a look at the clock is a
-    /// call to the host.
+    /// The same for what may have come at any time, as a piece of a body: a look at the clock is a call to the host. What
+    /// the end of a request's body leads to is a claim, which looks at it.
     fn on_timeless(&self, event: Event<'_>) -> Actions {
         match (&self.filter, &self.guest) {
             (Some(filter), Some(guest)) => drive(filter, guest, event, self.told_at),
@@ -134,13 +134,12 @@ impl HttpContext for Stream {
             self.body_read = self.body_read.saturating_add(chunk.len());
         }
         let event = Event::RequestBody { chunk: &chunk, end_of_stream };
-        let actions = if end_of_stream { self.on(event) } else { self.on_timeless(event) };
-        actions.request.unwrap_or(Action::Continue)
+        self.on_timeless(event).request.unwrap_or(Action::Continue)
     }
 
     fn on_request_trailers(&mut self) -> Action {
         // With trailers, no body callback says that the stream ends.
-        self.on(Event::RequestTrailers).request.unwrap_or_else(|| self.hold_or_continue())
+        self.on_timeless(Event::RequestTrailers).request.unwrap_or_else(|| self.hold_or_continue())
     }
 
     fn on_response_headers(&mut self, end_of_stream: bool) -> Action {
