@@ -27,7 +27,7 @@ enum Verdict {
     Withheld,
 }
 
-/// When a request began to wait for its body, and what had arrived of it.
+/// When a request began to wait for its body, and what had arrived of it: of no interest once the verdict is known.
 #[derive(Debug)]
 pub(super) struct Waiting {
     since: Timestamp,
@@ -38,12 +38,12 @@ pub(super) struct Waiting {
 
 impl BodyWatch {
     /// Notes that a request begins to wait.
-    pub(super) fn begin(&self, headers: &Headers, now: Timestamp) -> Waiting {
-        let size = match self.verdict.get() {
-            Verdict::Unproven => received(),
-            Verdict::HandedOver | Verdict::Withheld => 0,
+    pub(super) fn begin(&self, headers: &Headers) -> Waiting {
+        let (since, size) = match self.verdict.get() {
+            Verdict::Unproven => (host::now(), received()),
+            Verdict::HandedOver | Verdict::Withheld => Default::default(),
         };
-        Waiting { since: now, size, has_length: headers.get("content-length").is_some() }
+        Waiting { since, size, has_length: headers.get("content-length").is_some() }
     }
 
     /// Notes that a body callback came while headers were held.

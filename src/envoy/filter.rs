@@ -52,6 +52,8 @@ pub(super) struct Filter {
     pub(super) enforced: Rc<Realm>,
     /// Present if a route is in shadow mode.
     shadow: Option<Rc<Realm>>,
+    /// The time as of the last tick, for what needs to know it no better: a look at the clock is a call to the host.
+    pub(super) ticked_at: Cell<Timestamp>,
     pub(super) body_watch: BodyWatch,
     pub(super) waiting_room: WaitingRoom,
     pub(super) watch_board: WatchBoard<HostMemory>,
@@ -121,6 +123,7 @@ impl Filter {
             config,
             enforced,
             shadow,
+            ticked_at: Cell::new(host::now()),
             body_watch: BodyWatch::default(),
             waiting_room: WaitingRoom::default(),
             watch_board: WatchBoard::new(HostMemory::ENFORCED),
@@ -140,7 +143,7 @@ impl Filter {
             has_rung: Cell::default(),
             logged: RefCell::default(),
         };
-        filter.keep_post(host::now());
+        filter.keep_post(filter.ticked_at.get());
         Ok(filter)
     }
 

@@ -286,6 +286,7 @@ impl Root {
 
 /// Looks after everything that time alone brings about.
 fn tick(filter: &Filter, now: Timestamp) {
+    filter.ticked_at.set(now);
     for guest in filter.due_guests(now) {
         if guest.body_is_hopeless(&filter.body_watch, now) {
             log::error!(

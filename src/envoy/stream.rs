@@ -62,7 +62,8 @@ impl Stream {
     }
 
     fn open(&mut self, filter: &Filter, route: &Rc<Route>, headers: &Headers, end_of_stream: bool) -> Action {
-        let now = host::now();
+        // Nothing depends on the time before the store is asked, and then the clock is looked at.
+        let now = filter.ticked_at.get();
         self.told_at = now;
         let guest = filter.receive(route, self.context_id);
         let event = Event::RequestHeaders {
@@ -77,7 +78,7 @@ impl Stream {
             if filter.body_watch.is_withheld() {
                 action = drive(filter, &guest, Event::BodyWithheld, now).request.unwrap_or(action);
             } else {
-                guest.wait_for_body(filter.body_watch.begin(headers, now));
+                guest.wait_for_body(filter.body_watch.begin(headers));
             }
         }
         if !guest.is_finished() {

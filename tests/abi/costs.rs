@@ -56,14 +56,14 @@ const BUDGETS: [Budget; 9] = [
         configuration: SHARED_DATA,
         allocations: 4,
         large: 0,
-        calls: "get_current_time_nanoseconds 1, get_header_map_pairs 1, increment_metric 1",
+        calls: "get_header_map_pairs 1, increment_metric 1",
     },
     Budget {
         request: Kind::First(200),
         configuration: SHARED_DATA,
         allocations: 23,
         large: 0,
-        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 5, get_header_map_pairs 2, \
+        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 4, get_header_map_pairs 2, \
                 get_property 1, get_shared_data 3, increment_metric 2, record_metric 1, \
                 replace_header_map_value 1, set_property 1, set_shared_data 3",
     },
@@ -72,7 +72,7 @@ const BUDGETS: [Budget; 9] = [
         configuration: SHARED_DATA,
         allocations: 14,
         large: 0,
-        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 3, get_header_map_pairs 1, \
+        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 2, get_header_map_pairs 1, \
                 get_shared_data 1, increment_metric 1, record_metric 1, send_local_response 1, \
                 set_property 1",
     },
@@ -81,7 +81,7 @@ const BUDGETS: [Budget; 9] = [
         configuration: SHARED_DATA,
         allocations: 25,
         large: 4,
-        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 5, get_header_map_pairs 2, \
+        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 4, get_header_map_pairs 2, \
                 get_property 1, get_shared_data 4, increment_metric 2, record_metric 1, \
                 replace_header_map_value 1, set_property 1, set_shared_data 4",
     },
@@ -90,7 +90,7 @@ const BUDGETS: [Budget; 9] = [
         configuration: SHARED_DATA,
         allocations: 14,
         large: 1,
-        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 3, get_header_map_pairs 1, \
+        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 2, get_header_map_pairs 1, \
                 get_shared_data 1, increment_metric 1, record_metric 1, send_local_response 1, \
                 set_property 1",
     },
@@ -100,7 +100,7 @@ const BUDGETS: [Budget; 9] = [
         allocations: 47,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
-                get_current_time_nanoseconds 4, get_header_map_pairs 2, get_property 1, \
+                get_current_time_nanoseconds 3, get_header_map_pairs 2, get_property 1, \
                 get_shared_data 3, http_call 1, increment_metric 4, record_metric 1, \
                 send_local_response 1, set_effective_context 4, set_property 1, set_shared_data 3",
     },
@@ -110,7 +110,7 @@ const BUDGETS: [Budget; 9] = [
         allocations: 87,
         large: 0,
         calls: "continue_stream 2, dequeue_shared_queue 4, enqueue_shared_queue 2, get_buffer_bytes \
-                4, get_current_time_nanoseconds 9, get_header_map_pairs 2, get_header_map_value 2, \
+                4, get_current_time_nanoseconds 8, get_header_map_pairs 2, get_header_map_value 2, \
                 get_property 1, http_call 2, increment_metric 2, record_metric 1, \
                 replace_header_map_value 1, set_effective_context 8, set_property 1",
     },
@@ -120,7 +120,7 @@ const BUDGETS: [Budget; 9] = [
         allocations: 54,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
-                get_current_time_nanoseconds 5, get_header_map_pairs 1, get_header_map_value 1, \
+                get_current_time_nanoseconds 4, get_header_map_pairs 1, get_header_map_value 1, \
                 http_call 1, increment_metric 1, record_metric 1, send_local_response 1, \
                 set_effective_context 4, set_property 1",
     },
