@@ -183,10 +183,11 @@ impl Worker {
             StoreKind::SharedData(limits) => {
                 let store = SharedDataStore::open(session, limits, 0).expect("a table that is there");
                 let recent = self.recent.clone();
-                Store::SharedData(store.remembering(match session.bucket_version() {
+                let recent = match session.bucket_version() {
                     Some(version) if scenario.mutation == Some(Mutation::StaleReplay) => recent.as_of(version),
                     _ => recent,
-                }))
+                };
+                Store::SharedData(Box::new(store.remembering(recent)))
             }
             StoreKind::Redis { .. } => Store::Redis(redis),
         };
@@ -249,7 +250,7 @@ impl Hash for Worker {
 }
 
 enum Store<'a> {
-    SharedData(SharedDataStore<&'a Session<'a>>),
+    SharedData(Box<SharedDataStore<&'a Session<'a>>>),
     Redis(&'a RedisStore),
 }
 

@@ -36,7 +36,7 @@ pub(super) struct World {
 #[derive(Debug)]
 enum Store {
     /// The real one, over memory of this process.
-    Table(SharedDataStore<Memory>),
+    Table(Box<SharedDataStore<Memory>>),
     /// Answers as told, one call after the other, and then not at all.
     Told(RefCell<VecDeque<Answer>>),
 }
@@ -50,7 +50,7 @@ impl World {
     /// Defaults changed by `change`, and a real store.
     pub(super) fn with(change: impl FnOnce(&mut Policy)) -> Self {
         let store = SharedDataStore::open(Memory::default(), SharedDataConfig::default(), 7).unwrap();
-        Self::build(change, Store::Table(store))
+        Self::build(change, Store::Table(store.into()))
     }
 
     /// Defaults changed by `change`, and a store that gives `answers`.
