@@ -92,5 +92,5 @@ fn a_response_that_is_remembered_until_its_record_ends() {
 
 #[test]
 fn a_response_that_is_remembered_when_its_record_is_evicted_and_the_operation_runs_again() {
-    Worlds::new(Scenario::new(LEASE, TTL).evicted_and_run_again(), 0, STEP).keep_every_promise(160_000);
+    Worlds::new(Scenario::new(LEASE, TTL).evicted_and_run_again(), 0, STEP).keep_every_promise(90_000);
 }
