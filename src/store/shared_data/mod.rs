@@ -106,7 +106,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         let bytes = memory.get(slots::TABLE)?.map(|(bytes, _)| bytes).unwrap_or_default();
         let table: Table = decode(&bytes)?;
         let allowance = Allowance::new(&limits);
-        let queue = Queue::new(&limits);
+        let queue = Queue::new(table.buckets, &limits);
         Ok(Self { memory, table, limits, allowance, queue, recent: RefCell::default(), tally: Cell::default() })
     }
 

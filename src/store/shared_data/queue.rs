@@ -23,8 +23,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// Tables of fewer entries are looked through soon enough.
-const FEWEST_ENTRIES: u32 = 4096;
+/// Tables of fewer buckets are looked through soon enough.
+const FEWEST_BUCKETS: u32 = 1024;
 
 /// How many responses are written at once, at most.
 const LONGEST: usize = 32;
@@ -68,11 +68,12 @@ struct Ends {
 }
 
 impl Queue {
-    /// A worker's end that has nothing to write and has read nothing.
-    pub(super) fn new(limits: &SharedDataConfig) -> Self {
-        let is_needed = limits.on_full == OnFull::EvictOldest && limits.max_entries >= FEWEST_ENTRIES;
-        // As many stretches as the table can hold responses for, long ones and large ones.
-        let room = if is_needed { limits.max_entries / LONGEST as u32 + PART } else { 0 };
+    /// The end of a worker that has nothing to write and has read nothing, in a table of so many buckets.
+    pub(super) fn new(buckets: u32, limits: &SharedDataConfig) -> Self {
+        let is_needed = limits.on_full == OnFull::EvictOldest && buckets >= FEWEST_BUCKETS;
+        // For as many responses as a full table may hold, in long stretches and in large ones. All workers must find
+        // the same place for a stretch, so it goes by what none of them can change.
+        let room = if is_needed { buckets.saturating_mul(slots::BUCKET_LOAD) / LONGEST as u32 + PART } else { 0 };
         Self { room, large: limits.max_bytes / u64::from(PART), unwritten: Cell::default(), read: Cell::default() }
     }
 

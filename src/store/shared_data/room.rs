@@ -145,12 +145,13 @@ impl<M: SharedMemory> SharedDataStore<M> {
             return Ok(false);
         }
         let taken = self.take_or_make_room(wanted, operation, now);
-        self.allowance.give_back_surplus(&self.memory)?;
+        // What cannot be given back is tried again at the next tick.
+        let _ = self.allowance.give_back_surplus(&self.memory);
         taken
     }
 
     fn take_or_make_room(&self, wanted: Totals, operation: &OperationId, now: Timestamp) -> Result<bool, StoreError> {
-        for _ in 0..=SACRIFICES {
+        for _ in 0..SACRIFICES {
             let (need, holds_responses) = match self.allowance.take(wanted, &self.memory, &self.limits)? {
                 Reserved::Wish | Reserved::Need => return Ok(true),
                 Reserved::TooManyEntries => (Need::Entry, false),
@@ -163,7 +164,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 return Ok(false);
             }
         }
-        Ok(false)
+        let taken = self.allowance.take(wanted, &self.memory, &self.limits)?;
+        Ok(matches!(taken, Reserved::Wish | Reserved::Need))
     }
 
     /// Gives up one record of the bucket itself; `false` if there is none that may go.

@@ -25,7 +25,7 @@ struct End {
 
 impl End {
     fn new(host: &Host, limits: SharedDataConfig) -> Self {
-        Self { queue: Queue::new(&limits), memory: host.worker() }
+        Self { queue: Queue::new(limits.max_entries.div_ceil(slots::BUCKET_LOAD), &limits), memory: host.worker() }
     }
 
     fn push_sized(&self, numbers: impl IntoIterator<Item = u32>, bytes: u32) {
@@ -196,7 +196,7 @@ fn a_queue_that_cannot_be_read_is_empty_and_begins_anew() {
 #[test]
 fn tables_that_do_without_have_no_queue() {
     for limits in
-        [SharedDataConfig { max_entries: 4095, ..LIMITS }, SharedDataConfig { on_full: OnFull::Reject, ..LIMITS }]
+        [SharedDataConfig { max_entries: 4092, ..LIMITS }, SharedDataConfig { on_full: OnFull::Reject, ..LIMITS }]
     {
         let host = Host::default();
         let end = End::new(&host, limits);

@@ -8,10 +8,10 @@ use std::{
     thread,
 };
 
-use super::{fixture::*, memory::Host};
+use super::{super::totals::ENTRY_BYTES, fixture::*, memory::Host};
 use crate::{
     config::SharedDataConfig,
-    record::Claim,
+    record::{Claim, Phase},
     store::{Claimed, Ending, Settled},
     time::Timestamp,
 };
@@ -116,6 +116,45 @@ fn under_pressure_nothing_runs_twice_at_once_and_the_totals_do_not_drift() {
     store.check(&host);
     let totals = store.totals().unwrap();
     assert!(totals.entries <= 24 && totals.bytes <= 24_000, "{totals:?}");
+}
+
+#[test]
+fn workers_that_all_make_room_for_large_responses_share_the_queue_and_the_totals_do_not_drift() {
+    const OPERATIONS: u32 = 4000;
+    const SIZE: usize = 4 << 10;
+    // Room for 400 responses and some, in 2,500 buckets.
+    let limits = SharedDataConfig { max_entries: 10_000, max_bytes: 4 << 20, ..ROOMY };
+    let host = Host::default();
+    let next = AtomicU32::new(0);
+
+    thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let (host, next) = (host.clone(), &next);
+            scope.spawn(move || {
+                let store = open(&host, limits);
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= OPERATIONS {
+                        break;
+                    }
+                    let now = Timestamp::from_millis(NOW.as_millis() + u64::from(number));
+                    store.execute_at(number, u128::from(worker) + 1, SIZE, now);
+                    assert!(store.totals().unwrap().bytes <= limits.max_bytes);
+                }
+                store.give_back_room().unwrap();
+            });
+        }
+    });
+
+    let store = open(&host, limits);
+    store.check(&host);
+    let kept = (0..OPERATIONS).filter(|number| matches!(store.phase_of(*number), Some(Phase::Completed { .. })));
+    let kept: Vec<_> = kept.collect();
+    let fit = (limits.max_bytes - u64::from(OPERATIONS) * ENTRY_BYTES) / stored_size(1, 1, SIZE);
+    assert!(kept.len() as u64 * 10 >= fit * 9, "{} of {fit}", kept.len());
+    // Those that each worker had not written yet, and what went in disorder, are few.
+    let young = kept.iter().filter(|number| **number + 2 * (fit as u32) >= OPERATIONS).count();
+    assert!(young * 10 >= kept.len() * 9, "{young} of {} are young: {kept:?}", kept.len());
 }
 
 #[test]
