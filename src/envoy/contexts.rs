@@ -50,11 +50,12 @@ impl Contexts {
         Some(result)
     }
 
-    /// Hands a part of a message to its stream. A stream that nobody knows goes on as if there were no filter.
+    /// Hands a part of a message to its stream. A stream that nobody knows, which Envoy never showed, is held: to let
+    /// its request pass would be to run it unguarded.
     pub(super) fn with_stream(&self, id: u32, hear: impl FnOnce(&mut dyn HttpContext) -> Action) -> Action {
         match self.streams.borrow_mut().get_mut(&id) {
             Some(stream) => hear(&mut *stream.context),
-            None => Action::Continue,
+            None => Action::Pause,
         }
     }
 

@@ -3,7 +3,18 @@
 use std::time::Duration;
 
 use super::{Orders, assert_problem, order, word, worker};
-use crate::messages::{Outcome, Response};
+use crate::{
+    exports::{self, Action},
+    messages::{Outcome, Response},
+};
+
+#[test]
+fn a_stream_that_nobody_knows_is_held() {
+    let (_, worker) = worker("{}");
+    let [headers, body] =
+        worker.run(|| [exports::request_headers(u32::MAX, 0, false), exports::request_body(u32::MAX, 0, true)]);
+    assert_eq!([headers, body], [Action::Pause; 2]);
+}
 
 #[test]
 fn a_client_that_leaves_before_its_request_was_sent_releases_the_key() {
