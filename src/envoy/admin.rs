@@ -447,7 +447,7 @@ impl HttpContext for AdminStream {
         Action::Pause
     }
 
-    fn on_response_headers(&mut self, _: bool) -> Action {
+    fn on_response_headers(&mut self, _: usize, _: bool) -> Action {
         // The answer, or one of Envoy's own that was faster.
         self.close();
         Action::Continue

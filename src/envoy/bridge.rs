@@ -74,7 +74,7 @@ impl Bridge {
     fn read(&mut self, size: usize) -> Vec<u8> {
         let bytes = host::buffer(Buffer::ResponseBody, self.kept, size.saturating_sub(self.kept));
         // Taken out, it does not count against the listener's per_connection_buffer_limit_bytes.
-        self.kept = if host::drain(Buffer::ResponseBody, size).is_ok() { 0 } else { size };
+        self.kept = if host::set_buffer(Buffer::ResponseBody, size, &[]).is_ok() { 0 } else { size };
         bytes
     }
 }
@@ -108,7 +108,7 @@ impl HttpContext for Bridge {
         if self.stage == Stage::Over { Action::Pause } else { self.end_asking() }
     }
 
-    fn on_response_headers(&mut self, end_of_stream: bool) -> Action {
+    fn on_response_headers(&mut self, _fields: usize, end_of_stream: bool) -> Action {
         let is_connected = host::header(Map::ResponseHeaders, ":status").is_some_and(|status| status == b"200");
         if self.stage == Stage::Over || !is_connected || end_of_stream {
             // The bridge's own, or Envoy's word on why there is no connection, or an end without a word.

@@ -21,8 +21,8 @@ pub(super) trait HttpContext {
     /// The request's body has ended, with trailers.
     fn on_request_trailers(&mut self) -> Action;
 
-    /// The response's fields are there: the upstream's, or those of a local reply.
-    fn on_response_headers(&mut self, end_of_stream: bool) -> Action;
+    /// The response's fields are there, so many of them: the upstream's, or those of a local reply.
+    fn on_response_headers(&mut self, fields: usize, end_of_stream: bool) -> Action;
 
     /// The host's buffer has `size` bytes of the response's body.
     fn on_response_body(&mut self, _size: usize, _end_of_stream: bool) -> Action {

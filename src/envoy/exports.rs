@@ -86,8 +86,8 @@ exports! {
     }
 
     /// The response's fields are there.
-    fn response_headers as "proxy_on_response_headers"(stream: u32, _fields: usize, end_of_stream: bool) -> u32 {
-        hear(stream, |stream| stream.on_response_headers(end_of_stream))
+    fn response_headers as "proxy_on_response_headers"(stream: u32, fields: usize, end_of_stream: bool) -> u32 {
+        hear(stream, |stream| stream.on_response_headers(fields, end_of_stream))
     }
 
     /// There is more of the response's body.

@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
+    mem::{self, Discriminant},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     config::{Config, InFlight, Mode, Policy},
-    exchange::{Counter, needs_mailbox, tick_interval},
+    exchange::{Counter, Notice, needs_mailbox, tick_interval},
     headers::Headers,
     record::{Mailbox, Owner},
     request::OperationId,
@@ -75,6 +76,8 @@ pub(super) struct Filter {
     root_is_at_work: Cell<bool>,
     /// The root context has been called, and has not come yet.
     has_rung: Cell<bool>,
+    /// What was noted once.
+    noted: RefCell<Vec<Discriminant<Notice>>>,
     /// When each kind of store error was last logged.
     logged: RefCell<Vec<(&'static str, Timestamp)>>,
 }
@@ -141,6 +144,7 @@ impl Filter {
             shown_waiting: Cell::default(),
             root_is_at_work: Cell::default(),
             has_rung: Cell::default(),
+            noted: RefCell::default(),
             logged: RefCell::default(),
         };
         filter.keep_post(filter.ticked_at.get());
@@ -263,6 +267,15 @@ impl Filter {
             for mailbox in self.watch_board.take(operation) {
                 host::enqueue(mailbox.0, operation.as_bytes());
             }
+        }
+    }
+
+    /// Tells the operator of each kind of thing once.
+    pub(super) fn note(&self, notice: &Notice) {
+        let (kind, mut noted) = (mem::discriminant(notice), self.noted.borrow_mut());
+        if !noted.contains(&kind) {
+            noted.push(kind);
+            log::warn!("idemgate: {notice}");
         }
     }
 

@@ -139,6 +139,20 @@ fn parse_status(value: Option<&[u8]>) -> u16 {
     value.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok()).unwrap_or_default()
 }
 
+/// How many bytes the names and values of a message's fields have; `None` outside of its phase.
+pub(crate) fn header_bytes(map: Map) -> Option<usize> {
+    let mut size = 0_usize;
+    // SAFETY: the host writes one usize.
+    check(unsafe { imports::proxy_get_header_map_size(map as u32, &mut size) }).ok().map(|()| size)
+}
+
+/// Puts these fields in the place of all that a message has.
+pub(crate) fn set_headers(map: Map, headers: &Headers) -> Result<(), Refused> {
+    let pairs = serialize_pairs(headers.iter());
+    // SAFETY: the host only reads.
+    check(unsafe { imports::proxy_set_header_map_pairs(map as u32, pairs.as_ptr(), pairs.len()) })
+}
+
 /// Sets a field in place of all that have its name.
 pub(crate) fn set_header(map: Map, name: &str, value: &[u8]) -> Result<(), Refused> {
     // SAFETY: the host only reads.
@@ -165,11 +179,10 @@ pub(crate) fn buffer(buffer: Buffer, start: usize, length: usize) -> Vec<u8> {
     bytes.ok().flatten().unwrap_or_default()
 }
 
-/// Takes all `length` bytes out of a buffer.
-pub(crate) fn drain(buffer: Buffer, length: usize) -> Result<(), Refused> {
-    let nothing: &[u8] = &[];
-    // SAFETY: the host reads no byte.
-    check(unsafe { imports::proxy_set_buffer_bytes(buffer as u32, 0, length, nothing.as_ptr(), nothing.len()) })
+/// Puts `bytes` in the place of all `length` bytes of a buffer.
+pub(crate) fn set_buffer(buffer: Buffer, length: usize, bytes: &[u8]) -> Result<(), Refused> {
+    // SAFETY: the host only reads.
+    check(unsafe { imports::proxy_set_buffer_bytes(buffer as u32, 0, length, bytes.as_ptr(), bytes.len()) })
 }
 
 /// An attribute of the host, as its raw bytes. Zero bytes separate the parts of its path.
@@ -463,6 +476,8 @@ mod imports {
             data: *const u8,
             data_size: usize,
         ) -> u32;
+        pub(super) fn proxy_get_header_map_size(map: u32, size: *mut usize) -> u32;
+        pub(super) fn proxy_set_header_map_pairs(map: u32, pairs: *const u8, size: usize) -> u32;
         pub(super) fn proxy_set_effective_context(context_id: u32) -> u32;
         pub(super) fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize)
         -> u32;

@@ -12,7 +12,7 @@ use super::{
     route::Route,
 };
 use crate::{
-    exchange::{Attributes, Event, Evidence},
+    exchange::{Attributes, CONTENT_LENGTH, Event, Evidence, Outgoing},
     headers::Headers,
     time::Timestamp,
 };
@@ -143,16 +143,15 @@ impl HttpContext for Stream {
         self.on_timeless(Event::RequestTrailers).request.unwrap_or_else(|| self.hold_or_continue())
     }
 
-    fn on_response_headers(&mut self, end_of_stream: bool) -> Action {
+    fn on_response_headers(&mut self, fields: usize, end_of_stream: bool) -> Action {
         self.faults.strike(Moment::ResponseHeaders);
         let Some(guest) = &self.guest else { return Action::Continue };
         if guest.is_finished() {
             return Action::Continue;
         }
-        if !guest.exchange.borrow().examines_response() {
-            let (headers, evidence) = (Headers::new(), Evidence::default());
-            let event = Event::ResponseHeaders { status: 0, headers: &headers, evidence: &evidence, end_of_stream };
-            return self.on_timeless(event).response.unwrap_or(Action::Continue);
+        if let Some(reply) = guest.exchange.borrow_mut().outgoing() {
+            put_back_fields(reply, fields, end_of_stream);
+            return Action::Continue;
         }
         let headers = host::headers(Map::ResponseHeaders);
         let status = host::status(&headers);
@@ -167,7 +166,12 @@ impl HttpContext for Stream {
     fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let Some(guest) = &self.guest else { return Action::Continue };
         let (captures, awaits_end) = {
-            let exchange = guest.exchange.borrow();
+            let mut exchange = guest.exchange.borrow_mut();
+            if let Some(reply) = exchange.outgoing() {
+                let put_back = reply.put_back_body(size, end_of_stream);
+                let _ = put_back.map(|bytes| host::set_buffer(Buffer::ResponseBody, size, bytes));
+                return Action::Continue;
+            }
             (exchange.captures(), exchange.awaits_response_end())
         };
         let piece = self.response_end.advance(size);
@@ -201,7 +205,11 @@ impl HttpContext for Stream {
             }
             return;
         };
-        if !guest.is_finished() {
+        let is_answered = guest.exchange.borrow_mut().outgoing().is_some();
+        if is_answered {
+            // By the filter itself: there is nothing to ask the host about.
+            let _ = drive(filter, &guest, Event::Gone { evidence: &Evidence::default() }, self.told_at);
+        } else if !guest.is_finished() {
             let evidence = guest.evidence();
             if evidence.is_internal_redirect() {
                 guest.stream.set(None);
@@ -258,6 +266,17 @@ impl ResponseEnd {
 /// outgrows the listener's `per_connection_buffer_limit_bytes` (1 MiB, or 32 KiB at the edge); only part
 /// of a piece cannot be held, because trailers may be all that follows it.
 const LARGEST_HELD: usize = 32 << 10;
+
+/// Makes sure that the fields of a reply of the filter's own are those that were sent.
+fn put_back_fields(reply: &mut Outgoing, fields: usize, end_of_stream: bool) {
+    if host::header_bytes(Map::ResponseHeaders).is_some_and(|bytes| reply.is_as_sent(fields, bytes)) {
+        if let Some(length) = reply.content_length().filter(|_| !end_of_stream) {
+            let _ = host::set_header(Map::ResponseHeaders, CONTENT_LENGTH, length.as_bytes());
+        }
+    } else if let Some(fields) = reply.put_back_fields(&host::headers(Map::ResponseHeaders), end_of_stream) {
+        let _ = host::set_headers(Map::ResponseHeaders, &fields);
+    }
+}
 
 #[derive(Debug)]
 struct HostAttributes;

@@ -6,7 +6,7 @@ use super::{
     execution::Execution,
     inline::AwaitResponse,
     opening::Guarded,
-    reply::Reply,
+    reply::{Reply, is_sendable},
     settling::Answering,
 };
 use crate::{
@@ -184,6 +184,10 @@ impl AwaitClaim {
         }
         match claimed {
             Claimed::Granted => self.run(step),
+            // Of another release, or under another policy.
+            Claimed::Completed { response, .. } if !is_sendable(&response.headers) => {
+                step.refuse(&Problem::ResponseNotKept { status: response.status })
+            }
             Claimed::Completed { response, expires } => {
                 step.count(Counter::RequestsReplayed);
                 step.tell(Status::Replayed);

@@ -2,13 +2,13 @@
 //! goes on, and its response is kept, when the client hangs up.
 
 use super::{
-    CallFailure, Event, POLICY_HEADER, STATUS_HEADER, State, Status, Step,
+    CallFailure, EXPIRES_HEADER, Event, POLICY_HEADER, Problem, STATUS_HEADER, State, Status, Step,
     execution::Execution,
-    outcome::{self, Delivery, Verdict},
-    reply::{Reply, end_to_end, replayable},
+    outcome::{self, Answer, Delivery, Evidence, LONGEST_TEXT, Verdict},
+    reply::{Reply, end_to_end, is_sendable, own_fields, replayable},
     settling::Answering,
 };
-use crate::{headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
+use crate::{config::Policy, headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
 
 /// A call to be made.
 #[derive(Clone, Eq, PartialEq)]
@@ -30,8 +30,11 @@ impl std::fmt::Debug for Job {
 
 impl Job {
     /// The call that `request` asks for; its body is still to come.
-    pub(super) fn new(cluster: String, request: &Headers) -> Self {
-        let mut headers: Headers = end_to_end(request).filter(|(name, _)| !steers_router(name)).collect();
+    pub(super) fn new(cluster: String, request: &Headers, policy: &Policy) -> Self {
+        let own = own_fields(policy);
+        let is_own = |name: &[u8]| own.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
+        let passes_on = |name: &[u8]| !steers_router(name) && !is_own(name);
+        let mut headers: Headers = end_to_end(request).filter(|(name, _)| passes_on(name)).collect();
         // A cluster may have a retry policy of its own. The router obeys this, and does not send it on.
         headers.push("x-envoy-max-retries", "0");
         Self { cluster, headers, body: Vec::new() }
@@ -111,26 +114,35 @@ impl AwaitCall {
             // No final status (RFC 9110, section 15.2), and so nothing that a client could be answered with.
             return self.end(Ending::Unknown, 502, Status::Unknown, "the upstream's answer has no status", step);
         }
-        let verdict = match outcome::delivery_of_call(headers, &body) {
+        let judgement = match outcome::delivery_of_call(headers, &body) {
             Delivery::NeverSent => {
                 let answer = self.answer(status, headers, body, Status::Rejected, step);
                 return self.execution.settle(Ending::Released, answer, step);
             }
-            Delivery::Uncertain => Verdict::Unknown,
+            Delivery::Uncertain => Verdict::Unknown.into(),
             Delivery::Answered => {
-                outcome::judge(status, headers, &outcome::evidence_of_call(headers, &body), &step.policy.outcome)
+                let text = Some(body.get(..LONGEST_TEXT).unwrap_or(&body));
+                // A job has nothing that makes the router try it again.
+                let evidence = Evidence { attempts: Some(1), ..Evidence::default() };
+                outcome::judge(&Answer { status, headers, text }, &evidence, &step.policy.outcome)
             }
         };
-        let ending = match verdict {
+        step.note_policy_word(headers);
+        let ending = match judgement.verdict {
             Verdict::Release => Ending::Released,
-            Verdict::Unknown => Ending::Unknown,
+            Verdict::Unknown | Verdict::Unread => Ending::Unknown,
             Verdict::Store if body.len() as u64 <= step.policy.limits.response_body => {
-                let headers = replayable(headers, step.policy);
-                Ending::Completed(StoredResponse { status, headers, body: body.clone() })
+                match replayable(headers, step.policy) {
+                    headers if is_sendable(&headers) => {
+                        Ending::Completed(StoredResponse { status, headers, body: body.clone() })
+                    }
+                    _ => Ending::NotKept(status),
+                }
             }
-            Verdict::Store | Verdict::Tombstone => Ending::NotKept(status),
+            Verdict::Store => Ending::NotKept(status),
+            Verdict::Tombstone(status) => Ending::NotKept(status),
         };
-        let answer = self.answer(status, headers, body, verdict.status(), step);
+        let answer = self.answer(status, headers, body, judgement.word, step);
         self.execution.settle(ending, answer, step)
     }
 
@@ -141,17 +153,22 @@ impl AwaitCall {
         }
         step.tell(word);
         let says = step.policy.status_header;
+        let replay_header = step.policy.replay.header.as_str();
         let is_ours = |name: &[u8]| {
-            name.eq_ignore_ascii_case(POLICY_HEADER.as_bytes())
+            [POLICY_HEADER, EXPIRES_HEADER, replay_header].iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
                 || says && name.eq_ignore_ascii_case(STATUS_HEADER.as_bytes())
         };
         let mut headers: Headers = end_to_end(headers).filter(|(name, _)| !is_ours(name)).collect();
+        if !is_sendable(&headers) {
+            // The client can be told no more than its retry will be.
+            let problem = Problem::ResponseNotKept { status };
+            step.tell(problem.status());
+            return Answering::Owed(problem.reply(step.policy.docs_uri.as_deref(), says));
+        }
         if says {
             headers.push(STATUS_HEADER, word.as_str());
         }
-        let content_type_absent = headers.get("content-type").is_none();
-        let body = body.into();
-        Answering::Owed(Reply { status, headers, body, details: "idemgate_detached", content_type_absent })
+        Answering::Owed(Reply { status, headers, body: body.into(), details: "idemgate_detached" })
     }
 
     /// Ends without an answer of anybody's.

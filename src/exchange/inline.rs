@@ -4,8 +4,8 @@ use super::{
     Event, State, Status, Step,
     capture::Capture,
     execution::Execution,
-    outcome::{self, Delivery, Evidence, Verdict},
-    reply::replayable,
+    outcome::{self, Answer, Delivery, Evidence, LONGEST_TEXT, Verdict},
+    reply::{is_sendable, replayable},
     settling::Answering,
 };
 use crate::{headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
@@ -23,6 +23,16 @@ pub(super) struct AwaitEnd {
     status: u16,
     headers: Headers,
     capture: Capture,
+}
+
+/// Copies what the body begins with, and waits for the end of the response: the text decides on the outcome.
+#[derive(Clone, Debug)]
+pub(super) struct AwaitText {
+    execution: Execution,
+    status: u16,
+    headers: Headers,
+    evidence: Evidence,
+    text: Vec<u8>,
 }
 
 impl AwaitResponse {
@@ -56,28 +66,35 @@ impl AwaitResponse {
         end_of_stream: bool,
         step: &mut Step<'_>,
     ) -> State {
-        let verdict = match evidence.delivery() {
+        let judgement = match evidence.delivery() {
             Delivery::NeverSent => {
                 step.mark(Status::Rejected, headers);
                 return self.execution.settle(Ending::Released, Answering::response(end_of_stream), step);
             }
-            Delivery::Uncertain => Verdict::Unknown,
-            Delivery::Answered => outcome::judge(status, headers, evidence, &step.policy.outcome),
+            Delivery::Uncertain => Verdict::Unknown.into(),
+            Delivery::Answered => {
+                let text = end_of_stream.then_some(b"".as_slice());
+                outcome::judge(&Answer { status, headers, text }, evidence, &step.policy.outcome)
+            }
         };
-        step.mark(verdict.status(), headers);
-        let ending = match verdict {
+        step.mark(judgement.word, headers);
+        let ending = match judgement.verdict {
             Verdict::Release => Ending::Released,
             Verdict::Unknown => Ending::Unknown,
-            Verdict::Tombstone => Ending::NotKept(status),
-            Verdict::Store => {
-                let state = AwaitEnd {
-                    execution: self.execution,
-                    status,
-                    headers: replayable(headers, step.policy),
-                    capture: Capture::new(step.policy.limits.response_body),
-                };
-                return if end_of_stream { state.on_end(step) } else { State::AwaitEnd(state) };
+            Verdict::Tombstone(status) => Ending::NotKept(status),
+            Verdict::Unread => {
+                let (headers, evidence) = (headers.clone(), evidence.clone());
+                let execution = self.execution;
+                return State::AwaitText(AwaitText { execution, status, headers, evidence, text: Vec::new() });
             }
+            Verdict::Store => match replayable(headers, step.policy) {
+                headers if is_sendable(&headers) => {
+                    let capture = Capture::new(step.policy.limits.response_body);
+                    let state = AwaitEnd { execution: self.execution, status, headers, capture };
+                    return if end_of_stream { state.on_end(step) } else { State::AwaitEnd(state) };
+                }
+                _ => Ending::NotKept(status),
+            },
         };
         self.execution.settle(ending, Answering::response(end_of_stream), step)
     }
@@ -88,10 +105,7 @@ impl AwaitResponse {
                 step.tell(Status::Rejected);
                 self.execution.settle(Ending::Released, Answering::Done, step)
             }
-            Delivery::Answered | Delivery::Uncertain => {
-                step.tell(Status::Unknown);
-                self.execution.settle(Ending::Unknown, Answering::Done, step)
-            }
+            Delivery::Answered | Delivery::Uncertain => cut(self.execution, step),
         }
     }
 }
@@ -106,7 +120,7 @@ impl AwaitEnd {
             Event::ResponseBody { chunk, end_of_stream } => self.on_body(chunk, end_of_stream, step),
             Event::ResponseTrailers => self.on_end(step),
             // A second response on one stream is one in place of the first, which never got to its end.
-            Event::Gone { .. } | Event::ResponseHeaders { .. } => self.on_cut(step),
+            Event::Gone { .. } | Event::ResponseHeaders { .. } => cut(self.execution, step),
             Event::Tick => {
                 self.execution.renew_if_due(step);
                 State::AwaitEnd(self)
@@ -120,11 +134,6 @@ impl AwaitEnd {
         if end_of_stream { self.on_end(step) } else { State::AwaitEnd(self) }
     }
 
-    fn on_cut(self, step: &mut Step<'_>) -> State {
-        step.tell(Status::Unknown);
-        self.execution.settle(Ending::Unknown, Answering::Done, step)
-    }
-
     fn on_end(self, step: &mut Step<'_>) -> State {
         let ending = match self.capture {
             Capture::Whole { body, .. } => {
@@ -134,4 +143,47 @@ impl AwaitEnd {
         };
         self.execution.settle(ending, Answering::Held, step)
     }
+}
+
+impl AwaitText {
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.execution.is_due(now)
+    }
+
+    pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
+        match event {
+            Event::ResponseBody { chunk, end_of_stream } => {
+                let room = LONGEST_TEXT.saturating_sub(self.text.len());
+                self.text.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+                if end_of_stream { self.on_end(step) } else { State::AwaitText(self) }
+            }
+            Event::ResponseTrailers => self.on_end(step),
+            // As above.
+            Event::Gone { .. } | Event::ResponseHeaders { .. } => cut(self.execution, step),
+            Event::Tick => {
+                self.execution.renew_if_due(step);
+                State::AwaitText(self)
+            }
+            _ => State::AwaitText(self),
+        }
+    }
+
+    fn on_end(self, step: &mut Step<'_>) -> State {
+        let answer = Answer { status: self.status, headers: &self.headers, text: Some(&self.text) };
+        let judgement = outcome::judge(&answer, &self.evidence, &step.policy.outcome);
+        let ending = match judgement.verdict {
+            Verdict::Release => Ending::Released,
+            Verdict::Tombstone(status) => Ending::NotKept(status),
+            // Nothing is kept of a body that was not copied whole, and none of these leads here.
+            Verdict::Store | Verdict::Unknown | Verdict::Unread => Ending::Unknown,
+        };
+        step.tell(judgement.word);
+        self.execution.settle(ending, Answering::Held, step)
+    }
+}
+
+/// The request was sent, and no whole answer came back.
+fn cut(execution: Execution, step: &mut Step<'_>) -> State {
+    step.tell(Status::Unknown);
+    execution.settle(Ending::Unknown, Answering::Done, step)
 }

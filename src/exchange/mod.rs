@@ -23,6 +23,7 @@ mod execution;
 mod inline;
 mod opening;
 pub mod outcome;
+mod outgoing;
 mod problem;
 mod reply;
 mod settling;
@@ -34,13 +35,14 @@ use std::{sync::Arc, time::Duration};
 use self::{
     claiming::{AwaitBody, AwaitClaim, AwaitTurn},
     detached::AwaitCall,
-    inline::{AwaitEnd, AwaitResponse},
+    inline::{AwaitEnd, AwaitResponse, AwaitText},
     settling::Settling,
     shadow::Shadow,
 };
 pub use self::{
     detached::Job,
     outcome::Evidence,
+    outgoing::{CONTENT_LENGTH, Outgoing},
     problem::Problem,
     reply::{Body, Reply, replayable},
     vocabulary::{Counter, Status},
@@ -177,10 +179,14 @@ pub enum Effect {
     Hold,
     /// Keep what arrived of the response just now back.
     HoldResponse,
+    /// Tell the operator, once, of something that is not as it should be.
+    Notice(Notice),
+    /// Take a field out of the request.
+    RemoveRequestHeader(String),
     /// Take a field out of the response.
-    RemoveResponseHeader(&'static str),
+    RemoveResponseHeader(String),
     /// Answer the client, and drop the request.
-    Reply(Reply),
+    Reply(Arc<Reply>),
     /// Set a field of the response.
     SetResponseHeader(&'static str, &'static str),
     /// The request no longer waits for the operation.
@@ -209,6 +215,16 @@ pub enum Effect {
     WarnStore(StoreError),
 }
 
+/// What an operator should know of once, however often it happens.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Notice {
+    /// The upstream steers its response by a word that nobody knows.
+    #[error(
+        "the upstream sent idempotency-policy: {0:?}, which is none of store, release, unknown and no-store; it is ignored"
+    )]
+    UnknownPolicyWord(String),
+}
+
 #[derive(Clone, Debug)]
 enum State {
     /// Waits for the request's headers.
@@ -220,14 +236,13 @@ enum State {
     AwaitTurn(AwaitTurn),
     AwaitResponse(AwaitResponse),
     AwaitEnd(AwaitEnd),
+    AwaitText(AwaitText),
     AwaitCall(AwaitCall),
     Settling(Settling),
     /// Runs unprotected, because the store failed and the policy allows it.
     Bypassed,
-    /// Answered by the filter itself; its own reply may still pass by.
-    Replied {
-        content_type_absent: bool,
-    },
+    /// Answered by the filter itself; its reply is still to pass by.
+    Replied(Outgoing),
     /// Nothing more is to be done: not guarded, or settled.
     Finished,
 }
@@ -267,10 +282,12 @@ impl Exchange {
             State::AwaitTurn(state) => state.on(event, &mut step),
             State::AwaitResponse(state) => state.on(event, &mut step),
             State::AwaitEnd(state) => state.on(event, &mut step),
+            State::AwaitText(state) => state.on(event, &mut step),
             State::AwaitCall(state) => state.on(event, &mut step),
             State::Settling(state) => state.on(event, &mut step),
             State::Bypassed => step.on_bypassed(event),
-            State::Replied { content_type_absent } => step.on_replied(event, content_type_absent),
+            State::Replied(_) if matches!(event, Event::Gone { .. }) => State::Finished,
+            State::Replied(reply) => State::Replied(reply),
             State::Finished => State::Finished,
         };
     }
@@ -309,8 +326,9 @@ impl Exchange {
             State::Idle
             | State::AwaitResponse(_)
             | State::AwaitEnd(_)
+            | State::AwaitText(_)
             | State::Bypassed
-            | State::Replied { .. }
+            | State::Replied(_)
             | State::Finished => false,
         }
     }
@@ -322,6 +340,7 @@ impl Exchange {
             State::AwaitTurn(state) => state.is_due(now),
             State::AwaitResponse(state) => state.is_due(now),
             State::AwaitEnd(state) => state.is_due(now),
+            State::AwaitText(state) => state.is_due(now),
             State::AwaitCall(state) => state.is_due(now),
             State::Idle
             | State::AwaitBody(_)
@@ -329,21 +348,25 @@ impl Exchange {
             | State::AwaitMootClaim(_)
             | State::Settling(_)
             | State::Bypassed
-            | State::Replied { .. }
+            | State::Replied(_)
             | State::Finished => false,
         }
     }
 
-    /// Whether the exchange looks at a response, and not just at the fact that one begins.
-    #[must_use]
-    pub fn examines_response(&self) -> bool {
-        self.is_shadow() || !matches!(self.state, State::Replied { .. })
+    /// The reply of the filter's own that passes by, if the response is that.
+    pub fn outgoing(&mut self) -> Option<&mut Outgoing> {
+        match &mut self.state {
+            State::Replied(reply) if self.shadow.is_none() => Some(reply),
+            State::Settling(state) => state.outgoing(),
+            _ => None,
+        }
     }
 
     /// Whether the exchange copies the response's body.
     #[must_use]
     pub fn captures(&self) -> bool {
-        matches!(self.state, State::AwaitEnd(_)) || self.shadow.as_ref().is_some_and(|shadow| shadow.captures())
+        matches!(self.state, State::AwaitEnd(_) | State::AwaitText(_))
+            || self.shadow.as_ref().is_some_and(|shadow| shadow.captures())
     }
 
     /// Whether the exchange wants to know of the response's end, to keep it back until the store knows
@@ -396,19 +419,6 @@ impl Step<'_> {
         }
     }
 
-    fn on_replied(&mut self, event: Event<'_>, content_type_absent: bool) -> State {
-        match event {
-            Event::ResponseHeaders { .. } => {
-                if content_type_absent {
-                    self.effects.push(Effect::RemoveResponseHeader("content-type"));
-                }
-                State::Finished
-            }
-            Event::Gone { .. } => State::Finished,
-            _ => State::Replied { content_type_absent },
-        }
-    }
-
     fn refuse(&mut self, problem: &Problem) -> State {
         self.count(problem.counter());
         self.tell(problem.status());
@@ -416,19 +426,36 @@ impl Step<'_> {
     }
 
     fn reply(&mut self, reply: Reply) -> State {
-        let content_type_absent = reply.content_type_absent;
-        self.effects.push(Effect::Reply(reply));
-        State::Replied { content_type_absent }
+        State::Replied(self.send(reply))
     }
 
-    /// Puts `status` on the upstream's response, and takes off what is meant for the filter alone.
+    /// Answers the client; the reply as it is on its way.
+    fn send(&mut self, reply: Reply) -> Outgoing {
+        let reply = Arc::new(reply);
+        self.effects.push(Effect::Reply(Arc::clone(&reply)));
+        Outgoing::new(reply)
+    }
+
+    /// Puts `status` on the upstream's response, and takes off what is meant for the filter alone, or only it may say.
     fn mark(&mut self, status: Status, headers: &Headers) {
         self.tell(status);
-        if headers.get(POLICY_HEADER).is_some() {
-            self.effects.push(Effect::RemoveResponseHeader(POLICY_HEADER));
+        self.note_policy_word(headers);
+        for name in [POLICY_HEADER, EXPIRES_HEADER, &self.policy.replay.header] {
+            if headers.get(name).is_some() {
+                self.effects.push(Effect::RemoveResponseHeader(name.to_owned()));
+            }
         }
         if self.policy.status_header {
             self.effects.push(Effect::SetResponseHeader(STATUS_HEADER, status.as_str()));
+        }
+    }
+
+    /// Tells of a word by which the upstream means to steer its response, and does not.
+    fn note_policy_word(&mut self, headers: &Headers) {
+        if let Some(word) = outcome::unknown_policy_word(headers) {
+            let word = String::from_utf8_lossy(word).chars().take(LONGEST_WORD_SHOWN).collect();
+            self.count(Counter::OutcomesPolicyIgnored);
+            self.effects.push(Effect::Notice(Notice::UnknownPolicyWord(word)));
         }
     }
 
@@ -462,6 +489,9 @@ pub fn tick_interval(policy: &Policy) -> Duration {
 pub fn needs_mailbox(policy: &Policy) -> bool {
     policy.duplicates.in_flight == InFlight::Wait || policy.execution.mode == ExecutionMode::Detached
 }
+
+/// How many characters of a word of the upstream's a log line has.
+const LONGEST_WORD_SHOWN: usize = 40;
 
 /// A waiting request is answered at most this part of its time too late.
 const DEADLINE_CHECKS: u32 = 8;

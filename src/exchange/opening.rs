@@ -1,6 +1,6 @@
 //! From a request's headers to the first decision: is it guarded, and may it go on?
 
-use super::{Attributes, Counter, Effect, Problem, State, Step, claiming::AwaitBody, detached::Job};
+use super::{Attributes, Counter, Effect, Problem, State, Step, claiming::AwaitBody, detached::Job, reply::own_fields};
 use crate::{
     config::{BodyFingerprint, ExecutionMode, Policy},
     headers::Headers,
@@ -53,6 +53,10 @@ impl Step<'_> {
         let job = mailbox.and_then(|_| self.job(headers, attributes));
         let fingerprint = FingerprintBuilder::new(&self.policy.fingerprint, &target, headers);
         let needs_body = self.policy.fingerprint.body != BodyFingerprint::None || job.is_some();
+        // What a service sends back of a request is not to speak for the filter.
+        for name in own_fields(self.policy).into_iter().filter(|name| headers.get(name).is_some()) {
+            self.effects.push(Effect::RemoveRequestHeader(name.to_owned()));
+        }
         let guarded = Guarded { operation, owner, mailbox, job };
         if end_of_stream || !needs_body {
             return self.claim(guarded, fingerprint.finish());
@@ -75,7 +79,7 @@ impl Step<'_> {
             let path = ["xds", "cluster_name"].map(str::to_owned);
             attributes.get(&path).and_then(|name| String::from_utf8(name).ok()).filter(|name| !name.is_empty())
         };
-        Some(Job::new(self.policy.execution.cluster.clone().or_else(of_route)?, headers))
+        Some(Job::new(self.policy.execution.cluster.clone().or_else(of_route)?, headers, self.policy))
     }
 }
 

@@ -3,12 +3,11 @@
 //! Decided on the response code's details and the number of attempts, never on the status alone: a 503
 //! of the upstream and a 503 that Envoy made up look alike to a client.
 
+use super::{POLICY_HEADER, STATUS_HEADER, Status};
 use crate::{
     config::{Disposition, OutcomePolicy},
     headers::Headers,
 };
-
-use super::{POLICY_HEADER, Status};
 
 /// What the host says about the upstream call.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -126,31 +125,11 @@ pub fn delivery_of_call(headers: &Headers, body: &[u8]) -> Delivery {
     if headers.get(SERVICE_TIME).is_some() {
         return Delivery::Answered;
     }
-    if body == b"no healthy upstream" || reset_in(body) == Some(Delivery::NeverSent) {
-        Delivery::NeverSent
-    } else {
-        Delivery::Uncertain
-    }
+    delivery_in(body).unwrap_or(Delivery::Uncertain)
 }
 
-/// What is known of a detached call that was answered.
-///
-/// A job bears nothing that makes the router try it again. But the cluster may be a listener of this Envoy
-/// or another proxy, and what its router did shows in the answer alone: retries in [`ATTEMPT_COUNT`],
-/// where that router adds it, and a connection that broke in the text of its local reply, which is an
-/// answer as any other from here. Both can be forged, to the effect that an operation is not run again.
-#[must_use]
-pub fn evidence_of_call(headers: &Headers, body: &[u8]) -> Evidence {
-    let attempts = match headers.get(ATTEMPT_COUNT) {
-        _ if reset_in(body) == Some(Delivery::Uncertain) => None,
-        None => Some(1),
-        Some(count) => std::str::from_utf8(count).ok().and_then(|count| count.parse().ok()),
-    };
-    Evidence { attempts, ..Evidence::default() }
-}
-
-/// What the text of a router's local reply says of a call that was reset; `None` if it is no such text.
-fn reset_in(body: &[u8]) -> Option<Delivery> {
+/// What the text of a router's local reply says of the request; `None` if it is no such text.
+fn delivery_in(text: &[u8]) -> Option<Delivery> {
     /// Envoy's `StreamResetReason`s as its text spells them, as in [`is_certainly_unprocessed`].
     const REASONS: [&[u8]; 6] = [
         b"connection failure",
@@ -161,8 +140,13 @@ fn reset_in(body: &[u8]) -> Option<Delivery> {
         b"remote refused stream reset",
     ];
     const RESET: &[u8] = b"upstream connect error or disconnect/reset before headers. ";
+    match text {
+        b"maintenance mode" | b"no healthy upstream" => return Some(Delivery::NeverSent),
+        b"upstream max stream duration reached" | b"upstream request timeout" => return Some(Delivery::Uncertain),
+        _ => {}
+    }
     // After retries the text is another one: only the last attempt is described.
-    let reason = body.strip_prefix(RESET)?.strip_prefix(b"reset reason: ");
+    let reason = text.strip_prefix(RESET)?.strip_prefix(b"reset reason: ");
     let reason = reason.and_then(|reason| reason.split(|byte| *byte == b',').next());
     let is_unprocessed = reason.is_some_and(|reason| REASONS.contains(&reason.trim_ascii()));
     Some(if is_unprocessed { Delivery::NeverSent } else { Delivery::Uncertain })
@@ -174,64 +158,182 @@ const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
 /// How often a router tried, if it was told to say so (`include_attempt_count_in_response`).
 const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
 
+/// An answer that came from the upstream: the service's, or that of another proxy on the way to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The status code.
+    pub status: u16,
+    /// All fields.
+    pub headers: &'a Headers,
+    /// What the body begins with, up to [`LONGEST_TEXT`] bytes; `None` while it is still to come.
+    pub text: Option<&'a [u8]>,
+}
+
+/// How much of a body is looked at: more than any text of Envoy's, and than a problem of another Idemgate.
+pub const LONGEST_TEXT: usize = 2048;
+
+/// What an answer comes to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Judgement {
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// What the client is told of it.
+    pub word: Status,
+}
+
 /// What is to be done with an answer of the upstream.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Verdict {
     /// Keep the response.
     Store,
-    /// Keep the fact that there was one.
-    Tombstone,
+    /// Keep the fact that there was one, of this status.
+    Tombstone(u16),
     /// Let a retry execute.
     Release,
     /// It may have been executed, whatever the answer says.
     Unknown,
+    /// What the body begins with decides; judge again when it is known.
+    Unread,
 }
 
-impl Verdict {
-    /// What the client is told of the first response.
-    #[must_use]
-    pub fn status(self) -> Status {
-        match self {
-            Self::Unknown => Status::Unknown,
-            Self::Release | Self::Store | Self::Tombstone => Status::Executed,
-        }
+impl From<Verdict> for Judgement {
+    fn from(verdict: Verdict) -> Self {
+        let word = if verdict == Verdict::Unknown { Status::Unknown } else { Status::Executed };
+        Self { verdict, word }
     }
 }
 
-/// Judges an answer of the upstream: its own word first ([`POLICY_HEADER`]), else the policy's.
+/// Judges an answer of the upstream: its own word first ([`POLICY_HEADER`]), then that of another Idemgate
+/// ([`STATUS_HEADER`]), else the policy's.
 ///
-/// A `status` below 100 is none (RFC 9110, section 15): the host could not say what the answer was.
+/// A release must be proven. An answer of 502, 503 or 504 may be that of a proxy on the way, given after the service
+/// ran; and any answer may be that to a second attempt. What does not exclude it is unknown, whatever the policy says.
 #[must_use]
-pub fn judge(status: u16, headers: &Headers, evidence: &Evidence, policy: &OutcomePolicy) -> Verdict {
-    match wanted(status, headers, policy) {
-        // "Not executed" is true of the last attempt only.
-        Verdict::Release if evidence.was_repeated() => Verdict::Unknown,
-        verdict => verdict,
+pub fn judge(answer: &Answer<'_>, evidence: &Evidence, policy: &OutcomePolicy) -> Judgement {
+    let judgement = judge_only_attempt(answer, policy);
+    match judgement.verdict {
+        Verdict::Release | Verdict::Unread if evidence.was_repeated() || was_repeated_behind(answer.headers) => {
+            Verdict::Unknown.into()
+        }
+        _ => judgement,
     }
 }
 
 /// Whether an answer may count as "not executed", so that it matters how often the request was sent.
 #[must_use]
 pub fn may_release(status: u16, headers: &Headers, policy: &OutcomePolicy) -> bool {
-    wanted(status, headers, policy) == Verdict::Release
+    let verdict = judge_only_attempt(&Answer { status, headers, text: None }, policy).verdict;
+    matches!(verdict, Verdict::Release | Verdict::Unread)
 }
 
-/// The verdict on an answer to a request that was sent once.
-fn wanted(status: u16, headers: &Headers, policy: &OutcomePolicy) -> Verdict {
-    if status < 100 {
-        return Verdict::Unknown;
+/// What the upstream says in [`POLICY_HEADER`], if it is a word that nobody knows.
+#[must_use]
+pub fn unknown_policy_word(headers: &Headers) -> Option<&[u8]> {
+    headers.get(POLICY_HEADER).filter(|word| declared_by(word, 0).is_none())
+}
+
+/// The judgement on an answer to a request that was sent once.
+fn judge_only_attempt(answer: &Answer<'_>, policy: &OutcomePolicy) -> Judgement {
+    // No status at all (RFC 9110, section 15): the host could not say what the answer was.
+    if answer.status < 100 {
+        return Verdict::Unknown.into();
     }
-    let declared = headers.get(POLICY_HEADER).and_then(|value| match value.trim_ascii() {
-        b"store" => Some(Verdict::Store),
-        b"no-store" => Some(Verdict::Tombstone),
-        b"release" => Some(Verdict::Release),
-        b"unknown" => Some(Verdict::Unknown),
-        _ => None,
-    });
-    declared.unwrap_or_else(|| match policy.disposition(status) {
-        Disposition::Store => Verdict::Store,
-        Disposition::Release => Verdict::Release,
-        Disposition::Unknown => Verdict::Unknown,
+    let declared = answer.headers.get(POLICY_HEADER).and_then(|word| declared_by(word, answer.status));
+    if let Some(verdict) = declared {
+        return verdict.into();
+    }
+    said_by_another_idemgate(answer).unwrap_or_else(|| match policy.disposition(answer.status) {
+        Disposition::Store => Verdict::Store.into(),
+        Disposition::Release => judge_release(answer),
+        Disposition::Unknown => Verdict::Unknown.into(),
+    })
+}
+
+/// The contract's words, without case.
+fn declared_by(word: &[u8], status: u16) -> Option<Verdict> {
+    Some(match word.trim_ascii().to_ascii_lowercase().as_slice() {
+        b"store" => Verdict::Store,
+        b"no-store" => Verdict::Tombstone(status),
+        b"release" => Verdict::Release,
+        b"unknown" => Verdict::Unknown,
+        _ => return None,
+    })
+}
+
+/// What another Idemgate on the way says of its own answer: it knows whether this request ran.
+///
+/// `None` for answers that it passed on or kept, which are judged as the service's.
+fn said_by_another_idemgate(answer: &Answer<'_>) -> Option<Judgement> {
+    let word = Status::from_word(answer.headers.get(STATUS_HEADER)?)?;
+    let verdict = match word {
+        Status::InFlight | Status::KeyReused | Status::Rejected => Verdict::Release,
+        Status::Unknown => Verdict::Unknown,
+        Status::NotKept => match answer.text {
+            None => Verdict::Unread,
+            Some(text) => Verdict::Tombstone(original_status(text).unwrap_or(answer.status)),
+        },
+        Status::Bypassed | Status::Executed | Status::Replayed => return None,
+    };
+    Some(Judgement { verdict, word })
+}
+
+/// The status that a problem of another Idemgate names as that of the response that is not kept.
+///
+/// Both write their problems alike, without white space. One that a proxy has written anew says nothing.
+fn original_status(problem: &[u8]) -> Option<u16> {
+    const MEMBER: &[u8] = b"\"original_status\":";
+    let start = problem.windows(MEMBER.len()).position(|window| window == MEMBER)? + MEMBER.len();
+    let value = problem.get(start..)?.split(|byte| !byte.is_ascii_digit()).next()?;
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Judges an answer whose status counts as "not executed", should it be the service's.
+fn judge_release(answer: &Answer<'_>) -> Judgement {
+    let headers = answer.headers;
+    // A proxy's own answers have no other status when it has sent the request on, and none of them bears the field.
+    if !matches!(answer.status, 502..=504) || headers.get("retry-after").is_some() {
+        return Verdict::Release.into();
+    }
+    let is_signed = has_sign_of_proxy(headers);
+    match answer.text.map(delivery_in) {
+        Some(Some(Delivery::NeverSent)) if is_plain_text(headers) => {
+            Judgement { verdict: Verdict::Release, word: Status::Rejected }
+        }
+        Some(Some(Delivery::Uncertain)) => Verdict::Unknown.into(),
+        // The fields go out before the text comes: the client is told what is certain then.
+        None if is_plain_text(headers) => {
+            let word = if is_signed { Status::Unknown } else { Status::Executed };
+            Judgement { verdict: Verdict::Unread, word }
+        }
+        _ if is_signed => Verdict::Unknown.into(),
+        _ => Verdict::Release.into(),
+    }
+}
+
+/// Whether fields show that the answer came through another proxy.
+///
+/// [`SERVICE_TIME`] is not among them, nor [`ATTEMPT_COUNT`]: this Envoy's own router adds them.
+fn has_sign_of_proxy(headers: &Headers) -> bool {
+    const PREFIX: &[u8] = b"x-envoy-";
+    headers.iter().any(|(name, value)| match name.to_ascii_lowercase().as_slice() {
+        b"server" => [b"envoy".as_slice(), b"istio-envoy"].iter().any(|server| value.eq_ignore_ascii_case(server)),
+        b"via" => true,
+        name => name.starts_with(PREFIX) && ![SERVICE_TIME, ATTEMPT_COUNT].iter().any(|own| name == own.as_bytes()),
+    })
+}
+
+/// Whether the body can be read as the text of a local reply.
+fn is_plain_text(headers: &Headers) -> bool {
+    let media_type = headers.get("content-type").and_then(|value| value.split(|byte| *byte == b';').next());
+    let is_text = media_type.is_some_and(|media_type| media_type.trim_ascii().eq_ignore_ascii_case(b"text/plain"));
+    is_text && headers.get("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether a router on the way says that it sent the request more than once.
+fn was_repeated_behind(headers: &Headers) -> bool {
+    headers.get(ATTEMPT_COUNT).is_some_and(|count| {
+        let count = std::str::from_utf8(count).ok().and_then(|count| count.parse::<u64>().ok());
+        count.is_none_or(|count| count > 1)
     })
 }
 
@@ -384,7 +486,129 @@ mod tests {
     fn judged(status: u16, declared: &str, attempts: impl Into<Option<u64>>, policy: &OutcomePolicy) -> Verdict {
         let headers: Headers =
             if declared.is_empty() { Headers::new() } else { [("idempotency-policy", declared)].into_iter().collect() };
-        judge(status, &headers, &evidence("via_upstream", attempts, true), policy)
+        verdict(&Answer { status, headers: &headers, text: Some(b"") }, attempts, policy)
+    }
+
+    fn verdict(answer: &Answer<'_>, attempts: impl Into<Option<u64>>, policy: &OutcomePolicy) -> Verdict {
+        judge(answer, &evidence("via_upstream", attempts, true), policy).verdict
+    }
+
+    /// The verdict on an answer with these fields, before its body is there and after.
+    fn judged_twice(status: u16, fields: &[(&str, &str)], text: &str) -> (Verdict, Verdict) {
+        let (headers, policy) = (fields.iter().copied().collect(), OutcomePolicy::default());
+        let at = |text| verdict(&Answer { status, headers: &headers, text }, 1, &policy);
+        (at(None), at(Some(text.as_bytes())))
+    }
+
+    const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
+
+    #[test]
+    fn an_answer_that_came_through_a_proxy_is_released_only_with_a_proof() {
+        use Verdict::{Release, Unknown, Unread};
+        let refused = format!("{RESET}remote connection failure, transport failure reason: x");
+        let died = format!("{RESET}connection termination");
+        let retried = RESET.replace("reset reason", "retried and the latest reset reason") + "overflow";
+        let plain = ("content-type", "text/plain");
+        for sign in [
+            ("server", "envoy"),
+            ("server", "Istio-Envoy"),
+            ("via", "1.1 edge"),
+            ("x-envoy-decorator-operation", "orders"),
+            ("X-Envoy-Ratelimited", "true"),
+        ] {
+            for (fields, text, before, after) in [
+                (vec![plain], refused.as_str(), Unread, Release),
+                (vec![plain], "no healthy upstream", Unread, Release),
+                (vec![("content-type", "Text/Plain; charset=utf-8")], "no healthy upstream", Unread, Release),
+                (vec![plain], "maintenance mode", Unread, Release),
+                (vec![plain], died.as_str(), Unread, Unknown),
+                (vec![plain], retried.as_str(), Unread, Unknown),
+                (vec![plain], "busy", Unread, Unknown),
+                (vec![plain], "", Unread, Unknown),
+                // What cannot be read: Envoy names the type of its texts.
+                (vec![], refused.as_str(), Unknown, Unknown),
+                (vec![plain, ("content-encoding", "gzip")], refused.as_str(), Unknown, Unknown),
+                (vec![("content-type", "application/json")], refused.as_str(), Unknown, Unknown),
+                // The service's own word.
+                (vec![plain, ("retry-after", "5")], "busy", Release, Release),
+                (vec![("content-encoding", "gzip"), ("retry-after", "5")], "", Release, Release),
+                (vec![("idempotency-policy", "release")], "", Release, Release),
+                (vec![("idempotency-policy", "unknown"), ("retry-after", "5")], "", Unknown, Unknown),
+            ] {
+                let fields: Vec<_> = fields.into_iter().chain([sign]).collect();
+                assert_eq!(judged_twice(503, &fields, text), (before, after), "{fields:?} {text}");
+                // No class and no code of the policy overrules it.
+                let policy = OutcomePolicy {
+                    codes: [502, 503, 504].map(|status| (status, Disposition::Release)).to_vec(),
+                    ..OutcomePolicy::default()
+                };
+                let headers = fields.iter().copied().collect();
+                for status in [502, 503, 504] {
+                    let answer = Answer { status, headers: &headers, text: Some(text.as_bytes()) };
+                    assert_eq!(verdict(&answer, 1, &policy), after, "{status} {fields:?} {text}");
+                    // A proxy that says how often it tried.
+                    let headers = fields.iter().copied().chain([("x-envoy-attempt-count", "2")]).collect();
+                    let answer = Answer { status, headers: &headers, text: Some(text.as_bytes()) };
+                    assert_eq!(verdict(&answer, 1, &policy), Unknown, "{status} {fields:?} {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_services_own_answers_are_judged_by_their_status() {
+        use Verdict::{Release, Unknown, Unread};
+        // This Envoy's own router adds these.
+        let own = [("x-envoy-upstream-service-time", "3"), ("x-envoy-attempt-count", "1"), ("server", "gunicorn")];
+        let with = |field: (&'static str, &'static str)| own.into_iter().chain([field]).collect::<Vec<_>>();
+        let json = with(("content-type", "application/json"));
+        assert_eq!(judged_twice(503, &json, "{}"), (Release, Release));
+        assert_eq!(judged_twice(503, &with(("content-encoding", "gzip")), "x"), (Release, Release));
+        assert_eq!(judged_twice(503, &with(("content-type", "text/plain")), "busy"), (Unread, Release));
+        // The text alone shows a proxy that leaves no other sign.
+        let died = format!("{RESET}connection termination");
+        assert_eq!(judged_twice(503, &with(("content-type", "text/plain")), &died), (Unread, Unknown));
+        // Through a proxy, too: it has no 500 of its own.
+        assert_eq!(judged_twice(500, &[("server", "envoy"), ("content-type", "text/plain")], "x"), (Release, Release));
+        for status in [200, 404, 429] {
+            let (before, after) = judged_twice(status, &[("server", "envoy"), ("via", "x")], "x");
+            assert_eq!(before, after, "{status}");
+        }
+    }
+
+    #[test]
+    fn another_idemgate_is_taken_at_its_word() {
+        use Verdict::{Release, Store, Tombstone, Unknown, Unread};
+        for (status, word, before, after) in [
+            (409, "in-flight", Release, Release),
+            (422, "key-reused", Release, Release),
+            (400, "rejected", Release, Release),
+            (503, "rejected", Release, Release),
+            (409, "unknown", Unknown, Unknown),
+            (201, "unknown", Unknown, Unknown),
+            (409, "not-kept", Unread, Tombstone(201)),
+            (201, "executed", Store, Store),
+            (201, "replayed", Store, Store),
+            (201, "bypassed", Store, Store),
+            (201, "Rejected", Store, Store),
+            (503, "executed", Unknown, Unknown),
+        ] {
+            let fields =
+                [("server", "envoy"), ("content-type", "application/problem+json"), ("idempotency-status", word)];
+            assert_eq!(
+                judged_twice(status, &fields, r#"{"detail":"x","original_status":201}"#),
+                (before, after),
+                "{word}"
+            );
+        }
+        // A problem that cannot be read.
+        let fields = [("idempotency-status", "not-kept")];
+        assert_eq!(judged_twice(409, &fields, "x").1, Tombstone(409));
+        // What it passes on is told on.
+        let headers = Headers::from_iter(fields);
+        let answer = Answer { status: 409, headers: &headers, text: None };
+        let judgement = judge(&answer, &evidence("via_upstream", 1, true), &OutcomePolicy::default());
+        assert_eq!(judgement.word, Status::NotKept);
     }
 
     #[test]
@@ -429,14 +653,15 @@ mod tests {
         for status in [200, 401, 502, 503] {
             for (word, verdict) in [
                 ("store", Verdict::Store),
-                ("no-store", Verdict::Tombstone),
+                ("no-store", Verdict::Tombstone(status)),
                 ("release", Verdict::Release),
                 ("unknown", Verdict::Unknown),
             ] {
                 assert_eq!(judged(status, word, 1, &policy), verdict, "{status} {word}");
                 assert_eq!(judged(status, &format!("\t {word} "), 1, &policy), verdict, "{status} {word}");
             }
-            for noise in [" ", "STORE", "stored", "no store", "release;now", "store,store"] {
+            assert_eq!(judged(status, "No-Store", 1, &policy), Verdict::Tombstone(status), "{status}");
+            for noise in [" ", "stored", "no store", "release;now", "store,store"] {
                 assert_eq!(judged(status, noise, 1, &policy), judged(status, "", 1, &policy), "{status} {noise}");
             }
         }
@@ -449,7 +674,7 @@ mod tests {
             assert_eq!(judged(503, "", attempts, &policy), Verdict::Unknown);
             assert_eq!(judged(200, "release", attempts, &policy), Verdict::Unknown);
             assert_eq!(judged(200, "", attempts, &policy), Verdict::Store);
-            assert_eq!(judged(200, "no-store", attempts, &policy), Verdict::Tombstone);
+            assert_eq!(judged(200, "no-store", attempts, &policy), Verdict::Tombstone(200));
             assert_eq!(judged(502, "", attempts, &policy), Verdict::Unknown);
         }
     }

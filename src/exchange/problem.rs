@@ -154,7 +154,6 @@ impl Problem {
             // Strings and numbers always serialize; an empty body would still carry the status.
             body: serde_json::to_vec(&document).unwrap_or_default().into(),
             details: self.code_details(),
-            content_type_absent: false,
         }
     }
 
@@ -328,7 +327,6 @@ mod tests {
             assert_eq!(header("idempotency-status").as_deref(), Some(word), "{problem:?}");
             assert_eq!(header("retry-after"), retry_after.map(|seconds| seconds.to_string()), "{problem:?}");
             assert_eq!(header("link"), None);
-            assert!(!reply.content_type_absent);
 
             let document = document(&problem);
             assert_eq!(document["type"], format!("urn:idemgate:{name}"));

@@ -16,9 +16,6 @@ pub struct Reply {
     pub body: Body,
     /// What access logs show as the response code's details.
     pub details: &'static str,
-    /// Whether the response must have no `content-type`: Envoy adds `text/plain` to a local reply
-    /// with a body that has none, which a replay of such a response must not show.
-    pub content_type_absent: bool,
 }
 
 /// The bytes of a body.
@@ -41,9 +38,8 @@ impl Reply {
         if policy.status_header {
             headers.push(STATUS_HEADER, Status::Replayed.as_str());
         }
-        let content_type_absent = headers.get("content-type").is_none();
         let (status, body) = (response.status, Body::Stored(response));
-        Self { status, headers, body, details: "idemgate_replay", content_type_absent }
+        Self { status, headers, body, details: "idemgate_replay" }
     }
 }
 
@@ -64,7 +60,7 @@ impl From<Vec<u8>> for Body {
     }
 }
 
-/// Equal are the same bytes, whoever has them.
+/// Bodies are equal if their bytes are, whether owned or shared.
 impl PartialEq for Body {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
@@ -72,6 +68,22 @@ impl PartialEq for Body {
 }
 
 impl Eq for Body {}
+
+/// Whether the host can send these fields, and the marks of a replay, in a local reply. Envoy sends none of more than
+/// 1,024 fields or 1 MiB, and says that it did.
+pub(super) fn is_sendable(headers: &Headers) -> bool {
+    const MOST_FIELDS: usize = 1024;
+    const MOST_BYTES: usize = 1 << 20;
+    /// Of each field besides its name and value.
+    const FRAME: usize = 10;
+    let fields = headers.len() + MARKS;
+    fields <= MOST_FIELDS && headers.byte_len() + MARKS * MARK_BYTES + fields * FRAME <= MOST_BYTES
+}
+
+/// The names of the fields by which the filter speaks of a response. No request takes them to the service.
+pub(super) fn own_fields(policy: &Policy) -> [&str; 4] {
+    [STATUS_HEADER, POLICY_HEADER, EXPIRES_HEADER, &policy.replay.header]
+}
 
 /// The fields of a response that a replay may carry, in their order.
 #[must_use]

@@ -4,7 +4,7 @@
 //! gets the same. A store that answers at once makes nobody wait; one that takes too long makes the client
 //! wait for a bounded time, and goes on trying.
 
-use super::{Counter, Effect, Event, State, Status, Step, reply::Reply};
+use super::{Counter, Effect, Event, State, Status, Step, outgoing::Outgoing, reply::Reply};
 use crate::{
     request::OperationId,
     store::{Answer, Ended, Settled},
@@ -35,8 +35,8 @@ pub(super) enum Answering {
     Held,
     /// Nothing, or there is no client.
     Done,
-    /// Nothing; the reply is about to pass by, and is to have no content type.
-    Stripping,
+    /// Nothing; the reply is still to pass by.
+    Sent(Outgoing),
 }
 
 impl Settling {
@@ -50,6 +50,14 @@ impl Settling {
         matches!(self.answer, Answering::Passing | Answering::Held)
     }
 
+    /// The reply of the filter's own that passes by.
+    pub(super) fn outgoing(&mut self) -> Option<&mut Outgoing> {
+        match &mut self.answer {
+            Answering::Sent(reply) => Some(reply),
+            _ => None,
+        }
+    }
+
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match (event, &self.answer) {
             (Event::Answered(Answer::Settled(ended)), _) => return self.settled(ended, step),
@@ -57,10 +65,6 @@ impl Settling {
             (Event::ResponseBody { end_of_stream: true, .. } | Event::ResponseTrailers, Answering::Passing) => {
                 step.effects.push(Effect::HoldResponse);
                 self.answer = Answering::Held;
-            }
-            (Event::ResponseHeaders { .. }, Answering::Stripping) => {
-                step.effects.push(Effect::RemoveResponseHeader("content-type"));
-                self.answer = Answering::Done;
             }
             // Envoy itself answers, by a timeout of its own.
             (Event::ResponseHeaders { headers, .. }, Answering::Owed(_)) => {
@@ -88,7 +92,7 @@ impl Settling {
         }
         self.give_answer(step);
         match self.answer {
-            Answering::Stripping => State::Replied { content_type_absent: true },
+            Answering::Sent(reply) => State::Replied(reply),
             _ => State::Finished,
         }
     }
@@ -96,16 +100,12 @@ impl Settling {
     /// Lets the client have the rest of its answer.
     fn give_answer(&mut self, step: &mut Step<'_>) {
         self.answer = match std::mem::replace(&mut self.answer, Answering::Done) {
-            Answering::Owed(reply) => {
-                let content_type_absent = reply.content_type_absent;
-                step.effects.push(Effect::Reply(reply));
-                if content_type_absent { Answering::Stripping } else { Answering::Done }
-            }
+            Answering::Owed(reply) => Answering::Sent(step.send(reply)),
             Answering::Held => {
                 step.effects.push(Effect::ForwardResponse);
                 Answering::Done
             }
-            Answering::Stripping => Answering::Stripping,
+            Answering::Sent(reply) => Answering::Sent(reply),
             Answering::Passing | Answering::Done => Answering::Done,
         };
     }

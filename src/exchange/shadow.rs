@@ -134,12 +134,18 @@ impl Shadow {
 /// Whether somebody besides the operator would notice.
 fn touches_the_wire(effect: &Effect) -> bool {
     match effect {
-        Effect::Call(_) | Effect::Count(_) | Effect::Tell(_) | Effect::Waited(_) | Effect::WarnStore(_) => false,
+        Effect::Call(_)
+        | Effect::Count(_)
+        | Effect::Notice(_)
+        | Effect::Tell(_)
+        | Effect::Waited(_)
+        | Effect::WarnStore(_) => false,
         Effect::Execute(_)
         | Effect::Forward
         | Effect::ForwardResponse
         | Effect::Hold
         | Effect::HoldResponse
+        | Effect::RemoveRequestHeader(_)
         | Effect::RemoveResponseHeader(_)
         | Effect::Reply(_)
         | Effect::SetResponseHeader(..)

@@ -22,6 +22,23 @@ pub enum Status {
 }
 
 impl Status {
+    const ALL: [Self; 8] = [
+        Self::Bypassed,
+        Self::Executed,
+        Self::InFlight,
+        Self::KeyReused,
+        Self::NotKept,
+        Self::Rejected,
+        Self::Replayed,
+        Self::Unknown,
+    ];
+
+    /// The status with this word.
+    #[must_use]
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str().as_bytes() == word)
+    }
+
     /// The word itself.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -71,6 +88,8 @@ pub enum Counter {
     RequestsWaitTimeouts,
     /// A late owner's write was refused.
     OutcomesFenced,
+    /// The upstream's `idempotency-policy` was a word that nobody knows, and was ignored.
+    OutcomesPolicyIgnored,
     /// The operation counts as never run.
     OutcomesReleased,
     /// The response was kept.
@@ -93,7 +112,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::RequestsBypassed,
         Self::RequestsCallerUnknown,
         Self::RequestsExecuted,
@@ -109,6 +128,7 @@ impl Counter {
         Self::RequestsUnknown,
         Self::RequestsWaitTimeouts,
         Self::OutcomesFenced,
+        Self::OutcomesPolicyIgnored,
         Self::OutcomesReleased,
         Self::OutcomesStored,
         Self::OutcomesTombstoned,
@@ -139,6 +159,7 @@ impl Counter {
             Self::RequestsUnknown => "answered 409: it may have run",
             Self::RequestsWaitTimeouts => "waited in vain for the one that is running it",
             Self::OutcomesFenced => "a late owner's word was refused: another has its claim",
+            Self::OutcomesPolicyIgnored => "answered with an idempotency-policy that is not known, and is ignored",
             Self::OutcomesReleased => "counts as never run",
             Self::OutcomesStored => "ran; its response is kept",
             Self::OutcomesTombstoned => "ran; its response is not kept",
@@ -185,6 +206,7 @@ impl Counter {
             Self::RequestsUnknown => "idemgate.requests.unknown",
             Self::RequestsWaitTimeouts => "idemgate.requests.wait_timeouts",
             Self::OutcomesFenced => "idemgate.outcomes.fenced",
+            Self::OutcomesPolicyIgnored => "idemgate.outcomes.policy_ignored",
             Self::OutcomesReleased => "idemgate.outcomes.released",
             Self::OutcomesStored => "idemgate.outcomes.stored",
             Self::OutcomesTombstoned => "idemgate.outcomes.tombstoned",
@@ -223,7 +245,7 @@ mod tests {
                 "wait_timeouts",
             ],
         ),
-        ("outcomes", &["stored", "tombstoned", "released", "unknown", "fenced"]),
+        ("outcomes", &["stored", "tombstoned", "released", "unknown", "fenced", "policy_ignored"]),
         ("store", &["errors", "timeouts", "full", "evicted", "expired"]),
     ];
 
@@ -254,6 +276,7 @@ mod tests {
             | Counter::RequestsUnknown
             | Counter::RequestsWaitTimeouts
             | Counter::OutcomesFenced
+            | Counter::OutcomesPolicyIgnored
             | Counter::OutcomesReleased
             | Counter::OutcomesStored
             | Counter::OutcomesTombstoned
@@ -301,6 +324,7 @@ mod tests {
         ];
         for (status, word) in words {
             assert_eq!(status.as_str(), word);
+            assert_eq!(Status::from_word(word.as_bytes()), Some(status));
         }
     }
 }

@@ -135,6 +135,17 @@ unsafe extern "C" fn proxy_get_header_map_pairs(kind: u32, data_out: *mut *mut u
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn proxy_get_header_map_size(kind: u32, size_out: *mut usize) -> u32 {
+    let _host = meter::host_call("get_header_map_size");
+    let size = on_vm(|vm| {
+        let kind = map_kind(kind)?;
+        read_map(vm, kind, |map| map.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>())
+    });
+    // SAFETY: the guest's variable.
+    unsafe { answer(size_out, size) }
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn proxy_set_header_map_pairs(kind: u32, data: *const u8, size: usize) -> u32 {
     let _host = meter::host_call("set_header_map_pairs");
     // SAFETY: the guest's bytes.

@@ -13,7 +13,6 @@ use std::{
 
 use idemgate::{
     exchange::{Attributes, CallFailure, Counter, Effect, Event, Evidence, Exchange, Reply, needs_mailbox},
-    headers::Headers,
     record::{Mailbox, Owner},
     request::{Fingerprint, OperationId},
     store::{
@@ -369,7 +368,7 @@ impl Callback<'_> {
                 Effect::Reply(reply) => {
                     was_answered = true;
                     if self.has_stream(attempt) {
-                        self.outputs.push(Output::Replied(attempt, reply));
+                        self.outputs.push(Output::Replied(attempt, Arc::unwrap_or_clone(reply)));
                     }
                 }
                 Effect::StopWaiting(operation) => self.leave(operation, attempt),
@@ -385,6 +384,8 @@ impl Callback<'_> {
                     self.outputs.extend(watchers.into_iter().map(|mailbox| Output::Wakes(mailbox, operation)));
                 }
                 Effect::Hold
+                | Effect::Notice(_)
+                | Effect::RemoveRequestHeader(_)
                 | Effect::RemoveResponseHeader(_)
                 | Effect::SetResponseHeader(..)
                 | Effect::Tell(_)
@@ -394,15 +395,7 @@ impl Callback<'_> {
         }
         if was_answered && self.has_stream(attempt) {
             // The filter's own reply passes by, and that was the stream.
-            let evidence = Evidence::default();
-            let own = Event::ResponseHeaders {
-                status: 0,
-                headers: &Headers::new(),
-                evidence: &evidence,
-                end_of_stream: true,
-            };
-            self.drive(attempt, own);
-            self.end_stream(attempt, &evidence);
+            self.end_stream(attempt, &Evidence::default());
         }
         let has_passed = |guest: &Guest| guest.has_stream && guest.response.is_at_its_end && !guest.response.is_held;
         if self.worker.guests.get(&attempt).is_some_and(has_passed) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::harness::{Response, Stream, World, evidence, via_upstream};
 use crate::{
     config::OnUnknown,
-    exchange::{Counter, Effect, Event, Evidence, Status},
+    exchange::{Counter, Effect, Event, Evidence, Notice, Status},
     store::{Answer, Ending, Renewed, StoreError},
 };
 
@@ -232,14 +232,26 @@ fn an_upstream_steers_what_becomes_of_its_response() {
     assert_eq!(steered(200, "release"), Some(Status::Executed));
     assert_eq!(steered(200, "unknown"), Some(Status::Unknown));
     assert_eq!(steered(200, "no-store"), Some(Status::NotKept));
+    assert_eq!(steered(200, "No-Store"), Some(Status::NotKept));
     // What is no such word says nothing.
-    for value in ["", "Store", "forget", "store, release", "no-store;x"] {
+    for value in ["", "Stored", "forget", "store, release", "no-store;x"] {
         assert_eq!(steered(200, value), Some(Status::Replayed), "{value:?}");
         assert_eq!(steered(503, value), Some(Status::Executed), "{value:?}");
     }
     // Of two, the first counts; both are taken off.
     let repeated = Response::new(200).header("idempotency-policy", "no-store").header("idempotency-policy", "store");
     assert_eq!(after(repeated), Some(Status::NotKept));
+}
+
+#[test]
+fn a_word_that_steers_nothing_is_counted_and_told() {
+    let world = World::new();
+    let response = Response::new(200).header("idempotency-policy", "no-stroe").body("x");
+    let stream = world.order().send().answered(&response);
+    assert!(stream.counted(Counter::OutcomesPolicyIgnored));
+    assert!(stream.effects.contains(&Effect::Notice(Notice::UnknownPolicyWord("no-stroe".to_owned()))));
+    let stream = world.order().key("k-2").send().answered(&Response::new(200).header("idempotency-policy", "STORE"));
+    assert!(!stream.counted(Counter::OutcomesPolicyIgnored));
 }
 
 #[test]

@@ -17,6 +17,7 @@ enum At {
     AwaitTurn,
     AwaitResponse,
     AwaitEnd,
+    AwaitText,
     AwaitCall,
     Settling,
     /// The response is still on its way.
@@ -28,13 +29,14 @@ enum At {
     Finished,
 }
 
-const STATES: [At; 13] = [
+const STATES: [At; 14] = [
     At::AwaitBody,
     At::AwaitClaim,
     At::AwaitMootClaim,
     At::AwaitTurn,
     At::AwaitResponse,
     At::AwaitEnd,
+    At::AwaitText,
     At::AwaitCall,
     At::Settling,
     At::SettlingBeforeTheEnd,
@@ -116,7 +118,7 @@ fn meaningful(state: At) -> &'static [Happens] {
         At::AwaitClaim => &[Claimed, ResponseHeaders, ResponseHeadersOnly, Gone, RenewalFailed],
         At::AwaitMootClaim => &[Claimed, RenewalFailed],
         At::AwaitResponse => &[ResponseHeaders, ResponseHeadersOnly, Tick, Gone, RenewalFailed],
-        At::AwaitEnd => &[
+        At::AwaitEnd | At::AwaitText => &[
             ResponseHeaders,
             ResponseHeadersOnly,
             ResponseBody,
@@ -143,7 +145,9 @@ fn meaningful(state: At) -> &'static [Happens] {
             Gone,
             RenewalFailed,
         ],
-        At::Bypassed | At::Replied => &[ResponseHeaders, ResponseHeadersOnly, Gone, RenewalFailed],
+        At::Bypassed => &[ResponseHeaders, ResponseHeadersOnly, Gone, RenewalFailed],
+        // The host layer holds a response against the reply by itself.
+        At::Replied => &[Gone, RenewalFailed],
         At::Finished => &[RenewalFailed],
     }
 }
@@ -152,7 +156,9 @@ fn meaningful(state: At) -> &'static [Happens] {
 fn world_for(state: At) -> World {
     let claimed = match state {
         At::AwaitBody | At::AwaitClaim | At::AwaitMootClaim => return World::silent(),
-        At::AwaitResponse | At::AwaitEnd | At::Settling | At::SettlingBeforeTheEnd => return World::granting(),
+        At::AwaitResponse | At::AwaitEnd | At::AwaitText | At::Settling | At::SettlingBeforeTheEnd => {
+            return World::granting();
+        }
         At::AwaitTurn => Claimed::InFlight { lease_left: std::time::Duration::from_secs(30) },
         At::AwaitCall | At::SettlingWithReply => Claimed::Granted,
         At::Bypassed => Claimed::Failed(StoreError::Contended),
@@ -175,9 +181,13 @@ fn stream_at<'w>(state: At, world: &'w World) -> Stream<'w> {
         At::SettlingWithReply => world.order().send().call_answered(&Response::of_call(201)),
         At::AwaitMootClaim => world.order().send().gone(&evidence("downstream_remote_disconnect", 0, false)),
         At::AwaitEnd => world.order().send().answered(&Response::created().cut()),
+        At::AwaitText => {
+            let response = Response::new(503).header("content-type", "text/plain").header("server", "envoy");
+            world.order().send().answered(&response.cut())
+        }
         At::SettlingBeforeTheEnd => world.order().send().answered(&Response::new(503).cut()),
         At::Settling => world.order().send().answered(&Response::created()),
-        At::Finished => world.order().send().answered(&Response::created()),
+        At::Finished => world.order().send().own_reply_passes(),
     };
     // Whoever comes to be here has renewals due.
     world.pass(world.policy.lease);
@@ -393,6 +403,7 @@ fn only_what_is_kept_is_copied() {
     for (response, copied) in [
         (Response::created(), true),
         (Response::new(503), false),
+        (Response::new(503).header("content-type", "text/plain").header("server", "envoy"), true),
         (Response::new(502), false),
         (Response::new(200).header("idempotency-policy", "no-store"), false),
     ] {

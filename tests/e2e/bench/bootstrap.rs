@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::hop::merge;
 use super::store::Store;
 use super::transport::{Redis, Transport};
 use super::upstream::Door;
@@ -18,6 +19,7 @@ pub(super) const WORKERS: u64 = 2;
 pub(crate) struct Setup {
     admin: Option<AdminListener>,
     configuration: Configuration,
+    connection_manager: Value,
     allow_on_headers_stop_iteration: bool,
     bootstrap_fields: Value,
     buffer_limit: Option<u32>,
@@ -28,9 +30,12 @@ pub(crate) struct Setup {
     pub(super) module: Module,
     pub(super) pipe: Option<PathBuf>,
     redis: RedisSettings,
+    route_config: Value,
     pub(super) store: Store,
+    upstream_fields: Option<u32>,
     pub(super) upstream_door: Door,
     pub(super) upstream_protocol: Protocol,
+    virtual_host: Value,
     vm_id: &'static str,
     pub(super) workers: u64,
 }
@@ -194,6 +199,7 @@ impl Setup {
         Self {
             admin: None,
             configuration,
+            connection_manager: json!({}),
             allow_on_headers_stop_iteration: true,
             bootstrap_fields: json!({}),
             buffer_limit: None,
@@ -204,9 +210,12 @@ impl Setup {
             module: Module::Released,
             pipe: None,
             redis: RedisSettings::default(),
+            route_config: json!({}),
             store: Store::current(),
+            upstream_fields: None,
             upstream_door: Door::Open,
             upstream_protocol: Protocol::Http1,
+            virtual_host: json!({}),
             vm_id: "idemgate",
             workers: WORKERS,
         }
@@ -221,6 +230,30 @@ impl Setup {
     /// These fields of the bootstrap, too.
     pub(crate) fn bootstrap_with(mut self, fields: &Value) -> Self {
         self.bootstrap_fields = fields.clone();
+        self
+    }
+
+    /// These fields of the HTTP connection manager, too.
+    pub(crate) fn connection_manager(mut self, fields: Value) -> Self {
+        self.connection_manager = fields;
+        self
+    }
+
+    /// These fields of the route configuration, too.
+    pub(crate) fn route_config(mut self, fields: Value) -> Self {
+        self.route_config = fields;
+        self
+    }
+
+    /// These fields of the virtual host, too.
+    pub(crate) fn virtual_host(mut self, fields: Value) -> Self {
+        self.virtual_host = fields;
+        self
+    }
+
+    /// Answers of the upstream may have so many fields.
+    pub(crate) fn upstream_fields(mut self, count: u32) -> Self {
+        self.upstream_fields = Some(count);
         self
     }
 
@@ -359,29 +392,30 @@ impl Setup {
             "name": "router",
             "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
         }));
+        let mut virtual_host = json!({ "name": "all", "domains": ["*"], "routes": routes() });
+        merge(&mut virtual_host, &self.virtual_host);
+        let mut route_config = json!({ "validate_clusters": false, "virtual_hosts": [virtual_host] });
+        merge(&mut route_config, &self.route_config);
+        let mut connection_manager = json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "ingress",
+            "http_protocol_options": { "enable_trailers": true },
+            "access_log": [{
+                "name": "file",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                    "path": access_log,
+                    "log_format": self.log_format,
+                },
+            }],
+            "route_config": route_config,
+            "http_filters": filters,
+        });
+        merge(&mut connection_manager, &self.connection_manager);
         let mut listener = json!({
             "name": "ingress",
             "address": address(SocketAddr::from(([127, 0, 0, 1], 0))),
-            "filter_chains": [{ "filters": [{
-                "name": "http",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                    "stat_prefix": "ingress",
-                    "http_protocol_options": { "enable_trailers": true },
-                    "access_log": [{
-                        "name": "file",
-                        "typed_config": {
-                            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-                            "path": access_log,
-                            "log_format": self.log_format,
-                        },
-                    }],
-                    "route_config": { "validate_clusters": false, "virtual_hosts": [{
-                        "name": "all", "domains": ["*"], "routes": routes(),
-                    }] },
-                    "http_filters": filters,
-                },
-            }] }],
+            "filter_chains": [{ "filters": [{ "name": "http", "typed_config": connection_manager }] }],
         });
         if let Some(limit) = self.buffer_limit {
             listener["per_connection_buffer_limit_bytes"] = json!(limit);
@@ -413,6 +447,10 @@ impl Setup {
         };
         let upstream = [address(upstream)];
         let mut clusters = vec![cluster("upstream", &upstream, &protocol), cluster("hostless", &[], &protocol)];
+        if let Some(count) = self.upstream_fields {
+            let options = &mut clusters[0]["typed_extension_protocol_options"][HTTP_OPTIONS];
+            options["common_http_protocol_options"] = json!({ "max_headers_count": count });
+        }
         for limit in ["max_pending_requests", "max_requests"] {
             let mut overflowing = cluster(limit, &upstream, &protocol);
             overflowing["circuit_breakers"]["thresholds"][0][limit] = json!(0);
@@ -534,6 +572,17 @@ pub(crate) fn lua(script: &str) -> Value {
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
             "default_source_code": { "inline_string": format!("function envoy_on_request(request) {script} end") },
+        },
+    })
+}
+
+/// A Lua filter that runs `script` on responses.
+pub(crate) fn lua_on_response(script: &str) -> Value {
+    json!({
+        "name": "lua",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+            "default_source_code": { "inline_string": format!("function envoy_on_response(response) {script} end") },
         },
     })
 }

@@ -10,6 +10,7 @@ mod expect;
 mod fake_redis;
 mod fleet;
 mod gate;
+mod hop;
 mod http1;
 mod http2;
 mod lot;
@@ -32,7 +33,9 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 pub(crate) use answer::Answer;
-pub(crate) use bootstrap::{AdminListener, Setup, compressor, delay, deny_header, location, lua, one_request_a_day};
+pub(crate) use bootstrap::{
+    AdminListener, Setup, compressor, delay, deny_header, location, lua, lua_on_response, one_request_a_day,
+};
 pub(crate) use envoy::{Envoy, refusal, released_module};
 pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
@@ -41,6 +44,7 @@ pub(crate) use expect::{
 pub(crate) use fake_redis::{FakeRedis, Fault, Twist};
 pub(crate) use fleet::Fleet;
 pub(crate) use gate::Gate;
+pub(crate) use hop::Hop;
 pub(crate) use http1::{Http1, encode};
 pub(crate) use http2::Http2;
 pub(crate) use lot::{AnnouncedSeed, Lot, from_environment};
@@ -96,6 +100,17 @@ impl Bench {
         let mut bench = Self::start_on(setup, redis.iter().map(RedisServer::address).collect()).await;
         bench.redis = redis;
         bench
+    }
+
+    /// With another proxy between Envoy and the upstream, both of which the test has started.
+    pub(crate) async fn through(hop: &Envoy, upstream: Upstream, setup: Setup) -> Self {
+        let redis = match setup.store {
+            Store::Redis(_) => Some(RedisServer::start().await),
+            Store::SharedData => None,
+        };
+        let addresses = redis.iter().map(RedisServer::address).collect();
+        let envoy = Envoy::start(&setup, Backends { redis: addresses, upstream: hop.address() }).await;
+        Self { envoy, redis, upstream }
     }
 
     /// With a store at these addresses, which the test has started.

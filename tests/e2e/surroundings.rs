@@ -1,0 +1,191 @@
+//! A replay is the first response, whatever route configuration and other filters do to local replies.
+
+use serde_json::{Value, json};
+
+use crate::bench::{
+    Answer, Bench, Protocol, Request, Response, Setup, assert_executed, assert_problem, assert_replay_of, compressor,
+    lua_on_response,
+};
+
+const ORIGIN: &str = "https://app.example";
+
+fn order() -> Request {
+    Request::post("/orders").key("k")
+}
+
+/// The answer of a service that names what is added around it as well.
+fn created() -> Answer {
+    Answer::new(201).header("vary", "accept").header("link", "</a>").header("link", "</b>").json("{\"id\":1}")
+}
+
+/// `response_headers_to_add` with fields that browsers refuse when they are there twice.
+fn added(action: &str) -> Value {
+    let field = |name: &str, value: &str| json!({ "header": { "key": name, "value": value }, "append_action": action });
+    json!({ "response_headers_to_add": [
+        field("access-control-allow-origin", ORIGIN),
+        field("strict-transport-security", "max-age=1"),
+        field("content-type", "application/json"),
+        field("x-added", "1"),
+    ] })
+}
+
+const ACTIONS: [&str; 4] =
+    ["APPEND_IF_EXISTS_OR_ADD", "ADD_IF_ABSENT", "OVERWRITE_IF_EXISTS_OR_ADD", "OVERWRITE_IF_EXISTS"];
+
+/// All that a client gets of a response but what belongs to the message alone.
+fn fields(response: &Response) -> Vec<(&str, String)> {
+    let mut fields: Vec<_> = response
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value).into_owned()))
+        .filter(|(name, _)| !(["date", "server"].contains(name) || name.starts_with("idempotency-")))
+        .filter(|(name, _)| !name.starts_with("x-envoy-"))
+        .collect();
+    fields.sort();
+    fields
+}
+
+#[tokio::test]
+async fn fields_that_routes_add_are_there_once() {
+    for action in ACTIONS {
+        for setup in [
+            Setup::new(&json!({})).virtual_host(added(action)),
+            Setup::new(&json!({})).route_config(added(action)),
+            Setup::new(&json!({})).virtual_host(added(action)).route_config(added(action)),
+        ] {
+            let bench = Bench::start(setup).await;
+            let service = Answer::new(409).header("access-control-allow-origin", "https://other.example").json("{}");
+            bench.upstream.script("/conflict", [service, Answer::new(299)]);
+            bench.upstream.script("/orders", [created(), Answer::new(299)]);
+            for request in [order(), Request::post("/conflict").key("k")] {
+                let first = bench.send(&request).await;
+                assert_executed(&first, first.status);
+                for protocol in Protocol::BOTH {
+                    let replay = bench.send_over(protocol, &request).await;
+                    assert_replay_of(&first, &replay);
+                    assert_eq!(fields(&replay), fields(&first), "{action}");
+                }
+            }
+            // What is added is on problems, too, and they have one type.
+            let problem = bench.send(&order().body("other")).await;
+            assert_problem(&problem, 422, "key-reused");
+            assert_eq!(problem.all("content-type"), [b"application/problem+json"], "{action}: {problem:?}");
+            bench.assert_executions(2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_a_detached_call_has_each_field_once() {
+    for action in ACTIONS {
+        let configuration = json!({ "execution": { "mode": "detached" } });
+        let bench = Bench::start(Setup::new(&configuration).virtual_host(added(action))).await;
+        let answer = created().header("access-control-allow-origin", "https://service.example").header("x-added", "0");
+        bench.upstream.script("/orders", [answer, Answer::new(299)]);
+        let first = bench.send(&order()).await;
+        assert_executed(&first, 201);
+        assert_eq!(first.all("access-control-allow-origin"), [b"https://service.example"], "{action}: {first:?}");
+        assert_eq!(first.all("x-added"), [b"0"], "{action}: {first:?}");
+        assert_eq!(first.all("content-type"), [b"application/json"], "{action}: {first:?}");
+        assert_replay_of(&first, &bench.send(&order()).await);
+        bench.assert_executions(1);
+    }
+}
+
+/// A `header_mutation` filter.
+fn header_mutation(action: &str) -> Value {
+    let append = |name: &str, value: &str| json!({ "append": { "header": { "key": name, "value": value }, "append_action": action } });
+    json!({
+        "name": "header_mutation",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+            "mutations": { "response_mutations": [
+                append("access-control-allow-origin", ORIGIN), append("vary", "origin"), append("x-added", "1"),
+            ] },
+        },
+    })
+}
+
+#[tokio::test]
+async fn what_filters_behind_do_to_a_response_is_done_once() {
+    let lua_fields = "response:headers():add('x-added', '1') response:headers():add('vary', 'origin')";
+    let lua_body = "local body = response:body() \
+                    local length = body:setBytes('[' .. body:getBytes(0, body:length()) .. ']') \
+                    response:headers():replace('content-length', length)";
+    let filters = ACTIONS.map(header_mutation).into_iter().chain([
+        lua_on_response(lua_fields),
+        lua_on_response(lua_body),
+        lua_on_response(&format!("{lua_fields} {lua_body}")),
+    ]);
+    for filter in filters {
+        let bench = Bench::start(Setup::new(&json!({})).filter_after(filter.clone())).await;
+        bench.upstream.script("/orders", [created(), Answer::new(299)]);
+        let first = bench.send(&order()).await;
+        assert_executed(&first, 201);
+        for protocol in Protocol::BOTH {
+            let replay = bench.send_over(protocol, &order()).await;
+            assert_replay_of(&first, &replay);
+            assert_eq!(fields(&replay), fields(&first), "{filter:#}");
+        }
+        assert_problem(&bench.send(&order().body("other")).await, 422, "key-reused");
+        bench.assert_executions(1);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_accepts_another_coding_gets_the_first_response_all_the_same() {
+    let bench = Bench::start(Setup::new(&json!({})).filter_after(compressor())).await;
+    let body = format!("{{\"order\":\"{}\"}}", "o".repeat(2_000));
+    bench.upstream.script("/orders", [Answer::new(201).json(&body), Answer::new(299)]);
+    let first = bench.send(&order()).await;
+    assert_executed(&first, 201);
+    assert_eq!(first.header("content-encoding"), None, "{first:?}");
+    let replay = bench.send(&order().header("accept-encoding", "gzip")).await;
+    assert_replay_of(&first, &replay);
+    assert_eq!(replay.header("content-encoding"), None, "{replay:?}");
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn replays_and_problems_are_not_rewritten_as_local_replies() {
+    let config = json!({ "local_reply_config": {
+        "body_format": { "json_format": { "error": "%LOCAL_REPLY_BODY%" } },
+        "mappers": [{
+            "filter": { "status_code_filter": { "comparison": { "op": "GE", "value": {
+                "default_value": 201, "runtime_key": "none",
+            } } } },
+            "status_code": 418,
+        }],
+    } });
+    let bench = Bench::start(Setup::new(&json!({})).connection_manager(config)).await;
+    bench.upstream.script("/orders", [created(), Answer::new(299)]);
+    let first = bench.send(&order()).await;
+    assert_executed(&first, 201);
+    for protocol in Protocol::BOTH {
+        assert_replay_of(&first, &bench.send_over(protocol, &order()).await);
+        assert_problem(&bench.send_over(protocol, &order().body("other")).await, 422, "key-reused");
+    }
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn a_response_of_more_fields_than_a_local_reply_can_have_is_a_tombstone() {
+    for (mode, told) in [("inline", "executed"), ("detached", "not-kept")] {
+        let bench = Bench::start(Setup::new(&json!({ "execution": { "mode": mode } })).upstream_fields(2_000)).await;
+        let of = |count: usize| {
+            (0..count).fold(Answer::new(201), |answer, number| answer.header(format!("x-{number}"), "1")).json("{}")
+        };
+        bench.upstream.script("/many", [of(1_000), Answer::new(299)]);
+        bench.upstream.script("/too-many", [of(1_025), Answer::new(299)]);
+        let many = Request::post("/many").key("k");
+        let first = bench.send(&many).await;
+        assert_executed(&first, 201);
+        assert_replay_of(&first, &bench.send(&many).await);
+        let too_many = Request::post("/too-many").key("k");
+        let first = bench.send(&too_many).await;
+        assert_eq!(first.text("idempotency-status"), told, "{mode}: {}", first.status);
+        let problem = assert_problem(&bench.send(&too_many).await, 409, "response-not-kept");
+        assert_eq!(problem["original_status"], 201);
+        bench.assert_executions(2);
+    }
+}
