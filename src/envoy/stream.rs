@@ -12,7 +12,7 @@ use super::{
     route::Route,
 };
 use crate::{
-    exchange::{Attributes, CONTENT_LENGTH, Event, Evidence, Outgoing},
+    exchange::{Attributes, CONTENT_LENGTH, Event, Outgoing},
     headers::Headers,
     time::Timestamp,
 };
@@ -205,11 +205,11 @@ impl HttpContext for Stream {
             }
             return;
         };
-        let is_answered = guest.exchange.borrow_mut().outgoing().is_some();
-        if is_answered {
-            // By the filter itself: there is nothing to ask the host about.
-            let _ = drive(filter, &guest, Event::Gone { evidence: &Evidence::default() }, self.told_at);
-        } else if !guest.is_finished() {
+        if guest.exchange.borrow().has_replied() {
+            // Nothing more can come of it, and there is nothing to ask the host about.
+            return filter.dismiss(&guest);
+        }
+        if !guest.is_finished() {
             let evidence = guest.evidence();
             if evidence.is_internal_redirect() {
                 guest.stream.set(None);

@@ -353,6 +353,12 @@ impl Exchange {
         }
     }
 
+    /// Whether the filter has answered by itself, and nothing is under way besides.
+    #[must_use]
+    pub fn has_replied(&self) -> bool {
+        matches!(self.state, State::Replied(_)) && !self.is_shadow()
+    }
+
     /// The reply of the filter's own that passes by, if the response is that.
     pub fn outgoing(&mut self) -> Option<&mut Outgoing> {
         match &mut self.state {
