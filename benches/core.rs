@@ -60,7 +60,7 @@ mod request {
         let (headers, policy) = (request("k"), Policy::default());
         let key = Key::find(&headers, &policy.key).unwrap().unwrap();
         bencher.bench(|| {
-            let caller = Caller::identify(&policy.caller, black_box(&headers), |_| None).unwrap();
+            let caller = Caller::identify(&policy.caller, black_box(&headers), |_| None).unwrap().caller;
             OperationId::new(&caller, &policy.resource, &Target::from_headers(&headers), &key)
         });
     }

@@ -84,7 +84,7 @@ impl Headers {
     }
 
     /// The values of every field called `name` (given in lower case), in order.
-    pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> + Clone {
         let mut fields = self.fields.iter();
         iter::from_fn(move || {
             // A dozen fields are looked up for each request. Most others show by the length of their name, in a loop

@@ -7,7 +7,7 @@ use crate::{
     config::{Config, IdentitySource, json::Node},
     headers::Headers,
     record::{Amendment, Verb},
-    request::{Caller, Key, OperationId, OperationPrefix, Target},
+    request::{Caller, Identified, Key, OperationId, OperationPrefix, Target},
 };
 
 /// The largest body, in bytes: a key and the longest of tokens fit in several times.
@@ -132,16 +132,19 @@ fn look_up(body: &Body, config: &Config) -> Result<Task, Problem> {
     let values = body.caller(sources)?;
     let mut fields = Headers::new();
     for (source, values) in sources.iter().zip(&values) {
-        if let IdentitySource::Header(name) = source {
-            values.iter().for_each(|value| fields.push(name, value));
-        }
+        let name = match source {
+            IdentitySource::Credential => "authorization",
+            IdentitySource::Header(name) => name,
+            IdentitySource::Property(_) => continue,
+        };
+        values.iter().for_each(|value| fields.push(name, value));
     }
     let property = |path: &[String]| {
         let is_it = |source: &IdentitySource| matches!(source, IdentitySource::Property(other) if other == path);
         let index = sources.iter().position(is_it)?;
         Some(values.get(index)?.first()?.as_bytes().to_vec())
     };
-    let caller = Caller::identify(&policy.caller, &fields, property)
+    let Identified { caller, .. } = Caller::identify(&policy.caller, &fields, property)
         .map_err(|_| bad_request("Nothing was looked up. caller names nobody, and caller.required is set."))?;
     Ok(Task::Look(OperationId::new(&caller, &policy.resource, &target, &key)))
 }
@@ -219,6 +222,7 @@ fn wrong_caller(sources: &[IdentitySource]) -> Problem {
     let names: Vec<Cow<'_, str>> = sources
         .iter()
         .map(|source| match source {
+            IdentitySource::Credential => "header authorization, of which the credential counts".into(),
             IdentitySource::Header(name) => format!("header {name}").into(),
             IdentitySource::Property(path) => format!("property {}", path.join(".")).into(),
         })

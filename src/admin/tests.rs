@@ -152,7 +152,7 @@ fn a_look_up_finds_the_operation_that_the_filter_would_name() {
         let lines: Headers = users.iter().map(|user| ("x-user", *user)).chain([("x-key", key)]).collect();
         let key = Key::find(&lines, &config.policy.key).unwrap().unwrap();
         let property = |_: &[String]| subject.map(|subject| subject.as_bytes().to_vec());
-        let caller = Caller::identify(&config.policy.caller, &lines, property).unwrap();
+        let caller = Caller::identify(&config.policy.caller, &lines, property).unwrap().caller;
         let target = Target { method: b"POST", authority: b"api.example", path: b"/orders", query: None };
         Ok(Task::Look(OperationId::new(&caller, &config.policy.resource, &target, &key)))
     };

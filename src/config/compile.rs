@@ -12,6 +12,7 @@ use super::error::{ConfigError, JsonPath, Segment};
 use super::policy::{
     BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, OutcomePolicy, Policy, ReplayPolicy, Resource,
+    is_never_replayed,
 };
 use super::routes::{self, Criteria, Route};
 use super::store::{RedisConfig, SharedDataConfig, StoreConfig};
@@ -132,6 +133,15 @@ impl CallerDocument {
                 "a list that is not empty if caller.required is true",
             ));
         }
+        let is_whole =
+            |source: &IdentitySource| matches!(source, IdentitySource::Header(name) if name == "authorization");
+        if caller.identity.contains(&IdentitySource::Credential) && caller.identity.iter().any(is_whole) {
+            return Err(ConfigError::conflict(
+                "caller.identity",
+                "both the header authorization, which is another one in each attempt, and its credential",
+                "one of them",
+            ));
+        }
         Ok(caller)
     }
 }
@@ -139,6 +149,7 @@ impl CallerDocument {
 impl From<Identity> for IdentitySource {
     fn from(identity: Identity) -> Self {
         match identity {
+            Identity::Credential => Self::Credential,
             Identity::Header(name) => Self::Header(name.into()),
             Identity::Property(path) => Self::Property(path.into()),
         }
@@ -272,9 +283,29 @@ impl LimitsDocument {
 
 impl ReplayDocument {
     fn over(self, base: ReplayPolicy) -> Result<ReplayPolicy, ConfigError> {
+        let (drops, keeps): (Option<Vec<String>>, Option<Vec<String>>) =
+            (self.drop_headers.map(List::into_values), self.keep_headers.map(List::into_values));
+        for (index, name) in keeps.iter().flatten().enumerate() {
+            let refuse = |found: String, allowed: &str| {
+                let path = JsonPath::from("replay").key("keep_headers").entry(index);
+                Err(ConfigError::Conflict { path, found, allowed: allowed.to_owned() })
+            };
+            if is_never_replayed(name.as_bytes()) {
+                return refuse(format!("\"{name}\", which is never replayed"), "a header that a replay may have");
+            }
+            if drops.iter().flatten().any(|dropped| dropped == name) {
+                return refuse(format!("\"{name}\", which replay.drop_headers names too"), "each header in one list");
+            }
+        }
+        // What a route says of a header counts, whichever list of the settings outside of routes names it.
+        let without = |mut names: Vec<String>, others: &Option<Vec<String>>| {
+            names.retain(|name| !others.iter().flatten().any(|other| other == name));
+            names
+        };
         let replay = ReplayPolicy {
             header: self.header.map_or(base.header, String::from),
-            drop_headers: self.drop_headers.map_or(base.drop_headers, List::into_values),
+            drop_headers: drops.clone().unwrap_or_else(|| without(base.drop_headers, &keeps)),
+            keep_headers: keeps.unwrap_or_else(|| without(base.keep_headers, &drops)),
         };
         if TAKEN_HEADERS.contains(&replay.header.as_str()) {
             return Err(ConfigError::conflict(

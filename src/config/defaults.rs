@@ -94,6 +94,10 @@ impl Default for Limits {
 
 impl Default for ReplayPolicy {
     fn default() -> Self {
-        Self { header: "idempotency-replayed".to_owned(), drop_headers: vec!["set-cookie".to_owned()] }
+        Self {
+            header: "idempotency-replayed".to_owned(),
+            drop_headers: vec!["set-cookie".to_owned()],
+            keep_headers: Vec::new(),
+        }
     }
 }

@@ -132,34 +132,77 @@ read_as_object!(CallerDocument, "an object": identity, required);
 /// One entry of `caller.identity`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Identity {
+    Credential,
     Header(FieldName),
     Property(PropertyPath),
 }
 
 impl Read for Identity {
     fn read(node: &Node) -> Result<Self, ConfigError> {
-        let found = match IdentityDocument::read(node)? {
-            IdentityDocument { header: Some(name), property: None } => return Ok(Self::Header(name)),
-            IdentityDocument { header: None, property: Some(path) } => return Ok(Self::Property(path)),
-            IdentityDocument { header: None, property: None } => "neither header nor property",
-            IdentityDocument { header: Some(_), property: Some(_) } => "both header and property",
+        let IdentityDocument { header, property, authorization, verified } = IdentityDocument::read(node)?;
+        let identity = match (header, property, authorization.map(Word::get)) {
+            (Some(name), None, None) => Self::Header(name),
+            (None, Some(path), None) => Self::Property(path),
+            (None, None, Some(AuthorizationPart::Credential)) => Self::Credential,
+            (None, None, None) => {
+                return Err(ConfigError::invalid_value("none of header, property, authorization", ONE_SOURCE));
+            }
+            _ => {
+                return Err(ConfigError::invalid_value("more than one of header, property, authorization", ONE_SOURCE));
+            }
         };
-        Err(ConfigError::invalid_value(found, "exactly one of header, property"))
+        match (identity == Self::Credential, verified) {
+            (true, Some(true)) | (false, None) => Ok(identity),
+            (true, _) => Err(ConfigError::invalid_value(
+                "a credential that nothing verifies",
+                "true beside authorization, if a filter in front refuses requests whose signature is not the credential's: \
+                 the credential is public",
+            )
+            .within_key("verified")),
+            (false, _) => Err(ConfigError::invalid_value("a value that has no effect here", "only with authorization")
+                .within_key("verified")),
+        }
     }
 }
 
-/// Exactly one of header and property.
+const ONE_SOURCE: &str = "exactly one of header, property, authorization";
+
+/// Exactly one of header, property and authorization.
 #[derive(Debug)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-#[cfg_attr(not(target_arch = "wasm32"), schemars(extend("minProperties" = 1, "maxProperties" = 1)))]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    schemars(extend("oneOf" = [
+        {"required": ["header"], "maxProperties": 1},
+        {"required": ["property"], "maxProperties": 1},
+        {"required": ["authorization", "verified"], "maxProperties": 2, "properties": {"verified": {"const": true}}},
+    ]))
+)]
 pub(super) struct IdentityDocument {
-    /// The name of a request header; every value of it counts.
+    /// The name of a request header; every value of it counts. The scheme of authorization counts without case.
     header: Option<FieldName>,
-    /// The path of an Envoy attribute, such as the verified sub that jwt_authn wrote to dynamic metadata.
+    /// The path of an Envoy attribute, such as the verified sub that jwt_authn wrote to dynamic metadata. The order of
+    /// entries in a map does not count.
     property: Option<PropertyPath>,
+    /// Which part of the Authorization header: "credential" is what stays the same from one attempt to the next in a
+    /// scheme that signs each of them (AWS4-HMAC-SHA256, AWS4-ECDSA-P256-SHA256, OAuth 1, Digest). Of other schemes
+    /// the whole header counts.
+    authorization: Option<Word<AuthorizationPart>>,
+    /// That a filter in front verifies the credential, whose parts are public: must be true with authorization.
+    verified: Option<bool>,
 }
 
-read_as_object!(IdentityDocument, "an object with exactly one of header, property": header, property);
+read_as_object!(IdentityDocument, "an object with exactly one of header, property, authorization": header, property, authorization, verified);
+
+/// `caller.identity[].authorization`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum AuthorizationPart {
+    Credential,
+}
+
+impl Words for AuthorizationPart {
+    const WORDS: &'static [(&'static str, Self)] = &[("credential", Self::Credential)];
+}
 
 /// One entry of `resource`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -273,12 +316,15 @@ read_as_object!(LimitsDocument, "an object": request_body, response_body);
 pub(super) struct ReplayDocument {
     /// The header that is set to "true" on every replay.
     pub(super) header: Option<FieldName>,
-    /// Names of headers that are not replayed, besides hop-by-hop ones, www-authenticate, proxy-*, date, server and
-    /// x-envoy-*, which never are.
+    /// Names of headers that are not replayed, on top of set-cookie, set-cookie2, mcp-session-id, authentication-info,
+    /// clear-site-data, dpop-nonce, replay-nonce and sec-session-*, which only keep_headers brings back, and of
+    /// hop-by-hop ones, www-authenticate, proxy-*, date, server and x-envoy-*, which never are.
     pub(super) drop_headers: Option<List<FieldName>>,
+    /// Names of headers that are replayed although they belong to one client or one message, such as set-cookie.
+    pub(super) keep_headers: Option<List<FieldName>>,
 }
 
-read_as_object!(ReplayDocument, "an object": header, drop_headers);
+read_as_object!(ReplayDocument, "an object": header, drop_headers, keep_headers);
 
 impl Words for OnStoreError {
     const WORDS: &'static [(&'static str, Self)] = &[("reject", Self::Reject), ("bypass", Self::Bypass)];

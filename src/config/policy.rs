@@ -94,6 +94,8 @@ pub struct CallerPolicy {
 /// One entry of `caller.identity`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum IdentitySource {
+    /// The part of `Authorization` that names the caller and stays the same from one attempt to the next.
+    Credential,
     /// Every value of a request header (name in lower case).
     Header(String),
     /// An Envoy attribute, by path.
@@ -231,8 +233,65 @@ pub struct Limits {
 pub struct ReplayPolicy {
     /// The field that marks a replay, in lower case.
     pub header: String,
-    /// Fields that are never replayed besides the fixed ones, in lower case.
+    /// Fields that are not replayed besides the fixed ones, in lower case.
     pub drop_headers: Vec<String>,
+    /// Fields that are replayed although they belong to one client or one message, in lower case. None of them is among
+    /// those above.
+    pub keep_headers: Vec<String>,
+}
+
+impl ReplayPolicy {
+    /// Whether a replay may have the first response's field of this name, apart from those that `connection` names.
+    #[must_use]
+    pub fn allows(&self, name: &[u8]) -> bool {
+        let names = |list: &[String]| list.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()));
+        !is_never_replayed(name)
+            && !name.eq_ignore_ascii_case(self.header.as_bytes())
+            && !names(&self.drop_headers)
+            && (!is_of_one_client(name) || names(&self.keep_headers))
+    }
+}
+
+/// Fields that frame a message, that belong to one message, or that the host or the filter sets anew on each.
+pub(super) fn is_never_replayed(name: &[u8]) -> bool {
+    const NAMES: [&str; 13] = [
+        "connection",
+        "content-length",
+        "date",
+        "idempotency-expires",
+        "idempotency-policy",
+        "idempotency-status",
+        "keep-alive",
+        "server",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "www-authenticate",
+    ];
+    is_among(&NAMES, name) || has_prefix(name, b"proxy-") || has_prefix(name, b"x-envoy-")
+}
+
+/// Fields that set up a session, or that answer one message of one: whoever retries may have another.
+fn is_of_one_client(name: &[u8]) -> bool {
+    const NAMES: [&str; 7] = [
+        "authentication-info",
+        "clear-site-data",
+        "dpop-nonce",
+        "mcp-session-id",
+        "replay-nonce",
+        "set-cookie",
+        "set-cookie2",
+    ];
+    is_among(&NAMES, name) || has_prefix(name, b"sec-session-")
+}
+
+fn is_among(names: &[&str], name: &[u8]) -> bool {
+    names.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+}
+
+fn has_prefix(name: &[u8], prefix: &[u8]) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// `on_store_error`.

@@ -48,7 +48,7 @@ fn defaults() -> Value {
         "lease": "30s",
         "execution": {"mode": "inline", "timeout": "60s"},
         "limits": {"request_body": "1MiB", "response_body": "1MiB"},
-        "replay": {"header": "idempotency-replayed", "drop_headers": ["set-cookie"]},
+        "replay": {"header": "idempotency-replayed", "drop_headers": ["set-cookie"], "keep_headers": []},
         "store": {
             "shared_data": {"max_entries": 100_000, "max_bytes": "64MiB", "on_full": "evict_oldest"},
             "redis": {"prefix": "idemgate:", "timeout": "500ms", "database": 0, "max_record": "32KiB"},
@@ -182,6 +182,7 @@ schema_by_hand! {
         "type": "array",
         "items": {"type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"},
         "minItems": 1,
+        "not": {"const": ["metadata"]},
     });
     [] RouteName => |_| json_schema!({"type": "string", "pattern": "^[a-z0-9_-]{1,32}$"});
     [] RoutePolicyDocument => |_| json_schema!({

@@ -50,7 +50,11 @@ fn the_defaults_are_the_contracts() {
         lease: Duration::from_secs(30),
         execution: ExecutionPolicy { mode: ExecutionMode::Inline, timeout: Duration::from_secs(60), cluster: None },
         limits: Limits { request_body: 1_048_576, response_body: 1_048_576 },
-        replay: ReplayPolicy { header: "idempotency-replayed".to_owned(), drop_headers: vec!["set-cookie".to_owned()] },
+        replay: ReplayPolicy {
+            header: "idempotency-replayed".to_owned(),
+            drop_headers: vec!["set-cookie".to_owned()],
+            keep_headers: Vec::new(),
+        },
         on_store_error: OnStoreError::Reject,
         status_header: true,
         docs_uri: None,
@@ -79,7 +83,7 @@ fn every_setting_reaches_the_policy() {
             "lease": "1s",
             "execution": {"mode": "inline"},
             "limits": {"request_body": 1, "response_body": "64KiB"},
-            "replay": {"header": "Idempotent-Replayed", "drop_headers": ["Set-Cookie", "ETag"]},
+            "replay": {"header": "Idempotent-Replayed", "drop_headers": ["ETag"], "keep_headers": ["Set-Cookie"]},
             "store": {"shared_data": {"max_entries": 5000, "max_bytes": "8MiB", "on_full": "reject"}},
             "on_store_error": "bypass",
             "status_header": false,
@@ -118,7 +122,11 @@ fn every_setting_reaches_the_policy() {
         lease: Duration::from_secs(1),
         execution: ExecutionPolicy::default(),
         limits: Limits { request_body: 1, response_body: 65_536 },
-        replay: ReplayPolicy { header: "idempotent-replayed".to_owned(), drop_headers: owned(&["set-cookie", "etag"]) },
+        replay: ReplayPolicy {
+            header: "idempotent-replayed".to_owned(),
+            drop_headers: owned(&["etag"]),
+            keep_headers: owned(&["set-cookie"]),
+        },
         on_store_error: OnStoreError::Bypass,
         status_header: false,
         docs_uri: Some("https://example.com/docs?a=b#retries".to_owned()),
@@ -262,7 +270,7 @@ fn unknown_keys_are_named_with_those_that_exist() {
         (r#"{"key": {"pattern": ""}}"#, format!("key.pattern: found an unknown key; allowed: {key}")),
         (r#"{"key": {"a.b\n": 1}}"#, format!(r#"key["a.b\n"]: found an unknown key; allowed: {key}"#)),
         (r#"{"key": {"": 1}}"#, format!(r#"key[""]: found an unknown key; allowed: {key}"#)),
-        (r#"{"caller": {"identity": [{"cookie": "sid"}]}}"#, "caller.identity[0].cookie: found an unknown key; allowed: header, property".to_owned()),
+        (r#"{"caller": {"identity": [{"cookie": "sid"}]}}"#, "caller.identity[0].cookie: found an unknown key; allowed: header, property, authorization, verified".to_owned()),
         (r#"{"store": {"memory": {}}}"#, "store.memory: found an unknown key; allowed: shared_data, redis".to_owned()),
         (r#"{"store": {"shared_data": {"max_byte": 1}}}"#, "store.shared_data.max_byte: found an unknown key (did you mean max_bytes?); allowed: max_entries, max_bytes, on_full".to_owned()),
         (
@@ -306,6 +314,9 @@ fn wrong_values_are_told_what_is_allowed() {
     let status = r#"a status code from 100 to 599 or a class from "1xx" to "5xx""#;
     let pointer = r#"a JSON Pointer to a part of the body (RFC 6901), such as "/meta/sent_at""#;
     let property = r#"the path of an Envoy attribute, a list such as ["connection","uri_san_peer_certificate"]"#;
+    let one_source = "exactly one of header, property, authorization";
+    let verified = "true beside authorization, if a filter in front refuses requests whose signature is not the \
+                    credential's: the credential is public";
     let uri = "a URI with a scheme, or a path that starts with one /, of at most 2048 characters (RFC 3986)";
     let words = r#""enforce", "shadow", "off""#;
     let long = "x".repeat(100);
@@ -372,22 +383,64 @@ fn wrong_values_are_told_what_is_allowed() {
         (
             r#"{"caller": {"identity": [{}]}}"#,
             "caller.identity[0]",
-            "neither header nor property",
-            "exactly one of header, property",
+            "none of header, property, authorization",
+            one_source,
         ),
         (
             r#"{"caller": {"identity": [{"header": "a", "property": ["b"]}]}}"#,
             "caller.identity[0]",
-            "both header and property",
-            "exactly one of header, property",
+            "more than one of header, property, authorization",
+            one_source,
+        ),
+        (
+            r#"{"caller": {"identity": [{"header": "a", "authorization": "credential", "verified": true}]}}"#,
+            "caller.identity[0]",
+            "more than one of header, property, authorization",
+            one_source,
+        ),
+        (
+            r#"{"caller": {"identity": [{"verified": true}]}}"#,
+            "caller.identity[0]",
+            "none of header, property, authorization",
+            one_source,
+        ),
+        (
+            r#"{"caller": {"identity": [{"authorization": "credential"}]}}"#,
+            "caller.identity[0].verified",
+            "a credential that nothing verifies",
+            verified,
+        ),
+        (
+            r#"{"caller": {"identity": [{"header": "a"}, {"authorization": "credential", "verified": false}]}}"#,
+            "caller.identity[1].verified",
+            "a credential that nothing verifies",
+            verified,
+        ),
+        (
+            r#"{"caller": {"identity": [{"header": "a", "verified": true}]}}"#,
+            "caller.identity[0].verified",
+            "a value that has no effect here",
+            "only with authorization",
+        ),
+        (
+            r#"{"caller": {"identity": [{"authorization": "scheme", "verified": true}]}}"#,
+            "caller.identity[0].authorization",
+            r#""scheme""#,
+            r#""credential""#,
         ),
         (
             r#"{"caller": {"identity": ["authorization"]}}"#,
             "caller.identity[0]",
             r#""authorization""#,
-            "an object with exactly one of header, property",
+            "an object with exactly one of header, property, authorization",
         ),
         (r#"{"caller": {"identity": [{"property": []}]}}"#, "caller.identity[0].property", "a list", property),
+        (
+            r#"{"caller": {"identity": [{"property": ["metadata"]}]}}"#,
+            "caller.identity[0].property",
+            "all metadata, which Envoy serialises in another order from request to request",
+            r#"a path that goes on, such as ["metadata","filter_metadata","envoy.filters.http.jwt_authn","jwt","sub"]"#,
+        ),
         (r#"{"caller": {"identity": [{"property": ["a", ""]}]}}"#, "caller.identity[0].property", "a list", property),
         (
             r#"{"caller": {"identity": [{"property": ["a\u0000b"]}]}}"#,
@@ -519,6 +572,20 @@ fn settings_that_contradict_each_other_are_refused() {
              allowed: a list that is not empty if caller.required is true",
         ),
         (
+            r#"{"caller": {"identity": [{"header": "Authorization"}, {"authorization": "credential", "verified": true}]}}"#,
+            "caller.identity: found both the header authorization, which is another one in each attempt, and its \
+             credential; allowed: one of them",
+        ),
+        (
+            r#"{"replay": {"drop_headers": ["etag"], "keep_headers": ["set-cookie", "ETag"]}}"#,
+            "replay.keep_headers[1]: found \"etag\", which replay.drop_headers names too; allowed: each header in one list",
+        ),
+        (
+            r#"{"replay": {"keep_headers": ["Proxy-Authenticate"]}}"#,
+            "replay.keep_headers[0]: found \"proxy-authenticate\", which is never replayed; \
+             allowed: a header that a replay may have",
+        ),
+        (
             r#"{"fingerprint": {"ignore": ["/a"]}}"#,
             "fingerprint.ignore: found a value that has no effect here; allowed: only if fingerprint.body is \"json\"",
         ),
@@ -560,6 +627,25 @@ fn settings_that_contradict_each_other_are_refused() {
     ] {
         assert_eq!(refusal(input.as_bytes()), message, "{input}");
     }
+}
+
+#[test]
+fn a_route_has_the_last_word_on_each_header_of_a_replay() {
+    let lists = |outside: &str, route: &str| {
+        let config = format!(
+            r#"{{"replay": {outside}, "routes": [{{"match": {{"path": "/a"}}, "policy": {{"replay": {route}}}}}]}}"#
+        );
+        let replay = parse(&config).routes[0].policy.replay.clone();
+        (replay.drop_headers, replay.keep_headers)
+    };
+    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let kept = r#"{"keep_headers": ["set-cookie", "dpop-nonce"]}"#;
+    assert_eq!(lists(kept, "{}"), (Vec::new(), owned(&["set-cookie", "dpop-nonce"])));
+    assert_eq!(lists(kept, r#"{"drop_headers": ["set-cookie"]}"#), (owned(&["set-cookie"]), owned(&["dpop-nonce"])));
+    assert_eq!(
+        lists(r#"{"drop_headers": ["etag", "x-a"]}"#, r#"{"keep_headers": ["etag"]}"#),
+        (owned(&["x-a"]), owned(&["etag"])),
+    );
 }
 
 #[test]

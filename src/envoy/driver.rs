@@ -69,7 +69,7 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, mut no
                 Effect::ForwardResponse => actions.response = Some(Action::Continue),
                 Effect::Hold => actions.request = Some(Action::Pause),
                 Effect::HoldResponse => actions.response = Some(Action::Pause),
-                Effect::Notice(notice) => filter.note(&notice),
+                Effect::Notice(notice) => filter.note(notice),
                 Effect::RemoveRequestHeader(name) => {
                     let _ = host::remove_header(Map::RequestHeaders, &name);
                 }

@@ -4,7 +4,6 @@ use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
-    mem::{self, Discriminant},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -76,8 +75,8 @@ pub(super) struct Filter {
     root_is_at_work: Cell<bool>,
     /// The root context has been called, and has not come yet.
     has_rung: Cell<bool>,
-    /// What was noted once.
-    noted: RefCell<Vec<Discriminant<Notice>>>,
+    /// What was noted so far.
+    noted: RefCell<Vec<Notice>>,
     /// When each kind of store error was last logged.
     logged: RefCell<Vec<(&'static str, Timestamp)>>,
 }
@@ -271,11 +270,11 @@ impl Filter {
     }
 
     /// Tells the operator of each kind of thing once.
-    pub(super) fn note(&self, notice: &Notice) {
-        let (kind, mut noted) = (mem::discriminant(notice), self.noted.borrow_mut());
-        if !noted.contains(&kind) {
-            noted.push(kind);
+    pub(super) fn note(&self, notice: Notice) {
+        let mut noted = self.noted.borrow_mut();
+        if !noted.iter().any(|known| known.is_like(&notice)) {
             log::warn!("idemgate: {notice}");
+            noted.push(notice);
         }
     }
 

@@ -51,7 +51,7 @@ use crate::{
     config::{ExecutionMode, InFlight, Mode, Policy},
     headers::Headers,
     record::{Mailbox, Owner},
-    request::OperationId,
+    request::{Doubt, OperationId},
     store::{Answer, Call, Renewed, StoreError},
     time::Timestamp,
 };
@@ -223,6 +223,17 @@ pub enum Notice {
         "the upstream sent idempotency-policy: {0:?}, which is none of store, release, unknown and no-store; it is ignored"
     )]
     UnknownPolicyWord(String),
+    /// Callers may not be told apart as expected.
+    #[error("{0}")]
+    Caller(Doubt),
+}
+
+impl Notice {
+    /// Whether it says nothing new after `other`.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::UnknownPolicyWord(_), Self::UnknownPolicyWord(_))) || self == other
+    }
 }
 
 #[derive(Clone, Debug)]

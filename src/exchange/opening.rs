@@ -1,11 +1,13 @@
 //! From a request's headers to the first decision: is it guarded, and may it go on?
 
-use super::{Attributes, Counter, Effect, Problem, State, Step, claiming::AwaitBody, detached::Job, reply::own_fields};
+use super::{
+    Attributes, Counter, Effect, Notice, Problem, State, Step, claiming::AwaitBody, detached::Job, reply::own_fields,
+};
 use crate::{
     config::{BodyFingerprint, ExecutionMode, Policy},
     headers::Headers,
     record::{Mailbox, Owner},
-    request::{Caller, FingerprintBuilder, Key, OperationId, Target},
+    request::{Caller, Doubt, FingerprintBuilder, Identified, Key, OperationId, Target},
 };
 
 /// A request that bears a key and is to be run at most once.
@@ -45,9 +47,12 @@ impl Step<'_> {
             }
             Err(reason) => return self.refuse(&Problem::KeyInvalid(reason)),
         };
-        let Ok(caller) = Caller::identify(&self.policy.caller, headers, |path| attributes.get(path)) else {
+        let Ok(Identified { caller, doubt }) =
+            Caller::identify(&self.policy.caller, headers, |path| attributes.get(path))
+        else {
             return self.refuse(&Problem::CallerUnknown);
         };
+        self.note(doubt);
         let target = Target::from_headers(headers);
         let operation = OperationId::new(&caller, &self.policy.resource, &target, &key);
         let job = mailbox.and_then(|_| self.job(headers, attributes));
@@ -67,6 +72,19 @@ impl Step<'_> {
         }
         self.effects.push(Effect::Hold);
         State::AwaitBody(AwaitBody::new(guarded, fingerprint))
+    }
+
+    /// Counts and tells of a caller that may not be told from others as the operator expects.
+    fn note(&mut self, doubt: Option<Doubt>) {
+        let Some(doubt) = doubt else { return };
+        if doubt == Doubt::Anonymous {
+            self.count(Counter::RequestsCallerAbsent);
+            if self.policy.caller.identity.is_empty() {
+                // All callers are to be one.
+                return;
+            }
+        }
+        self.effects.push(Effect::Notice(Notice::Caller(doubt)));
     }
 
     /// The detached call, if the policy wants one and the request has a cluster to go to. One that has

@@ -88,13 +88,8 @@ pub(super) fn own_fields(policy: &Policy) -> [&str; 4] {
 /// The fields of a response that a replay may carry, in their order.
 #[must_use]
 pub fn replayable(headers: &Headers, policy: &Policy) -> Headers {
-    let may_be_replayed = |name: &[u8]| {
-        !is_never_replayed(name)
-            && !policy.replay.drop_headers.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
-            && !name.eq_ignore_ascii_case(policy.replay.header.as_bytes())
-    };
     let mut replayable = Headers::with_capacity(headers.len() + MARKS, headers.byte_len() + MARKS * MARK_BYTES);
-    for (name, value) in end_to_end(headers).filter(|(name, _)| may_be_replayed(name)) {
+    for (name, value) in end_to_end(headers).filter(|(name, _)| policy.replay.allows(name)) {
         replayable.push(name, value);
     }
     replayable
@@ -129,13 +124,4 @@ pub(super) fn end_to_end(headers: &Headers) -> impl Iterator<Item = (&[u8], &[u8
         !HOP_BY_HOP.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
             && !named_by_connection.iter().any(|other| name.eq_ignore_ascii_case(other))
     })
-}
-
-/// Fields that belong to one message, or that the host sets anew on every response.
-fn is_never_replayed(name: &[u8]) -> bool {
-    const NAMES: [&str; 6] = ["date", "server", "www-authenticate", EXPIRES_HEADER, POLICY_HEADER, STATUS_HEADER];
-    let has_prefix = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    NAMES.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
-        || has_prefix(b"proxy-")
-        || has_prefix(b"x-envoy-")
 }

@@ -60,6 +60,8 @@ impl Status {
 pub enum Counter {
     /// Let through unprotected because the store failed.
     RequestsBypassed,
+    /// Guarded without any caller identity: all such callers are one.
+    RequestsCallerAbsent,
     /// Refused: no caller identity where one is required.
     RequestsCallerUnknown,
     /// Let through to the upstream under a claim.
@@ -112,8 +114,9 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::RequestsBypassed,
+        Self::RequestsCallerAbsent,
         Self::RequestsCallerUnknown,
         Self::RequestsExecuted,
         Self::RequestsHostUnsupported,
@@ -145,6 +148,7 @@ impl Counter {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::RequestsBypassed => "runs unprotected, because the store failed",
+            Self::RequestsCallerAbsent => "has no caller identity, and is one caller with all others that have none",
             Self::RequestsCallerUnknown => "refused: it has no caller identity",
             Self::RequestsExecuted => "runs",
             Self::RequestsHostUnsupported => "refused: the host withholds its body",
@@ -192,6 +196,7 @@ impl Counter {
     pub const fn name(self) -> &'static str {
         match self {
             Self::RequestsBypassed => "idemgate.requests.bypassed",
+            Self::RequestsCallerAbsent => "idemgate.requests.caller_absent",
             Self::RequestsCallerUnknown => "idemgate.requests.caller_unknown",
             Self::RequestsExecuted => "idemgate.requests.executed",
             Self::RequestsHostUnsupported => "idemgate.requests.host_unsupported",
@@ -238,6 +243,7 @@ mod tests {
                 "key_missing",
                 "key_invalid",
                 "caller_unknown",
+                "caller_absent",
                 "too_large",
                 "bypassed",
                 "unguarded",
@@ -262,6 +268,7 @@ mod tests {
         // Add a variant after the last one, and this match does not compile until it is named here.
         let last = |counter| match counter {
             Counter::RequestsBypassed
+            | Counter::RequestsCallerAbsent
             | Counter::RequestsCallerUnknown
             | Counter::RequestsExecuted
             | Counter::RequestsHostUnsupported

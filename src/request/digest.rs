@@ -34,10 +34,20 @@ impl Digest {
     }
 
     /// Adds a list of any length.
-    pub(super) fn list<'a>(&mut self, elements: impl Iterator<Item = &'a [u8]>) {
+    pub(super) fn list(&mut self, elements: impl Iterator<Item: AsRef<[u8]>>) {
+        self.list_in_form(elements, |_| ());
+    }
+
+    /// Adds a list of which each element counts in the form that `form` gives it; the form is as long as the element.
+    pub(super) fn list_in_form(&mut self, elements: impl Iterator<Item: AsRef<[u8]>>, form: impl Fn(&mut [u8])) {
         for element in elements {
             self.0.push(1);
+            let element = element.as_ref();
             self.part(element);
+            let start = self.0.len().saturating_sub(element.len());
+            if let Some(element) = self.0.get_mut(start..) {
+                form(element);
+            }
         }
         self.0.push(0);
     }

@@ -4,6 +4,8 @@
 //! every hash is taken over length-prefixed parts, so that no choice of bytes by one client can spell the
 //! operation of another.
 
+mod attribute;
+mod authorization;
 mod caller;
 mod canonical_json;
 mod digest;
@@ -13,7 +15,7 @@ mod key;
 mod operation_id;
 mod target;
 
-pub use caller::{Caller, CallerUnknown};
+pub use caller::{Caller, CallerUnknown, Doubt, Identified};
 // For the fuzzers alone.
 #[doc(hidden)]
 pub use canonical_json::canonicalize;

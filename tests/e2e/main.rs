@@ -25,6 +25,7 @@ mod detached;
 mod hops;
 mod hosts;
 mod in_flight;
+mod jwt_example;
 mod keys;
 mod leases;
 mod limits;

@@ -110,7 +110,8 @@ async fn what_belongs_to_one_connection_or_one_client_is_not_replayed() {
 async fn the_replay_marker_and_the_fields_left_out_are_configured() {
     let bench =
         Bench::new(json!({ "replay": { "header": "idempotent-replayed", "drop_headers": ["x-secret"] } })).await;
-    let answer = Answer::new(201).header("x-secret", "s").header("x-open", "o").body("done");
+    let answer =
+        Answer::new(201).header("x-secret", "s").header("x-open", "o").header("set-cookie", "sid=1").body("done");
     bench.upstream.script("/orders", [answer]);
     let request = Request::post("/orders").key("k");
     let first = bench.send(&request).await;
@@ -120,7 +121,25 @@ async fn the_replay_marker_and_the_fields_left_out_are_configured() {
     assert_eq!(replay.text("idempotent-replayed"), "true", "{replay:?}");
     assert_eq!(replay.header("idempotency-replayed"), None, "{replay:?}");
     assert_eq!(replay.header("x-secret"), None, "{replay:?}");
+    assert_eq!(replay.header("set-cookie"), None, "{replay:?}");
     assert_eq!(replay.text("x-open"), "o", "{replay:?}");
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn what_belongs_to_one_client_is_replayed_only_if_it_is_named() {
+    let names = ["set-cookie", "set-cookie2", "mcp-session-id", "authentication-info", "clear-site-data"];
+    let names = names.into_iter().chain(["dpop-nonce", "replay-nonce", "sec-session-registration"]);
+    let bench = Bench::new(json!({ "replay": { "keep_headers": ["Set-Cookie", "dpop-nonce"] } })).await;
+    let answer = names.clone().fold(Answer::new(201), |answer, name| answer.header(name, "1"));
+    bench.upstream.script("/orders", [answer]);
+    let request = Request::post("/orders").key("k");
+    let (first, replay) = (bench.send(&request).await, bench.send(&request).await);
+    for name in names {
+        assert_eq!(first.text(name), "1", "{first:?}");
+        let is_kept = name == "set-cookie" || name == "dpop-nonce";
+        assert_eq!(replay.header(name).is_some(), is_kept, "{name}: {replay:?}");
+    }
     bench.assert_executions(1);
 }
 

@@ -5,6 +5,8 @@ use crate::config::json::Node;
 use crate::config::read::Read;
 
 /// The path of an Envoy attribute. The host separates its parts with zero bytes, so no part may bear one.
+///
+/// All metadata in one would be a protobuf message, and not a map whose entries could be told apart and sorted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::config) struct PropertyPath(Vec<String>);
 
@@ -21,6 +23,12 @@ impl Read for PropertyPath {
             Node::List(parts) if !parts.is_empty() => parts.iter().map(part).collect(),
             _ => None,
         };
+        if path.as_ref().is_some_and(|path| path == &["metadata"]) {
+            return Err(ConfigError::invalid_value(
+                "all metadata, which Envoy serialises in another order from request to request",
+                "a path that goes on, such as [\"metadata\",\"filter_metadata\",\"envoy.filters.http.jwt_authn\",\"jwt\",\"sub\"]",
+            ));
+        }
         path.map(Self).ok_or_else(|| node.refused(allowed))
     }
 }

@@ -142,12 +142,29 @@ fn fields_that_connection_names_are_left_out() {
 }
 
 #[test]
-fn what_the_policy_drops_replaces_the_default() {
+fn what_the_policy_drops_comes_on_top_of_the_default() {
     let world = World::with(|policy| policy.replay.drop_headers = vec!["x-session".to_owned()]);
     world.order().send().answered(&Response::new(200).header("X-Session", "1").header("set-cookie", "a=1"));
     let retry = world.order().send();
     assert_eq!(retry.reply().headers.get("x-session"), None);
-    assert_eq!(retry.reply().headers.get("set-cookie"), Some(b"a=1".as_slice()));
+    assert_eq!(retry.reply().headers.get("set-cookie"), None);
+}
+
+#[test]
+fn what_belongs_to_one_client_comes_back_by_name_only() {
+    let names =
+        ["Set-Cookie", "Set-Cookie2", "Mcp-Session-Id", "DPoP-Nonce", "Replay-Nonce", "Sec-Session-Registration"];
+    let names = names.iter().chain(&["Authentication-Info", "Clear-Site-Data", "sec-session-"]);
+    for name in names {
+        let response = Response::new(200).header(*name, "1").header("etag", "1");
+        assert_eq!(carried(&response), ["etag: 1"], "{name}");
+        let world = World::with(|policy| {
+            policy.replay.drop_headers = Vec::new();
+            policy.replay.keep_headers = vec![name.to_ascii_lowercase()];
+        });
+        world.order().send().answered(&response);
+        assert_eq!(world.order().send().reply().headers.get(name), Some(b"1".as_slice()), "{name}");
+    }
 }
 
 #[test]

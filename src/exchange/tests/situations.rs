@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::harness::{Response, Stream, World, evidence, via_upstream};
 use crate::{
     config::{BodyFingerprint, CallerPolicy, IdentitySource, Mode, OnStoreError, OnUnknown},
-    exchange::{Counter, Effect, Event, Problem, Status},
-    request::InvalidKey,
+    exchange::{Counter, Effect, Event, Notice, Problem, Status},
+    request::{Doubt, InvalidKey},
     store::{Answer, Claimed, Ending, StoreError},
 };
 
@@ -239,6 +239,28 @@ fn a_caller_that_is_not_identified_is_refused_only_where_one_is_required() {
 
     let world = World::with(|policy| policy.caller = CallerPolicy { identity, required: false });
     assert!(world.order().send().was_executed());
+}
+
+#[test]
+fn a_caller_without_an_identity_is_counted_and_told_of() {
+    let tells_of = |identity: &[IdentitySource], field: &'static str| {
+        let policy = CallerPolicy { identity: identity.to_vec(), required: false };
+        let world = World::with(|of_world| of_world.caller = policy.clone());
+        let stream = world.order().without("authorization").header("authorization", field).send();
+        assert!(stream.was_executed());
+        let doubts = stream.effects.iter().filter_map(|effect| match effect {
+            Effect::Notice(Notice::Caller(doubt)) => Some(*doubt),
+            _ => None,
+        });
+        let counted = stream.effects.iter().filter(|effect| **effect == Effect::Count(Counter::RequestsCallerAbsent));
+        (counted.count(), doubts.collect::<Vec<_>>())
+    };
+    let authorization = [IdentitySource::Header("authorization".to_owned())];
+    assert_eq!(tells_of(&authorization, "Bearer ann"), (0, vec![]));
+    assert_eq!(tells_of(&authorization, ""), (1, vec![Doubt::Anonymous]));
+    // That all are one is what the operator asked for.
+    assert_eq!(tells_of(&[], "Bearer ann"), (1, vec![]));
+    assert_eq!(tells_of(&authorization, "Digest nc=1"), (0, vec![Doubt::ChangingCredentials("Digest")]));
 }
 
 #[test]
