@@ -37,3 +37,16 @@ async fn the_shipped_envoy_yaml_sees_one_path_behind_its_spellings() {
     }
     bench.assert_executions(1);
 }
+
+#[tokio::test]
+async fn the_shipped_envoy_yaml_sees_one_host_behind_its_spellings() {
+    let bench = Bench::shipped().await;
+    let request = Request::post("/orders").key("k");
+    let first = bench.send(&request.clone().header("host", "shop.example")).await;
+    assert_executed(&first, 201);
+    for host in ["shop.example:80", "shop.example.", "shop.example:10000", "SHOP.example"] {
+        assert_replay_of(&first, &bench.send(&request.clone().header("host", host)).await);
+    }
+    assert_executed(&bench.send(&request.header("host", "other.example")).await, 201);
+    bench.assert_executions(2);
+}
