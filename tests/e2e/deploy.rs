@@ -18,7 +18,7 @@ use self::istio::{EnvoyFilter, Pod, WasmPlugin};
 use self::manifest::{Manifest, files};
 use self::proxy::{DENIED, Proxy};
 use crate::bench::{
-    Bench, Protocol, RedisServer, Request, assert_executed, assert_problem, assert_replay_of, assert_unguarded,
+    Bench, Protocol, RedisServer, Request, assert_executed, assert_problem, assert_replay_of, assert_unguarded, token,
 };
 
 const WASM_PLUGIN: &str = "istio/wasmplugin.yaml";
@@ -109,9 +109,9 @@ async fn guards_all_but_the_body(proxy: &Proxy) {
         assert_replay_of(&first, &bench.send_over(protocol, &request.clone().body("another")).await);
         assert_problem(&bench.send_over(protocol, &request.content_type("text/plain")).await, 422, "key-reused");
     }
-    let large = Request::post("/orders").key("large").body(vec![b'x'; (1 << 20) + 1]);
+    let large = by("alice", "1").key("large").body(vec![b'x'; (1 << 20) + 1]);
     assert_executed(&bench.send(&large).await, 201);
-    bench.assert_executions(3);
+    bench.assert_executions(5);
 }
 
 async fn guards_everything(proxy: &Proxy) {
@@ -121,23 +121,33 @@ async fn guards_everything(proxy: &Proxy) {
         assert_problem(&bench.send_over(protocol, &request.body("another")).await, 422, "key-reused");
     }
     // Envoy has room for what the filter holds, and for what it takes to see that a body is too large.
-    let large = Request::post("/orders").key("large").body(vec![b'x'; 1 << 20]).chunked();
+    let large = by("alice", "1").key("large").body(vec![b'x'; 1 << 20]).chunked();
     assert_executed(&bench.send(&large).await, 201);
     let too_large = large.key("too-large").body(vec![b'x'; (1 << 20) + 1]);
     assert_problem(&bench.send(&too_large).await, 413, "request-too-large");
-    bench.assert_executions(3);
+    bench.assert_executions(5);
 }
 
-/// It is replayed to its caller, and to nobody whom authorization refuses.
+/// It is replayed to its caller, also with a refreshed token, and to nobody else: neither to another who sends the same,
+/// nor to one whom authorization refuses.
 async fn request_that_is_executed_once(bench: &Bench, protocol: Protocol) -> Request {
-    let request = Request::post("/orders").key(format!("{protocol:?}")).caller("alice");
+    let key = format!("{protocol:?}");
+    let request = by("alice", "1").key(key.clone());
     let before = bench.upstream.executions();
     let first = bench.send_over(protocol, &request).await;
     assert_executed(&first, 201);
     assert_replay_of(&first, &bench.send_over(protocol, &request).await);
+    assert_replay_of(&first, &bench.send_over(protocol, &by("alice", "2").key(key.clone())).await);
     assert_unguarded(&bench.send_over(protocol, &request.clone().header(DENIED, "yes")).await, 403);
     bench.assert_executions(before + 1);
+    assert_executed(&bench.send_over(protocol, &by("bob", "1").key(key)).await, 201);
+    bench.assert_executions(before + 2);
     request
+}
+
+/// A request with a verified token of this subject.
+fn by(subject: &str, id: &str) -> Request {
+    Request::post("/orders").caller(&token(&json!({ "sub": subject, "jti": id })))
 }
 
 async fn shares_records(mut proxy: Proxy) {
@@ -154,7 +164,7 @@ async fn shares_records(mut proxy: Proxy) {
 
     let bench = proxy.start().await;
     let other = proxy.start_another(&bench.upstream).await;
-    let request = Request::post("/orders").key("k");
+    let request = by("alice", "1").key("k");
     let first = bench.send(&request).await;
     assert_executed(&first, 201);
     assert_replay_of(&first, &other.send(&request).await);

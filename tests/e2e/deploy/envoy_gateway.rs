@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use serde_json_path::JsonPath;
 
 use super::manifest::{Manifest, Spec, assert_digest};
-use super::proxy::{Proxy, RBAC, ROUTER, fetch_module};
+use super::proxy::{Proxy, RBAC, ROUTER, Tokens, fetch_module};
 
 const WASM: &str = "envoy.filters.http.wasm";
 
@@ -77,7 +77,8 @@ impl Manifest<EnvoyExtensionPolicy> {
         let [target] = policy.spec.target_refs.as_slice() else { panic!("{file}: one target, found {policy:?}") };
         target.assert_is("HTTPRoute", "orders");
 
-        let mut proxy = Proxy::new("default/eg/http");
+        // The `jwt` of a `SecurityPolicy` (`internal/xds/translator/jwt.go`), whose provider is called example.
+        let mut proxy = Proxy::new("default/eg/http", Tokens { payload: "example", are_forwarded: true });
         for (index, wasm) in policy.spec.wasm.iter().enumerate() {
             let name =
                 format!("envoyextensionpolicy/{}/{}/wasm/{index}", policy.metadata.namespace, policy.metadata.name);
@@ -156,7 +157,14 @@ impl EnvoyProxy {
 }
 
 /// The order of those that matter here.
-const ORDER: [&str; 5] = [WASM, RBAC, "envoy.filters.http.local_ratelimit", "envoy.filters.http.ratelimit", ROUTER];
+const ORDER: [&str; 6] = [
+    "envoy.filters.http.jwt_authn",
+    WASM,
+    RBAC,
+    "envoy.filters.http.local_ratelimit",
+    "envoy.filters.http.ratelimit",
+    ROUTER,
+];
 
 fn place(filter: &Value) -> usize {
     let place = ORDER.iter().position(|known| kind(filter) == *known);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::manifest::{Manifest, Spec, assert_digest};
-use super::proxy::{CONNECTION_MANAGER, Proxy, RBAC, ROUTER, fetch_module};
+use super::proxy::{CONNECTION_MANAGER, Proxy, RBAC, ROUTER, Tokens, fetch_module};
 
 /// The kinds of proxies that a file is written for, and the labels of their pods.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,12 +37,14 @@ impl Pod {
         }
     }
 
-    /// With authorization in it, and nothing of ours.
+    /// With authentication and authorization in it, and nothing of ours.
     pub(super) fn proxy(self) -> Proxy {
-        Proxy::new(match self {
+        let listener = match self {
             Self::Gateway => "0.0.0.0_8080",
             Self::Sidecar => "virtualInbound",
-        })
+        };
+        // A `RequestAuthentication` (`pilot/pkg/security/authn/policy_applier.go`).
+        Proxy::new(listener, Tokens { payload: "payload", are_forwarded: false })
     }
 
     /// Where the patches are that change a listener of such a proxy, and where those that change its clusters.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, Envoy, TempDir, Upstream, deny_header, released_module};
+use crate::bench::{Bench, Envoy, TempDir, Upstream, deny_header, jwt_authn, released_module};
 
 pub(super) const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 pub(super) const RBAC: &str = "envoy.filters.http.rbac";
@@ -14,7 +14,16 @@ pub(super) const ROUTER: &str = "envoy.filters.http.router";
 /// A request with this header is one that authorization refuses.
 pub(super) const DENIED: &str = "x-denied";
 
-/// One listener, which authorizes requests and routes them to one service.
+/// What a control plane does with a token that it has had verified.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tokens {
+    /// Where the payload is, among the metadata of the filter.
+    pub(super) payload: &'static str,
+    /// Whether the service gets the token, too.
+    pub(super) are_forwarded: bool,
+}
+
+/// One listener, which authenticates and authorizes requests and routes them to one service.
 #[derive(Clone, Debug)]
 pub(super) struct Proxy {
     pub(super) listener: Value,
@@ -24,7 +33,11 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    pub(super) fn new(listener: &str) -> Self {
+    pub(super) fn new(listener: &str, tokens: Tokens) -> Self {
+        let mut jwt_authn = jwt_authn();
+        let provider = &mut jwt_authn["typed_config"]["providers"]["issuer"];
+        provider["payload_in_metadata"] = json!(tokens.payload);
+        provider["forward"] = json!(tokens.are_forwarded);
         let mut rbac = deny_header(DENIED);
         rbac["name"] = json!(RBAC);
         let router = json!({
@@ -44,7 +57,7 @@ impl Proxy {
                         "domains": ["*"],
                         "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "orders", "timeout": "30s" } }],
                     }] },
-                    "http_filters": [rbac, router],
+                    "http_filters": [jwt_authn, rbac, router],
                 },
             }] }],
         });
