@@ -22,6 +22,8 @@ pub(crate) struct Setup {
     connection_manager: Value,
     allow_on_headers_stop_iteration: bool,
     bootstrap_fields: Value,
+    has_retrying_cluster: bool,
+    proxies_100_continue: bool,
     buffer_limit: Option<u32>,
     filters_after: Vec<Value>,
     filters_before: Vec<Value>,
@@ -202,6 +204,8 @@ impl Setup {
             connection_manager: json!({}),
             allow_on_headers_stop_iteration: true,
             bootstrap_fields: json!({}),
+            has_retrying_cluster: false,
+            proxies_100_continue: false,
             buffer_limit: None,
             filters_after: Vec::new(),
             filters_before: Vec::new(),
@@ -221,9 +225,21 @@ impl Setup {
         }
     }
 
-    /// A host that does not hand over the body while headers are held, as Envoy before 1.35 and Istio.
+    /// A host that does not hand over the body while headers are held, as with Istio's own API.
     pub(crate) fn without_stop_iteration(mut self) -> Self {
         self.allow_on_headers_stop_iteration = false;
+        self
+    }
+
+    /// There is a cluster `retrying` that leads to the upstream, with a retry policy of its own (Envoy 1.37).
+    pub(crate) fn retrying_cluster(mut self) -> Self {
+        self.has_retrying_cluster = true;
+        self
+    }
+
+    /// `Expect: 100-continue` is left to the service (`proxy_100_continue`).
+    pub(crate) fn proxying_100_continue(mut self) -> Self {
+        self.proxies_100_continue = true;
         self
     }
 
@@ -400,6 +416,7 @@ impl Setup {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": "ingress",
             "http_protocol_options": { "enable_trailers": true },
+            "proxy_100_continue": self.proxies_100_continue,
             "access_log": [{
                 "name": "file",
                 "typed_config": {
@@ -456,10 +473,12 @@ impl Setup {
             overflowing["circuit_breakers"]["thresholds"][0][limit] = json!(0);
             clusters.push(overflowing);
         }
-        let mut retrying = cluster("retrying", &upstream, &protocol);
-        retrying["typed_extension_protocol_options"][HTTP_OPTIONS]["retry_policy"] =
-            json!({ "retry_on": "5xx,reset", "num_retries": 2, "retry_back_off": { "base_interval": "0.01s" } });
-        clusters.push(retrying);
+        if self.has_retrying_cluster {
+            let mut retrying = cluster("retrying", &upstream, &protocol);
+            retrying["typed_extension_protocol_options"][HTTP_OPTIONS]["retry_policy"] =
+                json!({ "retry_on": "5xx,reset", "num_retries": 2, "retry_back_off": { "base_interval": "0.01s" } });
+            clusters.push(retrying);
+        }
         if let Some(path) = &self.pipe {
             clusters.push(cluster("piped", &[json!({ "pipe": { "path": path } })], &protocol));
         }

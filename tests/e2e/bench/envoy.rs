@@ -271,6 +271,20 @@ impl Envoy {
         }
     }
 
+    /// How many bytes clients have sent so far, of which Envoy has read as much.
+    pub(crate) async fn received(&self) -> u64 {
+        self.stat("http.ingress.downstream_cx_rx_bytes_total").await.unwrap_or_default()
+    }
+
+    /// Waits until it has read so many bytes of its clients.
+    pub(crate) async fn has_received(&self, bytes: u64) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.received().await < bytes {
+            assert!(Instant::now() < deadline, "Envoy has not read {bytes} bytes after {PATIENCE:?}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Waits for the access log line of the request with this `x-tag`.
     pub(crate) async fn access_log_line(&self, tag: &str) -> String {
         self.access_log_line_with(&format!("tag={tag} ")).await
@@ -485,6 +499,17 @@ fn binary() -> PathBuf {
     let fetched = checkout().join(".tools/envoy");
     assert!(fetched.exists(), "there is no {}; {ENVOY_REMEDY}", fetched.display());
     fetched
+}
+
+/// Whether the Envoy of the tests is of this version, 1.`minor`, or newer.
+pub(crate) fn is_since(minor: u32) -> bool {
+    let output =
+        Command::new(binary()).arg("--version").output().unwrap_or_else(|error| panic!("{error}; {ENVOY_REMEDY}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // ".../envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL"
+    let version = text.split("version: ").nth(1).and_then(|version| version.split('/').nth(1));
+    let found = version.and_then(|version| version.strip_prefix("1.")?.split('.').next()?.parse::<u32>().ok());
+    found.unwrap_or_else(|| panic!("no version in {text:?}")) >= minor
 }
 
 /// The module as users have it.

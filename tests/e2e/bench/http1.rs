@@ -49,6 +49,13 @@ impl Http1 {
         self.response_to(request.method).await
     }
 
+    /// Sends everything in front of a request's body.
+    pub(crate) async fn begin_head(&mut self, request: &Request) {
+        let bytes = encode(request);
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head ends");
+        self.write(&bytes[..end + 4]).await;
+    }
+
     /// Sends a request without waiting for the response.
     pub(crate) async fn begin(&mut self, request: &Request) {
         self.write(&encode(request)).await;
@@ -187,25 +194,12 @@ impl Http1 {
 
 /// The request's bytes on the wire.
 pub(crate) fn encode(request: &Request) -> Vec<u8> {
-    let mut bytes = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
-    if request.headers.iter().all(|(name, _)| *name != "host") {
-        bytes.push_str(&format!("host: {}\r\n", super::AUTHORITY));
-    }
-    match request.framing {
-        Framing::Chunked => bytes.push_str("transfer-encoding: chunked\r\n"),
-        Framing::ContentLength if request.body.is_empty() && request.method == "GET" => {}
-        Framing::ContentLength | Framing::Unfinished => {
-            bytes.push_str(&format!("content-length: {}\r\n", request.body.len()));
-        }
-    }
-    let mut bytes = bytes.into_bytes();
-    for (name, value) in &request.headers {
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value);
-        bytes.extend_from_slice(b"\r\n");
-    }
-    bytes.extend_from_slice(b"\r\n");
+    let framing = match request.framing {
+        Framing::Chunked => "transfer-encoding: chunked\r\n".to_owned(),
+        Framing::ContentLength if request.body.is_empty() && request.method == "GET" => String::new(),
+        Framing::ContentLength | Framing::Unfinished => format!("content-length: {}\r\n", request.body.len()),
+    };
+    let mut bytes = encode_fields(request, &framing);
     match request.framing {
         Framing::Chunked => {
             // Uneven pieces, so that the receiver has to put them together.
@@ -219,6 +213,28 @@ pub(crate) fn encode(request: &Request) -> Vec<u8> {
         Framing::ContentLength => bytes.extend_from_slice(&request.body),
         Framing::Unfinished => bytes.extend_from_slice(request.half()),
     }
+    bytes
+}
+
+/// The bytes in front of a body whose framing is among the request's fields.
+pub(super) fn encode_head(request: &Request) -> Vec<u8> {
+    encode_fields(request, "")
+}
+
+fn encode_fields(request: &Request, framing: &str) -> Vec<u8> {
+    let mut bytes = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
+    if request.headers.iter().all(|(name, _)| *name != "host") {
+        bytes.push_str(&format!("host: {}\r\n", super::AUTHORITY));
+    }
+    bytes.push_str(framing);
+    let mut bytes = bytes.into_bytes();
+    for (name, value) in &request.headers {
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
     bytes
 }
 

@@ -24,6 +24,7 @@ mod signal;
 mod store;
 mod temp_dir;
 mod transport;
+mod upload;
 mod upstream;
 
 use std::future::Future;
@@ -37,7 +38,7 @@ pub(crate) use answer::Answer;
 pub(crate) use bootstrap::{
     AdminListener, Setup, compressor, delay, deny_header, location, lua, lua_on_response, one_request_a_day,
 };
-pub(crate) use envoy::{Envoy, refusal, released_module};
+pub(crate) use envoy::{Envoy, is_since, refusal, released_module};
 pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
     assert_unguarded, assert_unknown, idempotency_fields,
@@ -57,6 +58,7 @@ pub(crate) use resp::Reply;
 pub(crate) use store::{Store, also_on_redis};
 pub(crate) use temp_dir::TempDir;
 pub(crate) use transport::Transport;
+pub(crate) use upload::{TRAILER, Upload, Way};
 pub(crate) use upstream::{Seen, Upstream};
 
 use bootstrap::Backends;

@@ -29,6 +29,8 @@ pub(crate) struct Seen {
     pub(crate) headers: HeaderMap,
     /// None until the body has come whole.
     pub(crate) body: Option<Vec<u8>>,
+    /// What followed the body.
+    pub(crate) trailers: HeaderMap,
 }
 
 impl Seen {
@@ -229,7 +231,7 @@ impl Shared {
         let mut state = self.lock();
         let path = head.uri.path().to_owned();
         let number = state.seen.len() + 1;
-        let seen = Seen { path: path.clone(), headers: head.headers.clone(), body: None };
+        let seen = Seen { path: path.clone(), headers: head.headers.clone(), body: None, trailers: HeaderMap::new() };
         let directed = state.director.as_ref().and_then(|director| (director.0)(&seen));
         let scripted = match state.scripts.get_mut(&path) {
             Some(answers) if answers.len() > 1 => answers.pop_front(),
@@ -260,9 +262,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, pro
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Script>, Cut> {
     let (head, body) = request.into_parts();
     let (number, answer) = shared.admit(&head);
-    let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+    let body = body.collect().await.map_err(|_| Cut)?;
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    let body = body.to_bytes();
     if let Some(seen) = shared.lock().seen.get_mut(number - 1) {
         seen.body = Some(body.to_vec());
+        seen.trailers = trailers;
     }
     if let Some(gate) = &answer.held_by {
         gate.passed().await;
