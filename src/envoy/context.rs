@@ -6,8 +6,11 @@
 pub(super) enum Action {
     /// It goes on.
     Continue = 0,
-    /// It is held, until the filter lets it go or answers.
+    /// It is held, until the filter lets it go or answers. What follows is handed over as it comes.
     Pause = 1,
+    /// The request's headers are held, and Envoy keeps what follows to itself until they go on: no further than its
+    /// buffer goes, and then it stops reading (`StopAllIterationAndWatermark`).
+    PauseAll = 4,
 }
 
 /// One stream, from its first field to its last word.

@@ -133,6 +133,7 @@ pub(super) fn drive_from_root(filter: &Filter, guest: &Rc<Guest>, event: Event<'
         let _ = drive(filter, guest, Event::Gone { evidence: &Evidence::default() }, now);
     }
     let actions = drive(filter, guest, event, now);
+    // Either none of its body was handed over, or all of it: see `Stream::open`.
     if reachable && actions.request == Some(Action::Continue) {
         let _ = host::resume_request();
     }

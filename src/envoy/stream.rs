@@ -81,6 +81,12 @@ impl Stream {
                 guest.wait_for_body(filter.body_watch.begin(headers));
             }
         }
+        // The store's answer or another's end lets it go on, and not its own body. Envoys before 1.40.0 (and 1.39.1,
+        // 1.38.4, 1.37.6, 1.36.10; envoy#46841) lose a piece of a request whose body has begun to be held in callbacks and
+        // that goes on from elsewhere before its end.
+        if action == Action::Pause && guest.exchange.borrow().holds_whole_request() {
+            action = Action::PauseAll;
+        }
         if !guest.is_finished() {
             self.join(filter, guest);
         }

@@ -321,6 +321,12 @@ impl Exchange {
         matches!(self.state, State::AwaitBody(_))
     }
 
+    /// Whether the request is kept back and nothing more of it is of interest.
+    #[must_use]
+    pub fn holds_whole_request(&self) -> bool {
+        self.holds_request() && !self.awaits_body()
+    }
+
     /// Whether the request is kept back, whatever more of it arrives.
     #[must_use]
     pub fn holds_request(&self) -> bool {

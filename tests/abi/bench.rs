@@ -421,6 +421,16 @@ fn resuming_and_pausing_fails() {
 }
 
 #[test]
+#[should_panic(expected = "a request part of whose body is held goes on in its own callbacks only")]
+fn resuming_a_request_from_elsewhere_part_of_whose_body_is_held_fails() {
+    let (_, worker) = worker();
+    let stream = worker.stream();
+    stream.request_headers(post("/wait").headers, false);
+    stream.request_body("hold", false);
+    worker.tick();
+}
+
+#[test]
 #[should_panic(expected = "headers are touched in their own phase only (RequestHeaders in Some(ResponseHeaders))")]
 fn reading_request_headers_with_the_response_fails() {
     worker().1.exchange(&post("/late-read"), || Response::new(200));

@@ -56,6 +56,8 @@ enum Held {
     #[default]
     Nothing,
     Headers,
+    /// The headers, with no callback for anything behind them.
+    All,
     Body,
     Trailers,
 }
@@ -216,7 +218,7 @@ impl Half {
 
     /// Whether Envoy stops everything behind held headers.
     fn is_stopped(&self, body_while_headers_held: bool) -> bool {
-        self.held == Held::Headers && !body_while_headers_held
+        self.held == Held::All || self.held == Held::Headers && !body_while_headers_held
     }
 
     fn begin_callback(&mut self) {
@@ -328,6 +330,7 @@ pub(crate) fn resume_request(id: u32) {
             return None;
         }
         if !half.is_stopped(body_while_headers_held) {
+            assert!(half.held != Held::Body || half.ended, "{}", Rule::ResumePartOfBody);
             exchange.forward_request();
             return None;
         }
@@ -527,6 +530,11 @@ fn after_request_callback(id: u32, action: Action, held: Held) -> Outcome {
                 exchange.request.held = held;
                 Outcome::Paused
             }
+            Action::PauseAll => {
+                assert_eq!(held, Held::Headers, "only headers stop what follows them");
+                exchange.request.held = Held::All;
+                Outcome::Paused
+            }
         }
     })
 }
@@ -596,6 +604,7 @@ fn after_response_callback(id: u32, action: Action, held: Held) -> Outcome {
                 exchange.response.held = held;
                 Outcome::Paused
             }
+            Action::PauseAll => panic!("the filter stops no response with all that follows"),
         }
     })
 }

@@ -9,6 +9,8 @@ use std::cell::Cell;
 pub(crate) enum Action {
     Continue,
     Pause,
+    /// `StopAllIterationAndWatermark`, for headers only.
+    PauseAll,
 }
 
 impl From<u32> for Action {
@@ -16,6 +18,7 @@ impl From<u32> for Action {
         match action {
             0 => Self::Continue,
             1 => Self::Pause,
+            4 => Self::PauseAll,
             other => panic!("the guest answered with action {other}"),
         }
     }

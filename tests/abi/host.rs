@@ -38,7 +38,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Envoy 1.35 and newer with the flag set, and Idemgate in it.
+    /// An Envoy with the flag set, and Idemgate in it.
     pub(crate) fn idemgate() -> Self {
         Self { guest: Guest::Idemgate, body_while_headers_held: true, buffer_limit: 1 << 20 }
     }

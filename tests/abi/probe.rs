@@ -213,7 +213,7 @@ impl HttpContext for Probe {
     fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {
         note(format!("request body {size} {end} {}", self.body(self.get_http_request_body(0, size))));
         match self.path.as_str() {
-            "/hold" if !end => return Action::Pause,
+            "/hold" | "/wait" if !end => return Action::Pause,
             "/reply-to-body" => self.send_http_response(422, vec![], Some(b"no")),
             _ => {}
         }

@@ -72,6 +72,8 @@ pub(crate) enum Rule {
     /// A response whose held part outgrows the buffer is cut off after its 200 went out; behind held headers Envoy still
     /// has another answer.
     PauseInResponseBody,
+    /// Envoys before 1.40.0 lose the piece that follows (envoy#46841).
+    ResumePartOfBody,
     /// The resume is lost and the stream hangs.
     ResumeThenPause,
     /// `BadArgument`: counters only grow.
@@ -96,6 +98,7 @@ impl fmt::Display for Rule {
             Self::HeadersWrittenInLog => "header maps are read-only in on_log",
             Self::BodyOutsideItsPhase => "a response body is read in its own callback only",
             Self::PauseInResponseBody => "a response whose headers are out is held no further than the buffer goes",
+            Self::ResumePartOfBody => "a request part of whose body is held goes on in its own callbacks only",
             Self::ResumeThenPause => "a callback that resumes its stream does not pause it",
             Self::CounterIncrement => "a counter grows by more than 0",
             Self::DoneRefused => "on_done returns true",

@@ -50,4 +50,5 @@ mod shadow;
 mod shipped;
 mod streaming;
 mod surroundings;
+mod uploads;
 mod waiting;

@@ -63,6 +63,27 @@ fn duplicates_on_both_workers_are_replayed_when_the_first_has_its_answer() {
     assert_eq!(host.histogram("idemgate.wait_ms").len(), 50);
 }
 
+/// Its body would otherwise be held piece by piece, and Envoys before 1.40.0 lose one when it goes on.
+#[test]
+fn who_waits_before_its_body_has_come_is_held_with_all_that_follows() {
+    let (_, one, two) = workers(r#"{"duplicates":{"in_flight":"wait"},"fingerprint":{"body":"none"}}"#);
+    let (first, waiter, orders) = (one.stream(), two.stream(), Orders::default());
+    let request = order("k1");
+    first.send(&request);
+    assert_eq!(waiter.request_headers(request.headers.clone(), false), Outcome::Paused);
+    assert_eq!(waiter.request_body("one,", false), Outcome::Withheld);
+
+    first.respond(&Response::new(500));
+    first.finish();
+    deliver(&[&one, &two]);
+    assert_eq!(waiter.upstream().map(|upstream| upstream.body), Some(b"one,".to_vec()));
+    assert_eq!(waiter.request_body("two", true), Outcome::Continued);
+    let upstream = waiter.upstream().expect("it runs");
+    assert_eq!((upstream.body, upstream.complete), (b"one,two".to_vec(), true));
+    waiter.respond(&orders.run());
+    assert_eq!(word(&waiter.finish()), "executed");
+}
+
 #[test]
 fn when_the_first_is_released_exactly_one_takes_over_and_the_rest_wait_on() {
     let (host, one, two) = workers(WAIT);
