@@ -246,6 +246,7 @@ mod exchange {
             attribute: &NoAttributes,
             owner: OWNER,
             mailbox: None,
+            is_store_remote: false,
             end_of_stream: true,
         };
         let granted = Event::Answered(Answer::Claimed(Claimed::Granted));

@@ -216,6 +216,7 @@ fn every_problem_is_documented_as_it_is() {
 fn problems() -> Vec<Problem> {
     let all = vec![
         Problem::CallerUnknown,
+        Problem::ExpectationFailed,
         Problem::HostUnsupported,
         Problem::KeyInvalid(InvalidKey::Repeated),
         Problem::KeyMissing { header: "idempotency-key".to_owned() },
@@ -230,6 +231,7 @@ fn problems() -> Vec<Problem> {
     for problem in &all {
         match problem {
             Problem::CallerUnknown
+            | Problem::ExpectationFailed
             | Problem::HostUnsupported
             | Problem::KeyInvalid(_)
             | Problem::KeyMissing { .. }

@@ -71,6 +71,7 @@ impl Stream {
             attribute: &HostAttributes,
             owner: filter.next_owner(),
             mailbox: filter.mailbox(),
+            is_store_remote: filter.is_remote(),
             end_of_stream,
         };
         let mut action = drive(filter, &guest, event, now).request.unwrap_or(Action::Continue);

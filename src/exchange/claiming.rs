@@ -48,6 +48,7 @@ struct Request {
     fingerprint: Fingerprint,
     mailbox: Option<Mailbox>,
     job: Option<Job>,
+    expects_continue: bool,
     /// Set once it has begun to wait for its turn.
     waiting: Option<Waiting>,
 }
@@ -110,8 +111,8 @@ impl AwaitBody {
 impl Step<'_> {
     /// Asks the store for the right to run the operation.
     pub(super) fn claim(&mut self, guarded: Guarded, fingerprint: Fingerprint) -> State {
-        let Guarded { operation, owner, mailbox, job } = guarded;
-        Request { operation, owner, fingerprint, mailbox, job, waiting: None }.claim(self)
+        let Guarded { operation, owner, mailbox, job, expects_continue } = guarded;
+        Request { operation, owner, fingerprint, mailbox, job, expects_continue, waiting: None }.claim(self)
     }
 }
 
@@ -177,6 +178,9 @@ impl AwaitClaim {
             && step.policy.duplicates.in_flight == InFlight::Wait
             && self.request.mailbox.is_some()
         {
+            if self.request.expects_continue {
+                return step.refuse(&Problem::ExpectationFailed);
+            }
             return self.wait(step.now.after(lease_left), step);
         }
         if let Some(waiting) = self.request.waiting {

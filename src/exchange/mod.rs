@@ -86,6 +86,8 @@ pub enum Event<'a> {
         /// Where this worker is told of the ends of executions; without one nothing waits here, and
         /// nothing is executed apart from its stream.
         mailbox: Option<Mailbox>,
+        /// Whether the store answers later, so that the request is held for its claim.
+        is_store_remote: bool,
         /// Whether there is no body and there are no trailers.
         end_of_stream: bool,
     },
@@ -423,8 +425,8 @@ struct Step<'a> {
 impl Step<'_> {
     fn on_idle(&mut self, event: Event<'_>) -> State {
         match event {
-            Event::RequestHeaders { headers, attribute, owner, mailbox, end_of_stream } => {
-                self.open(headers, attribute, owner, mailbox, end_of_stream)
+            Event::RequestHeaders { headers, attribute, owner, mailbox, is_store_remote, end_of_stream } => {
+                self.open(headers, attribute, owner, mailbox, is_store_remote, end_of_stream)
             }
             Event::Gone { .. } => State::Finished,
             _ => State::Idle,

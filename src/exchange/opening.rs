@@ -18,6 +18,8 @@ pub(super) struct Guarded {
     pub(super) mailbox: Option<Mailbox>,
     /// The call that executes it, if that is to be apart from the stream.
     pub(super) job: Option<Job>,
+    /// Its client sends no body before somebody asks for it, which the filter cannot.
+    pub(super) expects_continue: bool,
 }
 
 impl Step<'_> {
@@ -28,6 +30,7 @@ impl Step<'_> {
         attributes: &dyn Attributes,
         owner: Owner,
         mailbox: Option<Mailbox>,
+        is_store_remote: bool,
         end_of_stream: bool,
     ) -> State {
         if !may_be_guarded(headers, self.policy) {
@@ -62,13 +65,20 @@ impl Step<'_> {
         for name in own_fields(self.policy).into_iter().filter(|name| headers.get(name).is_some()) {
             self.effects.push(Effect::RemoveRequestHeader(name.to_owned()));
         }
-        let guarded = Guarded { operation, owner, mailbox, job };
+        let expects_continue = !end_of_stream && expects_continue(headers);
+        let guarded = Guarded { operation, owner, mailbox, job, expects_continue };
         if end_of_stream || !needs_body {
+            if expects_continue && is_store_remote {
+                return self.refuse(&Problem::ExpectationFailed);
+            }
             return self.claim(guarded, fingerprint.finish());
         }
         let limit = self.policy.limits.request_body;
         if declared_length(headers).is_some_and(|length| length > limit) {
             return self.refuse(&Problem::RequestTooLarge { limit });
+        }
+        if expects_continue {
+            return self.refuse(&Problem::ExpectationFailed);
         }
         self.effects.push(Effect::Hold);
         State::AwaitBody(AwaitBody::new(guarded, fingerprint))
@@ -124,6 +134,13 @@ fn is_grpc(headers: &Headers) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
 }
 
+/// Whether the client waits for a 100 (RFC 9110, section 10.1.1). Envoy answers that by itself and takes the field off,
+/// unless `proxy_100_continue` is set.
+fn expects_continue(headers: &Headers) -> bool {
+    let expectations = headers.get_all("expect").flat_map(|value| value.split(|byte| *byte == b','));
+    expectations.map(<[u8]>::trim_ascii).any(|expectation| expectation.eq_ignore_ascii_case(b"100-continue"))
+}
+
 fn declared_length(headers: &Headers) -> Option<u64> {
     std::str::from_utf8(headers.get("content-length")?).ok()?.trim().parse().ok()
 }
@@ -145,6 +162,18 @@ mod tests {
         }
         assert_eq!(declared_length(&Headers::from_iter([("content-length", b"\xff".as_slice())])), None);
         assert_eq!(declared_length(&Headers::new()), None);
+    }
+
+    #[test]
+    fn a_100_is_expected_by_its_word_in_any_case_and_among_others() {
+        let expects = |values: &[&str]| expects_continue(&values.iter().map(|value| ("expect", *value)).collect());
+        for values in [&["100-continue"] as &[&str], &["100-Continue"], &["a=b, 100-continue"], &["a", "100-continue"]]
+        {
+            assert!(expects(values), "{values:?}");
+        }
+        for values in [&[] as &[&str], &[""], &["100-continued"], &["200-ok"], &["\"100-continue\""]] {
+            assert!(!expects(values), "{values:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ use crate::{headers::Headers, request::InvalidKey};
 pub enum Problem {
     /// No source of `caller.identity` is present, and `caller.required` is set.
     CallerUnknown,
+    /// The client waits for a 100 before it sends what the filter waits for.
+    ExpectationFailed,
     /// The body that the fingerprint needs is withheld while the headers are held.
     HostUnsupported,
     /// The key is malformed.
@@ -61,6 +63,7 @@ impl Problem {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::CallerUnknown => "caller-unknown",
+            Self::ExpectationFailed => "expectation-failed",
             Self::HostUnsupported => "host-unsupported",
             Self::KeyInvalid(_) => "key-invalid",
             Self::KeyMissing { .. } => "key-missing",
@@ -82,6 +85,7 @@ impl Problem {
             Self::CallerUnknown => 403,
             Self::OutcomeUnknown { .. } | Self::RequestInFlight { .. } | Self::ResponseNotKept { .. } => 409,
             Self::RequestTooLarge { .. } => 413,
+            Self::ExpectationFailed => 417,
             // The Idempotency-Key draft, section 2.7: "Unprocessable Content" for a reused key.
             Self::KeyReused => 422,
             Self::HostUnsupported => 500,
@@ -98,6 +102,7 @@ impl Problem {
             Self::RequestInFlight { .. } => Status::InFlight,
             Self::ResponseNotKept { .. } => Status::NotKept,
             Self::CallerUnknown
+            | Self::ExpectationFailed
             | Self::HostUnsupported
             | Self::KeyInvalid(_)
             | Self::KeyMissing { .. }
@@ -112,6 +117,7 @@ impl Problem {
     pub const fn counter(&self) -> Counter {
         match self {
             Self::CallerUnknown => Counter::RequestsCallerUnknown,
+            Self::ExpectationFailed => Counter::RequestsExpectationFailed,
             Self::HostUnsupported => Counter::RequestsHostUnsupported,
             Self::KeyInvalid(_) => Counter::RequestsKeyInvalid,
             Self::KeyMissing { .. } => Counter::RequestsKeyMissing,
@@ -160,6 +166,7 @@ impl Problem {
     const fn title(&self) -> &'static str {
         match self {
             Self::CallerUnknown => "Caller is not identified",
+            Self::ExpectationFailed => "Expectation cannot be met",
             Self::HostUnsupported => "Idempotency is misconfigured at the proxy",
             Self::KeyInvalid(_) => "Idempotency key is malformed",
             Self::KeyMissing { .. } => "Idempotency key is missing",
@@ -178,6 +185,12 @@ impl Problem {
             Self::CallerUnknown => "Nothing was executed. Idempotent requests must bear the credentials that identify \
                  the caller. Authenticate and send the request again with the same key."
                 .into(),
+            Self::ExpectationFailed => {
+                "Nothing was executed. The proxy has to hold this request before anything of it can \
+                 go on, so nobody can answer 'Expect: 100-continue'. Send the request again with the same key and \
+                 without that header."
+                    .into()
+            }
             Self::HostUnsupported => "Nothing was executed. The proxy does not hand over the request body for \
                  comparison, so it cannot protect this request. Retrying does not help until the operator has \
                  changed the proxy's configuration."
@@ -242,6 +255,7 @@ impl Problem {
             }
             Self::RequestInFlight { .. } | Self::StoreFull | Self::StoreUnavailable => Some(1),
             Self::CallerUnknown
+            | Self::ExpectationFailed
             | Self::HostUnsupported
             | Self::KeyInvalid(_)
             | Self::KeyMissing { .. }
@@ -262,6 +276,7 @@ impl Problem {
     const fn code_details(&self) -> &'static str {
         match self {
             Self::CallerUnknown => "idemgate_caller_unknown",
+            Self::ExpectationFailed => "idemgate_expectation_failed",
             Self::HostUnsupported => "idemgate_host_unsupported",
             Self::KeyInvalid(_) => "idemgate_key_invalid",
             Self::KeyMissing { .. } => "idemgate_key_missing",
@@ -299,6 +314,7 @@ mod tests {
     fn rows() -> Vec<(Problem, &'static str, u16, &'static str, Option<u64>)> {
         vec![
             (Problem::CallerUnknown, "caller-unknown", 403, "rejected", None),
+            (Problem::ExpectationFailed, "expectation-failed", 417, "rejected", None),
             (Problem::HostUnsupported, "host-unsupported", 500, "rejected", None),
             (Problem::KeyInvalid(InvalidKey::List), "key-invalid", 400, "rejected", None),
             (Problem::KeyMissing { header: "idempotency-key".to_owned() }, "key-missing", 400, "rejected", None),
@@ -361,6 +377,7 @@ mod tests {
         for (problem, ..) in rows() {
             let next = match problem {
                 Problem::CallerUnknown => "Authenticate and send the request again with the same key.",
+                Problem::ExpectationFailed => "without that header",
                 Problem::HostUnsupported => "Retrying does not help",
                 Problem::KeyInvalid(_) => "Send one key",
                 Problem::KeyMissing { .. } => "Send the request again with a header 'idempotency-key'",

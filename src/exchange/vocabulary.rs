@@ -66,6 +66,8 @@ pub enum Counter {
     RequestsCallerUnknown,
     /// Let through to the upstream under a claim.
     RequestsExecuted,
+    /// Refused: its client waits for a 100 before it sends the body.
+    RequestsExpectationFailed,
     /// Refused: the host withholds the body that the fingerprint needs.
     RequestsHostUnsupported,
     /// Answered 409: the operation is running.
@@ -114,11 +116,12 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::RequestsBypassed,
         Self::RequestsCallerAbsent,
         Self::RequestsCallerUnknown,
         Self::RequestsExecuted,
+        Self::RequestsExpectationFailed,
         Self::RequestsHostUnsupported,
         Self::RequestsInFlight,
         Self::RequestsKeyInvalid,
@@ -151,6 +154,7 @@ impl Counter {
             Self::RequestsCallerAbsent => "has no caller identity, and is one caller with all others that have none",
             Self::RequestsCallerUnknown => "refused: it has no caller identity",
             Self::RequestsExecuted => "runs",
+            Self::RequestsExpectationFailed => "refused: its client waits for a 100 before it sends the body",
             Self::RequestsHostUnsupported => "refused: the host withholds its body",
             Self::RequestsInFlight => "answered 409: another request is running it",
             Self::RequestsKeyInvalid => "refused: its key is malformed",
@@ -199,6 +203,7 @@ impl Counter {
             Self::RequestsCallerAbsent => "idemgate.requests.caller_absent",
             Self::RequestsCallerUnknown => "idemgate.requests.caller_unknown",
             Self::RequestsExecuted => "idemgate.requests.executed",
+            Self::RequestsExpectationFailed => "idemgate.requests.expectation_failed",
             Self::RequestsHostUnsupported => "idemgate.requests.host_unsupported",
             Self::RequestsInFlight => "idemgate.requests.in_flight",
             Self::RequestsKeyInvalid => "idemgate.requests.key_invalid",
@@ -229,7 +234,8 @@ impl Counter {
 mod tests {
     use super::*;
 
-    /// The counters of the contract (section 7), and `host_unsupported` for its situation in section 4.
+    /// The counters of the contract (section 7), and `host_unsupported` and `expectation_failed` for their situations in
+    /// section 4.
     const CONTRACT: [(&str, &[&str]); 3] = [
         (
             "requests",
@@ -248,6 +254,7 @@ mod tests {
                 "bypassed",
                 "unguarded",
                 "host_unsupported",
+                "expectation_failed",
                 "wait_timeouts",
             ],
         ),
@@ -271,6 +278,7 @@ mod tests {
             | Counter::RequestsCallerAbsent
             | Counter::RequestsCallerUnknown
             | Counter::RequestsExecuted
+            | Counter::RequestsExpectationFailed
             | Counter::RequestsHostUnsupported
             | Counter::RequestsInFlight
             | Counter::RequestsKeyInvalid

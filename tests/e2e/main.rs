@@ -22,6 +22,7 @@ mod crashes;
 mod departures;
 mod deploy;
 mod detached;
+mod expectations;
 mod hops;
 mod hosts;
 mod in_flight;

@@ -321,6 +321,7 @@ impl Callback<'_> {
             attribute: &NoAttributes,
             owner: Scenario::owner(attempt),
             mailbox: self.mailbox,
+            is_store_remote: false,
             end_of_stream: false,
         };
         self.drive(attempt, event);

@@ -78,7 +78,7 @@ fn all_end_to_end_fields_go_along_and_no_others() {
         .header("te", "trailers")
         .header("transfer-encoding", "chunked")
         .header("content-length", "10")
-        .header("expect", "100-continue")
+        .header("expect", "a=b")
         .header("X-Envoy-Retry-On", "5xx")
         .header("x-envoy-max-retries", "9")
         .header("x-envoy-upstream-rq-timeout-ms", "1")

@@ -95,7 +95,15 @@ impl World {
             ("authorization", "Bearer ann"),
         ]);
         let mailbox = needs_mailbox(&self.policy).then_some(MAILBOX);
-        Request { world: self, headers, subject: Subject("ann"), chunks: Vec::new(), trailers: false, mailbox }
+        Request {
+            world: self,
+            headers,
+            subject: Subject("ann"),
+            chunks: Vec::new(),
+            trailers: false,
+            mailbox,
+            is_store_remote: false,
+        }
     }
 
     /// The request that most tests send.
@@ -124,12 +132,18 @@ pub(super) struct Request<'w> {
     chunks: Vec<Vec<u8>>,
     trailers: bool,
     mailbox: Option<Mailbox>,
+    is_store_remote: bool,
 }
 
 /// That of the worker.
 pub(super) const MAILBOX: Mailbox = Mailbox(7);
 
 impl<'w> Request<'w> {
+    /// With a store whose answers take their time.
+    pub(super) fn with_remote_store(self) -> Self {
+        Self { is_store_remote: true, ..self }
+    }
+
     /// In a worker that cannot be reached from elsewhere.
     pub(super) fn without_mailbox(self) -> Self {
         Self { mailbox: None, ..self }
@@ -185,6 +199,7 @@ impl<'w> Request<'w> {
             attribute: &self.subject,
             owner: Owner::new(owner),
             mailbox: self.mailbox,
+            is_store_remote: self.is_store_remote,
             end_of_stream: self.chunks.is_empty() && !self.trailers,
         });
         stream

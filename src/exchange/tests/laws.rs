@@ -45,6 +45,7 @@ impl Told {
                 attribute: &Subject("ann"),
                 owner: Owner::new(1),
                 mailbox: None,
+                is_store_remote: false,
                 end_of_stream: *end,
             },
             Self::RequestBody { chunk, end } => Event::RequestBody { chunk, end_of_stream: *end },

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::harness::{Response, Stream, World, evidence, via_upstream};
 use crate::{
-    config::{BodyFingerprint, CallerPolicy, IdentitySource, Mode, OnStoreError, OnUnknown},
+    config::{BodyFingerprint, CallerPolicy, IdentitySource, InFlight, Mode, OnStoreError, OnUnknown},
     exchange::{Counter, Effect, Event, Notice, Problem, Status},
     request::{Doubt, InvalidKey},
     store::{Answer, Claimed, Ending, StoreError},
@@ -51,6 +51,37 @@ fn a_first_response_passes_with_nothing_but_the_status_added() {
     stream.on(Event::ResponseBody { chunk: b"", end_of_stream: true });
     assert_eq!(stream.counters(), [Counter::OutcomesStored]);
     assert!(stream.exchange.is_finished());
+}
+
+/// Envoy lets `Expect` reach the filter only with `proxy_100_continue`; then nobody but the service answers it.
+#[test]
+fn a_client_that_waits_for_a_100_is_refused_where_its_request_is_held_for_its_body() {
+    let world = World::new();
+    let stream = world.order().header("expect", "100-continue").begin();
+    stream.assert_refused(&Problem::ExpectationFailed);
+    // Its key is as free as before, and a request without a body has nothing to wait for.
+    assert_eq!(world.order().send().told(), Some(Status::Executed));
+    let empty = world.request("POST", "/orders").key("k-2").header("expect", "100-continue").send();
+    assert_eq!(empty.told(), Some(Status::Executed));
+}
+
+#[test]
+fn a_client_that_waits_for_a_100_is_refused_where_its_request_is_held_for_the_store() {
+    let world = World::with(|policy| policy.fingerprint.body = BodyFingerprint::None);
+    let request = || world.order().header("expect", "100-continue");
+    request().with_remote_store().begin().assert_refused(&Problem::ExpectationFailed);
+    assert_eq!(request().begin().told(), Some(Status::Executed));
+}
+
+#[test]
+fn a_client_that_waits_for_a_100_is_refused_where_its_request_would_wait_for_another() {
+    let world = World::with(|policy| {
+        policy.fingerprint.body = BodyFingerprint::None;
+        policy.duplicates.in_flight = InFlight::Wait;
+    });
+    let request = || world.order().header("expect", "100-continue");
+    assert_eq!(request().begin().told(), Some(Status::Executed));
+    request().begin().assert_refused(&Problem::ExpectationFailed);
 }
 
 #[test]

@@ -205,6 +205,7 @@ fn happen(stream: &mut Stream<'_>, event: Happens) {
             attribute: &Subject("ann"),
             owner: Owner::new(99),
             mailbox: None,
+            is_store_remote: false,
             end_of_stream: true,
         },
         Happens::RequestBody => Event::RequestBody { chunk: b"body", end_of_stream: false },
