@@ -29,11 +29,13 @@ build: ## Build dist/idemgate.wasm and its checksum
 	@echo "dist/idemgate.wasm: $$(wc -c <dist/idemgate.wasm) bytes, SHA-256 $$(cut -d' ' -f1 dist/idemgate.wasm.sha256)"
 
 .PHONY: test
-test: ## Run every test: unit, property, ABI host, end to end on the real Envoy and Redis
+test: ## Run every test: unit, property, ABI host, end to end on the real Envoys (oldest and newest supported) and Redis
 	@# The module is linked on one core; the others build the tests meanwhile.
 	@$(MAKE) -j2 native-tests module-and-servers
 	@# Most tests wait for an Envoy most of the time.
-	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" RUST_TEST_THREADS="$${RUST_TEST_THREADS:-$$((2 * $$(getconf _NPROCESSORS_ONLN)))}" cargo test --locked
+	@export RUST_TEST_THREADS="$${RUST_TEST_THREADS:-$$((2 * $$(getconf _NPROCESSORS_ONLN)))}"; \
+	(set -x; ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" cargo test --locked); \
+	[ -n "$${ENVOY:-}" ] || (set -x; ENVOY="$$PWD/.tools/envoy-oldest" cargo test --locked --test e2e)
 
 .PHONY: native-tests
 native-tests: lint
@@ -43,6 +45,7 @@ native-tests: lint
 module-and-servers:
 	@$(MAKE) crash-test
 	@$(MAKE) envoy
+	@tools/setup-envoy oldest
 	@$(MAKE) redis
 
 .PHONY: soak

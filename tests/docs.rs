@@ -212,6 +212,40 @@ fn every_problem_is_documented_as_it_is() {
     assert_eq!(documented, problems, "left: docs/clients.md, right: the filter");
 }
 
+#[test]
+fn the_supported_envoys_are_the_same_everywhere() {
+    let setup = read(&root().join("tools/setup-envoy"));
+    let version = |name: &str| {
+        let line = setup.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("tools/setup-envoy has no {name}")).to_owned()
+    };
+    let minor = |version: &str| version.rsplit_once('.').unwrap().0.to_owned();
+    let (oldest, newest) = (version("OLDEST"), version("NEWEST"));
+    let table = read(&root().join("docs/deployment.md"));
+    for (name, version) in [("oldest", &oldest), ("newest", &newest)] {
+        let row = format!("| {name} supported | {} ({version}) |", minor(version));
+        assert!(table.contains(&row), "docs/deployment.md has no row {row:?}");
+    }
+
+    let mut files = BTreeSet::new();
+    for folder in ["deploy", "docs", "examples", "src"] {
+        texts(&root().join(folder), &mut files);
+    }
+    files.extend(["README.md", "envoy.yaml"].map(|name| root().join(name)));
+    let mut found = 0;
+    for file in files {
+        let text = read(&file);
+        for (at, _) in text.match_indices(" or newer") {
+            let Some((_, named)) = text[..at].rsplit_once("Envoy ") else { continue };
+            if named.starts_with(|c: char| c.is_ascii_digit()) && !named.contains(char::is_whitespace) {
+                assert_eq!(named, minor(&oldest), "{}: \"Envoy {named} or newer\"", file.display());
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 10, "only {found} places name the oldest Envoy");
+}
+
 /// One of each kind. A new kind does not compile until it is listed.
 fn problems() -> Vec<Problem> {
     let all = vec![
@@ -330,6 +364,18 @@ fn sources(folder: &Path, files: &mut BTreeSet<String>) {
             sources(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") && !is_tests {
             files.insert(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}
+
+/// All files below `folder`.
+fn texts(folder: &Path, files: &mut BTreeSet<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            texts(&path, files);
+        } else {
+            files.insert(path);
         }
     }
 }

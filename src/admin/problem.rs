@@ -161,7 +161,7 @@ impl Problem {
                 .into(),
             Self::MethodNotAllowed { allow } => format!("Nothing was done. This path takes the method {allow}.").into(),
             Self::NoBody => "Nothing was done. If the client has sent all of its body, then the host keeps it back: set \
-                 allow_on_headers_stop_iteration: true in the config of the Wasm filter (Envoy 1.35 or newer)."
+                 allow_on_headers_stop_iteration: true in the config of the Wasm filter (Envoy 1.36 or newer)."
                 .into(),
             Self::NoSuchPath => "There are GET /operations, POST /operations/lookup, GET /operations/HASH, and POST \
                  /operations/HASH/release, /operations/HASH/not-kept and /operations/HASH/purge, where HASH are \

@@ -1,8 +1,8 @@
 //! Finds out whether the host hands over request bodies while the headers are held.
 //!
-//! By default a paused request stops at its headers and no body callback ever comes: Envoy before 1.35,
-//! Istio's WasmPlugin, or a configuration without `allow_on_headers_stop_iteration`. The host does not
-//! say so; the request would hang. What can be seen is that bytes of the body have arrived (the
+//! By default a paused request stops at its headers and no body callback ever comes: Istio's WasmPlugin, or a
+//! configuration without `allow_on_headers_stop_iteration`. The host does not say so; the request would hang. What can
+//! be seen is that bytes of the body have arrived (the
 //! attribute `request.total_size` counts them with the headers) and were not handed over.
 //!
 //! One body callback proves the contrary for as long as the configuration lives, because the option is

@@ -155,7 +155,7 @@ impl ReplyWatch {
         if !self.is_heard.get() && !self.has_warned.replace(true) {
             log::error!(
                 "idemgate: the bridge was connected, and no reply reached it before the call was given up; if none ever \
-                 does, set allow_on_headers_stop_iteration: true in the Wasm filter's config (Envoy 1.35 or newer)"
+                 does, set allow_on_headers_stop_iteration: true in the Wasm filter's config (Envoy 1.36 or newer)"
             );
         }
     }

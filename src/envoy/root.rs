@@ -291,7 +291,7 @@ fn tick(filter: &Filter, now: Timestamp) {
         if guest.body_is_hopeless(&filter.body_watch, now) {
             log::error!(
                 "idemgate: the host does not hand over request bodies while headers are held; set \
-                     allow_on_headers_stop_iteration: true in the Wasm filter's config (Envoy 1.35 or newer), or \
+                     allow_on_headers_stop_iteration: true in the Wasm filter's config (Envoy 1.36 or newer), or \
                      fingerprint.body: \"none\" with execution.mode: \"inline\" in idemgate's"
             );
             drive_from_root(filter, &guest, Event::BodyWithheld, now);

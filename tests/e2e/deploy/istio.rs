@@ -297,7 +297,7 @@ impl ConfigPatch {
         let context = if self.apply_to == ApplyTo::Cluster { clusters } else { listeners };
         assert_eq!(self.r#match.context, context, "{self:#?}");
         if let Some(older) = &self.r#match.proxy {
-            assert_eq!(older.proxy_version, SINCE_ENVOY_1_35, "{self:#?}");
+            assert_eq!(older.proxy_version, SINCE_ENVOY_1_36, "{self:#?}");
         }
         let value = self.patch.value.clone();
         match (self.apply_to, self.patch.operation, &self.r#match.listener) {
@@ -327,8 +327,8 @@ impl ConfigPatch {
     }
 }
 
-/// Istio 1.27 and newer; 1.26 has Envoy 1.34.
-const SINCE_ENVOY_1_35: &str = r"^1\.(2[7-9]|[3-9][0-9])\.";
+/// Istio 1.28 and newer, which have Envoy 1.36 and newer.
+const SINCE_ENVOY_1_36: &str = r"^1\.(2[89]|[3-9][0-9])\.";
 
 /// What the agent of a proxy does with an extension on its way to Envoy: the image becomes a local file.
 fn pull_image(extension: &mut Value) {
