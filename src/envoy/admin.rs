@@ -7,6 +7,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     rc::Rc,
     time::Duration,
 };
@@ -19,6 +20,7 @@ use super::{
     post::Post,
     random::random,
     store::{HostMemory, Store},
+    turns::Turns,
     watch_board::WatchBoard,
 };
 use crate::{
@@ -48,10 +50,11 @@ pub(super) struct Admin {
     post: Cell<Option<Post>>,
     /// Requests of which the body is still to come.
     incomplete: RefCell<Vec<Rc<Visit>>>,
-    ordered: RefCell<Vec<Job>>,
+    ordered: RefCell<VecDeque<Job>>,
     /// By the tokens of their calls. Operators are few, so a list does.
     under_way: RefCell<Vec<(u32, Job)>>,
     refusals: Refusals,
+    turns: Turns,
 }
 
 /// A request, as long as its stream may be answered.
@@ -95,6 +98,7 @@ impl Admin {
             ordered: RefCell::default(),
             under_way: RefCell::default(),
             refusals: Refusals::default(),
+            turns: Turns::default(),
         };
         admin.keep_post(host::now());
         Ok(admin)
@@ -106,20 +110,34 @@ impl Admin {
     /// Looks after what time alone brings about, and after orders whose call got lost.
     pub(super) fn tick(&self, root: u32, now: Timestamp) {
         self.keep_post(now);
-        let is_overdue = |visit: &mut Rc<Visit>| visit.since.after(BODY_PATIENCE).has_come(now, BODY_PATIENCE);
-        let overdue: Vec<_> = self.incomplete.borrow_mut().extract_if(.., is_overdue).collect();
-        for visit in overdue {
+        self.begin_work(root, now);
+    }
+
+    /// Answers those whose bodies do not come, and does a piece of each job that was ordered, as far as one call of the
+    /// host's may go; to be called from its event loop, with the root context active.
+    pub(super) fn begin_work(&self, root: u32, now: Timestamp) {
+        self.turns.begin();
+        while self.turns.are_left()
+            && let Some(visit) = self.next_overdue(now)
+        {
+            self.turns.take();
             visit.answer(&Problem::NoBody.answer());
         }
         self.work(root, now);
     }
 
-    /// Does a piece of each job that was ordered; to be called with the root context active.
-    pub(super) fn work(&self, root: u32, now: Timestamp) {
-        let jobs = std::mem::take(&mut *self.ordered.borrow_mut());
-        for Job { visit, errand } in jobs {
+    /// Does a piece of each job that was ordered, as far as turns are left.
+    fn work(&self, root: u32, now: Timestamp) {
+        let jobs = self.ordered.borrow().len();
+        for _ in 0..jobs {
             // The answer to the one before may have put its stream in effect.
             let _ = host::set_effective_context(root);
+            if !self.turns.are_left() {
+                self.ring();
+                break;
+            }
+            let Some(Job { visit, errand }) = self.ordered.borrow_mut().pop_front() else { break };
+            self.turns.take();
             match errand {
                 Errand::Survey(mut survey, sought) => {
                     let Store::SharedData(store) = &self.store else { continue };
@@ -163,6 +181,13 @@ impl Admin {
         }
     }
 
+    fn next_overdue(&self, now: Timestamp) -> Option<Rc<Visit>> {
+        let is_overdue = |visit: &Rc<Visit>| visit.since.after(BODY_PATIENCE).has_come(now, BODY_PATIENCE);
+        let mut incomplete = self.incomplete.borrow_mut();
+        let index = incomplete.iter().position(is_overdue)?;
+        Some(incomplete.swap_remove(index))
+    }
+
     /// Whether nothing is under way that is to be seen to its end.
     pub(super) fn is_idle(&self) -> bool {
         self.ordered.borrow().is_empty() && self.under_way.borrow().is_empty()
@@ -191,7 +216,7 @@ impl Admin {
             }),
             Errand::Review(mut review) => match review.hear(store, heard, now) {
                 Some(reviewed) => visit.answer(&self.reviewed(&visit, &review, reviewed)),
-                None => self.ordered.borrow_mut().push(Job { visit, errand: Errand::Review(review) }),
+                None => self.ordered.borrow_mut().push_back(Job { visit, errand: Errand::Review(review) }),
             },
             Errand::Survey(..) => {}
         }
@@ -323,7 +348,12 @@ impl Admin {
 
     /// Leaves a job for the root context, and calls it.
     fn order(&self, visit: &Rc<Visit>, errand: Errand) {
-        self.ordered.borrow_mut().push(Job { visit: Rc::clone(visit), errand });
+        self.ordered.borrow_mut().push_back(Job { visit: Rc::clone(visit), errand });
+        self.ring();
+    }
+
+    /// Calls the root context.
+    fn ring(&self) {
         if let Some(post) = self.post.get() {
             host::enqueue(post.mailbox.0, ORDERS_LEFT);
         }

@@ -31,6 +31,10 @@ impl Calls {
         self.ordered.borrow_mut().pop_front()
     }
 
+    pub(super) fn has_ordered(&self) -> bool {
+        !self.ordered.borrow().is_empty()
+    }
+
     /// Makes a call; `false` if the host says at once that it cannot be made.
     ///
     /// To be called with the root context in effect.

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -23,6 +23,7 @@ use super::{
     redirects::Redirects,
     route::Route,
     store::HostMemory,
+    turns::{Pace, SOON, Turns},
     waiting_room::WaitingRoom,
     watch_board::{POLL, WatchBoard},
 };
@@ -71,6 +72,10 @@ pub(super) struct Filter {
     guests: RefCell<BTreeMap<u64, Rc<Guest>>>,
     guests_so_far: Cell<u64>,
     shown_waiting: Cell<usize>,
+    pub(super) turns: Turns,
+    pace: Cell<Pace>,
+    /// Those who are to be answered because of the time.
+    overdue: RefCell<VecDeque<Rc<Guest>>>,
     /// The root context is at work, and looks after what is left for it before it returns.
     root_is_at_work: Cell<bool>,
     /// The root context has been called, and has not come yet.
@@ -141,6 +146,9 @@ impl Filter {
             guests: RefCell::default(),
             guests_so_far: Cell::default(),
             shown_waiting: Cell::default(),
+            turns: Turns::default(),
+            pace: Cell::default(),
+            overdue: RefCell::default(),
             root_is_at_work: Cell::default(),
             has_rung: Cell::default(),
             noted: RefCell::default(),
@@ -210,6 +218,65 @@ impl Filter {
     /// The exchanges that a tick at `now` is to act on.
     pub(super) fn due_guests(&self, now: Timestamp) -> Vec<Rc<Guest>> {
         self.guests.borrow().values().filter(|guest| guest.is_due(now)).map(Rc::clone).collect()
+    }
+
+    /// Lets these have their turns, in place of those who were to have them: each of them is due as before, or was
+    /// answered. Of each operation one after the other, so that a crowd of one does not keep the others waiting.
+    pub(super) fn note_overdue(&self, guests: Vec<Rc<Guest>>) {
+        let mut ranks = BTreeMap::<_, usize>::new();
+        let mut ranked: Vec<_> = guests
+            .into_iter()
+            .map(|guest| {
+                let rank = ranks.entry(guest.operation()).or_default();
+                *rank += 1;
+                (*rank, guest)
+            })
+            .collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        self.overdue.replace(ranked.into_iter().map(|(_, guest)| guest).collect());
+    }
+
+    pub(super) fn next_overdue(&self) -> Option<Rc<Guest>> {
+        self.overdue.borrow_mut().pop_front()
+    }
+
+    /// Whether anything waits for its turn.
+    fn has_turns_to_take(&self) -> bool {
+        self.waiting_room.has_called()
+            || self.inquiries.has_ordered()
+            || self.calls.has_ordered()
+            || !self.overdue.borrow().is_empty()
+    }
+
+    /// Has the next tick come as soon as it is wanted. To be called with the root context in effect.
+    pub(super) fn keep_pace(&self) {
+        match (self.pace.get(), self.has_turns_to_take()) {
+            (Pace::Regular | Pace::CatchingUp, true) => {
+                self.pace.set(Pace::Hurried);
+                set_tick_period(SOON);
+            }
+            (Pace::Hurried, false) => {
+                self.pace.set(Pace::CatchingUp);
+                let next = self.ticked_at.get().after(self.tick_period());
+                set_tick_period(next.since(host::now()).clamp(SOON, self.tick_period()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes that the host's timer has fired; whether it is time for what a tick is regularly for.
+    pub(super) fn has_ticked(&self, now: Timestamp) -> bool {
+        let period = self.tick_period();
+        match self.pace.get() {
+            Pace::Hurried if !self.ticked_at.get().after(period).has_come(now, period) => return false,
+            Pace::CatchingUp => {
+                self.pace.set(Pace::Regular);
+                set_tick_period(period);
+            }
+            Pace::Hurried | Pace::Regular => {}
+        }
+        self.ticked_at.set(now);
+        true
     }
 
     /// Where this worker is told of the ends of executions; `None` if the policy needs no such place, or
@@ -296,12 +363,21 @@ impl Filter {
         self.report(realm, error, now);
     }
 
+    /// Has ticks come.
+    pub(super) fn begin_ticks(&self) {
+        set_tick_period(self.tick_period());
+    }
+
     /// How often the root context looks after leases, waiting requests and the store.
-    pub(super) fn tick_period(&self) -> Duration {
+    fn tick_period(&self) -> Duration {
         let longest = if self.is_remote() { POLL } else { LONGEST_TICK };
         let shortest = policies(&self.config).map(|policy| tick_interval(policy)).min();
         shortest.unwrap_or(longest).clamp(SHORTEST_TICK, longest)
     }
+}
+
+fn set_tick_period(period: Duration) {
+    let _ = host::set_tick_period(u32::try_from(period.as_millis()).unwrap_or(1000));
 }
 
 fn policies(config: &Config) -> impl Iterator<Item = &Arc<Policy>> {

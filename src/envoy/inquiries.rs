@@ -21,6 +21,8 @@ pub(super) struct Inquiries {
     under_way: RefCell<BTreeMap<u64, Box<Errand>>>,
     /// Those whose last attempt failed, and whose next one is not due yet.
     resting: RefCell<Vec<Errand>>,
+    /// Those who are to be told that it takes longer.
+    delayed: RefCell<VecDeque<Rc<Guest>>>,
 }
 
 impl Inquiries {
@@ -31,6 +33,16 @@ impl Inquiries {
 
     pub(super) fn next_ordered(&self) -> Option<Errand> {
         self.ordered.borrow_mut().pop_front()
+    }
+
+    /// The next one who is to be told that it takes longer.
+    pub(super) fn next_delayed(&self) -> Option<Rc<Guest>> {
+        self.delayed.borrow_mut().pop_front()
+    }
+
+    /// Whether a question waits to be asked, or a guest to be told.
+    pub(super) fn has_ordered(&self) -> bool {
+        !self.ordered.borrow().is_empty() || !self.delayed.borrow().is_empty()
     }
 
     /// Makes the next attempt; hands the errand back if the host says at once that it cannot be made.
@@ -61,15 +73,13 @@ impl Inquiries {
         self.resting.borrow_mut().push(errand);
     }
 
-    /// Orders the attempts that have become due; the guests who are to be told that it takes longer.
-    pub(super) fn rouse(&self, now: Timestamp) -> Vec<Rc<Guest>> {
+    /// Orders the attempts that have become due, and has the guests told for whom it takes longer.
+    pub(super) fn rouse(&self, now: Timestamp) {
         let mut resting = self.resting.borrow_mut();
-        let delayed = resting
-            .iter_mut()
-            .filter_map(|(guest, inquiry)| inquiry.becomes_delayed(now).then(|| Rc::clone(guest)))
-            .collect();
+        let delayed =
+            resting.iter_mut().filter_map(|(guest, inquiry)| inquiry.becomes_delayed(now).then(|| Rc::clone(guest)));
+        self.delayed.borrow_mut().extend(delayed);
         self.ordered.borrow_mut().extend(resting.extract_if(.., |(_, inquiry)| inquiry.is_due(now)));
-        delayed
     }
 
     pub(super) fn are_over(&self) -> bool {

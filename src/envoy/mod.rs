@@ -29,5 +29,6 @@ mod root;
 mod route;
 mod store;
 mod stream;
+mod turns;
 mod waiting_room;
 mod watch_board;

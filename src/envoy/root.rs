@@ -73,11 +73,67 @@ impl Root {
         let Some(filter) = self.filter.clone() else { return };
         filter.root_works(true);
         work(self, &filter);
-        while self.ask_next(&filter) || self.call_next(&filter) {}
+        self.take_turns(&filter);
+        filter.show_waiting();
         filter.root_works(false);
         // A guest may have left its own context in effect.
         let _ = host::set_effective_context(self.context_id);
+        filter.keep_pace();
         self.finish_draining();
+    }
+
+    /// Gives turns to what waits for them, as many as are left: one of each kind after the other, so that no crowd keeps
+    /// the others waiting.
+    fn take_turns(&self, filter: &Filter) {
+        let kinds = [Self::ask_next, Self::call_next, Self::wake_next, Self::tell_next, Self::look_after_next];
+        let mut had_nothing = 0;
+        for give_turn in kinds.iter().cycle() {
+            if had_nothing == kinds.len() || !filter.turns.are_left() {
+                break;
+            }
+            if give_turn(self, filter) {
+                filter.turns.take();
+                had_nothing = 0;
+            } else {
+                had_nothing += 1;
+            }
+        }
+    }
+
+    /// Lets the next of those who wait for an execution ask for it again, and those behind it when all other operations
+    /// have had a turn, until one has to wait on: it has seen an execution under way, of whose end this worker will be
+    /// told, and the others would see nothing else. `false` if nobody is to ask.
+    fn wake_next(&self, filter: &Filter) -> bool {
+        let Some((operation, guest)) = filter.waiting_room.next_called() else { return false };
+        drive_from_root(filter, &guest, Event::Woken, host::now());
+        // Either it has to wait on, or the store has yet to say.
+        if !filter.waiting_room.has(&operation, &guest) && !guest.exchange.borrow().awaits_claim() {
+            filter.waiting_room.call(&operation);
+        }
+        true
+    }
+
+    /// Tells the next one for whom the store takes longer; `false` if there is none.
+    fn tell_next(&self, filter: &Filter) -> bool {
+        let Some(guest) = filter.inquiries.next_delayed() else { return false };
+        drive_from_root(filter, &guest, Event::Answered(Answer::Delayed), host::now());
+        true
+    }
+
+    /// Looks after the next one who is to be answered because of the time; `false` if there is none.
+    fn look_after_next(&self, filter: &Filter) -> bool {
+        let Some(guest) = filter.next_overdue() else { return false };
+        let now = host::now();
+        if guest.body_is_hopeless(&filter.body_watch, now) {
+            log::error!(
+                "idemgate: the host does not hand over request bodies while headers are held; set \
+                     allow_on_headers_stop_iteration: true in the Wasm filter's config (Envoy 1.36 or newer), or \
+                     fingerprint.body: \"none\" with execution.mode: \"inline\" in idemgate's"
+            );
+            drive_from_root(filter, &guest, Event::BodyWithheld, now);
+        }
+        self.tell(filter, &guest, Event::Tick, now);
+        true
     }
 
     /// Asks the store the next question that was ordered; `false` if there is none.
@@ -102,7 +158,7 @@ impl Root {
                 self.tell(filter, &guest, Event::Answered(answer), now);
                 if is_over && !guest.is_shadow() {
                     filter.announce_end(&operation);
-                    wake(filter, &operation, now);
+                    filter.waiting_room.call(&operation);
                 }
             }
             Progress::Again(error) => {
@@ -154,6 +210,38 @@ impl Root {
     fn has_no_calls(&self) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.calls.are_over() && filter.inquiries.are_over())
             && self.admin.as_ref().is_none_or(|admin| admin.is_idle())
+    }
+
+    /// Looks after everything that time alone brings about.
+    fn tick(&self, filter: &Filter, now: Timestamp) {
+        let mut overdue = Vec::new();
+        for guest in filter.due_guests(now) {
+            if guest.exchange.borrow().awaits_turn() || guest.body_is_hopeless(&filter.body_watch, now) {
+                overdue.push(guest);
+            } else {
+                self.tell(filter, &guest, Event::Tick, now);
+            }
+        }
+        filter.note_overdue(overdue);
+        for guest in filter.redirects.take_overdue(now) {
+            guest.abandon(filter);
+        }
+        // Dead owners wake nobody, nor do those of other Envoys.
+        for operation in filter.waiting_room.due(now) {
+            if filter.is_remote() {
+                filter.waiting_room.postpone(&operation, now.after(POLL));
+                if !filter.watch_board.may_poll(&operation, now) {
+                    continue;
+                }
+            }
+            filter.waiting_room.call(&operation);
+        }
+        filter.keep_post(now);
+        filter.inquiries.rouse(now);
+        for realm in filter.realms() {
+            realm.sweep(filter.worker, now);
+        }
+        follow_host_level();
     }
 
     /// Takes in the answer to a call of its own; without fields there is none.
@@ -229,8 +317,7 @@ impl Root {
                          for; it takes effect in full after a restart of Envoy or with a new vm_id"
                     );
                 }
-                let period = filter.tick_period().as_millis();
-                let _ = host::set_tick_period(u32::try_from(period).unwrap_or(1000));
+                filter.begin_ticks();
                 log::debug!("idemgate {}: configured", env!("CARGO_PKG_VERSION"));
                 self.filter = Some(Rc::new(filter));
                 true
@@ -248,10 +335,14 @@ impl Root {
             admin.tick(self.context_id, host::now());
             return self.finish_draining();
         }
-        self.work(|_, filter| {
-            // First, as long as nothing has put another context in effect.
-            filter.checkup.begin(filter, host::now());
-            tick(filter, host::now());
+        self.work(|root, filter| {
+            filter.turns.begin();
+            let now = host::now();
+            if filter.has_ticked(now) {
+                // First, as long as nothing has put another context in effect.
+                filter.checkup.begin(filter, now);
+                root.tick(filter, now);
+            }
         });
     }
 
@@ -260,13 +351,14 @@ impl Root {
         if let Some(admin) = &self.admin {
             // What is in it says no more than that there is work.
             while host::dequeue(queue).is_some() {}
-            admin.work(self.context_id, host::now());
+            admin.begin_work(self.context_id, host::now());
             return self.finish_draining();
         }
         self.work(|_, filter| {
+            filter.turns.begin();
             while let Some(message) = host::dequeue(queue) {
                 if let Ok(operation) = <[u8; 32]>::try_from(message) {
-                    wake(filter, &OperationId::from_bytes(operation), host::now());
+                    filter.waiting_room.call(&OperationId::from_bytes(operation));
                 }
             }
         });
@@ -284,46 +376,6 @@ impl Root {
     }
 }
 
-/// Looks after everything that time alone brings about.
-fn tick(filter: &Filter, now: Timestamp) {
-    filter.ticked_at.set(now);
-    for guest in filter.due_guests(now) {
-        if guest.body_is_hopeless(&filter.body_watch, now) {
-            log::error!(
-                "idemgate: the host does not hand over request bodies while headers are held; set \
-                     allow_on_headers_stop_iteration: true in the Wasm filter's config (Envoy 1.36 or newer), or \
-                     fingerprint.body: \"none\" with execution.mode: \"inline\" in idemgate's"
-            );
-            drive_from_root(filter, &guest, Event::BodyWithheld, now);
-        }
-        drive_from_root(filter, &guest, Event::Tick, now);
-        if guest.is_finished() {
-            filter.dismiss(&guest);
-        }
-    }
-    for guest in filter.redirects.take_overdue(now) {
-        guest.abandon(filter);
-    }
-    // Dead owners wake nobody, nor do those of other Envoys.
-    for operation in filter.waiting_room.due(now) {
-        if filter.is_remote() {
-            filter.waiting_room.postpone(&operation, now.after(POLL));
-            if !filter.watch_board.may_poll(&operation, now) {
-                continue;
-            }
-        }
-        wake(filter, &operation, now);
-    }
-    filter.keep_post(now);
-    for guest in filter.inquiries.rouse(now) {
-        drive_from_root(filter, &guest, Event::Answered(Answer::Delayed), now);
-    }
-    for realm in filter.realms() {
-        realm.sweep(filter.worker, now);
-    }
-    follow_host_level();
-}
-
 /// Whether nobody has to wait any longer for the execution that the store was asked about.
 fn says_that_it_is_over(answer: &Answer) -> bool {
     match answer {
@@ -339,18 +391,4 @@ fn says_that_it_is_over(answer: &Answer) -> bool {
         Answer::Settled(ended) => !matches!(ended.settled, Settled::Failed(_)),
         Answer::Renewed(_) | Answer::Delayed => false,
     }
-}
-
-/// Lets those who wait for an operation ask for it again, in the order in which they came, until one of
-/// them has to wait on. It has seen an execution under way, of whose end this worker will be told, and
-/// the others would see nothing else.
-fn wake(filter: &Filter, operation: &OperationId, now: Timestamp) {
-    while let Some(guest) = filter.waiting_room.call_first(operation) {
-        drive_from_root(filter, &guest, Event::Woken, now);
-        // Either it has to wait on, or the store has yet to say.
-        if filter.waiting_room.has(operation, &guest) || guest.exchange.borrow().awaits_claim() {
-            break;
-        }
-    }
-    filter.show_waiting();
 }

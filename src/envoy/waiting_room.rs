@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
 };
 
@@ -17,6 +17,7 @@ use crate::{request::OperationId, time::Timestamp};
 pub(super) struct WaitingRoom {
     groups: RefCell<BTreeMap<OperationId, Box<Group>>>,
     guests: Cell<usize>,
+    called: RefCell<Called>,
 }
 
 /// Those who wait for one operation.
@@ -26,6 +27,13 @@ struct Group {
     guests: BTreeMap<u64, Rc<Guest>>,
     /// When the owner of the execution may be found dead.
     recheck: Timestamp,
+}
+
+/// The operations of which the first one is to ask again, each once, in the order of their turns.
+#[derive(Debug, Default)]
+struct Called {
+    order: VecDeque<OperationId>,
+    members: BTreeSet<OperationId>,
 }
 
 impl WaitingRoom {
@@ -48,9 +56,28 @@ impl WaitingRoom {
         self.take(operation, |group| group.guests.remove(&guest.number));
     }
 
-    /// The first of those who wait for an operation, taken out.
-    pub(super) fn call_first(&self, operation: &OperationId) -> Option<Rc<Guest>> {
-        self.take(operation, |group| group.guests.pop_first().map(|(_, guest)| guest))
+    /// Calls those who wait for an operation, if anybody does: the first of them is to ask again when its turn comes.
+    pub(super) fn call(&self, operation: &OperationId) {
+        let mut called = self.called.borrow_mut();
+        if self.groups.borrow().contains_key(operation) && called.members.insert(*operation) {
+            called.order.push_back(*operation);
+        }
+    }
+
+    /// The first of those who wait for the operation whose turn it is, taken out. If the next of them is to have a turn,
+    /// when all other operations have had theirs, the operation is to be called again.
+    pub(super) fn next_called(&self) -> Option<(OperationId, Rc<Guest>)> {
+        loop {
+            let operation = self.called.borrow_mut().next()?;
+            // All who waited for it may have left meanwhile.
+            if let Some(guest) = self.take(&operation, |group| group.guests.pop_first().map(|(_, guest)| guest)) {
+                return Some((operation, guest));
+            }
+        }
+    }
+
+    pub(super) fn has_called(&self) -> bool {
+        !self.called.borrow().order.is_empty()
     }
 
     /// Whether a guest waits for an operation.
@@ -87,5 +114,13 @@ impl WaitingRoom {
             self.guests.set(self.guests.get().saturating_sub(1));
         }
         chosen
+    }
+}
+
+impl Called {
+    fn next(&mut self) -> Option<OperationId> {
+        let operation = self.order.pop_front()?;
+        self.members.remove(&operation);
+        Some(operation)
     }
 }

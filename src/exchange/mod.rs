@@ -401,6 +401,12 @@ impl Exchange {
         !self.is_shadow() && matches!(&self.state, State::Settling(state) if state.holds_response())
     }
 
+    /// Whether the request waits for the end of an execution that another one has under way.
+    #[must_use]
+    pub fn awaits_turn(&self) -> bool {
+        matches!(self.state, State::AwaitTurn(_))
+    }
+
     /// Whether the store's answer to a claim is awaited.
     #[must_use]
     pub fn awaits_claim(&self) -> bool {

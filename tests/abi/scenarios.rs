@@ -4,6 +4,7 @@
 
 mod answers;
 mod claims;
+mod crowds;
 mod detached;
 mod ends;
 mod outcomes;

@@ -78,6 +78,9 @@ pub(crate) enum Rule {
     ResumeThenPause,
     /// `BadArgument`: counters only grow.
     CounterIncrement,
+    /// Envoy nests what it carries out behind a callback, and the answers to calls that fail at once, until the stack of
+    /// V8 overflows.
+    TooMuchAtOnce,
     /// The context would stay for ever, as nothing calls `proxy_done`.
     DoneRefused,
     /// Older Envoys look for the effective context among the roots that wait, and find no stream there.
@@ -101,6 +104,7 @@ impl fmt::Display for Rule {
             Self::ResumePartOfBody => "a request part of whose body is held goes on in its own callbacks only",
             Self::ResumeThenPause => "a callback that resumes its stream does not pause it",
             Self::CounterIncrement => "a counter grows by more than 0",
+            Self::TooMuchAtOnce => "no more than some dozens of replies, resumes and calls are asked for at a time",
             Self::DoneRefused => "on_done returns true",
             Self::DoneOfAnotherContext => "proxy_done has the draining root as its effective context",
         })
@@ -169,10 +173,15 @@ pub(crate) struct Vm {
     running: Option<(u32, Callback)>,
     effective: u32,
     deferred: Vec<Deferred>,
+    /// Calls to clusters in the callback that runs.
+    calls_asked: usize,
     broken: Vec<String>,
     in_hook: bool,
     hook_panic: Option<Box<dyn Any + Send>>,
 }
+
+/// What [`Rule::TooMuchAtOnce`] allows: a tenth of what Envoy has been seen to bear.
+const MOST_AT_ONCE: usize = 33;
 
 thread_local! {
     static VM: RefCell<Option<Vm>> = const { RefCell::new(None) };
@@ -234,6 +243,7 @@ impl Vm {
             running: None,
             effective: 0,
             deferred: Vec::new(),
+            calls_asked: 0,
             broken: Vec::new(),
             in_hook: false,
             hook_panic: None,
@@ -356,6 +366,7 @@ impl Vm {
 
     /// `proxy_http_call`; every cluster can be called, unless the test says otherwise.
     pub(crate) fn http_call(&mut self, call: Callout) -> Result<u32, Status> {
+        self.calls_asked += 1;
         if let Some(refusal) = self.process.refusal_of_calls(&call.cluster) {
             return Err(refusal);
         }
@@ -376,6 +387,10 @@ impl Vm {
 
     fn leave(&mut self) -> (Vec<Deferred>, Vec<String>, Option<Box<dyn Any + Send>>) {
         self.running = None;
+        let asked = self.deferred.len() + std::mem::take(&mut self.calls_asked);
+        if asked > MOST_AT_ONCE {
+            self.breaks(Rule::TooMuchAtOnce, asked);
+        }
         (std::mem::take(&mut self.deferred), std::mem::take(&mut self.broken), self.hook_panic.take())
     }
 }

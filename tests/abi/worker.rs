@@ -7,6 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{Arc, Mutex, mpsc},
     thread::{self, JoinHandle, ThreadId},
+    time::Duration,
 };
 
 use crate::{
@@ -98,6 +99,11 @@ impl Worker {
             }
             period > 0
         })
+    }
+
+    /// After which time the timer fires.
+    pub(crate) fn tick_period(&self) -> Duration {
+        Duration::from_millis(self.run(|| vm::with(|vm| vm.tick_period_ms)).into())
     }
 
     /// The calls to clusters that wait for an answer, oldest first.

@@ -19,6 +19,7 @@ mod churn;
 mod compression;
 mod configuration;
 mod crashes;
+mod crowds;
 mod departures;
 mod deploy;
 mod detached;

@@ -63,10 +63,9 @@ impl Worlds {
         assert!(promises.iter().any(|expected| *promise == *name_of(*expected)), "{}", story(&path));
     }
 
-    /// Whether it is time to see how the world ends. With a rule taken out that is the wrong question: it is
-    /// the rule itself whose absence is to be found.
+    /// Whether it is time to see how the world ends.
     fn is_at_its_end(&self, world: &World) -> bool {
-        self.scenario.mutation.is_none() && world.age() >= self.steps * self.step && !world.is_at_work()
+        self.scenario.is_to_end_well() && world.age() >= self.steps * self.step && !world.is_at_work()
     }
 }
 

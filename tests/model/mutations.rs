@@ -56,6 +56,12 @@ fn responses_that_are_remembered_whatever_is_written_are_found_out() {
 }
 
 #[test]
+fn a_crowd_of_which_the_rest_is_forgotten_is_found_out() {
+    Worlds::new(crate::shared_data::crowd().mutated(Mutation::RestForgotten), 0, 100)
+        .break_one_of(&[Promise::ClaimEnds]);
+}
+
+#[test]
 fn replays_without_a_look_at_the_fingerprint_are_found_out() {
     in_shared_data(Mutation::NoFingerprint).break_one_of(&[Promise::Replay]);
     in_redis(Mutation::NoFingerprint).break_one_of(&[Promise::Replay]);

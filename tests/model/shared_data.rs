@@ -94,3 +94,16 @@ fn a_response_that_is_remembered_until_its_record_ends() {
 fn a_response_that_is_remembered_when_its_record_is_evicted_and_the_operation_runs_again() {
     Worlds::new(Scenario::new(LEASE, TTL).evicted_and_run_again(), 0, STEP).keep_every_promise(90_000);
 }
+
+/// One that runs, and more that wait for it at each worker than have a turn in one callback.
+pub(crate) fn crowd() -> Scenario {
+    let scenario = Scenario::new(LEASE, TTL).waits(10_000).request(0, 0, worker(0));
+    let scenario = (1..4).fold(scenario, |scenario, client| scenario.request(client, 0, worker(1)));
+    Scenario { stops_at_totals: false, ..scenario }
+}
+
+#[test]
+fn a_crowd_of_which_some_leave() {
+    let faults = Faults { hangups: 1, ..Faults::default() };
+    Worlds::new(crowd().faults(faults), 0, STEP).keep_every_promise(10_000);
+}

@@ -32,6 +32,8 @@ pub(crate) struct Scenario {
     /// Whether the totals of the table are host calls like any other. If not, a worker is never stopped at
     /// them: another one cannot come in between.
     pub(crate) stops_at_totals: bool,
+    /// How many of those who wait a callback gives a turn to.
+    pub(crate) turns: usize,
     /// Whether states are told apart, for which exchanges and inquiries have to be digested.
     pub(crate) tells_states_apart: bool,
 }
@@ -134,6 +136,8 @@ pub(crate) enum Mutation {
     StaleReplay,
     /// Redis: a release leaves no mark, so that a late claim of its owner is granted.
     NoMark,
+    /// Those who had no turn in the callback in which they were called have none later.
+    RestForgotten,
 }
 
 impl Scenario {
@@ -156,6 +160,7 @@ impl Scenario {
             mutation: None,
             skews: vec![0; 2],
             stops_at_totals: true,
+            turns: 1,
             tells_states_apart: false,
         }
     }
@@ -259,6 +264,19 @@ impl Scenario {
 
     pub(crate) fn may_evict(&self) -> bool {
         matches!(self.store, StoreKind::SharedData(SharedDataConfig { on_full: OnFull::EvictOldest, .. }))
+    }
+
+    /// Whether how a world ends is the question: with most rules taken out it is the rule itself whose absence is to be
+    /// found.
+    pub(crate) fn is_to_end_well(&self) -> bool {
+        matches!(self.mutation, None | Some(Mutation::RestForgotten))
+    }
+
+    /// Whether who waits is always woken, and never has to wait for a moment: as long as no worker dies or stands still,
+    /// and no other Envoy runs the operation.
+    pub(crate) fn wakes_all(&self) -> bool {
+        let Faults { deaths, restarts, stalls, .. } = self.faults;
+        !self.is_remote() && deaths == 0 && restarts == 0 && stalls == 0
     }
 
     pub(crate) fn bypasses(&self) -> bool {

@@ -1,8 +1,8 @@
 //! One worker of an Envoy: the host layer (`src/envoy/`) in miniature around the real exchanges and stores.
 //!
-//! It has the same parts under the same names. `Callback::drive` is `driver.rs`, `wake`, `tick` and `go_on`
-//! are `root.rs`, the groups that wait are `waiting_room.rs`, and errands are `inquiries.rs`. What it leaves
-//! out: headers and buffers of the host, metrics, redirects, and the watch board, which is a hint only.
+//! It has the same parts under the same names. `Callback::drive` is `driver.rs`, `take_turns`, `tick` and `go_on`
+//! are `root.rs`, the groups that wait are `waiting_room.rs`, and errands are `inquiries.rs`. A callback gives as few turns
+//! as the scenario says, and a tick, which is due as long as anything waits for its turn, goes on. What it leaves out: headers and buffers of the host, metrics, redirects, and the watch board, which is a hint only.
 
 use std::{
     collections::{BTreeMap, VecDeque, hash_map::DefaultHasher},
@@ -36,6 +36,8 @@ use super::{
 pub(crate) struct Worker {
     guests: BTreeMap<AttemptId, Guest>,
     waiting: BTreeMap<OperationId, Group>,
+    /// The operations of which the first one is to ask again when its turn comes.
+    called: VecDeque<OperationId>,
     under_way: BTreeMap<QuestionId, Errand>,
     resting: Vec<Errand>,
     /// How many questions were asked for each exchange.
@@ -146,6 +148,7 @@ impl Worker {
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
         self.guests.values().any(|guest| guest.exchange.is_due(now))
             || self.waiting.values().any(|group| group.recheck <= now)
+            || !self.called.is_empty()
             || self
                 .resting
                 .iter()
@@ -199,9 +202,11 @@ impl Worker {
             session,
             store: &store,
             ordered: VecDeque::new(),
+            overdue: VecDeque::new(),
             outputs: Vec::new(),
         };
         callback.run(occasion);
+        callback.take_turns();
         callback.ask_ordered();
         let outputs = callback.outputs;
         if let Store::SharedData(store) = store {
@@ -238,7 +243,7 @@ impl Hash for Worker {
         for (attempt, guest) in &self.guests {
             (attempt, guest.has_stream, guest.response, guest.digest).hash(hasher);
         }
-        (&self.waiting, &self.questions).hash(hasher);
+        (&self.waiting, &self.called, &self.questions).hash(hasher);
         for (question, errand) in &self.under_way {
             (question, errand.digest).hash(hasher);
         }
@@ -262,6 +267,8 @@ struct Callback<'a> {
     session: &'a Session<'a>,
     store: &'a Store<'a>,
     ordered: VecDeque<Errand>,
+    /// Who has waited long enough. Whoever has no turn is due as before.
+    overdue: VecDeque<AttemptId>,
     outputs: Vec<Output>,
 }
 
@@ -298,7 +305,7 @@ impl Callback<'_> {
                 };
                 self.end_stream(*attempt, &evidence);
             }
-            Occasion::Woken(operation) => self.wake(*operation),
+            Occasion::Woken(operation) => self.summon(*operation),
             Occasion::Replied(question, said) => self.on_store_replied(*question, said),
             Occasion::Tick => self.tick(),
             Occasion::Sweep => {
@@ -462,19 +469,52 @@ impl Callback<'_> {
         }
     }
 
-    /// Those who wait for an operation ask again, one after the other, until one has to wait on.
-    fn wake(&mut self, operation: OperationId) {
-        while let Some(attempt) =
-            self.worker.waiting.get(&operation).and_then(|group| group.guests.keys().next().copied())
-        {
+    /// Those who wait for an operation are to ask again, one after the other, until one has to wait on.
+    fn summon(&mut self, operation: OperationId) {
+        if self.worker.waiting.contains_key(&operation) && !self.worker.called.contains(&operation) {
+            self.worker.called.push_back(operation);
+        }
+    }
+
+    /// So many of those who are to ask again, or have waited long enough, have a turn; a tick goes on with the rest.
+    fn take_turns(&mut self) {
+        let mut left = self.scenario.turns;
+        loop {
+            let before = left;
+            for give_turn in [Self::wake_next, Self::give_up_next] {
+                if left > 0 && give_turn(self) {
+                    left -= 1;
+                }
+            }
+            if left == before {
+                break;
+            }
+        }
+        if self.scenario.mutation == Some(Mutation::RestForgotten) {
+            self.worker.called.clear();
+        }
+    }
+
+    fn wake_next(&mut self) -> bool {
+        while let Some(operation) = self.worker.called.pop_front() {
+            let Some(group) = self.worker.waiting.get(&operation) else { continue };
+            let Some(attempt) = group.guests.keys().next().copied() else { continue };
             self.leave(operation, attempt);
             self.drive(attempt, Event::Woken);
             let waits = self.worker.waiting.get(&operation).is_some_and(|group| group.guests.contains_key(&attempt));
             let asks = self.worker.guests.get(&attempt).is_some_and(|guest| guest.exchange.awaits_claim());
-            if waits || asks {
-                break;
+            if !waits && !asks {
+                self.summon(operation);
             }
+            return true;
         }
+        false
+    }
+
+    fn give_up_next(&mut self) -> bool {
+        let Some(attempt) = self.overdue.pop_front() else { return false };
+        self.drive(attempt, Event::Tick);
+        true
     }
 
     fn tick(&mut self) {
@@ -489,7 +529,11 @@ impl Callback<'_> {
             .map(|(attempt, _)| *attempt)
             .collect();
         for attempt in due {
-            self.drive(attempt, Event::Tick);
+            if self.worker.guests.get(&attempt).is_some_and(|guest| guest.exchange.awaits_turn()) {
+                self.overdue.push_back(attempt);
+            } else {
+                self.drive(attempt, Event::Tick);
+            }
         }
         let due = self.worker.waiting.iter().filter(|(_, group)| group.recheck <= self.now);
         let due: Vec<OperationId> = due.map(|(operation, _)| *operation).collect();
@@ -499,7 +543,7 @@ impl Callback<'_> {
             {
                 group.recheck = self.now.after(POLL);
             }
-            self.wake(operation);
+            self.summon(operation);
         }
         let mut delayed = Vec::new();
         for errand in &mut self.worker.resting {
@@ -586,7 +630,7 @@ impl Callback<'_> {
                 let is_over = says_that_it_is_over(&answer);
                 self.drive(errand.attempt, Event::Answered(answer));
                 if is_over {
-                    self.wake(operation);
+                    self.summon(operation);
                 }
             }
             Progress::Again(_) => self.ordered.push_back(errand),

@@ -46,6 +46,7 @@ impl Plan {
         scenario.deeds = Conduct::ALL.into_iter().filter(|_| random.chance(40)).collect();
         scenario.deeds.push(Conduct::Answers);
         scenario.faults = Self::faults(random);
+        scenario.turns = random.of(&[1, 2, 32]);
         if let Some(mutation) = wish.mutation {
             scenario = scenario.mutated(mutation);
             if !scenario.is_remote() {

@@ -52,8 +52,7 @@ impl Walk {
 
     fn ended(scenario: Arc<Scenario>, actions: Vec<Action>, world: World) -> Self {
         let breach = world.breach().cloned();
-        // With a rule taken out, how it ends is not the question.
-        let at_the_end = || world.come_to_an_end().err().filter(|_| scenario.mutation.is_none());
+        let at_the_end = || world.come_to_an_end().err().filter(|_| scenario.is_to_end_well());
         let breach = breach.or_else(at_the_end);
         Self { scenario, actions, world, breach }
     }

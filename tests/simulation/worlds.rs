@@ -176,6 +176,11 @@ fn responses_that_are_remembered_whatever_is_written_are_found_out() {
 }
 
 #[test]
+fn a_crowd_of_which_the_rest_is_forgotten_is_found_out() {
+    find_in(&[false], Mutation::RestForgotten, &[Promise::Answer]);
+}
+
+#[test]
 fn replays_without_a_look_at_the_fingerprint_are_found_out() {
     find(Mutation::NoFingerprint, &[Promise::Replay]);
 }

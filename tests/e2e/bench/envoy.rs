@@ -353,7 +353,7 @@ impl Drop for Envoy {
 }
 
 /// What Envoy logs when a VM dies or a call into it fails.
-const VM_FAILURES: [&str; 4] = ["Uncaught RuntimeError", "panicked at", "wasm_fail", "Wasm VM failed"];
+const VM_FAILURES: [&str; 4] = ["Uncaught ", "panicked at", "wasm_fail", "Wasm VM failed"];
 
 /// Starts Envoy with a configuration that it must refuse, and gives its log once it has ended.
 pub(crate) async fn refusal(setup: &Setup) -> String {

@@ -136,9 +136,11 @@ pub(super) async fn upload(address: SocketAddr, request: Request, body: Pieces) 
 }
 
 fn encode_head(request: &Request) -> Builder {
+    let (host, headers): (Vec<_>, Vec<_>) = request.headers.iter().partition(|(name, _)| *name == "host");
+    let authority = host.first().map_or(AUTHORITY.into(), |(_, value)| String::from_utf8_lossy(value));
     let mut head =
-        hyper::Request::builder().method(request.method).uri(format!("http://{AUTHORITY}{}", request.target));
-    for (name, value) in &request.headers {
+        hyper::Request::builder().method(request.method).uri(format!("http://{authority}{}", request.target));
+    for (name, value) in headers {
         head = head.header(*name, HeaderValue::from_bytes(value).expect("a value that HTTP/2 can carry"));
     }
     head

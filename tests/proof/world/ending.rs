@@ -84,6 +84,9 @@ impl World {
                 Some(Action::Answer(attempt, _)) => self.answer(*attempt, Conduct::Answers)?,
                 Some(action) => self.try_to_take(*action)?,
                 None if self.is_at_rest() => return Ok(()),
+                None if self.scenario.wakes_all() && self.attempts.iter().any(|it| it.client == Client::Waits) => {
+                    return breach(Promise::Answer, format!("nobody wakes who waits: {:?}", self.attempts));
+                }
                 None => self.now += self.next_deadline().unwrap_or(POLL).clamp(1, POLL),
             }
         }
