@@ -1,6 +1,6 @@
 //! Sequences of calls on the table in shared data, against the model of the contract and against its bounds.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use idemgate::{
     config::{OnFull, SharedDataConfig},
@@ -69,7 +69,7 @@ pub fn seeds() -> Vec<Seed> {
 
 /// A table that never fills answers as the contract says, whichever worker is asked.
 fn check_answers(steps: &[Step]) {
-    let roomy = SharedDataConfig { max_entries: 100, max_bytes: 1 << 20, on_full: OnFull::EvictOldest };
+    let roomy = SharedDataConfig { max_entries: 100, max_bytes: 1 << 20, ..SharedDataConfig::default() };
     let host = Host::default();
     let workers = [host.open(roomy), host.open(roomy)];
     let (mut model, mut owners, mut now) = (Model::default(), Owners::default(), NOW);
@@ -119,6 +119,7 @@ fn check_bounds(shape: u8, steps: &[Step]) {
         max_entries: u32::from(shape % 8) + 1,
         max_bytes: 400 * (u64::from(shape >> 3 & 3) + 1),
         on_full: if shape & 0x20 == 0 { OnFull::EvictOldest } else { OnFull::Reject },
+        keep_at_least: if shape & 0x40 == 0 { Duration::ZERO } else { LEASE },
     };
     let host = Host::default();
     let store = host.open(limits);
@@ -191,7 +192,7 @@ fn check_bounds(shape: u8, steps: &[Step]) {
 /// Whatever stands in the host's memory, with a checksum that fits, nothing panics or goes on for ever: which value, how
 /// long, its bytes, and steps.
 fn survive_damage(input: &mut Input<'_>) {
-    let limits = SharedDataConfig { max_entries: 4, max_bytes: 4096, on_full: OnFull::EvictOldest };
+    let limits = SharedDataConfig { max_entries: 4, max_bytes: 4096, ..SharedDataConfig::default() };
     let host = Host::default();
     let store = host.open(limits);
     for number in 0..3 {

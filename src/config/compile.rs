@@ -15,7 +15,7 @@ use super::policy::{
     is_never_replayed,
 };
 use super::routes::{self, Criteria, Route};
-use super::store::{RedisConfig, SharedDataConfig, StoreConfig};
+use super::store::{ENTRY_BYTES, RedisConfig, SharedDataConfig, StoreConfig};
 use super::value::{List, Number, Period, Size, StatusEntry, Word, bytes_text};
 
 impl Document {
@@ -34,9 +34,7 @@ impl Document {
         let limit_is_set = self.sets_response_limit();
         let routes = self.routes.take().unwrap_or_default();
         let store = match self.store.take() {
-            Some(StoreDocument::SharedData(document)) => {
-                StoreConfig::SharedData(document.over(SharedDataConfig::default()))
-            }
+            Some(StoreDocument::SharedData(document)) => StoreConfig::SharedData(document.compile()?),
             Some(StoreDocument::Redis(document)) => StoreConfig::Redis(document.compile()?),
             None => StoreConfig::default(),
         };
@@ -319,12 +317,29 @@ impl ReplayDocument {
 }
 
 impl SharedDataDocument {
-    fn over(self, base: SharedDataConfig) -> SharedDataConfig {
-        SharedDataConfig {
-            max_entries: self.max_entries.map_or(base.max_entries, Number::get),
-            max_bytes: self.max_bytes.map_or(base.max_bytes, Size::get),
-            on_full: self.on_full.map_or(base.on_full, Word::get),
+    fn compile(self) -> Result<SharedDataConfig, ConfigError> {
+        let base = SharedDataConfig::default();
+        let max_bytes = self.max_bytes.map_or(base.max_bytes, Size::get);
+        let max_entries = self.max_entries.map_or(SharedDataConfig::entries_in(max_bytes), Number::get);
+        let needed = u64::from(max_entries) * ENTRY_BYTES;
+        if needed > max_bytes {
+            let (needed, room) = (bytes_text(needed), bytes_text(max_bytes));
+            return Err(ConfigError::conflict(
+                "store.shared_data.max_entries",
+                format!("{max_entries}, which take {needed} without any response, more than max_bytes, {room}"),
+                format!(
+                    "at most {} with this max_bytes, or max_bytes of at least {needed}; without max_entries, it follows \
+                     from max_bytes",
+                    max_bytes / ENTRY_BYTES
+                ),
+            ));
         }
+        Ok(SharedDataConfig {
+            max_entries,
+            max_bytes,
+            on_full: self.on_full.map_or(base.on_full, Word::get),
+            keep_at_least: self.keep_at_least.map_or(base.keep_at_least, Period::get),
+        })
     }
 }
 

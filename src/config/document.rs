@@ -8,7 +8,7 @@ use super::error::ConfigError;
 use super::json::Node;
 use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUnknown};
 use super::read::{Object, Read, entries, read_as_object};
-use super::store::OnFull;
+use super::store::{MOST_ENTRIES, OnFull};
 use super::value::{
     AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Period, Pointer, PropertyPath,
     RouteName, Secret, Size, StatusEntry, Text, Word, Words,
@@ -365,16 +365,19 @@ read_as_object!(StoresDocument, "an object with exactly one of shared_data, redi
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct SharedDataDocument {
-    /// How many operations are kept at most.
-    pub(super) max_entries: Option<Number<1, 10_000_000>>,
+    /// How many operations are kept at most: as many as max_bytes allows, at 640 bytes each, unless set. Not more than
+    /// it can hold, at 384 bytes each.
+    pub(super) max_entries: Option<Number<1, MOST_ENTRIES>>,
     /// How much memory the records may take.
     pub(super) max_bytes: Option<Size<{ 64 * KIB }, { 64 * GIB }>>,
-    /// What a new operation does to a full store: the oldest completed one goes ("evict_oldest"), or it gets 503
-    /// ("reject"). A claim in flight is never evicted.
+    /// What a new operation does to a full store: the oldest completed one that is older than keep_at_least goes
+    /// ("evict_oldest"), or it gets 503 ("reject"). A claim in flight or an unknown outcome is never evicted.
     pub(super) on_full: Option<Word<OnFull>>,
+    /// How long a completed operation is kept in any case, also in a full store; ttl, if that is shorter.
+    pub(super) keep_at_least: Option<Period<0, TEN_YEARS>>,
 }
 
-read_as_object!(SharedDataDocument, "an object": max_entries, max_bytes, on_full);
+read_as_object!(SharedDataDocument, "an object": max_entries, max_bytes, on_full, keep_at_least);
 
 impl Words for OnFull {
     const WORDS: &'static [(&'static str, Self)] = &[("evict_oldest", Self::EvictOldest), ("reject", Self::Reject)];

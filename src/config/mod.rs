@@ -42,7 +42,7 @@ pub use policy::{
 pub use routes::Route;
 #[cfg(not(target_arch = "wasm32"))]
 pub use schema::json_schema;
-pub use store::{OnFull, RedisConfig, SharedDataConfig, StoreConfig};
+pub use store::{ENTRY_BYTES, OnFull, RedisConfig, SharedDataConfig, StoreConfig};
 
 use std::sync::Arc;
 

@@ -50,7 +50,7 @@ fn defaults() -> Value {
         "limits": {"request_body": "1MiB", "response_body": "1MiB"},
         "replay": {"header": "idempotency-replayed", "drop_headers": ["set-cookie"], "keep_headers": []},
         "store": {
-            "shared_data": {"max_entries": 100_000, "max_bytes": "64MiB", "on_full": "evict_oldest"},
+            "shared_data": {"max_bytes": "64MiB", "on_full": "evict_oldest", "keep_at_least": "1h"},
             "redis": {"prefix": "idemgate:", "timeout": "500ms", "database": 0, "max_record": "32KiB"},
         },
         "on_store_error": "reject",

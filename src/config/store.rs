@@ -27,11 +27,37 @@ pub struct SharedDataConfig {
     pub max_bytes: u64,
     /// What a new operation does to a full store.
     pub on_full: OnFull,
+    /// How long after its end an operation is kept in any case, unless its retention is shorter.
+    pub keep_at_least: Duration,
+}
+
+/// What one record takes of `max_bytes` besides its response: its place in the index and the host's
+/// own book-keeping for the keys of both (a map node and two strings each, measured on Envoy 1.40).
+pub const ENTRY_BYTES: u64 = 384;
+
+/// What there is of `max_bytes` for each record and its response, if nobody says how many records there are to be:
+/// two fifths are for responses.
+const BYTES_PER_ENTRY: u64 = 640;
+
+/// The largest table.
+pub(super) const MOST_ENTRIES: u32 = 10_000_000;
+
+impl SharedDataConfig {
+    /// How many operations are kept in so many bytes, if nobody says.
+    pub(super) fn entries_in(max_bytes: u64) -> u32 {
+        u32::try_from(max_bytes / BYTES_PER_ENTRY).unwrap_or(u32::MAX).clamp(1, MOST_ENTRIES)
+    }
 }
 
 impl Default for SharedDataConfig {
     fn default() -> Self {
-        Self { max_entries: 100_000, max_bytes: 64 << 20, on_full: OnFull::EvictOldest }
+        let max_bytes = 64 << 20;
+        Self {
+            max_entries: Self::entries_in(max_bytes),
+            max_bytes,
+            on_full: OnFull::EvictOldest,
+            keep_at_least: Duration::from_hours(1),
+        }
     }
 }
 
@@ -95,7 +121,7 @@ impl fmt::Debug for RedisConfig {
 /// `store.shared_data.on_full`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OnFull {
-    /// The oldest completed record goes; claims in flight stay.
+    /// The oldest completed record goes; claims in flight, unknown outcomes and what is too young stay.
     EvictOldest,
     /// The new operation is refused.
     Reject,

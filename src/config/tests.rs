@@ -60,9 +60,10 @@ fn the_defaults_are_the_contracts() {
         docs_uri: None,
     };
     let store = StoreConfig::SharedData(SharedDataConfig {
-        max_entries: 100_000,
+        max_entries: 104_857,
         max_bytes: 67_108_864,
         on_full: OnFull::EvictOldest,
+        keep_at_least: Duration::from_secs(3600),
     });
     assert_eq!(Config::default(), Config { policy: Arc::new(policy), routes: Vec::new(), store });
 }
@@ -84,7 +85,9 @@ fn every_setting_reaches_the_policy() {
             "execution": {"mode": "inline"},
             "limits": {"request_body": 1, "response_body": "64KiB"},
             "replay": {"header": "Idempotent-Replayed", "drop_headers": ["ETag"], "keep_headers": ["Set-Cookie"]},
-            "store": {"shared_data": {"max_entries": 5000, "max_bytes": "8MiB", "on_full": "reject"}},
+            "store": {"shared_data": {
+                "max_entries": 5000, "max_bytes": "8MiB", "on_full": "reject", "keep_at_least": "10m"
+            }},
             "on_store_error": "bypass",
             "status_header": false,
             "docs_uri": "https://example.com/docs?a=b#retries",
@@ -131,7 +134,12 @@ fn every_setting_reaches_the_policy() {
         status_header: false,
         docs_uri: Some("https://example.com/docs?a=b#retries".to_owned()),
     };
-    let shared_data = SharedDataConfig { max_entries: 5000, max_bytes: 8_388_608, on_full: OnFull::Reject };
+    let shared_data = SharedDataConfig {
+        max_entries: 5000,
+        max_bytes: 8_388_608,
+        on_full: OnFull::Reject,
+        keep_at_least: Duration::from_secs(600),
+    };
     assert_eq!(
         config,
         Config { policy: Arc::new(policy), routes: Vec::new(), store: StoreConfig::SharedData(shared_data) }
@@ -168,6 +176,10 @@ fn the_bounds_of_a_range_belong_to_it() {
         r#"{"limits": {"request_body": "64MiB", "response_body": "64MiB"}}"#,
         r#"{"store": {"shared_data": {"max_entries": 1, "max_bytes": "1MiB"}}}"#,
         r#"{"store": {"shared_data": {"max_bytes": "64KiB"}}, "limits": {"response_body": 65536}}"#,
+        r#"{"store": {"shared_data": {"max_entries": 43690, "max_bytes": "16MiB"}}}"#,
+        r#"{"store": {"shared_data": {"max_entries": 10000000, "max_bytes": 3840000000}}}"#,
+        r#"{"store": {"shared_data": {"keep_at_least": "0s"}}}"#,
+        r#"{"store": {"shared_data": {"keep_at_least": "3650d"}}}"#,
         r#"{"outcome": {"store": [100, 599, "1xx", "5XX"]}}"#,
         r#"{"docs_uri": "/docs/idempotency"}"#,
         r#"{"docs_uri": "urn:example:docs"}"#,
@@ -177,6 +189,17 @@ fn the_bounds_of_a_range_belong_to_it() {
         r#"{"store": {"shared_data": {}}}"#,
     ] {
         parse(text);
+    }
+}
+
+#[test]
+fn the_number_of_entries_follows_from_the_bytes() {
+    for (max_bytes, max_entries) in [("64KiB", 102), ("16MiB", 26_214), ("64MiB", 104_857), ("64GiB", 10_000_000)] {
+        let document = format!(
+            r#"{{"limits": {{"response_body": 0}}, "store": {{"shared_data": {{"max_bytes": "{max_bytes}"}}}}}}"#
+        );
+        let StoreConfig::SharedData(store) = parse(&document).store else { panic!("{document}") };
+        assert_eq!(store.max_entries, max_entries, "{max_bytes}");
     }
 }
 
@@ -272,7 +295,7 @@ fn unknown_keys_are_named_with_those_that_exist() {
         (r#"{"key": {"": 1}}"#, format!(r#"key[""]: found an unknown key; allowed: {key}"#)),
         (r#"{"caller": {"identity": [{"cookie": "sid"}]}}"#, "caller.identity[0].cookie: found an unknown key; allowed: header, property, authorization, verified".to_owned()),
         (r#"{"store": {"memory": {}}}"#, "store.memory: found an unknown key; allowed: shared_data, redis".to_owned()),
-        (r#"{"store": {"shared_data": {"max_byte": 1}}}"#, "store.shared_data.max_byte: found an unknown key (did you mean max_bytes?); allowed: max_entries, max_bytes, on_full".to_owned()),
+        (r#"{"store": {"shared_data": {"max_byte": 1}}}"#, "store.shared_data.max_byte: found an unknown key (did you mean max_bytes?); allowed: max_entries, max_bytes, on_full, keep_at_least".to_owned()),
         (
             r#"{"ttls": "1h"}"#,
             "ttls: found an unknown key (did you mean ttl?); allowed: role, guard, mode, key, methods, caller, resource, \
@@ -461,6 +484,12 @@ fn wrong_values_are_told_what_is_allowed() {
         (r#"{"ttl": 86400}"#, "ttl", "86400", ttl),
         (r#"{"lease": "500ms"}"#, "lease", r#""500ms""#, lease),
         (r#"{"lease": "25h"}"#, "lease", r#""25h""#, lease),
+        (
+            r#"{"store": {"shared_data": {"keep_at_least": "1w"}}}"#,
+            "store.shared_data.keep_at_least",
+            r#""1w""#,
+            "a duration from \"0s\" to \"3650d\", digits and one of the units ms, s, m, h, d",
+        ),
         // Sizes and numbers.
         (r#"{"limits": {"request_body": 0}}"#, "limits.request_body", "0", size),
         (r#"{"limits": {"request_body": -1}}"#, "limits.request_body", "-1", size),
@@ -618,6 +647,18 @@ fn settings_that_contradict_each_other_are_refused() {
             r#"{"store": {"shared_data": {"max_bytes": "512KiB"}}}"#,
             "store.shared_data.max_bytes: found \"512KiB\", less than limits.response_body, \"1MiB\" by default; \
              allowed: at least limits.response_body",
+        ),
+        (
+            r#"{"store": {"shared_data": {"max_entries": 43691, "max_bytes": "16MiB"}}}"#,
+            "store.shared_data.max_entries: found 43691, which take 16777344 without any response, more than max_bytes, \
+             \"16MiB\"; allowed: at most 43690 with this max_bytes, or max_bytes of at least 16777344; without \
+             max_entries, it follows from max_bytes",
+        ),
+        (
+            r#"{"store": {"shared_data": {"max_entries": 864000}}}"#,
+            "store.shared_data.max_entries: found 864000, which take \"324000KiB\" without any response, more than \
+             max_bytes, \"64MiB\"; allowed: at most 174762 with this max_bytes, or max_bytes of at least \
+             \"324000KiB\"; without max_entries, it follows from max_bytes",
         ),
         (
             r#"{"replay": {"header": "Content-Length"}}"#,

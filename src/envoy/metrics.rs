@@ -6,7 +6,10 @@ use super::host::{self, MetricKind, Refused};
 use crate::{
     config::SharedDataConfig,
     exchange::Counter,
-    store::{StoreError, shared_data::Totals},
+    store::{
+        StoreError,
+        shared_data::{Forgotten, Totals},
+    },
 };
 
 /// The ids of everything that is counted in one realm.
@@ -18,6 +21,7 @@ pub(super) struct Metrics {
     entries_limit: u32,
     bytes: u32,
     bytes_limit: u32,
+    horizon: u32,
     waiting: u32,
     detached: u32,
     claim_us: u32,
@@ -41,6 +45,7 @@ impl Metrics {
             entries_limit: define(MetricKind::Gauge, "idemgate.store.entries_limit")?,
             bytes: define(MetricKind::Gauge, "idemgate.store.bytes")?,
             bytes_limit: define(MetricKind::Gauge, "idemgate.store.bytes_limit")?,
+            horizon: define(MetricKind::Gauge, "idemgate.store.horizon_s")?,
             waiting: define(MetricKind::Gauge, "idemgate.waiting")?,
             detached: define(MetricKind::Gauge, "idemgate.detached")?,
             claim_us: define(MetricKind::Histogram, "idemgate.store.claim_us")?,
@@ -83,13 +88,15 @@ impl Metrics {
         host::record_metric(self.wait_ms, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
     }
 
-    /// Shows what the table holds and may hold. Written by the sweeper alone: workers that each wrote what they
+    /// Shows what the table holds and may hold, and how soon it forgets: zero if it has given up nothing. Written by the sweeper alone: workers that each wrote what they
     /// saw last would overwrite newer figures with older ones.
-    pub(super) fn show(&self, totals: Totals, limits: &SharedDataConfig) {
+    pub(super) fn show(&self, totals: Totals, limits: &SharedDataConfig, horizon: Option<Forgotten>) {
         host::record_metric(self.entries, totals.entries);
         host::record_metric(self.entries_limit, u64::from(limits.max_entries));
         host::record_metric(self.bytes, totals.bytes);
         host::record_metric(self.bytes_limit, limits.max_bytes);
+        // The first second counts as one: zero says something else.
+        host::record_metric(self.horizon, horizon.map_or(0, |forgotten| forgotten.age.as_secs().max(1)));
     }
 }
 

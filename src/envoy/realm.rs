@@ -24,6 +24,8 @@ pub(super) struct Realm {
     pub(super) store: Store,
     pub(super) metrics: Metrics,
     pub(super) journal: Journal,
+    /// What lines in the log begin with.
+    label: &'static str,
 }
 
 /// Why a realm cannot be had.
@@ -35,9 +37,9 @@ pub(super) enum NoRealm {
 
 impl Realm {
     pub(super) fn open(mode: Mode, store: StoreConfig) -> Result<Self, NoRealm> {
-        let (memory, namespace) = match mode {
-            Mode::Shadow => (HostMemory::SHADOW, "shadow."),
-            Mode::Enforce | Mode::Off => (HostMemory::ENFORCED, ""),
+        let (memory, namespace, label) = match mode {
+            Mode::Shadow => (HostMemory::SHADOW, "shadow.", "shadow: "),
+            Mode::Enforce | Mode::Off => (HostMemory::ENFORCED, "", ""),
         };
         let store = match (store, mode) {
             (StoreConfig::Redis(config), Mode::Shadow) => StoreConfig::Redis(config.in_shadow()),
@@ -47,6 +49,7 @@ impl Realm {
             store: Store::open(store, memory).map_err(NoRealm::Store)?,
             metrics: Metrics::define(namespace).map_err(NoRealm::Metrics)?,
             journal: Journal::default(),
+            label,
         })
     }
 
@@ -62,6 +65,7 @@ impl Realm {
     pub(super) fn count_tally(&self) {
         if let Store::SharedData(store) = &self.store {
             let tally = store.take_tally();
+            self.metrics.count(Counter::StoreDroppedResponses, tally.dropped_responses);
             self.metrics.count(Counter::StoreEvicted, tally.evicted);
             self.metrics.count(Counter::StoreExpired, tally.expired);
         }
@@ -80,9 +84,14 @@ impl Realm {
         let Store::SharedData(store) = &self.store else { return };
         store.forget_recent();
         // First, so that what is shown is what is used.
-        let swept = store.give_back_room().and_then(|()| store.sweep(worker, now));
+        let swept = store.give_back_room().and_then(|()| store.share_horizon(now)).and_then(|forgotten| {
+            if let Some(forgotten) = forgotten {
+                log::warn!("idemgate: {}{}", self.label, forgotten.advice(store.limits()));
+            }
+            store.sweep(worker, now)
+        });
         match swept {
-            Ok(Sweep::Swept(totals)) => self.metrics.show(totals, store.limits()),
+            Ok(Sweep::Swept(totals)) => self.metrics.show(totals, store.limits(), store.horizon()),
             Ok(Sweep::NotElected) => {}
             Err(error) => {
                 self.metrics.count(Counter::StoreErrors, 1);

@@ -102,9 +102,11 @@ pub enum Counter {
     OutcomesTombstoned,
     /// The operation counts as perhaps run.
     OutcomesUnknown,
+    /// A response was given up before its time; a tombstone stays.
+    StoreDroppedResponses,
     /// The store could not do what it was asked.
     StoreErrors,
-    /// A record or a response was given up before its time.
+    /// A record was given up before its time: a key is forgotten.
     StoreEvicted,
     /// A record was reclaimed after its time.
     StoreExpired,
@@ -116,7 +118,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::RequestsBypassed,
         Self::RequestsCallerAbsent,
         Self::RequestsCallerUnknown,
@@ -139,6 +141,7 @@ impl Counter {
         Self::OutcomesStored,
         Self::OutcomesTombstoned,
         Self::OutcomesUnknown,
+        Self::StoreDroppedResponses,
         Self::StoreErrors,
         Self::StoreEvicted,
         Self::StoreExpired,
@@ -172,6 +175,7 @@ impl Counter {
             Self::OutcomesStored => "ran; its response is kept",
             Self::OutcomesTombstoned => "ran; its response is not kept",
             Self::OutcomesUnknown => "may have run: no complete answer was seen",
+            Self::StoreDroppedResponses => "its response was given up before its time",
             Self::StoreErrors => "the store failed",
             Self::StoreEvicted => "given up before its time",
             Self::StoreExpired => "reclaimed after its time",
@@ -185,7 +189,12 @@ impl Counter {
     pub const fn is_of_request(self) -> bool {
         !matches!(
             self,
-            Self::StoreErrors | Self::StoreEvicted | Self::StoreExpired | Self::StoreFull | Self::StoreTimeouts
+            Self::StoreDroppedResponses
+                | Self::StoreErrors
+                | Self::StoreEvicted
+                | Self::StoreExpired
+                | Self::StoreFull
+                | Self::StoreTimeouts
         )
     }
 
@@ -221,6 +230,7 @@ impl Counter {
             Self::OutcomesStored => "idemgate.outcomes.stored",
             Self::OutcomesTombstoned => "idemgate.outcomes.tombstoned",
             Self::OutcomesUnknown => "idemgate.outcomes.unknown",
+            Self::StoreDroppedResponses => "idemgate.store.dropped_responses",
             Self::StoreErrors => "idemgate.store.errors",
             Self::StoreEvicted => "idemgate.store.evicted",
             Self::StoreExpired => "idemgate.store.expired",
@@ -234,8 +244,8 @@ impl Counter {
 mod tests {
     use super::*;
 
-    /// The counters of the contract (section 7), and `host_unsupported` and `expectation_failed` for their situations in
-    /// section 4.
+    /// The counters of the contract (section 7), `host_unsupported` and `expectation_failed` for their situations in
+    /// section 4, and what was added.
     const CONTRACT: [(&str, &[&str]); 3] = [
         (
             "requests",
@@ -259,7 +269,7 @@ mod tests {
             ],
         ),
         ("outcomes", &["stored", "tombstoned", "released", "unknown", "fenced", "policy_ignored"]),
-        ("store", &["errors", "timeouts", "full", "evicted", "expired"]),
+        ("store", &["errors", "timeouts", "full", "evicted", "expired", "dropped_responses"]),
     ];
 
     #[test]
@@ -297,6 +307,7 @@ mod tests {
             | Counter::OutcomesTombstoned
             | Counter::OutcomesUnknown
             | Counter::StoreErrors
+            | Counter::StoreDroppedResponses
             | Counter::StoreEvicted
             | Counter::StoreExpired
             | Counter::StoreFull => false,

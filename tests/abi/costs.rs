@@ -159,6 +159,34 @@ fn a_response_that_was_replayed_is_read_again_after_a_tick() {
     });
 }
 
+/// No cliff: what a request asks of the host does not depend on how full the table is, nor with what.
+#[test]
+fn a_table_whose_bytes_have_ended_makes_no_request_much_dearer() {
+    /// Without answers there are tombstones only, which take all bytes that there are.
+    const TOMBSTONES: &str = r#"{"limits": {"response_body": 0},
+        "store": {"shared_data": {"max_entries": 2730, "max_bytes": "1MiB", "keep_at_least": "0s"}}}"#;
+    const ANSWERS: &str =
+        r#"{"store": {"shared_data": {"max_entries": 2730, "max_bytes": "1MiB", "keep_at_least": "0s"}}}"#;
+    const REFUSED: &str = r#"{"store": {"shared_data": {"max_bytes": "1MiB"}}}"#;
+    for (configuration, most, mean) in [(TOMBSTONES, 100, 25), (ANSWERS, 200, 30), (REFUSED, 200, 40)] {
+        let worker = Host::new().worker(configuration);
+        let calls = worker::undisturbed(|| {
+            let calls_of = |number: usize| {
+                worker.run(meter::take);
+                serve(&worker, &mut Redis::default(), &order(200).key(format!("key-{number}")), 200);
+                let calls = worker.run(meter::take).calls;
+                ["get_shared_data", "set_shared_data"].map(|name| calls.get(name).copied().unwrap_or_default())
+            };
+            (0..3 * 2730).map(|number| calls_of(number).iter().sum()).collect::<Vec<usize>>()
+        });
+        let late = &calls[2 * 2730..];
+        let (late_mean, late_most) = (late.iter().sum::<usize>() / late.len(), late.iter().max());
+        let figures = format!("{:?} at first, {late_mean} on average and {late_most:?} at most late", &calls[..3]);
+        println!("{configuration}: {figures}");
+        assert!(late_mean <= mean && calls.iter().all(|calls| *calls <= most), "{configuration}: {figures}");
+    }
+}
+
 impl Budget {
     fn covers(&self, cost: &Cost) -> bool {
         let allowed: BTreeMap<&str, usize> = self

@@ -14,7 +14,7 @@ async fn assert_refused(setup: Setup, words: &[&str]) {
 
 #[tokio::test]
 async fn a_wrong_configuration_is_refused_with_the_path_of_what_is_wrong() {
-    let wrong: [(Value, &[&str]); 13] = [
+    let wrong: [(Value, &[&str]); 14] = [
         (json!({ "kee": {} }), &["kee"]),
         (json!({ "key": { "max_lenght": 10 } }), &["key", "max_lenght"]),
         (json!({ "key": { "max_length": "long" } }), &["key.max_length", "long"]),
@@ -28,6 +28,10 @@ async fn a_wrong_configuration_is_refused_with_the_path_of_what_is_wrong() {
         (json!({ "fingerprint": { "body": "raw", "ignore": ["/a"] } }), &["fingerprint.ignore"]),
         (json!({ "caller": { "identity": [{ "headr": "x" }] } }), &["caller.identity", "headr"]),
         (json!({ "store": { "shared_data": { "max_entries": 0 } } }), &["store.shared_data.max_entries", "0"]),
+        (
+            json!({ "store": { "shared_data": { "max_entries": 864_000 } } }),
+            &["store.shared_data.max_entries", "864000", "at most 174762 with this max_bytes", "324000KiB"],
+        ),
     ];
     for (configuration, words) in wrong {
         assert_refused(Setup::new(&configuration), words).await;

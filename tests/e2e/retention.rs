@@ -31,7 +31,8 @@ async fn a_stored_response_is_forgotten_after_its_retention() {
 async fn a_full_table_that_evicts_forgets_the_oldest_and_keeps_the_newest() {
     const BOUND: usize = 100;
 
-    let bench = Bench::new(json!({ "store": { "shared_data": { "max_entries": BOUND } } })).await;
+    let store = json!({ "shared_data": { "max_entries": BOUND, "keep_at_least": "0s" } });
+    let bench = Bench::new(json!({ "store": store })).await;
     let request = |number: usize| Request::post("/orders").key(format!("k{number}"));
     let mut client = bench.http1().await;
     for number in 0..10 * BOUND {
@@ -72,6 +73,76 @@ async fn a_full_table_that_rejects_executes_nothing_new() {
         assert_replay_of(first, &client.send(&request(*number)).await);
     }
     bench.assert_executions(executed.len());
+}
+
+#[tokio::test]
+async fn a_full_table_keeps_what_ended_a_moment_ago_and_refuses_what_is_new() {
+    let store = json!({ "shared_data": { "max_entries": 50 } });
+    let bench = Bench::new(json!({ "store": store })).await;
+    let request = |number: usize| Request::post("/orders").key(format!("k{number}"));
+    let mut client = bench.http1().await;
+    let mut first = Vec::new();
+    for number in 0..50 {
+        first.push(client.send(&request(number)).await);
+        assert_executed(&first[number], 201);
+    }
+    for number in 50..60 {
+        let refused = client.send(&request(number)).await;
+        assert_problem(&refused, 503, "store-full");
+        assert_retry_after(&refused, u64::from(u32::MAX));
+    }
+    for (number, first) in first.iter().enumerate() {
+        assert_replay_of(first, &client.send(&request(number)).await);
+    }
+    bench.assert_executions(50);
+    assert_eq!(bench.envoy.stat("wasmcustom.idemgate.store.evicted").await, Some(0));
+    bench.envoy.reaches_stat("wasmcustom.idemgate.store.horizon_s", 0).await;
+}
+
+#[tokio::test]
+async fn a_table_that_forgets_says_so_and_promises_no_more_than_it_keeps() {
+    let store = json!({ "shared_data": { "max_entries": 20, "keep_at_least": "1s" } });
+    let bench = Bench::new(json!({ "store": store })).await;
+    let request = |number: usize| Request::post("/orders").key(format!("k{number}"));
+    let mut client = bench.http1().await;
+    client.send(&request(0)).await;
+    let promised = client.send(&request(0)).await.text("idempotency-expires");
+    // A new one finds room as soon as an old one has been there for a second.
+    let mut runs = 1;
+    let all_run = async {
+        while runs < 30 {
+            let response = client.send(&request(runs)).await;
+            if response.status == 201 {
+                runs += 1;
+            } else {
+                assert_problem(&response, 503, "store-full");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    crate::bench::patiently("room for what is new", all_run).await;
+
+    bench.envoy.logs("store.shared_data is full and forgets keys").await;
+    let is_shown = async {
+        while bench.envoy.stat("wasmcustom.idemgate.store.horizon_s").await.unwrap_or_default() == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    crate::bench::patiently("the horizon", is_shown).await;
+    // Each worker knows after its next tick; from then on it promises the second that is certain.
+    let is_told = async {
+        loop {
+            let replayed = bench.send(&request(29)).await;
+            assert_eq!(replayed.text("idempotency-status"), "replayed");
+            if replayed.text("idempotency-expires") < promised {
+                return;
+            }
+        }
+    };
+    crate::bench::patiently("an honest expiry", is_told).await;
+    assert_eq!(bench.envoy.log().matches("store.shared_data is full").count(), 1);
+    bench.envoy.reaches_stat("wasmcustom.idemgate.store.evicted", 10).await;
+    assert_eq!(bench.envoy.stat("wasmcustom.idemgate.store.dropped_responses").await, Some(0));
 }
 
 #[tokio::test]
@@ -120,7 +191,7 @@ async fn claims_in_flight_are_never_evicted() {
 
 #[tokio::test]
 async fn under_byte_pressure_bodies_go_first_and_nothing_executes_twice() {
-    let store = json!({ "shared_data": { "max_entries": 10_000, "max_bytes": "1MiB" } });
+    let store = json!({ "shared_data": { "max_bytes": "1MiB" } });
     let bench = Bench::new(json!({ "store": store })).await;
     bench.upstream.script("/reports", [Answer::new(201).body(vec![b'r'; 50_000])]);
     let request = |number: usize| Request::post("/reports").key(format!("k{number}"));

@@ -170,7 +170,7 @@ async fn enforcing_begins_without_the_records_of_the_shadow() {
 #[tokio::test]
 async fn the_records_of_a_shadow_crowd_out_none_that_are_enforced() {
     let bench = Bench::new(json!({
-        "store": { "shared_data": { "max_entries": 20 } },
+        "store": { "shared_data": { "max_entries": 20, "keep_at_least": "0s" } },
         "routes": [{ "match": { "path": "/tried/**" }, "policy": { "mode": "shadow" } }],
     }))
     .await;

@@ -50,6 +50,12 @@ fn releases_by_anyone_are_found_out() {
 }
 
 #[test]
+fn records_that_are_given_up_too_young_are_found_out() {
+    let scenario = Scenario::new(300, 900).evicted_and_run_again().keeping(150).mutated(Mutation::NoFloor);
+    Worlds::new(scenario, 0, 100).break_one_of(&[Promise::Record, Promise::AtMostOnce]);
+}
+
+#[test]
 fn responses_that_are_remembered_whatever_is_written_are_found_out() {
     let scenario = Scenario::new(300, 900).evicted_and_run_again().mutated(Mutation::StaleReplay);
     Worlds::new(scenario, 0, 100).break_one_of(&[Promise::Replay]);

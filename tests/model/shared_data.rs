@@ -1,5 +1,9 @@
 //! Workers of one Envoy, interleaved at every call to the host.
 
+use std::time::Duration;
+
+use idemgate::config::{OnFull, SharedDataConfig};
+
 use crate::{
     checker::{Worlds, worker},
     proof::scenario::{Conduct, Faults, Scenario},
@@ -88,6 +92,24 @@ fn three_requests_at_three_workers() {
 fn a_response_that_is_remembered_until_its_record_ends() {
     let scenario = Scenario::new(100, 100).request(0, 0, worker(0)).request(1, 0, worker(1)).request(1, 0, worker(1));
     Worlds::new(scenario, 2, STEP).keep_every_promise(85_000);
+}
+
+#[test]
+fn a_record_in_whose_place_others_want_to_be_before_it_is_old_enough_and_after() {
+    let scenario = Scenario::new(LEASE, TTL).evicted_and_run_again().keeping(LEASE);
+    Worlds::new(scenario, 2, STEP).keep_every_promise(13_000);
+}
+
+#[test]
+fn a_response_for_which_there_are_no_bytes_any_more() {
+    let limits = SharedDataConfig {
+        max_entries: 100,
+        max_bytes: 900,
+        on_full: OnFull::EvictOldest,
+        keep_at_least: Duration::from_millis(LEASE),
+    };
+    let scenario = Scenario::new(LEASE, TTL).evicted_and_run_again().in_table(limits);
+    Worlds::new(scenario, 0, STEP).keep_every_promise(5_500);
 }
 
 #[test]

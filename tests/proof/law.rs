@@ -35,6 +35,8 @@ pub(crate) struct Entry {
     pub(crate) state: State,
     /// When the record ends.
     pub(crate) expires: u64,
+    /// When its execution ended, if that is known of it; only in shared data.
+    pub(crate) ended: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,11 +55,13 @@ impl From<&Record> for Entry {
             Phase::Completed { .. } => State::Completed,
             Phase::NotKept { .. } => State::NotKept,
         };
+        let ended = matches!(state, State::Completed | State::NotKept).then(|| record.phase.since().as_millis());
         Self {
             owner: record.owner.to_bytes(),
             fingerprint: *record.fingerprint.as_bytes(),
             state,
             expires: record.phase.expires().as_millis(),
+            ended,
         }
     }
 }
@@ -99,10 +103,9 @@ pub(crate) fn judge(
         (Some(before), None) => {
             let is_released = matches!(before.state, State::InFlight { .. }) && by(&before.owner, &[Release]);
             let has_ended = before.expires <= now;
-            is_released
-                || has_ended
-                || scenario.may_evict()
-                    && !matches!(before.state, State::InFlight { lease_until } if lease_until > read_at)
+            // Only what certainly ran, and that long enough ago; what may have run stays until it ends.
+            let is_old = |ended: u64| read_at.saturating_sub(ended) >= scenario.keep_at_least();
+            is_released || has_ended || scenario.may_evict() && before.ended.is_some_and(is_old)
         }
         (Some(before), Some(after)) if before.owner == after.owner => match (before.state, after.state) {
             // By its owner, or by a claim that leaves a watcher; asked again, Redis lets the lease start anew.
@@ -110,7 +113,7 @@ pub(crate) fn judge(
                 by(&before.owner, &[Renew]) || old == new || scenario.is_remote() && by(&before.owner, &[Claim])
             }
             (State::InFlight { .. }, _) => by(&before.owner, &[Settle]),
-            (State::Completed, State::NotKept) => scenario.may_evict(),
+            (State::Completed, State::NotKept) => scenario.may_evict() && before.ended == after.ended,
             _ => false,
         },
         (Some(before), Some(after)) => {
@@ -125,8 +128,7 @@ pub(crate) fn judge(
     let is_eviction = scenario.may_evict()
         && match (before, after) {
             (Some(before), None) => before.expires > now && !by(&before.owner, &[Release]),
-            (Some(before), Some(after)) => (before.state, after.state) == (State::Completed, State::NotKept),
-            (None, _) => false,
+            _ => false,
         };
     match after {
         _ if !is_lawful => Err(format!("{before:?} became {after:?} at {now} by {deed:?}")),
@@ -140,7 +142,7 @@ pub(crate) fn judge(
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Lawful {
     Change,
-    /// A record, or its response, is given up before its time for want of room.
+    /// A record is given up before its time for want of room.
     Eviction,
 }
 

@@ -118,6 +118,7 @@ impl Redis {
             fingerprint: value[18..50].try_into().unwrap(),
             state,
             expires,
+            ended: None,
         })
     }
 

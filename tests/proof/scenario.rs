@@ -130,6 +130,8 @@ pub(crate) enum Mutation {
     NoFencing,
     /// Nor are releases alone.
     ReleaseByAnyone,
+    /// Shared data: what is young is given up as what is old.
+    NoFloor,
     /// All requests look alike to the store.
     NoFingerprint,
     /// Shared data: what a worker remembers counts, whatever was written since.
@@ -151,6 +153,7 @@ impl Scenario {
                 max_entries: 4,
                 max_bytes: 1 << 20,
                 on_full: OnFull::EvictOldest,
+                keep_at_least: Duration::ZERO,
             }),
             envoys: 1,
             workers: 2,
@@ -232,8 +235,13 @@ impl Scenario {
     /// Room for one record: of one client's two keys, each takes the other's place. Another client asks for the first
     /// one, twice, at another worker.
     pub(crate) fn evicted_and_run_again(self) -> Self {
-        let limits = SharedDataConfig { max_entries: 1, max_bytes: 1 << 20, on_full: OnFull::EvictOldest };
-        let scenario = Self { store: StoreKind::SharedData(limits), stops_at_totals: false, ..self };
+        let scenario = self.in_table(SharedDataConfig {
+            max_entries: 1,
+            max_bytes: 1 << 20,
+            on_full: OnFull::EvictOldest,
+            keep_at_least: Duration::ZERO,
+        });
+        let scenario = Self { stops_at_totals: false, ..scenario };
         let [here, there] = [0, 1].map(|worker| Some(Place { envoy: 0, worker }));
         let scenario = [0, 1, 0].into_iter().fold(scenario, |scenario, key| scenario.attempt(0, key, 0, 0, here));
         scenario.attempt(1, 0, 0, 0, there).attempt(1, 0, 0, 0, there)
@@ -259,6 +267,26 @@ impl Scenario {
         match self.store {
             StoreKind::Redis { timeout } => RedisConfig { timeout: Duration::from_millis(timeout), ..config },
             StoreKind::SharedData(_) => config,
+        }
+    }
+
+    pub(crate) fn in_table(self, limits: SharedDataConfig) -> Self {
+        Self { store: StoreKind::SharedData(limits), ..self }
+    }
+
+    /// The same, and what ran is not given up for so many milliseconds.
+    pub(crate) fn keeping(mut self, time: u64) -> Self {
+        if let StoreKind::SharedData(limits) = &mut self.store {
+            limits.keep_at_least = Duration::from_millis(time);
+        }
+        self
+    }
+
+    /// How long a record of what ran is not given up.
+    pub(crate) fn keep_at_least(&self) -> u64 {
+        match self.store {
+            StoreKind::SharedData(limits) => millis(limits.keep_at_least),
+            StoreKind::Redis { .. } => 0,
         }
     }
 

@@ -182,7 +182,10 @@ impl Worker {
         session: &Session<'_>,
     ) -> Vec<Output> {
         let store = match scenario.store {
-            StoreKind::SharedData(limits) => {
+            StoreKind::SharedData(mut limits) => {
+                if scenario.mutation == Some(Mutation::NoFloor) {
+                    limits.keep_at_least = Duration::ZERO;
+                }
                 let store = SharedDataStore::open(session, limits, 0).expect("a table that is there");
                 let recent = self.recent.clone();
                 let recent = match session.bucket_version() {

@@ -1,9 +1,11 @@
 //! From a seed to a world: who is in it, under which policy, and what may go wrong.
 
+use std::time::Duration;
+
 use idemgate::config::{OnFull, OnStoreError, SharedDataConfig};
 
 use crate::{
-    proof::scenario::{Conduct, Faults, Mutation, Scenario, StoreKind},
+    proof::scenario::{Conduct, Faults, Mutation, Scenario},
     random::Random,
 };
 
@@ -36,7 +38,7 @@ impl Plan {
             scenario.envoys = if random.chance(10) { 2 } else { 1 };
             scenario.workers = random.between(1, 3);
             scenario.skews = vec![0; usize::from(scenario.envoys) + 1];
-            scenario.store = StoreKind::SharedData(table(random));
+            scenario = scenario.in_table(table(random, ttl));
         }
         if random.chance(30) {
             scenario.skews = scenario.skews.iter().map(|_| random.of(&[0, 40, 5_000, 3_600_000])).collect();
@@ -51,11 +53,19 @@ impl Plan {
             scenario = scenario.mutated(mutation);
             if !scenario.is_remote() {
                 // Of one bucket: who is mutated has to find the record.
-                let limits = SharedDataConfig { max_entries: 4, max_bytes: 1 << 20, on_full: OnFull::Reject };
+                let limits = SharedDataConfig {
+                    max_entries: 4,
+                    max_bytes: 1 << 20,
+                    on_full: OnFull::Reject,
+                    keep_at_least: Duration::ZERO,
+                };
                 // And in which records make way for others, if that has to be found out.
                 let evicting = SharedDataConfig { max_entries: 2, on_full: OnFull::EvictOldest, ..limits };
-                let limits = if mutation == Mutation::StaleReplay { evicting } else { limits };
-                scenario.store = StoreKind::SharedData(limits);
+                scenario = scenario.in_table(match mutation {
+                    Mutation::StaleReplay => evicting,
+                    Mutation::NoFloor => SharedDataConfig { keep_at_least: Duration::from_millis(lease), ..evicting },
+                    _ => limits,
+                });
             }
         }
         Self { scenario, steps: 40 + random.below(260), misfortune: random.of(&[0, 3, 10]) }
@@ -110,11 +120,12 @@ impl Plan {
     }
 }
 
-/// Roomy, or so small that it evicts.
-fn table(random: &mut Random) -> SharedDataConfig {
+/// Roomy, or so small that it evicts: for want of places, or of bytes, which end first in a table of many places.
+fn table(random: &mut Random, ttl: u64) -> SharedDataConfig {
     SharedDataConfig {
         max_entries: random.of(&[100, 100, 2]),
-        max_bytes: random.of(&[1 << 20, 1 << 20, 1_400]),
-        on_full: random.of(&[OnFull::EvictOldest, OnFull::Reject]),
+        max_bytes: random.of(&[1 << 20, 1 << 20, 1_400, 900]),
+        on_full: random.of(&[OnFull::EvictOldest, OnFull::EvictOldest, OnFull::Reject]),
+        keep_at_least: Duration::from_millis(random.of(&[0, 0, ttl / 4, 2 * ttl])),
     }
 }

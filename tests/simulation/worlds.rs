@@ -171,6 +171,11 @@ fn releases_by_anyone_are_found_out() {
 }
 
 #[test]
+fn records_that_are_given_up_too_young_are_found_out() {
+    find_in(&[false], Mutation::NoFloor, &[Promise::Record, Promise::AtMostOnce]);
+}
+
+#[test]
 fn responses_that_are_remembered_whatever_is_written_are_found_out() {
     find_in(&[false], Mutation::StaleReplay, &[Promise::Replay]);
 }

@@ -35,7 +35,9 @@ fn millis(node: &Node, min: u64, max: u64) -> Result<u64, ConfigError> {
 }
 
 fn allowed(min: u64, max: u64) -> String {
-    let (shortest, longest) = (quantity::write(min, &UNITS), quantity::write(max, &UNITS));
+    // No unit is the largest that divides zero.
+    let shortest = if min == 0 { "0s".to_owned() } else { quantity::write(min, &UNITS) };
+    let longest = quantity::write(max, &UNITS);
     format!("a duration from \"{shortest}\" to \"{longest}\", digits and one of the units ms, s, m, h, d")
 }
 

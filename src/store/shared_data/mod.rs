@@ -15,6 +15,7 @@
 
 mod allowance;
 mod bucket;
+mod horizon;
 mod memory;
 mod oversight;
 mod queue;
@@ -34,6 +35,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
+pub use horizon::Forgotten;
 pub use memory::{Cas, SharedMemory, Written};
 pub use oversight::Survey;
 // For test benches, which keep it from one callback to the next.
@@ -45,6 +47,7 @@ pub use totals::Totals;
 use self::{
     allowance::Allowance,
     bucket::{Bucket, Entry},
+    horizon::Horizon,
     queue::Queue,
     slots::{BucketIndex, SlotKey},
 };
@@ -70,6 +73,7 @@ pub struct SharedDataStore<M> {
     limits: SharedDataConfig,
     allowance: Allowance,
     queue: Queue,
+    horizon: Horizon,
     recent: RefCell<Recent>,
     tally: Cell<Tally>,
 }
@@ -77,7 +81,9 @@ pub struct SharedDataStore<M> {
 /// What the store did on its own account since it was last asked.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tally {
-    /// Records or responses given up before their time to make room.
+    /// Responses given up before their time to make room, of which tombstones stay.
+    pub dropped_responses: u32,
+    /// Records given up before their time to make room: keys forgotten.
     pub evicted: u32,
     /// Records reclaimed after their time.
     pub expired: u32,
@@ -107,7 +113,16 @@ impl<M: SharedMemory> SharedDataStore<M> {
         let table: Table = decode(&bytes)?;
         let allowance = Allowance::new(&limits);
         let queue = Queue::new(table.buckets, &limits);
-        Ok(Self { memory, table, limits, allowance, queue, recent: RefCell::default(), tally: Cell::default() })
+        Ok(Self {
+            memory,
+            table,
+            limits,
+            allowance,
+            queue,
+            horizon: Horizon::default(),
+            recent: RefCell::default(),
+            tally: Cell::default(),
+        })
     }
 
     /// The store of a worker that remembers this already.
@@ -168,6 +183,21 @@ impl<M: SharedMemory> SharedDataStore<M> {
         self.allowance.give_back(&self.memory)
     }
 
+    /// Hears from the other workers how soon the table forgets, and tells them. To be called every second or so.
+    /// Hands back a key that was forgotten, if it is the first one of an hour: a line for the log.
+    ///
+    /// # Errors
+    /// [`StoreError`] if shared data cannot be read or written; then it is tried again with the next call.
+    pub fn share_horizon(&self, now: Timestamp) -> Result<Option<Forgotten>, StoreError> {
+        if self.may_evict() { self.horizon.share(&self.memory, now) } else { Ok(None) }
+    }
+
+    /// The youngest key that was forgotten of late to make room; `None` if none was.
+    #[must_use]
+    pub fn horizon(&self) -> Option<Forgotten> {
+        self.horizon.known()
+    }
+
     /// Forgets the response that was replayed last. To be called every second or so.
     pub fn forget_recent(&self) {
         self.recent.borrow_mut().forget();
@@ -178,9 +208,9 @@ impl<M: SharedMemory> SharedDataStore<M> {
         for _ in 0..ATTEMPTS {
             let found = self.memory.get(&index.key())?;
             if let Some((_, cas)) = &found
-                && let Some(replay) = self.recent.borrow().replay(claim, *cas, now)
+                && let Some((record, response)) = self.recent.borrow().replay(claim, *cas, now)
             {
-                return Ok(replay);
+                return Ok(Claimed::Completed { response, expires: self.kept_until(record, now) });
             }
             let (mut bucket, cas) = decode_bucket(found)?;
             if bucket.entries().iter().any(|entry| entry.record.is_expired(now)) {
@@ -216,11 +246,11 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 Standing::InFlight { lease_left } => Claimed::InFlight { lease_left },
                 Standing::Unknown { lease_left } => Claimed::Unknown { lease_left },
                 Standing::NotKept { status } => Claimed::NotKept { status },
-                Standing::Completed { status, expires } => match self.response(index, entry)? {
+                Standing::Completed { status, .. } => match self.response(index, entry)? {
                     Some(response) => {
                         let response = Arc::new(response);
                         self.recent.borrow_mut().remember(entry, cas, &response);
-                        Claimed::Completed { response, expires }
+                        Claimed::Completed { response, expires: self.kept_until(&entry.record, now) }
                     }
                     // Evicted between the two reads: the next look finds a tombstone or nothing.
                     None if self.read_bucket(index)?.1 != cas => continue,
@@ -231,6 +261,16 @@ impl<M: SharedMemory> SharedDataStore<M> {
             });
         }
         Err(StoreError::Contended)
+    }
+
+    /// Until when a completed record is sure to be there. In a table that gives up records it is theirs only for as long
+    /// as all are kept; past that it may go at any moment.
+    fn kept_until(&self, record: &Record, now: Timestamp) -> Timestamp {
+        let expires = record.phase.expires();
+        if self.horizon.known().is_none() {
+            return expires;
+        }
+        record.phase.since().after(self.limits.keep_at_least).max(now).min(expires)
     }
 
     /// Adds a claim to a bucket that does not know its operation.

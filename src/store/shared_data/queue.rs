@@ -7,7 +7,7 @@
 //!
 //! What the queue says is a hint: a response may have ended, or gone, since. What it leads to is read before it is
 //! given up, and what is not in it (because its worker died, or has too few for a stretch) is found by looking around.
-//! Small tables need none.
+//! Small tables need none: they are looked at whole.
 //!
 //! It is written as plain numbers, little-endian: nothing depends on it that a checksum should guard.
 
@@ -15,6 +15,7 @@ use std::{cell::Cell, collections::VecDeque, fmt, iter};
 
 use super::{
     ATTEMPTS, Cas, SharedMemory, Written,
+    room::SMALL,
     slots::{self, BucketIndex, SlotKey},
 };
 use crate::{
@@ -23,23 +24,23 @@ use crate::{
     time::Timestamp,
 };
 
-/// Tables of fewer buckets are looked through soon enough.
-const FEWEST_BUCKETS: u32 = 1024;
-
-/// How many responses are written at once, at most.
-const LONGEST: usize = 32;
+/// How many responses are written at once, at most. In a table that holds fewer than 64 times as many, it is so much
+/// less.
+const LONGEST: u32 = 32;
 
 /// What part of the table's bytes is written at once, at most. So much of each worker's is not in the queue yet.
 const PART: u32 = 256;
 
 /// How many stretches one request reads for a response that has not ended.
-const PATIENCE: u32 = 16;
+const PATIENCE: u32 = 4;
 
 /// One worker's end of the queue.
 pub(super) struct Queue {
     /// How many stretches there is room for; none if there is no queue.
     room: u32,
-    /// With so many bytes of responses a stretch is long enough.
+    /// With so many responses a stretch is long enough.
+    long: usize,
+    /// Or with so many bytes of them.
     large: u64,
     unwritten: Cell<Stretch>,
     /// What was read and not asked for yet.
@@ -70,11 +71,18 @@ struct Ends {
 impl Queue {
     /// The end of a worker that has nothing to write and has read nothing, in a table of so many buckets.
     pub(super) fn new(buckets: u32, limits: &SharedDataConfig) -> Self {
-        let is_needed = limits.on_full == OnFull::EvictOldest && buckets >= FEWEST_BUCKETS;
+        let is_needed = limits.on_full == OnFull::EvictOldest && buckets > SMALL;
         // For as many responses as a full table may hold, in long stretches and in large ones. All workers must find
         // the same place for a stretch, so it goes by what none of them can change.
-        let room = if is_needed { buckets.saturating_mul(slots::BUCKET_LOAD) / LONGEST as u32 + PART } else { 0 };
-        Self { room, large: limits.max_bytes / u64::from(PART), unwritten: Cell::default(), read: Cell::default() }
+        let entries = buckets.saturating_mul(slots::BUCKET_LOAD);
+        let long = (entries / 64).clamp(1, LONGEST);
+        Self {
+            room: if is_needed { entries / long + PART } else { 0 },
+            long: long as usize,
+            large: limits.max_bytes / u64::from(PART),
+            unwritten: Cell::default(),
+            read: Cell::default(),
+        }
     }
 
     /// Adds a response of so many bytes, which was stored just now.
@@ -94,7 +102,7 @@ impl Queue {
         let mut stretch = self.unwritten.take();
         stretch.responses.push(Stored { bucket: bucket.0, expires });
         stretch.bytes = stretch.bytes.saturating_add(bytes.into());
-        if stretch.responses.len() >= LONGEST || stretch.bytes >= self.large {
+        if stretch.responses.len() >= self.long || stretch.bytes >= self.large {
             return self.append(&stretch.responses, memory);
         }
         self.unwritten.set(stretch);

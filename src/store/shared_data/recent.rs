@@ -14,7 +14,6 @@ use super::{bucket::Entry, memory::Cas};
 use crate::{
     record::{Admission, Claim, Record, Standing, StoredResponse},
     request::OperationId,
-    store::Claimed,
     time::Timestamp,
 };
 
@@ -32,17 +31,15 @@ struct Replay {
 }
 
 impl Recent {
-    /// The same answer once more, if the bucket still has the `version` that it had then; `None` if the bucket has to
+    /// The same record and response once more, if the bucket still has the `version` that it had then; `None` if the bucket has to
     /// be looked at.
-    pub(super) fn replay(&self, claim: &Claim, version: Cas, now: Timestamp) -> Option<Claimed> {
+    pub(super) fn replay(&self, claim: &Claim, version: Cas, now: Timestamp) -> Option<(&Record, Arc<StoredResponse>)> {
         let known = self.0.as_ref()?;
         if known.version != version || known.operation != claim.operation {
             return None;
         }
         match known.record.admit(claim, now) {
-            Admission::Refuse(Standing::Completed { expires, .. }) => {
-                Some(Claimed::Completed { response: Arc::clone(&known.response), expires })
-            }
+            Admission::Refuse(Standing::Completed { .. }) => Some((&known.record, Arc::clone(&known.response))),
             _ => None,
         }
     }

@@ -2,51 +2,49 @@
 //!
 //! The table has no order over all its records: keeping one would make every claim write to one common
 //! place. As Redis does, a full table looks at a sample, here of [`COMPARED`] records or some more, and gives
-//! up the oldest of them: that it is among the newest hundredth of all happens once in ten thousand million
-//! times. Small tables are looked at whole, so there the oldest is the oldest. And where responses must go, a
-//! [queue](super::queue) of them says which is the oldest, as far as it knows any.
+//! up the oldest of them. Small tables are looked at whole, so there the oldest is the oldest. And where
+//! responses must go, a [queue](super::queue) of them says which is the oldest, as far as it knows any.
 //!
 //! The order of sacrifice: what has ended; under byte pressure, responses (their records stay as
-//! tombstones, so nothing runs twice); completed records; records of unknown outcome. A claim in flight
-//! is never given up. A response is worth less than a record: it costs other responses and at most
-//! [`RECORDS_PER_RESPONSE`] old tombstones, or else becomes a tombstone itself.
+//! tombstones, so nothing runs twice); completed records and tombstones that are older than `keep_at_least`.
+//! A claim in flight is never given up, nor is a record of unknown outcome. A response is worth less than a
+//! record: it costs other responses and at most [`RECORDS_PER_RESPONSE`] old tombstones, or else becomes a
+//! tombstone itself.
+//!
+//! How much one request looks at is bounded, however full the table is, and with what.
 
 use super::{
     Cas, SharedDataStore, SharedMemory,
     bucket::{Bucket, Entry},
+    horizon::Forgotten,
+    memory::Written,
     slots::BucketIndex,
-    totals::{ENTRY_BYTES, Reserved, Totals},
+    totals::{Reserved, Totals},
 };
 use crate::{
-    config::OnFull,
+    config::{ENTRY_BYTES, OnFull},
     record::{Phase, Record},
     request::OperationId,
     store::StoreError,
-    store::shared_data::memory::Written,
     time::Timestamp,
 };
 
-/// How many records are compared for the oldest: as many as Redis compares (`maxmemory-samples`), and the rest of the
-/// last bucket.
-const COMPARED: usize = 5;
+/// How many records that may go are compared for the oldest, and the rest of the last bucket. Redis compares 5
+/// (`maxmemory-samples`); of 16 the one that goes is among the youngest half of all once in 65,536 times.
+const COMPARED: usize = 16;
 
-/// Tables of so many buckets are looked at whole. In larger ones no record of unknown outcome goes before so many
-/// were looked at.
-const SMALL: u32 = 16;
+/// Tables of so many buckets are looked at whole; larger ones have a queue of responses.
+pub(super) const SMALL: u32 = 16;
 
-/// How many buckets are looked at before the table counts as full of what must stay, unless a response is sought that
-/// is known to be there.
-const FARTHEST: u32 = 512;
-
-/// How many are looked at for more responses to compare. It takes milliseconds, for a table that holds no more than a
-/// few hundred large ones, each of which cost more to hash.
-const PATIENCE: u32 = 2048;
+/// How many buckets are looked at before the table counts as full of what must stay: some 128 records.
+const FARTHEST: u32 = 32;
 
 /// How many places are looked at where the queue says that a response is, and where it is gone.
 const MOST_STALE: usize = 16;
 
-/// How many sacrifices one request may cause; a response of many small ones' size needs several.
-const SACRIFICES: u32 = 64;
+/// How many buckets one request reads to make room, with all that it gives up: a large response may take the place of
+/// many small ones.
+const MOST_READ: u32 = 128;
 
 /// How many tombstones a response may cost where there are no more responses to give up. So a table
 /// that is full of tombstones still keeps new responses of a few kilobytes; for larger ones too many
@@ -85,30 +83,20 @@ struct Chosen {
 enum Rank {
     Expired,
     Response,
-    Completed,
-    Unknown,
+    Record,
 }
 
 /// The part of a table that is looked at for a victim, as it grows bucket by bucket.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Sample {
-    buckets: u32,
-    seeks_response: bool,
-    /// Whether the oldest response of all is in it.
-    has_oldest: bool,
-    seen: u32,
     compared: usize,
     oldest: Option<Chosen>,
 }
 
 impl Sample {
-    fn new(buckets: u32, seeks_response: bool) -> Self {
-        Self { buckets, seeks_response, has_oldest: false, seen: 0, compared: 0, oldest: None }
-    }
-
     /// Takes in a bucket and what of it may be given up.
     fn see(&mut self, bucket: Bucket, cas: Cas, victims: &[Victim]) {
-        self.compared += victims.iter().filter(|victim| !self.seeks_response || victim.rank <= Rank::Response).count();
+        self.compared += victims.len();
         let oldest = self.oldest.as_ref().map(|chosen| chosen.victim);
         if let Some(victim) =
             victims.iter().copied().min().filter(|victim| oldest.is_none_or(|oldest| *victim < oldest))
@@ -120,16 +108,6 @@ impl Sample {
     /// Whether there is a response in it that may go, or something that has ended.
     fn has_response(&self) -> bool {
         self.oldest.as_ref().is_some_and(|chosen| chosen.victim.rank <= Rank::Response)
-    }
-
-    /// Whether the oldest is old enough, or looking on costs more than it is worth.
-    fn is_enough(&self) -> bool {
-        let Some(Chosen { victim: oldest, .. }) = &self.oldest else { return false };
-        if self.buckets <= SMALL || (self.seeks_response && !self.has_response()) {
-            return false;
-        }
-        let is_dear = oldest.rank == Rank::Unknown && self.seen < SMALL;
-        self.has_oldest || (self.compared >= COMPARED && !is_dear) || self.seen >= PATIENCE
     }
 }
 
@@ -151,7 +129,9 @@ impl<M: SharedMemory> SharedDataStore<M> {
     }
 
     fn take_or_make_room(&self, wanted: Totals, operation: &OperationId, now: Timestamp) -> Result<bool, StoreError> {
-        for _ in 0..SACRIFICES {
+        // Of the buckets that this request may read. Each sacrifice takes at least one.
+        let mut left = MOST_READ;
+        loop {
             let (need, holds_responses) = match self.allowance.take(wanted, &self.memory, &self.limits)? {
                 Reserved::Wish | Reserved::Need => return Ok(true),
                 Reserved::TooManyEntries => (Need::Entry, false),
@@ -160,19 +140,17 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 }
                 Reserved::TooManyBytes { lacking, holds_responses } => (Need::ResponseBytes(lacking), holds_responses),
             };
-            if !self.sacrifice(need, holds_responses, operation, now)? {
+            if !self.sacrifice(need, holds_responses, operation, &mut left, now)? {
                 return Ok(false);
             }
         }
-        let taken = self.allowance.take(wanted, &self.memory, &self.limits)?;
-        Ok(matches!(taken, Reserved::Wish | Reserved::Need))
     }
 
     /// Gives up one record of the bucket itself; `false` if there is none that may go.
     pub(super) fn evict_from(&self, index: BucketIndex, now: Timestamp) -> Result<bool, StoreError> {
         let (bucket, cas) = self.read_bucket(index)?;
         let Some(victim) = self.victims(index, &bucket, Need::Entry, now).into_iter().min() else { return Ok(false) };
-        self.give_up(Chosen { victim, bucket, cas })?;
+        self.give_up(Chosen { victim, bucket, cas }, now)?;
         Ok(true)
     }
 
@@ -180,54 +158,74 @@ impl<M: SharedMemory> SharedDataStore<M> {
         self.limits.on_full == OnFull::EvictOldest
     }
 
-    /// Gives up the oldest record (or response) of a sample, and keeps the room that it took; `false` if there is none
-    /// that may go.
+    /// Gives up the oldest response that the queue knows, or else the oldest record (or response) of a sample, and
+    /// keeps the room that it took; `false` if there is none within reach that may go. `left` is how many buckets may
+    /// be read.
     ///
-    /// The sample begins where the operation's keyed hash says, which is as good as at random. As long
-    /// as there is a response anywhere, no record goes for want of bytes: then the samples go on
-    /// through the whole table.
+    /// The sample begins where the operation's keyed hash says, which is as good as at random.
     fn sacrifice(
         &self,
         need: Need,
         holds_responses: bool,
         operation: &OperationId,
+        left: &mut u32,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let buckets = self.table.buckets.max(1);
-        let start = self.index_of(operation).0;
-        let mut sample = Sample::new(buckets, holds_responses && self.may_evict());
-        if sample.seeks_response {
-            self.ask_queue(&mut sample, need, now)?;
+        let mut sample = Sample::default();
+        if holds_responses && self.may_evict() {
+            self.ask_queue(&mut sample, need, left, now)?;
         }
-        for step in 0..buckets.min(if sample.seeks_response { u32::MAX } else { FARTHEST }) {
-            if sample.is_enough() {
-                break;
-            }
-            let index = BucketIndex(start.wrapping_add(step).checked_rem(buckets).unwrap_or(0));
-            self.look_at(index, &mut sample, need, now)?;
-            sample.seen += 1;
+        if !sample.has_response() {
+            self.look_around(&mut sample, need, self.index_of(operation), left, now)?;
         }
         match sample.oldest {
-            Some(chosen) => self.give_up(chosen).map(|()| true),
+            Some(chosen) => self.give_up(chosen, now).map(|()| true),
             None => Ok(false),
         }
     }
 
     /// Makes a sample of the oldest response, if the queue knows it.
-    fn ask_queue(&self, sample: &mut Sample, need: Need, now: Timestamp) -> Result<(), StoreError> {
+    fn ask_queue(&self, sample: &mut Sample, need: Need, left: &mut u32, now: Timestamp) -> Result<(), StoreError> {
         for _ in 0..MOST_STALE {
-            let Some(index) = self.queue.pop(now, &self.memory)? else { break };
-            self.look_at(index, sample, need, now)?;
-            if sample.has_response() {
-                sample.has_oldest = true;
+            if *left == 0 || sample.has_response() {
                 break;
             }
+            let Some(index) = self.queue.pop(now, &self.memory)? else { break };
+            self.look_at(index, sample, need, left, now)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a sample of the buckets from `start` on.
+    fn look_around(
+        &self,
+        sample: &mut Sample,
+        need: Need,
+        start: BucketIndex,
+        left: &mut u32,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let buckets = self.table.buckets.max(1);
+        for step in 0..buckets.min(FARTHEST) {
+            if *left == 0 || buckets > SMALL && sample.compared >= COMPARED {
+                break;
+            }
+            let index = BucketIndex(start.0.wrapping_add(step).checked_rem(buckets).unwrap_or(0));
+            self.look_at(index, sample, need, left, now)?;
         }
         Ok(())
     }
 
     /// Takes one bucket into a sample.
-    fn look_at(&self, index: BucketIndex, sample: &mut Sample, need: Need, now: Timestamp) -> Result<(), StoreError> {
+    fn look_at(
+        &self,
+        index: BucketIndex,
+        sample: &mut Sample,
+        need: Need,
+        left: &mut u32,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        *left = left.saturating_sub(1);
         match self.read_bucket(index) {
             Ok((bucket, cas)) => {
                 let victims = self.victims(index, &bucket, need, now);
@@ -243,20 +241,40 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// What of a bucket may be given up for `need`.
     fn victims(&self, index: BucketIndex, bucket: &Bucket, need: Need, now: Timestamp) -> Vec<Victim> {
         let victim = |entry: &Entry| {
-            let rank = rank(&entry.record, need, now)?;
-            let may_go = self.may_evict() || rank == Rank::Expired;
-            may_go.then_some(Victim { rank, since: entry.record.phase.since(), index, operation: entry.operation })
+            let rank = self.rank(&entry.record, need, now)?;
+            Some(Victim { rank, since: entry.record.phase.since(), index, operation: entry.operation })
         };
         bucket.entries().iter().filter_map(victim).collect()
     }
 
+    /// How readily a record is given up for `need`; `None` if it must stay.
+    fn rank(&self, record: &Record, need: Need, now: Timestamp) -> Option<Rank> {
+        if record.is_expired(now) {
+            return Some(Rank::Expired);
+        }
+        if !self.may_evict() {
+            return None;
+        }
+        // One that ended after `now` did so before the clock was set back: how old it is nobody knows.
+        let is_old = now.since(record.phase.since()) >= self.limits.keep_at_least;
+        match (&record.phase, need) {
+            (Phase::Completed { .. }, Need::RecordBytes | Need::ResponseBytes(_)) => Some(Rank::Response),
+            (Phase::NotKept { .. }, Need::ResponseBytes(lacking)) => {
+                (is_old && lacking <= RECORDS_PER_RESPONSE * ENTRY_BYTES).then_some(Rank::Record)
+            }
+            (Phase::Completed { .. } | Phase::NotKept { .. }, _) => is_old.then_some(Rank::Record),
+            // Nobody knows whether it ran, so its key stays blocked for as long as it was to be.
+            (Phase::InFlight { .. } | Phase::Unknown { .. }, _) => None,
+        }
+    }
+
     /// Takes a victim out, or its response, and keeps the room that it took; does nothing if its bucket has changed,
     /// because then it may no longer be what it was, and the caller looks again.
-    fn give_up(&self, Chosen { victim, mut bucket, cas }: Chosen) -> Result<(), StoreError> {
+    fn give_up(&self, Chosen { victim, mut bucket, cas }: Chosen, now: Timestamp) -> Result<(), StoreError> {
         let Some(entry) = bucket.find(&victim.operation).cloned() else { return Ok(()) };
         let tombstone = match victim.rank {
             Rank::Response => entry.record.without_response(),
-            _ => None,
+            Rank::Expired | Rank::Record => None,
         };
         let size = entry.record.phase.response_size();
         let room = match tombstone {
@@ -274,31 +292,17 @@ impl<M: SharedMemory> SharedDataStore<M> {
         }
         self.count(|tally| match victim.rank {
             Rank::Expired => tally.expired += 1,
-            Rank::Completed | Rank::Response | Rank::Unknown => tally.evicted += 1,
+            Rank::Response => tally.dropped_responses += 1,
+            Rank::Record => tally.evicted += 1,
         });
+        if victim.rank == Rank::Record {
+            let ttl = entry.record.phase.expires().since(victim.since);
+            self.horizon.note(Forgotten { age: now.since(victim.since), ttl });
+        }
         if size > 0 {
             self.empty_response(victim.index.response_key(entry.position), entry.record.owner)?;
         }
         self.allowance.keep(room);
         Ok(())
-    }
-}
-
-/// How readily a record is given up for `need`; `None` if it must stay.
-fn rank(record: &Record, need: Need, now: Timestamp) -> Option<Rank> {
-    if record.is_expired(now) {
-        return Some(Rank::Expired);
-    }
-    match (&record.phase, need) {
-        (Phase::Completed { .. }, Need::RecordBytes | Need::ResponseBytes(_)) => Some(Rank::Response),
-        (Phase::NotKept { .. }, Need::ResponseBytes(lacking)) => {
-            (lacking <= RECORDS_PER_RESPONSE * ENTRY_BYTES).then_some(Rank::Completed)
-        }
-        (Phase::Completed { .. } | Phase::NotKept { .. }, _) => Some(Rank::Completed),
-        // Perhaps even the record of the response's own operation, whose owner is late.
-        (Phase::InFlight { .. } | Phase::Unknown { .. }, Need::ResponseBytes(_)) => None,
-        (Phase::Unknown { .. }, _) => Some(Rank::Unknown),
-        // Lapsed: its owner is dead or late, and what became of it is unknown.
-        (Phase::InFlight { .. }, _) => (!record.is_live(now)).then_some(Rank::Unknown),
     }
 }

@@ -8,14 +8,10 @@ use super::{
     slots,
 };
 use crate::{
-    config::SharedDataConfig,
+    config::{ENTRY_BYTES, SharedDataConfig},
     record::{decode, encode},
     store::StoreError,
 };
-
-/// What one record takes of `max_bytes` besides its response: its place in the index and the host's
-/// own book-keeping for the keys of both (a map node and two strings each, measured on Envoy 1.40).
-pub(super) const ENTRY_BYTES: u64 = 384;
 
 /// Entries and bytes in use.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]

@@ -133,7 +133,8 @@ fn a_retry_at_any_moment_after_a_release_runs_once() {
 fn unique_keys_without_end_stay_within_the_bounds() {
     const MAX_BYTES: usize = 1 << 20;
     let host = Host::new();
-    let worker = host.worker(r#"{"store":{"shared_data":{"max_entries":500,"max_bytes":"1MiB"}}}"#);
+    let worker =
+        host.worker(r#"{"store":{"shared_data":{"max_entries":500,"max_bytes":"1MiB","keep_at_least":"0s"}}}"#);
     let body = "x".repeat(4_096);
     for number in 0..3_000 {
         let answer = worker.exchange(&order(&format!("key-{number}")), || Response::new(201).body(&body));

@@ -2,19 +2,15 @@
 
 use proptest::prelude::*;
 
-use super::{
-    super::{Totals, totals::ENTRY_BYTES},
-    fixture::*,
-    memory::Host,
-};
+use super::{super::Totals, fixture::*, memory::Host};
 use crate::{
-    config::{OnFull, SharedDataConfig},
+    config::{ENTRY_BYTES, OnFull, SharedDataConfig},
     store::{Claimed, Ending, Settled},
 };
 
 /// A table in which a worker takes room for this many records ahead.
 fn limits(ahead: u32, on_full: OnFull) -> SharedDataConfig {
-    SharedDataConfig { max_entries: ahead * 4096, max_bytes: 64 << 20, on_full }
+    SharedDataConfig { max_entries: ahead * 4096, max_bytes: 64 << 20, on_full, ..ROOMY }
 }
 
 #[test]

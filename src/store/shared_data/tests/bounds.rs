@@ -1,29 +1,24 @@
 //! The host's memory, byte by byte: keys can never be removed, so all of them count.
 
-use super::{
-    super::{slots, totals::ENTRY_BYTES},
-    fixture::*,
-    memory::Host,
-};
+use super::{super::slots, fixture::*, memory::Host};
 use crate::{
-    config::{OnFull, SharedDataConfig},
+    config::{ENTRY_BYTES, SharedDataConfig},
     record::{Claim, Owner},
     store::{Claimed, Settled},
     time::Timestamp,
 };
 
-const LIMITS: SharedDataConfig =
-    SharedDataConfig { max_entries: 5000, max_bytes: 8 << 20, on_full: OnFull::EvictOldest };
+const LIMITS: SharedDataConfig = SharedDataConfig { max_entries: 5000, max_bytes: 8 << 20, ..ROOMY };
 
 /// The longest key has 22 bytes ([`slots`]).
 const KEY_BYTES: usize = 22;
 
-/// Every key that the table can ever have: per bucket itself and its responses, the stretches of the queue, and four of
+/// Every key that the table can ever have: per bucket itself and its responses, the stretches of the queue, and five of
 /// the table.
 const KEYS: usize = LIMITS.max_entries.div_ceil(slots::BUCKET_LOAD) as usize * (1 + slots::BUCKET_CAPACITY as usize)
     + LIMITS.max_entries as usize / 32
     + 256
-    + 4;
+    + 5;
 
 /// Bytes of the body of the given operation: a few hundred to a few thousand, as APIs answer.
 fn body_size(number: u32) -> usize {
@@ -78,5 +73,9 @@ fn no_key_is_longer_than_the_host_holds_without_an_allocation_of_its_own() {
     for key in [&*last.key(), &*last.response_key(slots::BUCKET_CAPACITY - 1), &*slots::stretch_key(u32::MAX)] {
         assert!(key.len() <= KEY_BYTES + 1, "{key}");
     }
-    assert!([slots::TABLE, slots::TOTALS, slots::SWEEPER, slots::QUEUE].iter().all(|key| key.len() <= KEY_BYTES));
+    assert!(
+        [slots::HORIZON, slots::QUEUE, slots::SWEEPER, slots::TABLE, slots::TOTALS]
+            .iter()
+            .all(|key| key.len() <= KEY_BYTES)
+    );
 }

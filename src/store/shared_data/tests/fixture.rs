@@ -30,8 +30,13 @@ pub(super) fn ended() -> Timestamp {
     NOW.after(LEASE).after(TTL)
 }
 
-pub(super) const ROOMY: SharedDataConfig =
-    SharedDataConfig { max_entries: 1000, max_bytes: 1 << 20, on_full: OnFull::EvictOldest };
+/// What has ended may go at once.
+pub(super) const ROOMY: SharedDataConfig = SharedDataConfig {
+    max_entries: 1000,
+    max_bytes: 1 << 20,
+    on_full: OnFull::EvictOldest,
+    keep_at_least: Duration::ZERO,
+};
 
 pub(super) type Store = SharedDataStore<Worker>;
 

@@ -1,15 +1,15 @@
 //! Random sequences of calls, against a simple model of the contract and against the invariants.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 
 use super::{fixture::*, memory::Host, model::Model};
 use crate::{
-    config::{OnFull, SharedDataConfig},
+    config::{ENTRY_BYTES, OnFull, SharedDataConfig},
     record::{Amended, Amendment, Claim, Phase, StoredResponse, Verb},
     request::Fingerprint,
-    store::{Claimed, Ending, Renewed, Settled, shared_data::totals::ENTRY_BYTES},
+    store::{Claimed, Ending, Renewed, Settled},
     time::Timestamp,
 };
 
@@ -183,15 +183,18 @@ proptest! {
         max_entries in 1_u32..8,
         spare_bytes in 0_u64..3000,
         on_full in prop_oneof![3 => Just(OnFull::EvictOldest), 1 => Just(OnFull::Reject)],
+        keep_at_least in prop_oneof![Just(Duration::ZERO), Just(LEASE), Just(TTL * 2)],
     ) {
         let max_bytes = ENTRY_BYTES * u64::from(max_entries / 2 + 1) + spare_bytes;
-        let limits = SharedDataConfig { max_entries, max_bytes, on_full };
+        let limits = SharedDataConfig { max_entries, max_bytes, on_full, keep_at_least };
         let host = Host::default();
         let store = open(&host, limits);
         let (mut owners, mut now) = (Owners::default(), NOW);
         // Who runs what under which lease, and what was last stored, for all that the clients know.
         let mut running = BTreeMap::<u32, (u128, Timestamp)>::new();
         let mut stored = BTreeMap::<u32, StoredResponse>::new();
+        // Which operations are not to run again before when: what ran, or may have run.
+        let mut kept = BTreeMap::<u32, Timestamp>::new();
 
         for step in steps {
             match step {
@@ -200,6 +203,7 @@ proptest! {
                         // Whoever ran it is fenced from now on.
                         running.remove(&number);
                         stored.remove(&number);
+                        kept.remove(&number);
                     }
                 }
                 Step::Claim { number, fingerprint, retry_unknown } => {
@@ -209,6 +213,8 @@ proptest! {
                             let before = running.insert(number, (owner, now.after(LEASE)));
                             let live = before.filter(|(_, lease_until)| *lease_until > now);
                             prop_assert_eq!(live, None, "a second execution of {}", number);
+                            let kept = kept.remove(&number).filter(|until| *until > now);
+                            prop_assert_eq!(kept, None, "{} is forgotten", number);
                             stored.remove(&number);
                             owners.granted.entry(number).or_default().push(owner);
                         }
@@ -234,12 +240,17 @@ proptest! {
                     if settled != Settled::Fenced {
                         prop_assert_eq!(running.remove(&number).map(|(owner, _)| owner), Some(owner));
                     }
+                    let time = if on_full == OnFull::EvictOldest { keep_at_least.min(TTL) } else { TTL };
+                    if matches!(settled, Settled::Stored | Settled::Tombstoned) && !time.is_zero() {
+                        kept.insert(number, now.after(time));
+                    }
                     if let (Settled::Stored, Ending::Completed(response)) = (settled, ending) {
                         stored.insert(number, response);
                     }
                 }
                 Step::Wait(millis) => {
                     now = moved(now, millis);
+                    kept.retain(|_, until| *until > now);
                     // What has lapsed once may be gone, even if the clock steps back before that.
                     for (_, lease_until) in running.values_mut().filter(|(_, lease_until)| *lease_until <= now) {
                         *lease_until = Timestamp::default();

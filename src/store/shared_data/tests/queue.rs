@@ -11,8 +11,7 @@ use crate::{
     time::Timestamp,
 };
 
-const LIMITS: SharedDataConfig =
-    SharedDataConfig { max_entries: 4096, max_bytes: 1 << 20, on_full: OnFull::EvictOldest };
+const LIMITS: SharedDataConfig = SharedDataConfig { max_entries: 4096, ..ROOMY };
 
 /// With responses of so many bytes a stretch has four.
 const SIZE: u32 = 1024;
@@ -104,8 +103,8 @@ fn a_queue_of_what_has_ended_is_passed_over_a_part_at_a_time() {
     end.memory.hook(|_| Ok(()));
     assert_eq!(end.pop_at(ended()), None);
     let calls = end.memory.unhook();
-    assert_eq!(calls, 16 * 3);
-    assert_eq!(end.pop_at(NOW), Some(16 * 4));
+    assert_eq!(calls, 4 * 3);
+    assert_eq!(end.pop_at(NOW), Some(4 * 4));
 }
 
 #[test]
@@ -196,7 +195,7 @@ fn a_queue_that_cannot_be_read_is_empty_and_begins_anew() {
 #[test]
 fn tables_that_do_without_have_no_queue() {
     for limits in
-        [SharedDataConfig { max_entries: 4092, ..LIMITS }, SharedDataConfig { on_full: OnFull::Reject, ..LIMITS }]
+        [SharedDataConfig { max_entries: 64, ..LIMITS }, SharedDataConfig { on_full: OnFull::Reject, ..LIMITS }]
     {
         let host = Host::default();
         let end = End::new(&host, limits);

@@ -2,13 +2,9 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use super::{
-    super::{slots, totals::ENTRY_BYTES},
-    fixture::*,
-    memory::Host,
-};
+use super::{super::slots, fixture::*, memory::Host};
 use crate::{
-    config::SharedDataConfig,
+    config::{ENTRY_BYTES, SharedDataConfig},
     record::{Owner, Phase},
     store::{Answer, Call, Claimed, Ended, Ending, Renewed, Settled, StoreError},
     time::Timestamp,
@@ -238,16 +234,16 @@ fn a_late_owner_never_harms_an_operation_that_was_given_its_place() {
 }
 
 #[test]
-fn a_late_owner_never_harms_an_operation_that_evicted_it() {
+fn a_late_owner_never_harms_an_operation_for_which_it_had_to_go() {
     let race = Race {
         limits: SharedDataConfig { max_entries: 1, ..ROOMY },
         before: vec![(claims(1, 1), NOW)],
         act: (completes(1, 1, 10), lapsed()),
-        meanwhile: vec![(claims(2, 2), lapsed()), (completes(2, 2, 20), lapsed())],
+        meanwhile: vec![(claims(2, 2), ended()), (completes(2, 2, 20), ended())],
     };
     race.run(|outcome| {
         assert_eq!(outcome.meanwhile[1], Answer::Settled(Settled::Stored.into()));
-        outcome.replays(2, 2, 20, lapsed());
+        outcome.replays(2, 2, 20, ended());
     });
 }
 

@@ -8,9 +8,9 @@ use std::{
     thread,
 };
 
-use super::{super::totals::ENTRY_BYTES, fixture::*, memory::Host};
+use super::{fixture::*, memory::Host};
 use crate::{
-    config::SharedDataConfig,
+    config::{ENTRY_BYTES, SharedDataConfig},
     record::{Claim, Phase},
     store::{Claimed, Ending, Settled},
     time::Timestamp,
