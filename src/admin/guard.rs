@@ -18,6 +18,12 @@ pub struct Origin<'a> {
 /// Why a request is refused. `Display` is what it is told, and what is logged.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 pub enum Stranger {
+    /// A browser sent it for a web page.
+    #[error(
+        "This admin answers no request that a web page has sent. Ask it with curl, or type the URL into the browser \
+         yourself."
+    )]
+    WebPage,
     /// It came from another machine, or by way of a proxy.
     #[error(
         "This admin answers only requests that come from a loopback address, straight to it. Ask it from the machine or \
@@ -53,10 +59,29 @@ impl Origin<'_> {
     /// [`Stranger`]
     pub fn check(&self, guard: Guard) -> Result<(), Stranger> {
         match guard {
-            Guard::Filters if self.is_declared => Ok(()),
-            Guard::Filters => Err(Stranger::Undeclared),
-            Guard::Loopback => self.check_loopback(),
+            Guard::Filters if self.is_declared => {}
+            Guard::Filters => return Err(Stranger::Undeclared),
+            Guard::Loopback => self.check_loopback()?,
         }
+        self.check_page()
+    }
+
+    /// Keeps out what a web page of another origin makes a browser send: the page cannot read the answer, but it can let
+    /// the worker walk through all records, and again. The browser says so in fields that no page can change.
+    fn check_page(&self) -> Result<(), Stranger> {
+        let host = self.headers.get(":authority").unwrap_or_default();
+        let is_own = |origin: &[u8]| {
+            let schemes = [b"http://".as_slice(), b"https://"];
+            schemes
+                .into_iter()
+                .filter_map(|scheme| origin.strip_prefix(scheme))
+                .any(|own| own.eq_ignore_ascii_case(host))
+        };
+        let is_near = |site: &[u8]| site == b"same-origin" || site == b"none";
+        if self.headers.get_all("origin").all(is_own) && self.headers.get_all("sec-fetch-site").all(is_near) {
+            return Ok(());
+        }
+        Err(Stranger::WebPage)
     }
 
     fn check_loopback(&self) -> Result<(), Stranger> {
@@ -69,7 +94,11 @@ impl Origin<'_> {
         let is_nameless = is_socket(to) && (from.is_empty() || is_socket(from));
         let mut forwarders =
             self.headers.get_all("x-forwarded-for").flat_map(|value| value.split(|byte| *byte == b','));
-        if !(is_nameless || is_loopback(from)) || !forwarders.all(|address| is_loopback(address.trim_ascii())) {
+        let is_forwarded = PROXY_FIELDS.iter().any(|name| self.headers.get(name).is_some());
+        if is_forwarded
+            || !(is_nameless || is_loopback(from))
+            || !forwarders.all(|address| is_loopback(address.trim_ascii()))
+        {
             return Err(Stranger::FromElsewhere);
         }
         let host = self.headers.get(":authority").unwrap_or_default();
@@ -79,6 +108,9 @@ impl Origin<'_> {
         Err(Stranger::OtherHost)
     }
 }
+
+/// What proxies add. `x-forwarded-for` is looked into, since Envoy itself may add it; so does it `x-forwarded-proto`.
+const PROXY_FIELDS: [&str; 4] = ["forwarded", "via", "x-forwarded-host", "x-real-ip"];
 
 /// Whether this is the path of a Unix socket, or an abstract one. Within Envoy, addresses begin with `envoy://`: whence
 /// a request came there cannot be told.

@@ -91,6 +91,57 @@ fn neither_a_proxy_nor_a_web_page_on_the_machine_speaks_for_an_operator() {
 }
 
 #[test]
+fn what_a_proxy_adds_shows_that_a_request_was_not_sent_straight_to_the_admin() {
+    for name in ["via", "forwarded", "x-real-ip", "x-forwarded-host"] {
+        let headers = Headers::from_iter([(":authority", "localhost"), (name, "127.0.0.1")]);
+        let origin = |is_declared| Origin {
+            to: Some(b"127.0.0.1:1"),
+            from: Some(b"127.0.0.1:2"),
+            is_declared,
+            headers: &headers,
+        };
+        assert_eq!(origin(false).check(Guard::Loopback), Err(Stranger::FromElsewhere), "{name}");
+        assert_eq!(origin(true).check(Guard::Filters), Ok(()), "{name}: operators may have proxies in front");
+    }
+}
+
+#[test]
+fn no_web_page_asks_an_admin_whatever_guards_it() {
+    let check = |fields: &[(&str, &str)]| {
+        let headers = [(":authority", "localhost:9902")].into_iter().chain(fields.iter().copied()).collect::<Headers>();
+        let origin =
+            Origin { to: Some(b"127.0.0.1:1"), from: Some(b"127.0.0.1:2"), is_declared: true, headers: &headers };
+        let results = [Guard::Loopback, Guard::Filters].map(|guard| origin.check(guard));
+        assert_eq!(results[0], results[1], "{fields:?}");
+        results[0]
+    };
+    for fields in [
+        &[][..],
+        &[("sec-fetch-site", "none")],
+        &[("sec-fetch-site", "same-origin"), ("origin", "http://localhost:9902")],
+        &[("origin", "https://LOCALHOST:9902")],
+    ] {
+        assert_eq!(check(fields), Ok(()), "{fields:?}");
+    }
+    for fields in [
+        &[("sec-fetch-site", "cross-site")][..],
+        &[("sec-fetch-site", "same-site")],
+        &[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "")],
+        &[("origin", "https://evil.example")],
+        &[("origin", "http://localhost:3000")],
+        &[("origin", "http://localhost")],
+        &[("origin", "localhost:9902")],
+        &[("origin", "null")],
+        &[("origin", "")],
+        &[("origin", "http://localhost:9902"), ("origin", "http://evil.example")],
+        &[("origin", "http://localhost:9902"), ("sec-fetch-site", "cross-site")],
+    ] {
+        assert_eq!(check(fields), Err(Stranger::WebPage), "{fields:?}");
+    }
+}
+
+#[test]
 fn filters_guard_only_what_is_declared() {
     let headers = headers("admin.example", &["10.0.0.1"]);
     let origin = Origin { to: Some(b"10.0.0.1:1"), from: Some(b"10.0.0.2:1"), is_declared: true, headers: &headers };

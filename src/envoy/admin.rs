@@ -21,6 +21,7 @@ use super::{
     random::random,
     store::{HostMemory, Store},
     turns::Turns,
+    walks::{Walk, Walks},
     watch_board::WatchBoard,
 };
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
     store::{
         StoreError,
         redis::{Heard, Review, Reviewed},
-        shared_data::Survey,
+        shared_data::{SharedDataStore, Survey},
     },
     time::Timestamp,
 };
@@ -51,6 +52,7 @@ pub(super) struct Admin {
     /// Requests of which the body is still to come.
     incomplete: RefCell<Vec<Rc<Visit>>>,
     ordered: RefCell<VecDeque<Job>>,
+    walks: RefCell<Walks<Rc<Visit>>>,
     /// By the tokens of their calls. Operators are few, so a list does.
     under_way: RefCell<Vec<(u32, Job)>>,
     refusals: Refusals,
@@ -80,8 +82,6 @@ enum Errand {
     Census,
     /// To ask Redis about an operation.
     Review(Box<Review>),
-    /// To walk through the table; for this operation, or to count all.
-    Survey(Box<Survey>, Option<OperationPrefix>),
 }
 
 impl Admin {
@@ -96,6 +96,7 @@ impl Admin {
             post: Cell::default(),
             incomplete: RefCell::default(),
             ordered: RefCell::default(),
+            walks: RefCell::default(),
             under_way: RefCell::default(),
             refusals: Refusals::default(),
             turns: Turns::default(),
@@ -110,6 +111,7 @@ impl Admin {
     /// Looks after what time alone brings about, and after orders whose call got lost.
     pub(super) fn tick(&self, root: u32, now: Timestamp) {
         self.keep_post(now);
+        self.walks.borrow_mut().tick();
         self.begin_work(root, now);
     }
 
@@ -139,17 +141,6 @@ impl Admin {
             let Some(Job { visit, errand }) = self.ordered.borrow_mut().pop_front() else { break };
             self.turns.take();
             match errand {
-                Errand::Survey(mut survey, sought) => {
-                    let Store::SharedData(store) = &self.store else { continue };
-                    if visit.is_gone() {
-                        continue;
-                    }
-                    if store.survey(&mut survey, now) {
-                        visit.answer(&self.surveyed(&survey, sought));
-                    } else {
-                        self.order(&visit, Errand::Survey(survey, sought));
-                    }
-                }
                 Errand::Review(mut review) => {
                     let (bytes, timeout) = review.ask(now);
                     let token = self.call(bytes, timeout);
@@ -160,6 +151,15 @@ impl Admin {
                     let token = self.call(&store.checkup(), store.timeout());
                     self.send_off(token, Job { visit, errand: Errand::Census }, now);
                 }
+            }
+        }
+        if let Store::SharedData(store) = &self.store {
+            let walk = self.walks.borrow_mut().go_on(|visit| visit.is_gone(), |survey| store.survey(survey, now));
+            if let Some(Walk { survey, sought, visits }) = walk {
+                visits.iter().for_each(|visit| visit.answer(&self.surveyed(store, &survey, sought)));
+            }
+            if self.walks.borrow().may_go_on() {
+                self.ring();
             }
         }
         let _ = host::set_effective_context(root);
@@ -190,7 +190,7 @@ impl Admin {
 
     /// Whether nothing is under way that is to be seen to its end.
     pub(super) fn is_idle(&self) -> bool {
-        self.ordered.borrow().is_empty() && self.under_way.borrow().is_empty()
+        self.ordered.borrow().is_empty() && self.under_way.borrow().is_empty() && self.walks.borrow().is_idle()
     }
 
     fn call(&self, bytes: &[u8], timeout: Duration) -> Option<u32> {
@@ -218,7 +218,6 @@ impl Admin {
                 Some(reviewed) => visit.answer(&self.reviewed(&visit, &review, reviewed)),
                 None => self.ordered.borrow_mut().push_back(Job { visit, errand: Errand::Review(review) }),
             },
-            Errand::Survey(..) => {}
         }
     }
 
@@ -236,10 +235,10 @@ impl Admin {
                 }
             }
             (Store::SharedData(_), Task::Count) => {
-                return self.order(visit, Errand::Survey(Survey::new(None).into(), None));
+                return self.order_walk(visit, None);
             }
             (Store::SharedData(_), Task::Find(prefix)) => {
-                return self.order(visit, Errand::Survey(Survey::new(Some(prefix)).into(), Some(prefix)));
+                return self.order_walk(visit, Some(prefix));
             }
             (Store::Redis(store), Task::Look(operation)) => {
                 return self.order(visit, Errand::Review(store.review(operation, None).into()));
@@ -255,8 +254,12 @@ impl Admin {
         visit.answer(&answer);
     }
 
-    fn surveyed(&self, survey: &Survey, sought: Option<OperationPrefix>) -> Answer {
-        let Store::SharedData(store) = &self.store else { return Problem::NotFound(None).answer() };
+    fn surveyed(
+        &self,
+        store: &SharedDataStore<HostMemory>,
+        survey: &Survey,
+        sought: Option<OperationPrefix>,
+    ) -> Answer {
         match (sought, survey.found.as_slice()) {
             (None, _) => Answer::counted(survey, store.totals().unwrap_or_default(), store.limits()),
             (Some(_), []) => Problem::NotFound(None).answer(),
@@ -349,6 +352,12 @@ impl Admin {
     /// Leaves a job for the root context, and calls it.
     fn order(&self, visit: &Rc<Visit>, errand: Errand) {
         self.ordered.borrow_mut().push_back(Job { visit: Rc::clone(visit), errand });
+        self.ring();
+    }
+
+    /// The same for a walk through the table.
+    fn order_walk(&self, visit: &Rc<Visit>, sought: Option<OperationPrefix>) {
+        self.walks.borrow_mut().order(sought, Rc::clone(visit));
         self.ring();
     }
 

@@ -32,3 +32,4 @@ mod stream;
 mod turns;
 mod waiting_room;
 mod watch_board;
+mod walks;

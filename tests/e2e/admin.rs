@@ -507,6 +507,17 @@ async fn the_loopback_guard_refuses_what_comes_through_proxies_and_browsers() {
         host("127.0.0.1.evil.example"),
     ];
     assert_refused(admin, &rebound, "localhost").await;
+    let asked = |name: &'static str, value: &str| ask("GET", "/operations").header(name, value);
+    let by_pages = [
+        asked("origin", "https://evil.example"),
+        asked("origin", "null"),
+        asked("sec-fetch-site", "cross-site"),
+        asked("sec-fetch-site", "same-site"),
+    ];
+    assert_refused(admin, &by_pages, "web page").await;
+    let by_proxies = ["via", "forwarded", "x-real-ip", "x-forwarded-host"].map(|name| asked(name, "x"));
+    assert_refused(admin, &by_proxies, "straight to it").await;
+    assert_eq!(Http1::connect(admin).await.send(&asked("sec-fetch-site", "none")).await.status, 200);
     for good in
         [host("localhost"), host("127.0.0.1:9902"), host("[::1]:9902"), host("LOCALHOST:1"), forwarded("127.0.0.1")]
     {
@@ -518,7 +529,7 @@ async fn the_loopback_guard_refuses_what_comes_through_proxies_and_browsers() {
     let not_there =
         Http1::connect(admin).await.send(&lookup("x", "alice", "/orders").header("x-forwarded-for", "192.0.2.1")).await;
     assert_eq!((there.status, there.body), (not_there.status, not_there.body));
-    bench.envoy.reaches_stat("wasmcustom.idemgate.admin.refused", 10).await;
+    bench.envoy.reaches_stat("wasmcustom.idemgate.admin.refused", 18).await;
     let lines = bench.envoy.log().lines().filter(|line| line.contains("was refused")).count();
     assert!((1..=4).contains(&lines), "{lines} lines: one per worker and 10 s");
 }
