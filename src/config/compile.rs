@@ -9,6 +9,7 @@ use super::document::{
     RouteDocument, RoutePolicyDocument, SharedDataDocument, StoreDocument,
 };
 use super::error::{ConfigError, JsonPath, Segment};
+use super::pointers::PointerTree;
 use super::policy::{
     BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, OutcomePolicy, Policy, ReplayPolicy, Resource,
@@ -167,17 +168,18 @@ impl FingerprintDocument {
     fn over(self, base: FingerprintPolicy) -> Result<FingerprintPolicy, ConfigError> {
         let (kind, ignore) = match base.body {
             BodyFingerprint::Json { ignore } => (BodyKind::Json, ignore),
-            BodyFingerprint::None => (BodyKind::None, Vec::new()),
-            BodyFingerprint::Raw => (BodyKind::Raw, Vec::new()),
+            BodyFingerprint::None => (BodyKind::None, PointerTree::default()),
+            BodyFingerprint::Raw => (BodyKind::Raw, PointerTree::default()),
         };
         let kind = self.body.map_or(kind, Word::get);
         if kind != BodyKind::Json && self.ignore.as_ref().is_some_and(|pointers| !pointers.is_empty()) {
             return Err(without_effect("fingerprint.ignore", "fingerprint.body", "json"));
         }
+        let ignore = self.ignore.map_or(ignore, |pointers| PointerTree::new(&pointers.into_values::<Vec<_>>()));
         Ok(FingerprintPolicy {
             query: self.query.unwrap_or(base.query),
             body: match kind {
-                BodyKind::Json => BodyFingerprint::Json { ignore: self.ignore.map_or(ignore, List::into_values) },
+                BodyKind::Json => BodyFingerprint::Json { ignore },
                 BodyKind::None => BodyFingerprint::None,
                 BodyKind::Raw => BodyFingerprint::Raw,
             },

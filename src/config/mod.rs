@@ -20,6 +20,7 @@ mod document;
 mod error;
 mod glob;
 pub(crate) mod json;
+mod pointers;
 mod policy;
 mod read;
 mod routes;
@@ -34,6 +35,7 @@ mod warnings;
 mod tests;
 
 pub use error::{ConfigError, JsonPath};
+pub use pointers::{Branch, PointerTree};
 pub use policy::{
     BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, Mode, OnStoreError, OnUnknown, OutcomePolicy, Policy,

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::pointers::PointerTree;
+
 /// How requests of one route are guarded.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policy {
@@ -129,10 +131,10 @@ pub struct FingerprintPolicy {
 pub enum BodyFingerprint {
     /// The body's bytes.
     Raw,
-    /// The RFC 8785 canonical form, without what `ignore` points to.
+    /// What it says as JSON, however it is spelt, without what `ignore` points to.
     Json {
-        /// JSON Pointers (RFC 6901), each as its unescaped reference tokens.
-        ignore: Vec<Vec<String>>,
+        /// What does not count.
+        ignore: PointerTree,
     },
     /// The body does not count and is not held.
     None,

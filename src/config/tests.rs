@@ -115,7 +115,7 @@ fn every_setting_reaches_the_policy() {
         fingerprint: FingerprintPolicy {
             query: false,
             body: BodyFingerprint::Json {
-                ignore: vec![owned(&["meta", "sent_at"]), owned(&["a/b", "~", ""]), owned(&[""])],
+                ignore: PointerTree::new(&[owned(&["meta", "sent_at"]), owned(&["a/b", "~", ""]), owned(&[""])]),
             },
             headers: Vec::new(),
         },
@@ -149,7 +149,10 @@ fn every_setting_reaches_the_policy() {
 #[test]
 fn a_pointer_escape_is_read_once() {
     let config = parse(r#"{"fingerprint": {"body": "json", "ignore": ["/~01"]}}"#);
-    assert_eq!(config.policy.fingerprint.body, BodyFingerprint::Json { ignore: vec![vec!["~1".to_owned()]] });
+    assert_eq!(
+        config.policy.fingerprint.body,
+        BodyFingerprint::Json { ignore: PointerTree::new(&[vec!["~1".to_owned()]]) }
+    );
 }
 
 #[test]

@@ -169,6 +169,19 @@ async fn a_json_fingerprint_ignores_order_space_and_what_it_is_told_to() {
 }
 
 #[tokio::test]
+async fn a_json_fingerprint_knows_numbers_by_their_exact_value() {
+    let bench = Bench::new(json!({ "fingerprint": { "body": "json" } })).await;
+    let written = |body: &str| Request::post("/orders").key("k").body(body);
+    let first = bench.send(&written(r#"{"id":9007199254740993,"sum":1.50}"#)).await;
+    assert_executed(&first, 201);
+    for body in [r#"{ "id" : 9007199254740993, "sum" : 1.5 }"#, r#"{"sum":15e-1,"id":9007199254740993.0}"#] {
+        assert_replay_of(&first, &bench.send(&written(body)).await);
+    }
+    assert_problem(&bench.send(&written(r#"{"id":9007199254740992,"sum":1.50}"#)).await, 422, "key-reused");
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_json_counts_by_its_bytes() {
     let bench = Bench::new(json!({ "fingerprint": { "body": "json" } })).await;
     for (number, body) in ["{\"open\":", "\u{feff}{}", "plain text", ""].into_iter().enumerate() {
