@@ -5,6 +5,7 @@ pub mod config;
 mod envoy;
 pub mod exchange;
 pub mod headers;
+mod normal_form;
 pub mod record;
 pub mod request;
 pub mod store;

@@ -29,6 +29,7 @@ pub fn seeds() -> Vec<Seed> {
     texts([
         ("below", "/orders/**\n/orders/*/pay\n*.example.com\n/orders/17/pay"),
         ("covered", "/**/z\n/a/**/z\n**.example.com:8443\n/a/b/c/z"),
+        ("escaped", "/%70ay/*%2f*\n/caf%c3%a9/**\n*\n/p%61y/%%32%2Fx?%70"),
         ("host", "**\n/\n[2001:db8::*]:80\n[2001:db8::1]:80"),
         ("many", "/*a*a*a**b\n**a**a**\nA.B.*\naaaa/aaab"),
     ])
@@ -50,7 +51,7 @@ impl Pattern {
         let route = format!(r#"{{"match":{{"{key}":{text}}},"policy":{{"ttl":"1h"}}}}"#);
         let config = Config::parse(&configuration(&[&route])).ok()?;
         assert!(!pattern.windows(3).any(|stars| stars == b"***"), "it was to be refused");
-        let pattern = if separator == b'.' { pattern.to_ascii_lowercase() } else { pattern.to_vec() };
+        let pattern = if separator == b'.' { pattern.to_ascii_lowercase() } else { normal(pattern) };
         Some(Self { pattern, separator, route, config })
     }
 
@@ -64,11 +65,37 @@ impl Pattern {
 
     fn means(&self, text: &[u8]) -> bool {
         if self.separator == b'/' {
-            return means(&self.pattern, text.split(|byte| *byte == b'?').next().unwrap_or_default(), b'/');
+            let path = text.split(|byte| *byte == b'?').next().unwrap_or_default();
+            return means(&self.pattern, &normal(path), b'/');
         }
         let host = if without_port(&self.pattern) == self.pattern { without_port(text) } else { text };
         means(&self.pattern, &host.to_ascii_lowercase(), b'.')
     }
+}
+
+/// A path in which each octet that needs no encoding has none, and all others have upper-case digits.
+fn normal(path: &[u8]) -> Vec<u8> {
+    let mut normal = Vec::new();
+    let mut place = 0;
+    while place < path.len() {
+        let digits = path.get(place + 1..place + 3).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        match digits.filter(|_| path[place] == b'%').map(|digits| std::str::from_utf8(digits).expect("ASCII")) {
+            Some(digits) => {
+                let octet = u8::from_str_radix(digits, 16).expect("two digits");
+                if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
+                    normal.push(octet);
+                } else {
+                    normal.extend(format!("%{octet:02X}").into_bytes());
+                }
+                place += 3;
+            }
+            None => {
+                normal.push(path[place]);
+                place += 1;
+            }
+        }
+    }
+    normal
 }
 
 fn configuration(routes: &[&str]) -> Vec<u8> {

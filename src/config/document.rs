@@ -31,7 +31,7 @@ pub(super) struct Document {
     pub(super) mode: Option<Word<Mode>>,
     /// Where the idempotency key is and what a good one looks like.
     pub(super) key: Option<KeyDocument>,
-    /// The methods that are guarded, in any case. GET, HEAD, OPTIONS, TRACE and CONNECT never are.
+    /// The methods that are guarded, in any case. GET, HEAD, OPTIONS, TRACE, CONNECT and QUERY never are.
     pub(super) methods: Option<List<Method, 1>>,
     /// Whom a key belongs to.
     pub(super) caller: Option<CallerDocument>,

@@ -48,6 +48,7 @@ pub use store::{ENTRY_BYTES, OnFull, RedisConfig, SharedDataConfig, StoreConfig}
 
 use std::sync::Arc;
 
+use crate::normal_form;
 use document::{Document, Role};
 use json::Node;
 use read::Read as _;
@@ -146,9 +147,14 @@ impl Config {
     }
 
     /// The route that a request falls under, by its place in [`routes`](Self::routes); `None` if there is none.
+    ///
+    /// All are as the request has them; the query of `path` does not count. `authority` is only looked at if some route
+    /// [looks at it](Route::looks_at_authority).
     #[must_use]
     pub fn route(&self, method: &[u8], authority: &[u8], path: &[u8]) -> Option<usize> {
-        self.routes.iter().position(|route| route.matches(method, authority, path))
+        let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let (method, path) = (normal_form::method(method), normal_form::path(path));
+        self.routes.iter().position(|route| route.matches(&method, authority, &path))
     }
 
     /// The policy that a request falls under.

@@ -49,6 +49,12 @@ impl Policy {
     pub fn guarded_methods(&self) -> &[String] {
         if self.mode == Mode::Off { &[] } else { &self.methods }
     }
+
+    /// Whether it has to do with requests of this method, which counts in any case.
+    #[must_use]
+    pub fn guards_method(&self, method: &[u8]) -> bool {
+        self.guarded_methods().iter().any(|guarded| method.eq_ignore_ascii_case(guarded.as_bytes()))
+    }
 }
 
 /// `mode`.

@@ -27,12 +27,9 @@ pub(super) struct Criteria {
 impl Route {
     /// Whether a request falls under this route, if it does under none before it.
     ///
-    /// `path` is as the request has it; its query does not count. `authority` is only looked at if
-    /// [`looks_at_authority`](Self::looks_at_authority).
-    #[must_use]
-    pub fn matches(&self, method: &[u8], authority: &[u8], path: &[u8]) -> bool {
+    /// `method` and `path` are in their normal form, and `path` is without its query.
+    pub(super) fn matches(&self, method: &[u8], authority: &[u8], path: &[u8]) -> bool {
         let Criteria { path: pattern, methods, authority: host } = &self.criteria;
-        let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
         methods.as_ref().is_none_or(|methods| methods.iter().any(|name| name.as_bytes() == method))
             && pattern.as_ref().is_none_or(|pattern| pattern.matches(path))
             && host.as_ref().is_none_or(|host| host.matches(authority))

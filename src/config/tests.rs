@@ -336,7 +336,7 @@ fn wrong_values_are_told_what_is_allowed() {
     let memory =
         r#"a size from "64KiB" to "64GiB", a whole number of bytes or digits and one of the units KiB, MiB, GiB"#;
     let name = "the name of a header (an RFC 9110 token, so no pseudo-header)";
-    let method = "a method other than GET, HEAD, OPTIONS, TRACE and CONNECT, which are never guarded";
+    let method = "a method other than GET, HEAD, OPTIONS, TRACE, CONNECT and QUERY, which are never guarded";
     let status = r#"a status code from 100 to 599 or a class from "1xx" to "5xx""#;
     let pointer = r#"a JSON Pointer to a part of the body (RFC 6901), such as "/meta/sent_at""#;
     let property = r#"the path of an Envoy attribute, a list such as ["connection","uri_san_peer_certificate"]"#;

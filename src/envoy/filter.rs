@@ -17,6 +17,7 @@ use super::{
     guest::Guest,
     host::{self, Map, Refused},
     inquiries::Inquiries,
+    path_watch::PathWatch,
     post::Post,
     random::random,
     realm::{NoRealm, Realm},
@@ -56,6 +57,7 @@ pub(super) struct Filter {
     /// The time as of the last tick, for what needs to know it no better: a look at the clock is a call to the host.
     pub(super) ticked_at: Cell<Timestamp>,
     pub(super) body_watch: BodyWatch,
+    path_watch: PathWatch,
     pub(super) waiting_room: WaitingRoom,
     pub(super) watch_board: WatchBoard<HostMemory>,
     pub(super) calls: Calls,
@@ -132,6 +134,7 @@ impl Filter {
             shadow,
             ticked_at: Cell::new(host::now()),
             body_watch: BodyWatch::default(),
+            path_watch: PathWatch::default(),
             waiting_room: WaitingRoom::default(),
             watch_board: WatchBoard::new(HostMemory::ENFORCED),
             calls: Calls::default(),
@@ -168,15 +171,22 @@ impl Filter {
             None => host::header(Map::RequestHeaders, name).map(Cow::Owned),
         };
         let method = field(":method").unwrap_or_default();
-        if !self.guarded_methods.iter().any(|guarded| guarded.as_bytes() == &*method) {
+        if !self.guarded_methods.iter().any(|guarded| method.eq_ignore_ascii_case(guarded.as_bytes())) {
             return None;
         }
-        let route = if self.routes.is_empty() { &self.base } else { self.match_route(&method, field) };
+        let route = if self.routes.is_empty() {
+            // Operations are named by paths, too, but that is not worth a look-up.
+            headers.and_then(|headers| headers.get(":path")).into_iter().for_each(|path| self.path_watch.look_at(path));
+            &self.base
+        } else {
+            self.match_route(&method, field)
+        };
         route.guards(&method).then_some(route)
     }
 
     fn match_route<'a>(&self, method: &[u8], field: impl Fn(&str) -> Option<Cow<'a, [u8]>>) -> &Rc<Route> {
         let path = field(":path").unwrap_or_default();
+        self.path_watch.look_at(&path);
         let looks_at_authority = self.config.routes.iter().any(|route| route.looks_at_authority());
         let authority = looks_at_authority.then(|| field(":authority")).flatten();
         let index = self.config.route(method, &authority.unwrap_or_default(), &path);

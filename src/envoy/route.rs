@@ -34,6 +34,6 @@ impl Route {
 
     /// Whether a request of this method may be guarded.
     pub(super) fn guards(&self, method: &[u8]) -> bool {
-        self.policy.guarded_methods().iter().any(|guarded| guarded.as_bytes() == method)
+        self.policy.guards_method(method)
     }
 }

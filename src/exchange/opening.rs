@@ -118,7 +118,7 @@ fn may_be_guarded(headers: &Headers, policy: &Policy) -> bool {
 
 fn guards_method(headers: &Headers, policy: &Policy) -> bool {
     let method = headers.get(":method").unwrap_or_default();
-    policy.guarded_methods().iter().any(|guarded| guarded.as_bytes() == method)
+    policy.guards_method(method)
 }
 
 /// HTTP/1.1 upgrades (RFC 9110, section 7.8) and extended CONNECT (RFC 8441) have no end to wait for.
@@ -126,12 +126,17 @@ fn is_upgrade(headers: &Headers) -> bool {
     headers.get("upgrade").is_some() || headers.get(":protocol").is_some()
 }
 
-/// gRPC carries its outcome in trailers, and Envoy turns local replies to it into other ones.
+/// gRPC carries its outcome in trailers, and Envoy turns local replies to it into other ones. Nothing else is let through
+/// for looking like it: not gRPC-Web, whose messages are ordinary answers, and not a type that only begins so.
 fn is_grpc(headers: &Headers) -> bool {
-    headers
-        .get("content-type")
-        .and_then(|value| value.get(..GRPC.len()))
-        .is_some_and(|start| start.eq_ignore_ascii_case(GRPC))
+    let mut types = headers.get_all("content-type");
+    matches!((types.next(), types.next()), (Some(one), None) if is_grpc_type(one))
+}
+
+/// `application/grpc`, with or without `+` and a format, and parameters. Envoy joins two lines by a comma.
+fn is_grpc_type(value: &[u8]) -> bool {
+    let rest = value.split_at_checked(GRPC.len()).filter(|(start, _)| start.eq_ignore_ascii_case(GRPC));
+    rest.is_some_and(|(_, rest)| matches!(rest.trim_ascii_start(), [] | [b'+' | b';', ..]) && !rest.contains(&b','))
 }
 
 /// Whether the client waits for a 100 (RFC 9110, section 10.1.1). Envoy answers that by itself and takes the field off,
@@ -177,23 +182,45 @@ mod tests {
     }
 
     #[test]
-    fn grpc_is_known_by_the_start_of_its_type_in_any_case() {
+    fn grpc_is_known_by_its_exact_type_in_any_case() {
         let grpc = |value: &[u8]| is_grpc(&Headers::from_iter([("content-type", value)]));
-        for value in ["application/grpc", "application/grpc+proto", "APPLICATION/GRPC-web", "application/grpc;a=b"] {
+        for value in [
+            "application/grpc",
+            "application/grpc+proto",
+            "Application/GRPC+json; charset=utf-8",
+            "application/grpc;a=b",
+            "application/grpc ; a=b",
+        ] {
             assert!(grpc(value.as_bytes()), "{value}");
         }
-        for value in ["", "application/json", "application/grp", " application/grpc", "text/application/grpc"] {
+        for value in [
+            "",
+            "application/json",
+            "application/grp",
+            "application/grpcXjson",
+            "application/grpc-web",
+            "application/grpc-web+proto",
+            "application/grpc/json",
+            "application/grpc json",
+            "application/grpc,application/json",
+            "application/grpc+proto, application/json",
+            "application/grpc;a=b,application/json",
+            " application/grpc",
+            "text/application/grpc",
+        ] {
             assert!(!grpc(value.as_bytes()), "{value}");
         }
-        assert!(!grpc(b"application/grp\xff"));
+        assert!(!grpc(b"application/grp\xff") && !grpc(b"application/grpc\xff"));
+        let two = [("content-type", "application/grpc"), ("content-type", "application/json")];
+        assert!(!is_grpc(&Headers::from_iter(two)) && !is_grpc(&Headers::new()));
     }
 
     #[test]
-    fn methods_are_guarded_by_their_exact_name() {
+    fn methods_are_guarded_by_their_name_in_any_case() {
         let policy = Policy::default();
         let guarded = |method: &str| guards_method(&Headers::from_iter([(":method", method)]), &policy);
-        assert!(guarded("POST") && guarded("PATCH"));
-        for method in ["GET", "PUT", "post", "POSTS", "POS", ""] {
+        assert!(guarded("POST") && guarded("PATCH") && guarded("post") && guarded("PatCH"));
+        for method in ["GET", "get", "PUT", "QUERY", "POSTS", "POS", ""] {
             assert!(!guarded(method), "{method}");
         }
         assert!(!guards_method(&Headers::new(), &policy));

@@ -56,9 +56,9 @@ impl FingerprintBuilder {
     #[must_use]
     pub fn new(policy: &FingerprintPolicy, target: &Target<'_>, headers: &Headers) -> Self {
         let mut digest = Digest::new("fingerprint 4");
-        digest.part(target.method);
+        digest.part(&target.normalized_method());
         digest.part(&target.normalized_authority());
-        digest.part(target.path);
+        digest.part(&target.normalized_path());
         digest.optional(target.query.filter(|_| policy.query));
         digest.number(policy.headers.len());
         for name in &policy.headers {
@@ -166,6 +166,7 @@ mod tests {
         assert_ne!(fingerprint, of_target(&policy, Target { path: b"/refunds", ..TARGET }));
         assert_ne!(fingerprint, of_target(&policy, Target { query: Some(b"a=2"), ..TARGET }));
         assert_eq!(fingerprint, of_target(&policy, Target { authority: b"API.example", ..TARGET }));
+        assert_eq!(fingerprint, of_target(&policy, Target { method: b"post", path: b"/%6Frders", ..TARGET }));
     }
 
     #[test]

@@ -24,8 +24,8 @@ impl OperationId {
         let mut digest = Digest::new("operation 3");
         digest.part(caller.as_bytes());
         digest.optional(resource.authority.then(|| target.normalized_authority()).as_deref());
-        digest.optional(resource.method.then_some(target.method));
-        digest.optional(resource.path.then_some(target.path));
+        digest.optional(resource.method.then(|| target.normalized_method()).as_deref());
+        digest.optional(resource.path.then(|| target.normalized_path()).as_deref());
         digest.part(key.as_bytes());
         Self(digest.blake3())
     }
@@ -141,6 +141,20 @@ mod tests {
     #[test]
     fn the_authority_is_case_insensitive() {
         assert_eq!(id(WHOLE, TARGET), id(WHOLE, Target { authority: b"API.Example", ..TARGET }));
+    }
+
+    #[test]
+    fn methods_have_no_case_and_paths_no_needless_escapes() {
+        assert_eq!(id(WHOLE, TARGET), id(WHOLE, Target { method: b"post", ..TARGET }));
+        assert_eq!(id(WHOLE, TARGET), id(WHOLE, Target { path: b"/%6frders", ..TARGET }));
+        assert_eq!(
+            id(WHOLE, Target { path: b"/caf%c3%a9", ..TARGET }),
+            id(WHOLE, Target { path: b"/caf%C3%A9", ..TARGET })
+        );
+        // To a service these may be others.
+        for path in [b"/orders/".as_slice(), b"/orders;a=1", b"/Orders", b"/%2Forders", b"//orders", b"/./orders"] {
+            assert_ne!(id(WHOLE, TARGET), id(WHOLE, Target { path, ..TARGET }), "{}", path.escape_ascii());
+        }
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::headers::Headers;
+use crate::{headers::Headers, normal_form};
 
 /// The target of a request (RFC 9110, section 7.1), as the HTTP/2 pseudo-headers carry it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Target<'a> {
-    /// `:method`; it is case-sensitive (RFC 9110, section 9.1).
+    /// `:method`, as the request has it.
     pub method: &'a [u8],
     /// `:authority`, with its port if the client wrote one.
     pub authority: &'a [u8],
@@ -29,6 +29,16 @@ impl<'a> Target<'a> {
             path: path_and_query.next().unwrap_or_default(),
             query: path_and_query.next(),
         }
+    }
+
+    /// The method as it is compared, and named by operations.
+    pub(super) fn normalized_method(&self) -> Cow<'a, [u8]> {
+        normal_form::method(self.method)
+    }
+
+    /// The path as it is compared, and named by operations.
+    pub(super) fn normalized_path(&self) -> Cow<'a, [u8]> {
+        normal_form::path(self.path)
     }
 
     /// The authority as it is compared: a host is case-insensitive (RFC 9110, section 4.2.3).

@@ -126,6 +126,41 @@ async fn a_named_route_is_counted_apart_and_in_the_whole() {
 }
 
 #[tokio::test]
+async fn no_spelling_of_a_path_a_method_or_a_type_goes_past_a_required_key() {
+    let bench = Bench::new(json!({
+        "mode": "off",
+        "routes": [{ "match": { "path": "/pay/**" }, "policy": { "mode": "enforce", "key": { "required": true } } }],
+    }))
+    .await;
+    for request in [
+        Request::post("/pay/x"),
+        Request::post("/%70ay/x"),
+        Request::post("/p%61%79"),
+        Request::post("/pay/x").content_type("application/grpcXjson"),
+        Request::post("/pay/x").content_type("application/grpc-web+proto"),
+        Request::post("/pay/x").content_type("application/grpc+proto,application/json"),
+    ] {
+        for protocol in Protocol::BOTH {
+            assert_problem(&bench.send_over(protocol, &request).await, 400, "key-missing");
+        }
+    }
+    let lower_case = Request::new("post", "/pay/x");
+    assert_problem(&bench.send_over(Protocol::Http2, &lower_case).await, 400, "key-missing");
+    bench.assert_executions(0);
+
+    // What only Envoy can resolve, as this one is not told to, is said. Each request may come to another worker.
+    let unresolved = [("//pay/x", "merge_slashes"), ("/z/../pay", "normalize_path"), ("/pay%2Fx", "path_with_escaped")];
+    for (path, setting) in unresolved {
+        for _ in 0..10 {
+            assert_unguarded(&bench.send(&Request::post(path)).await, 201);
+        }
+        let log = bench.envoy.log();
+        let said = log.lines().filter(|line| line.contains("the path of a request has") && line.contains(setting));
+        assert!((1..=4).contains(&said.count()), "{path}: once in each worker\n{log}");
+    }
+}
+
+#[tokio::test]
 async fn a_route_that_can_never_match_is_refused_with_its_place() {
     let configuration = json!({
         "routes": [

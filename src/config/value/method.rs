@@ -17,12 +17,13 @@ impl From<Method> for String {
 
 impl Read for Method {
     fn read(node: &Node) -> Result<Self, ConfigError> {
-        let allowed = "a method other than GET, HEAD, OPTIONS, TRACE and CONNECT, which are never guarded";
+        let allowed = "a method other than GET, HEAD, OPTIONS, TRACE, CONNECT and QUERY, which are never guarded";
         let method = node.text().filter(|text| is_token(text)).map(str::to_ascii_uppercase);
         let guarded = method.filter(|method| !NEVER_GUARDED.contains(&method.as_str()));
         guarded.map(Self).ok_or_else(|| node.refused(allowed))
     }
 }
 
-/// Safe methods (RFC 9110, section 9.2.1) need no guard; CONNECT opens a tunnel, whose answer has no end.
-const NEVER_GUARDED: [&str; 5] = ["CONNECT", "GET", "HEAD", "OPTIONS", "TRACE"];
+/// Safe methods (RFC 9110, section 9.2.1; RFC 10008 for QUERY) need no guard; CONNECT opens a tunnel, whose answer has
+/// no end.
+const NEVER_GUARDED: [&str; 6] = ["CONNECT", "GET", "HEAD", "OPTIONS", "QUERY", "TRACE"];

@@ -4,13 +4,14 @@ use crate::config::error::ConfigError;
 use crate::config::glob::{BadGlob, Glob, LONGEST_PATTERN};
 use crate::config::json::Node;
 use crate::config::read::Read;
+use crate::normal_form;
 
 /// A pattern over the path without its query; segments end at `/`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::config) struct PathPattern(Glob);
 
 impl PathPattern {
-    /// Whether the pattern matches `path`, which bears no query. Both are compared byte by byte.
+    /// Whether the pattern matches `path`, which bears no query and is in its normal form, as the pattern is.
     pub(in crate::config) fn matches(&self, path: &[u8]) -> bool {
         self.0.matches(path)
     }
@@ -35,7 +36,8 @@ impl Read for PathPattern {
         if !is_possible {
             return Err(node.refused(allowed));
         }
-        compile(text, b'/', node).map(Self)
+        let normal = normal_form::path(text.as_bytes());
+        compile(&normal, b'/', node).map(Self)
     }
 }
 
@@ -50,7 +52,10 @@ impl AuthorityPattern {
     /// Whether the pattern matches `authority`, in any case (RFC 9110, section 4.2.3).
     pub(in crate::config) fn matches(&self, authority: &[u8]) -> bool {
         let authority = if self.names_port { authority } else { host_of(authority) };
-        self.glob.matches(&authority.to_ascii_lowercase())
+        if authority.iter().any(u8::is_ascii_uppercase) {
+            return self.glob.matches(&authority.to_ascii_lowercase());
+        }
+        self.glob.matches(authority)
     }
 
     /// Whether it certainly matches all that `other` does.
@@ -76,7 +81,7 @@ impl Read for AuthorityPattern {
         if host_of(text.as_bytes()).contains(&b':') && !text.starts_with('[') {
             return Err(node.refused(allowed));
         }
-        Ok(Self { glob: compile(&text, b'.', node)?, names_port })
+        Ok(Self { glob: compile(text.as_bytes(), b'.', node)?, names_port })
     }
 }
 
@@ -90,8 +95,8 @@ fn host_of(authority: &[u8]) -> &[u8] {
     }
 }
 
-fn compile(text: &str, separator: u8, node: &Node) -> Result<Glob, ConfigError> {
-    Glob::compile(text.as_bytes(), separator).map_err(|reason| match reason {
+fn compile(pattern: &[u8], separator: u8, node: &Node) -> Result<Glob, ConfigError> {
+    Glob::compile(pattern, separator).map_err(|reason| match reason {
         BadGlob::Stars => node.refused("one star, or two in a row"),
         BadGlob::TooLong => node.refused(&format!("a pattern of {LONGEST_PATTERN} bytes at most")),
     })
@@ -103,6 +108,12 @@ mod tests {
 
     fn path(text: &str) -> Result<PathPattern, ConfigError> {
         PathPattern::read(&Node::Text(text.to_owned()))
+    }
+
+    #[test]
+    fn a_path_pattern_is_in_normal_form() {
+        assert_eq!(path("/caf%c3%a9/%70ay/*").unwrap(), path("/caf%C3%A9/pay/*").unwrap());
+        assert_ne!(path("/a%2A").unwrap(), path("/a*").unwrap());
     }
 
     fn authority(text: &str) -> AuthorityPattern {
