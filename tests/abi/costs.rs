@@ -168,7 +168,7 @@ fn a_table_whose_bytes_have_ended_makes_no_request_much_dearer() {
     const ANSWERS: &str =
         r#"{"store": {"shared_data": {"max_entries": 2730, "max_bytes": "1MiB", "keep_at_least": "0s"}}}"#;
     const REFUSED: &str = r#"{"store": {"shared_data": {"max_bytes": "1MiB"}}}"#;
-    for (configuration, most, mean) in [(TOMBSTONES, 100, 25), (ANSWERS, 200, 30), (REFUSED, 200, 40)] {
+    for (configuration, most, mean) in [(TOMBSTONES, 100, 35), (ANSWERS, 200, 40), (REFUSED, 200, 40)] {
         let worker = Host::new().worker(configuration);
         let calls = worker::undisturbed(|| {
             let calls_of = |number: usize| {

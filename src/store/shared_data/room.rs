@@ -30,8 +30,9 @@ use crate::{
 };
 
 /// How many records that may go are compared for the oldest, and the rest of the last bucket. Redis compares 5
-/// (`maxmemory-samples`); of 16 the one that goes is among the youngest half of all once in 65,536 times.
-const COMPARED: usize = 16;
+/// (`maxmemory-samples`), and says nothing of how soon it forgets; of 32, in a steady flow of records that are given up
+/// only here, the youngest that goes is some 0.7 times as old as the mean, and of 16 half as old.
+const COMPARED: usize = 32;
 
 /// Tables of so many buckets are looked at whole; larger ones have a queue of responses.
 pub(super) const SMALL: u32 = 16;

@@ -18,7 +18,7 @@ use crate::{
 const MOST: usize = 200;
 
 /// How many take a place each, and to how many the search of one that finds nothing goes.
-const FEW: usize = 25;
+const FEW: usize = 35;
 const SEARCH: usize = 50;
 
 /// What fills a table.
