@@ -62,7 +62,12 @@ async fn an_answer_that_another_proxy_lost_leaves_the_outcome_unknown() {
 
 #[tokio::test]
 async fn what_is_for_money_holds_behind_any_proxy() {
-    for (name, hop) in hops() {
+    // One of them cannot be told from the service.
+    let disguised = json!({
+        "server_header_transformation": "PASS_THROUGH", "local_reply_config": formatting()["local_reply_config"],
+    });
+    let disguised = ("disguised", Hop::plain().connection_manager(disguised));
+    for (name, hop) in hops().into_iter().chain([disguised]) {
         let (_hop, bench) = bench(&hop, for_money()).await;
         bench.upstream.script("/orders", [Answer::hang_up(), Answer::new(201)]);
         let first = bench.send(&order()).await;

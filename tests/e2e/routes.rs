@@ -138,7 +138,6 @@ async fn no_spelling_of_a_path_a_method_or_a_type_goes_past_a_required_key() {
         Request::post("/p%61%79"),
         Request::post("/pay/x").content_type("application/grpcXjson"),
         Request::post("/pay/x").content_type("application/grpc-web+proto"),
-        Request::post("/pay/x").content_type("application/grpc+proto,application/json"),
     ] {
         for protocol in Protocol::BOTH {
             assert_problem(&bench.send_over(protocol, &request).await, 400, "key-missing");
@@ -146,6 +145,9 @@ async fn no_spelling_of_a_path_a_method_or_a_type_goes_past_a_required_key() {
     }
     let lower_case = Request::new("post", "/pay/x");
     assert_problem(&bench.send_over(Protocol::Http2, &lower_case).await, 400, "key-missing");
+    // Envoy takes this for gRPC and turns the problem into one of that; it is refused all the same.
+    let two_types = Request::post("/pay/x").content_type("application/grpc+proto,application/json");
+    assert_eq!(bench.send(&two_types).await.text("idempotency-status"), "rejected");
     bench.assert_executions(0);
 
     // What only Envoy can resolve, as this one is not told to, is said. Each request may come to another worker.
