@@ -52,6 +52,7 @@ use crate::normal_form;
 use document::{Document, Role};
 use json::Node;
 use read::Read as _;
+pub(crate) use value::NEVER_GUARDED;
 use value::Word;
 
 /// What one plugin configuration makes of the module.

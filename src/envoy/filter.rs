@@ -29,7 +29,7 @@ use super::{
     watch_board::{POLL, WatchBoard},
 };
 use crate::{
-    config::{Config, InFlight, Mode, Policy},
+    config::{Config, InFlight, Mode, NEVER_GUARDED, Policy},
     exchange::{Counter, Notice, needs_mailbox, tick_interval},
     headers::Headers,
     record::{Mailbox, Owner},
@@ -172,6 +172,7 @@ impl Filter {
         };
         let method = field(":method").unwrap_or_default();
         if !self.guarded_methods.iter().any(|guarded| method.eq_ignore_ascii_case(guarded.as_bytes())) {
+            self.look_for_key(&method, field);
             return None;
         }
         let route = if self.routes.is_empty() {
@@ -182,6 +183,18 @@ impl Filter {
             self.match_route(&method, field)
         };
         route.guards(&method).then_some(route)
+    }
+
+    /// Tells of a key that protects nothing, because the method is not guarded: a client or an SDK expects that it is. The
+    /// methods that are never guarded are not looked at.
+    fn look_for_key<'a>(&self, method: &[u8], field: impl Fn(&str) -> Option<Cow<'a, [u8]>>) {
+        if NEVER_GUARDED.iter().any(|never| method.eq_ignore_ascii_case(never.as_bytes())) {
+            return;
+        }
+        if self.base.policy.key.headers.iter().any(|name| field(name).is_some()) {
+            self.base.count(Counter::RequestsKeyUnguarded);
+            self.note(Notice::KeyUnguarded(String::from_utf8_lossy(method).into_owned()));
+        }
     }
 
     fn match_route<'a>(&self, method: &[u8], field: impl Fn(&str) -> Option<Cow<'a, [u8]>>) -> &Rc<Route> {

@@ -225,6 +225,12 @@ pub enum Notice {
         "the upstream sent idempotency-policy: {0:?}, which is none of store, release, unknown and no-store; it is ignored"
     )]
     UnknownPolicyWord(String),
+    /// A request of a method that is not guarded bears a key.
+    #[error(
+        "a {0} request bears an idempotency key, and passed unprotected: methods does not name {0}. Add it if such requests \
+         are to be protected, or let clients send no key with them; idemgate.requests.key_unguarded counts them"
+    )]
+    KeyUnguarded(String),
     /// Callers may not be told apart as expected.
     #[error("{0}")]
     Caller(Doubt),
@@ -234,7 +240,8 @@ impl Notice {
     /// Whether it says nothing new after `other`.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::UnknownPolicyWord(_), Self::UnknownPolicyWord(_))) || self == other
+        std::mem::discriminant(self) == std::mem::discriminant(other) && !matches!(self, Self::Caller(_))
+            || self == other
     }
 }
 

@@ -78,6 +78,8 @@ pub enum Counter {
     RequestsKeyMissing,
     /// Refused: the key belongs to a different request.
     RequestsKeyReused,
+    /// Of a method that is not guarded, with a key: passed on untouched.
+    RequestsKeyUnguarded,
     /// Answered 409: the operation ran, the response is not kept.
     RequestsNotKept,
     /// Answered from the stored response.
@@ -118,7 +120,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::RequestsBypassed,
         Self::RequestsCallerAbsent,
         Self::RequestsCallerUnknown,
@@ -129,6 +131,7 @@ impl Counter {
         Self::RequestsKeyInvalid,
         Self::RequestsKeyMissing,
         Self::RequestsKeyReused,
+        Self::RequestsKeyUnguarded,
         Self::RequestsNotKept,
         Self::RequestsReplayed,
         Self::RequestsTooLarge,
@@ -163,6 +166,7 @@ impl Counter {
             Self::RequestsKeyInvalid => "refused: its key is malformed",
             Self::RequestsKeyMissing => "refused: it has no key",
             Self::RequestsKeyReused => "refused: its key belongs to a different request",
+            Self::RequestsKeyUnguarded => "passed on: its method is not guarded, though it has a key",
             Self::RequestsNotKept => "answered 409: it ran, and the response is not kept",
             Self::RequestsReplayed => "answered with the stored response",
             Self::RequestsTooLarge => "refused: its body is over the limit",
@@ -218,6 +222,7 @@ impl Counter {
             Self::RequestsKeyInvalid => "idemgate.requests.key_invalid",
             Self::RequestsKeyMissing => "idemgate.requests.key_missing",
             Self::RequestsKeyReused => "idemgate.requests.key_reused",
+            Self::RequestsKeyUnguarded => "idemgate.requests.key_unguarded",
             Self::RequestsNotKept => "idemgate.requests.not_kept",
             Self::RequestsReplayed => "idemgate.requests.replayed",
             Self::RequestsTooLarge => "idemgate.requests.too_large",
@@ -266,6 +271,7 @@ mod tests {
                 "host_unsupported",
                 "expectation_failed",
                 "wait_timeouts",
+                "key_unguarded",
             ],
         ),
         ("outcomes", &["stored", "tombstoned", "released", "unknown", "fenced", "policy_ignored"]),
@@ -294,6 +300,7 @@ mod tests {
             | Counter::RequestsKeyInvalid
             | Counter::RequestsKeyMissing
             | Counter::RequestsKeyReused
+            | Counter::RequestsKeyUnguarded
             | Counter::RequestsNotKept
             | Counter::RequestsReplayed
             | Counter::RequestsTooLarge

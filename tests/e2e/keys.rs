@@ -134,6 +134,21 @@ async fn keys_can_have_to_be_uuids_of_a_length_under_other_names() {
 }
 
 #[tokio::test]
+async fn a_key_on_a_method_that_is_not_guarded_is_counted_and_told_of_once() {
+    let bench = Bench::new(json!({})).await;
+    for method in ["PUT", "DELETE", "PUT"] {
+        assert_unguarded(&bench.send(&Request::new(method, "/orders/1").key("k")).await, 201);
+    }
+    for method in ["PUT", "DELETE"] {
+        assert_unguarded(&bench.send(&Request::new(method, "/orders/1")).await, 201);
+    }
+    assert_unguarded(&bench.send(&Request::get("/orders/1").key("k")).await, 201);
+    bench.envoy.reaches_stat("wasmcustom.idemgate.requests.key_unguarded", 3).await;
+    bench.envoy.logs("request bears an idempotency key, and passed unprotected").await;
+    bench.assert_executions(6);
+}
+
+#[tokio::test]
 async fn keys_can_be_limited_in_length() {
     let bench = Bench::new(json!({ "key": { "max_length": 8 } })).await;
     assert_executed(&bench.send(&Request::post("/orders").key("12345678")).await, 201);

@@ -307,7 +307,7 @@ async fn an_upstream_can_steer_what_becomes_of_its_response() {
 #[tokio::test]
 async fn a_word_that_steers_nothing_leaves_the_status_to_decide() {
     let bench = Bench::new(json!({})).await;
-    for (number, word) in ["", "Store", "store, release", "never"].into_iter().enumerate() {
+    for (number, word) in ["", "Stored", "store, release", "never"].into_iter().enumerate() {
         let path = format!("/{number}");
         let answer = Answer::new(503).header("idempotency-policy", word).body("busy");
         bench.upstream.script(&path, [answer, Answer::new(201).json("{}")]);

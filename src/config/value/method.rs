@@ -26,4 +26,4 @@ impl Read for Method {
 
 /// Safe methods (RFC 9110, section 9.2.1; RFC 10008 for QUERY) need no guard; CONNECT opens a tunnel, whose answer has
 /// no end.
-const NEVER_GUARDED: [&str; 6] = ["CONNECT", "GET", "HEAD", "OPTIONS", "QUERY", "TRACE"];
+pub(crate) const NEVER_GUARDED: [&str; 6] = ["CONNECT", "GET", "HEAD", "OPTIONS", "QUERY", "TRACE"];

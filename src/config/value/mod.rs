@@ -20,6 +20,7 @@ pub(super) use field_name::FieldName;
 pub(super) use link_target::LinkTarget;
 pub(super) use list::List;
 pub(super) use method::Method;
+pub(crate) use method::NEVER_GUARDED;
 pub(super) use number::Number;
 pub(super) use pattern::{AuthorityPattern, PathPattern};
 pub(super) use period::Period;
