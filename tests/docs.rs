@@ -256,6 +256,7 @@ fn problems() -> Vec<Problem> {
         Problem::KeyMissing { header: "idempotency-key".to_owned() },
         Problem::KeyReused,
         Problem::OutcomeUnknown { retry_after: None },
+        Problem::Overloaded,
         Problem::RequestInFlight { lease_left: Duration::from_secs(9) },
         Problem::RequestTooLarge { limit: 1 },
         Problem::ResponseNotKept { status: 201 },
@@ -271,6 +272,7 @@ fn problems() -> Vec<Problem> {
             | Problem::KeyMissing { .. }
             | Problem::KeyReused
             | Problem::OutcomeUnknown { .. }
+            | Problem::Overloaded
             | Problem::RequestInFlight { .. }
             | Problem::RequestTooLarge { .. }
             | Problem::ResponseNotKept { .. }

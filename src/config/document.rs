@@ -390,7 +390,7 @@ pub(super) struct RedisDocument {
     pub(super) cluster: Text,
     /// What every Redis key starts with.
     pub(super) prefix: Option<Text>,
-    /// How long a request waits for the store at most.
+    /// How long a request waits for an answer of the store at most.
     pub(super) timeout: Option<Period<10, MINUTE>>,
     /// The number of the Redis database. Redis Cluster has only 0.
     pub(super) database: Option<Number<0, 65_535>>,

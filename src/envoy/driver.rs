@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     exchange::{Effect, Event, Evidence, Reply},
-    store::Answer,
+    store::{Answer, redis::admission::OVERLOADED},
     time::Timestamp,
 };
 
@@ -52,8 +52,11 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, mut no
                             realm.count_tally();
                         }
                         Reaction::Asks(inquiry) => {
-                            filter.inquiries.order(guest, inquiry);
-                            filter.ring();
+                            if filter.inquiries.order(guest, inquiry) {
+                                filter.ring();
+                            } else {
+                                handle(Event::Answered(Answer::Claimed(OVERLOADED)), now, &mut next);
+                            }
                         }
                     }
                 }

@@ -266,7 +266,7 @@ impl Filter {
     /// Whether anything waits for its turn.
     fn has_turns_to_take(&self) -> bool {
         self.waiting_room.has_called()
-            || self.inquiries.has_ordered()
+            || self.inquiries.have_next()
             || self.calls.has_ordered()
             || !self.overdue.borrow().is_empty()
     }

@@ -1,67 +1,91 @@
 //! The questions of this worker to a remote store: asked by the root context, as detached calls are made,
 //! so that an answer finds somebody also when the stream that wanted it is gone.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, VecDeque},
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use super::{guest::Guest, host};
-use crate::{store::redis::Inquiry, time::Timestamp};
+use crate::{
+    store::{
+        Answer, Claimed,
+        redis::{
+            Inquiry,
+            admission::{self, Admission},
+        },
+    },
+    time::Timestamp,
+};
 
 /// A question, and whose it is.
-pub(super) type Errand = (Rc<Guest>, Inquiry);
+pub(super) type Errand = admission::Errand<Rc<Guest>>;
 
 /// The questions that are not answered yet.
 #[derive(Debug, Default)]
 pub(super) struct Inquiries {
-    ordered: RefCell<VecDeque<Errand>>,
+    admission: RefCell<Admission<Rc<Guest>>>,
     under_way: RefCell<BTreeMap<u64, Box<Errand>>>,
     /// Those whose last attempt failed, and whose next one is not due yet.
     resting: RefCell<Vec<Errand>>,
-    /// Those who are to be told that it takes longer.
-    delayed: RefCell<VecDeque<Rc<Guest>>>,
 }
 
 impl Inquiries {
-    /// Leaves a question for the root context.
-    pub(super) fn order(&self, guest: &Rc<Guest>, inquiry: Inquiry) {
-        self.ordered.borrow_mut().push_back((Rc::clone(guest), inquiry));
+    /// Leaves a question for the root context; `false` if too much waits.
+    pub(super) fn order(&self, guest: &Rc<Guest>, inquiry: Inquiry) -> bool {
+        let errand = Errand { guest: Rc::clone(guest), inquiry, is_shadow: guest.is_shadow() };
+        self.admission.borrow_mut().order(errand)
     }
 
-    pub(super) fn next_ordered(&self) -> Option<Errand> {
-        self.ordered.borrow_mut().pop_front()
+    /// The same for one that is to be asked again.
+    pub(super) fn order_again(&self, errand: Errand) {
+        self.admission.borrow_mut().order_again(errand);
     }
 
-    /// The next one who is to be told that it takes longer.
-    pub(super) fn next_delayed(&self) -> Option<Rc<Guest>> {
-        self.delayed.borrow_mut().pop_front()
+    /// The next question to ask.
+    pub(super) fn next_to_ask(&self) -> Option<Errand> {
+        self.admission.borrow_mut().next_to_ask(self.calls())
     }
 
-    /// Whether a question waits to be asked, or a guest to be told.
-    pub(super) fn has_ordered(&self) -> bool {
-        !self.ordered.borrow().is_empty() || !self.delayed.borrow().is_empty()
+    /// The next one who is to be told an answer that no call of its own has brought.
+    pub(super) fn next_to_tell(&self) -> Option<(Rc<Guest>, Answer)> {
+        self.admission.borrow_mut().next_to_tell()
+    }
+
+    /// Whether there is a next one to ask or to tell.
+    pub(super) fn have_next(&self) -> bool {
+        self.admission.borrow().has_next(self.calls())
+    }
+
+    /// Lets those know who have joined a claim what became of it.
+    pub(super) fn conclude(&self, errand: &Errand, claimed: &Claimed) {
+        self.admission.borrow_mut().conclude(errand, claimed);
+    }
+
+    /// Takes back a claim that was about to be asked.
+    pub(super) fn withdraw(&self, errand: &Errand) {
+        self.admission.borrow_mut().withdraw(errand);
     }
 
     /// Makes the next attempt; hands the errand back if the host says at once that it cannot be made.
     ///
     /// To be called with the root context in effect.
-    pub(super) fn ask(&self, cluster: &str, (guest, mut inquiry): Errand, now: Timestamp) -> Option<Errand> {
-        let (bytes, timeout) = inquiry.ask(now);
+    pub(super) fn ask(&self, cluster: &str, mut errand: Errand, now: Timestamp) -> Option<Errand> {
+        let (bytes, timeout) = errand.inquiry.ask(now);
         match call(cluster, bytes, timeout) {
             Some(token) => {
-                self.under_way.borrow_mut().insert(u64::from(token), Box::new((guest, inquiry)));
+                self.under_way.borrow_mut().insert(u64::from(token), Box::new(errand));
                 None
             }
-            None => Some((guest, inquiry)),
+            None => Some(errand),
         }
     }
 
     /// Takes out the errand that `token` answers.
     pub(super) fn answered(&self, token: u32) -> Option<Errand> {
         self.under_way.borrow_mut().remove(&u64::from(token)).map(|errand| *errand)
+    }
+
+    /// Notes that the store was heard of.
+    pub(super) fn hear(&self, now: Timestamp) {
+        self.admission.borrow_mut().hear(now);
     }
 
     /// Whether as many rest as memory is to be spent on, should a store hang and clients go on asking.
@@ -73,17 +97,26 @@ impl Inquiries {
         self.resting.borrow_mut().push(errand);
     }
 
-    /// Orders the attempts that have become due, and has the guests told for whom it takes longer.
+    /// Orders the attempts that have become due, has the guests told for whom it takes longer, and refuses claims that
+    /// have waited too long.
     pub(super) fn rouse(&self, now: Timestamp) {
         let mut resting = self.resting.borrow_mut();
-        let delayed =
-            resting.iter_mut().filter_map(|(guest, inquiry)| inquiry.becomes_delayed(now).then(|| Rc::clone(guest)));
-        self.delayed.borrow_mut().extend(delayed);
-        self.ordered.borrow_mut().extend(resting.extract_if(.., |(_, inquiry)| inquiry.is_due(now)));
+        let mut admission = self.admission.borrow_mut();
+        for errand in resting.iter_mut().filter_map(|errand| errand.inquiry.becomes_delayed(now).then_some(errand)) {
+            admission.tell(Rc::clone(&errand.guest), Answer::Delayed);
+        }
+        admission.tell_delayed(now);
+        resting.extract_if(.., |errand| errand.inquiry.is_due(now)).for_each(|errand| admission.order_again(errand));
+        admission.refuse_overdue(self.calls(), now);
     }
 
     pub(super) fn are_over(&self) -> bool {
-        self.ordered.borrow().is_empty() && self.under_way.borrow().is_empty() && self.resting.borrow().is_empty()
+        self.admission.borrow().is_empty() && self.calls() == 0 && self.resting.borrow().is_empty()
+    }
+
+    /// How many calls are under way.
+    fn calls(&self) -> usize {
+        self.under_way.borrow().len()
     }
 }
 

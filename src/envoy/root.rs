@@ -113,10 +113,10 @@ impl Root {
         true
     }
 
-    /// Tells the next one for whom the store takes longer; `false` if there is none.
+    /// Tells the next one of an answer that no call of its own has brought; `false` if there is none.
     fn tell_next(&self, filter: &Filter) -> bool {
-        let Some(guest) = filter.inquiries.next_delayed() else { return false };
-        drive_from_root(filter, &guest, Event::Answered(Answer::Delayed), host::now());
+        let Some((guest, answer)) = filter.inquiries.next_to_tell() else { return false };
+        self.tell(filter, &guest, Event::Answered(answer), host::now());
         true
     }
 
@@ -139,42 +139,51 @@ impl Root {
     /// Asks the store the next question that was ordered; `false` if there is none.
     fn ask_next(&self, filter: &Filter) -> bool {
         let Store::Redis(store) = &filter.enforced.store else { return false };
-        let Some(errand) = filter.inquiries.next_ordered() else { return false };
-        let _ = host::set_effective_context(self.context_id);
+        let Some(errand) = filter.inquiries.next_to_ask() else { return false };
         let now = host::now();
-        if let Some((guest, mut inquiry)) = filter.inquiries.ask(store.cluster(), errand, now) {
-            let progress = inquiry.hear(Heard::NotMade, now);
-            self.go_on(filter, (guest, inquiry), progress, now);
+        if errand.inquiry.is_new_claim() && errand.guest.exchange.borrow().is_moot() {
+            // The client has gone while it waited. Nothing was claimed, and nobody is to be told why.
+            filter.inquiries.withdraw(&errand);
+            self.tell(filter, &errand.guest, Event::Answered(Answer::Claimed(Claimed::Full)), now);
+            return true;
+        }
+        let _ = host::set_effective_context(self.context_id);
+        if let Some(mut errand) = filter.inquiries.ask(store.cluster(), errand, now) {
+            let progress = errand.inquiry.hear(Heard::NotMade, now);
+            self.go_on(filter, errand, progress, now);
         }
         true
     }
 
     /// Takes in what came of a question.
-    fn go_on(&self, filter: &Filter, (guest, mut inquiry): Errand, progress: Progress, now: Timestamp) {
+    fn go_on(&self, filter: &Filter, mut errand: Errand, progress: Progress, now: Timestamp) {
         match progress {
             Progress::Answered(answer) => {
-                let operation = inquiry.operation();
+                let operation = errand.inquiry.operation();
                 let is_over = says_that_it_is_over(&answer);
-                self.tell(filter, &guest, Event::Answered(answer), now);
-                if is_over && !guest.is_shadow() {
+                if let Answer::Claimed(claimed) = &answer {
+                    filter.inquiries.conclude(&errand, claimed);
+                }
+                self.tell(filter, &errand.guest, Event::Answered(answer), now);
+                if is_over && !errand.is_shadow {
                     filter.announce_end(&operation);
                     filter.waiting_room.call(&operation);
                 }
             }
             Progress::Again(error) => {
-                filter.note_failed_attempt(&guest.route.realm, error, now);
-                filter.inquiries.order(&guest, inquiry);
+                filter.note_failed_attempt(&errand.guest.route.realm, error, now);
+                filter.inquiries.order_again(errand);
             }
             Progress::Later(error) => {
-                filter.note_failed_attempt(&guest.route.realm, error, now);
-                if inquiry.is_release() && filter.inquiries.are_crowded() {
+                filter.note_failed_attempt(&errand.guest.route.realm, error, now);
+                if errand.inquiry.is_release() && filter.inquiries.are_crowded() {
                     let given_up = Answer::Settled(Settled::Failed(error).into());
-                    return self.go_on(filter, (guest, inquiry), Progress::Answered(given_up), now);
+                    return self.go_on(filter, errand, Progress::Answered(given_up), now);
                 }
-                if inquiry.becomes_delayed(now) {
-                    drive_from_root(filter, &guest, Event::Answered(Answer::Delayed), now);
+                if errand.inquiry.becomes_delayed(now) {
+                    drive_from_root(filter, &errand.guest, Event::Answered(Answer::Delayed), now);
                 }
-                filter.inquiries.rest((guest, inquiry));
+                filter.inquiries.rest(errand);
             }
         }
     }
@@ -256,11 +265,14 @@ impl Root {
                 _ => Heard::Reply { status: host::status_of(Map::CallResponseHeaders), body },
             };
             let body = || host::buffer(Buffer::CallResponseBody, 0, body_size);
-            if let Some((guest, mut inquiry)) = filter.inquiries.answered(token) {
+            if let Some(mut errand) = filter.inquiries.answered(token) {
                 let (body, now) = (body(), host::now());
                 let heard = heard(&body);
-                let progress = inquiry.hear(heard, now);
-                root.go_on(filter, (guest, inquiry), progress, now);
+                if matches!(heard, Heard::Reply { status: 200, .. }) {
+                    filter.inquiries.hear(now);
+                }
+                let progress = errand.inquiry.hear(heard, now);
+                root.go_on(filter, errand, progress, now);
             } else if let Some(guest) = filter.calls.answered(token) {
                 filter.enforced.metrics.add_detached(-1);
                 if num_headers == 0 {

@@ -13,7 +13,7 @@ use crate::{
     config::{InFlight, OnStoreError, OnUnknown},
     record::{Claim, Mailbox, Owner},
     request::{Fingerprint, FingerprintBuilder, OperationId},
-    store::{Answer, Call, Claimed, Ending, StoreError},
+    store::{Answer, Call, Claimed, Ending, StoreError, redis::RedisError},
     time::Timestamp,
 };
 
@@ -219,6 +219,9 @@ impl AwaitClaim {
     fn fail(self, error: StoreError, step: &mut Step<'_>) -> State {
         step.effects.push(Effect::WarnStore(error));
         match step.policy.on_store_error {
+            OnStoreError::Reject if error == StoreError::Redis(RedisError::Overloaded) => {
+                step.refuse(&Problem::Overloaded)
+            }
             OnStoreError::Reject => step.refuse(&Problem::StoreUnavailable),
             OnStoreError::Bypass => {
                 step.count(Counter::StoreErrors);

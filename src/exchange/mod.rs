@@ -420,6 +420,12 @@ impl Exchange {
         matches!(self.state, State::AwaitClaim(_) | State::AwaitMootClaim(_))
     }
 
+    /// Whether the store's answer to a claim is awaited, and nobody is left to answer.
+    #[must_use]
+    pub fn is_moot(&self) -> bool {
+        matches!(self.state, State::AwaitMootClaim(_))
+    }
+
     /// Whether nothing more can come of it.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -36,6 +36,8 @@ pub enum Problem {
         /// When a retry may run it anew, if the policy allows that.
         retry_after: Option<Duration>,
     },
+    /// More is asked for than can be served in time.
+    Overloaded,
     /// The operation is running.
     RequestInFlight {
         /// What is left of its lease.
@@ -69,6 +71,7 @@ impl Problem {
             Self::KeyMissing { .. } => "key-missing",
             Self::KeyReused => "key-reused",
             Self::OutcomeUnknown { .. } => "outcome-unknown",
+            Self::Overloaded => "overloaded",
             Self::RequestInFlight { .. } => "request-in-flight",
             Self::RequestTooLarge { .. } => "request-too-large",
             Self::ResponseNotKept { .. } => "response-not-kept",
@@ -89,7 +92,7 @@ impl Problem {
             // The Idempotency-Key draft, section 2.7: "Unprocessable Content" for a reused key.
             Self::KeyReused => 422,
             Self::HostUnsupported => 500,
-            Self::StoreFull | Self::StoreUnavailable => 503,
+            Self::Overloaded | Self::StoreFull | Self::StoreUnavailable => 503,
         }
     }
 
@@ -106,6 +109,7 @@ impl Problem {
             | Self::HostUnsupported
             | Self::KeyInvalid(_)
             | Self::KeyMissing { .. }
+            | Self::Overloaded
             | Self::RequestTooLarge { .. }
             | Self::StoreFull
             | Self::StoreUnavailable => Status::Rejected,
@@ -127,7 +131,7 @@ impl Problem {
             Self::RequestTooLarge { .. } => Counter::RequestsTooLarge,
             Self::ResponseNotKept { .. } => Counter::RequestsNotKept,
             Self::StoreFull => Counter::StoreFull,
-            Self::StoreUnavailable => Counter::StoreErrors,
+            Self::Overloaded | Self::StoreUnavailable => Counter::StoreErrors,
         }
     }
 
@@ -172,6 +176,7 @@ impl Problem {
             Self::KeyMissing { .. } => "Idempotency key is missing",
             Self::KeyReused => "Idempotency key was used for a different request",
             Self::OutcomeUnknown { .. } => "Outcome of the first request is unknown",
+            Self::Overloaded => "Too many idempotent requests at once",
             Self::RequestInFlight { .. } => "First request with this idempotency key is still running",
             Self::RequestTooLarge { .. } => "Request body is too large",
             Self::ResponseNotKept { .. } => "Request was executed, its response is not available",
@@ -217,6 +222,12 @@ impl Problem {
                  Retry-After; it is then executed anew."
                     .into()
             }
+            Self::Overloaded => {
+                "Nothing was executed by this request: too many came at once to be looked up in time. It cannot be told \
+                 now whether an earlier one with this key was. Send it again with the same key after the time in \
+                 Retry-After."
+                    .into()
+            }
             Self::RequestInFlight { .. } => {
                 "This request was not executed because the first one with this key is still \
                  running. Send it again with the same key after the time in Retry-After to get the first one's \
@@ -253,7 +264,7 @@ impl Problem {
             Self::OutcomeUnknown { retry_after } => {
                 retry_after.map(|left| left.as_millis().div_ceil(1000).max(1) as u64)
             }
-            Self::RequestInFlight { .. } | Self::StoreFull | Self::StoreUnavailable => Some(1),
+            Self::Overloaded | Self::RequestInFlight { .. } | Self::StoreFull | Self::StoreUnavailable => Some(1),
             Self::CallerUnknown
             | Self::ExpectationFailed
             | Self::HostUnsupported
@@ -282,6 +293,7 @@ impl Problem {
             Self::KeyMissing { .. } => "idemgate_key_missing",
             Self::KeyReused => "idemgate_key_reused",
             Self::OutcomeUnknown { .. } => "idemgate_outcome_unknown",
+            Self::Overloaded => "idemgate_overloaded",
             Self::RequestInFlight { .. } => "idemgate_request_in_flight",
             Self::RequestTooLarge { .. } => "idemgate_request_too_large",
             Self::ResponseNotKept { .. } => "idemgate_response_not_kept",
@@ -321,6 +333,7 @@ mod tests {
             (Problem::KeyReused, "key-reused", 422, "key-reused", None),
             (Problem::OutcomeUnknown { retry_after: None }, "outcome-unknown", 409, "unknown", None),
             (Problem::OutcomeUnknown { retry_after: Some(LEFT) }, "outcome-unknown", 409, "unknown", Some(20)),
+            (Problem::Overloaded, "overloaded", 503, "rejected", Some(1)),
             (Problem::RequestInFlight { lease_left: LEFT }, "request-in-flight", 409, "in-flight", Some(1)),
             (Problem::RequestTooLarge { limit: 1_048_576 }, "request-too-large", 413, "rejected", None),
             (Problem::ResponseNotKept { status: 201 }, "response-not-kept", 409, "not-kept", None),
@@ -384,6 +397,7 @@ mod tests {
                 Problem::KeyReused => "Use a new key for a new operation",
                 Problem::OutcomeUnknown { retry_after: None } => "Look up the state of the resource",
                 Problem::OutcomeUnknown { retry_after: Some(_) }
+                | Problem::Overloaded
                 | Problem::RequestInFlight { .. }
                 | Problem::StoreFull
                 | Problem::StoreUnavailable => "again with the same key after the time in Retry-After",

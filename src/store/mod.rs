@@ -196,7 +196,7 @@ impl StoreError {
     }
 
     /// All kinds.
-    pub const KINDS: [&'static str; 18] = [
+    pub const KINDS: [&'static str; 19] = [
         "authentication",
         "bridge",
         "contended",
@@ -207,6 +207,7 @@ impl StoreError {
         "malformed",
         "moved",
         "out_of_memory",
+        "overloaded",
         "proxy",
         "read_only",
         "rejected",

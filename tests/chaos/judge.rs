@@ -202,7 +202,10 @@ impl Judge<'_> {
             Word::KeyReused => is_problem(422, "key-reused"),
             Word::NotKept => is_problem(409, "response-not-kept"),
             // The service is always there, and shared data is never away.
-            Word::Rejected => self.terms.deployment.is_remote() && is_problem(503, "store-unavailable"),
+            Word::Rejected => {
+                self.terms.deployment.is_remote()
+                    && ["overloaded", "store-unavailable"].iter().any(|name| is_problem(503, name))
+            }
             Word::Replayed => told.status == 201,
             // Lost on the way, whichever way it was lost.
             Word::Unknown => is_problem(409, "outcome-unknown") || (502..=504).contains(&told.status),

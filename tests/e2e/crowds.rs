@@ -33,11 +33,11 @@ fn order(key: usize) -> Request {
 }
 
 /// Requests under way, and their responses in any order.
-struct Crowd(JoinSet<(usize, Response)>);
+pub(crate) struct Crowd(JoinSet<(usize, Response)>);
 
 impl Crowd {
     /// Sends so many requests, each with its number's, over as many connections as it takes.
-    async fn send(address: SocketAddr, count: usize, request: impl Fn(usize) -> Request) -> Self {
+    pub(crate) async fn send(address: SocketAddr, count: usize, request: impl Fn(usize) -> Request) -> Self {
         let mut crowd = JoinSet::new();
         let mut client = Http2::connect(address).await;
         for number in 0..count {
@@ -50,7 +50,7 @@ impl Crowd {
         Self(crowd)
     }
 
-    async fn responses(mut self) -> Vec<(usize, Response)> {
+    pub(crate) async fn responses(mut self) -> Vec<(usize, Response)> {
         let mut responses = Vec::new();
         while let Some(response) = patiently("the next response", self.0.join_next()).await {
             responses.push(response.unwrap());

@@ -14,6 +14,7 @@
 
 mod admin;
 mod bench;
+mod bursts;
 mod callers;
 mod churn;
 mod compression;

@@ -49,7 +49,7 @@ fn a_late_copy_of_a_claim_whose_execution_has_ended() {
     let faults = Faults { losses: 1, ..Faults::default() };
     let scenario = Scenario::new(LEASE, 400).on_redis(1, 1, TIMEOUT).retries_unknown().request(0, 0, envoy(0));
     Worlds::new(scenario.deeds(&[Conduct::Answers, Conduct::Refuses, Conduct::Breaks]).faults(faults), 3, STEP)
-        .keep_every_promise(18_000);
+        .keep_every_promise(17_000);
 }
 
 #[test]
@@ -69,4 +69,19 @@ fn duplicates_that_wait_at_another_envoy() {
 fn detached_calls_whose_clients_hang_up() {
     let faults = Faults { hangups: 1, losses: 1, ..Faults::default() };
     Worlds::new(two_envoys().detached().faults(faults), 2, STEP).keep_every_promise(90_000);
+}
+
+#[test]
+fn duplicates_that_join_a_claim_of_their_worker() {
+    let faults = Faults { losses: 1, ..Faults::default() };
+    let scenario = Scenario::new(LEASE, 400).on_redis(1, 1, TIMEOUT);
+    let scenario = scenario.request(0, 0, envoy(0)).request(1, 0, envoy(0)).request(2, 1, envoy(0));
+    Worlds::new(scenario.faults(faults), 0, STEP).keep_every_promise(1_000);
+}
+
+#[test]
+fn duplicates_that_join_a_claim_and_wait_while_another_envoy_runs_it() {
+    let scenario = Scenario::new(LEASE, 400).on_redis(2, 1, TIMEOUT).waits(250).deeds(&[Conduct::Answers]);
+    let scenario = scenario.request(0, 0, envoy(0)).request(1, 0, envoy(1)).request(2, 0, envoy(1));
+    Worlds::new(scenario, 1, STEP).keep_every_promise(10_000);
 }

@@ -109,7 +109,7 @@ fn a_response_for_which_there_are_no_bytes_any_more() {
         keep_at_least: Duration::from_millis(LEASE),
     };
     let scenario = Scenario::new(LEASE, TTL).evicted_and_run_again().in_table(limits);
-    Worlds::new(scenario, 0, STEP).keep_every_promise(5_500);
+    Worlds::new(scenario, 0, STEP).keep_every_promise(5_400);
 }
 
 #[test]

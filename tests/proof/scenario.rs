@@ -6,6 +6,7 @@ use idemgate::{
     config::{ExecutionMode, InFlight, OnFull, OnStoreError, OnUnknown, Policy, RedisConfig, SharedDataConfig},
     headers::Headers,
     record::Owner,
+    store::redis::admission::Limits,
 };
 
 use super::{
@@ -34,6 +35,8 @@ pub(crate) struct Scenario {
     pub(crate) stops_at_totals: bool,
     /// How many of those who wait a callback gives a turn to.
     pub(crate) turns: usize,
+    /// How much a worker asks of Redis at a time.
+    pub(crate) limits: Limits,
     /// Whether states are told apart, for which exchanges and inquiries have to be digested.
     pub(crate) tells_states_apart: bool,
 }
@@ -164,6 +167,7 @@ impl Scenario {
             skews: vec![0; 2],
             stops_at_totals: true,
             turns: 1,
+            limits: Limits { calls: 1, reserve: 1, ..Limits::default() },
             tells_states_apart: false,
         }
     }

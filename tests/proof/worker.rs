@@ -17,7 +17,10 @@ use idemgate::{
     request::{Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Settled,
-        redis::{Heard, Inquiry, Progress, RedisStore},
+        redis::{
+            Heard, Progress, RedisStore,
+            admission::{self, Admission, OVERLOADED},
+        },
         shared_data::{Cas, Recent, SharedDataStore},
     },
     time::Timestamp,
@@ -32,12 +35,14 @@ use super::{
 };
 
 /// The worker's VM.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Worker {
     guests: BTreeMap<AttemptId, Guest>,
     waiting: BTreeMap<OperationId, Group>,
     /// The operations of which the first one is to ask again when its turn comes.
     called: VecDeque<OperationId>,
+    /// The real one, as in `inquiries.rs`.
+    admission: Admission<Asker>,
     under_way: BTreeMap<QuestionId, Errand>,
     resting: Vec<Errand>,
     /// How many questions were asked for each exchange.
@@ -77,10 +82,12 @@ struct Group {
     recheck: Timestamp,
 }
 
-#[derive(Clone, Debug)]
-struct Errand {
+type Errand = admission::Errand<Asker>;
+
+/// Who asks.
+#[derive(Clone, Debug, Hash)]
+struct Asker {
     attempt: AttemptId,
-    inquiry: Inquiry,
     /// Everything that happened to the inquiry, which is all that its state depends on.
     digest: Option<u64>,
 }
@@ -144,11 +151,31 @@ pub(crate) enum Output {
 }
 
 impl Worker {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        Self {
+            guests: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            called: VecDeque::new(),
+            admission: Admission::new(scenario.limits),
+            under_way: BTreeMap::new(),
+            resting: Vec::new(),
+            questions: BTreeMap::new(),
+            recent: Recent::default(),
+        }
+    }
+
     /// Whether a tick would do something.
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
         self.guests.values().any(|guest| guest.exchange.is_due(now))
             || self.waiting.values().any(|group| group.recheck <= now)
             || !self.called.is_empty()
+            || self.admission.has_next(self.under_way.len())
+            || !self.admission.is_empty() && {
+                let mut admission = self.admission.clone();
+                admission.tell_delayed(now);
+                admission.refuse_overdue(self.under_way.len(), now);
+                admission.answers().next().is_some()
+            }
             || self
                 .resting
                 .iter()
@@ -157,13 +184,21 @@ impl Worker {
 
     /// Whether nothing is left that could still lead to something.
     pub(crate) fn is_empty(&self) -> bool {
-        self.guests.is_empty() && self.waiting.is_empty() && self.under_way.is_empty() && self.resting.is_empty()
+        self.guests.is_empty()
+            && self.waiting.is_empty()
+            && self.admission.is_empty()
+            && self.under_way.is_empty()
+            && self.resting.is_empty()
     }
 
     /// Whether an exchange is still at work.
     pub(crate) fn knows(&self, attempt: AttemptId) -> bool {
-        self.guests.contains_key(&attempt)
-            || self.resting.iter().chain(self.under_way.values()).any(|errand| errand.attempt == attempt)
+        self.guests.contains_key(&attempt) || self.errands().any(|errand| errand.guest.attempt == attempt)
+    }
+
+    fn errands(&self) -> impl Iterator<Item = &Errand> {
+        let waiting = self.admission.waiting().map(|(_, errand)| errand);
+        waiting.chain(&self.resting).chain(self.under_way.values())
     }
 
     /// Whether the worker waits for the answer to a question.
@@ -204,13 +239,11 @@ impl Worker {
             now,
             session,
             store: &store,
-            ordered: VecDeque::new(),
             overdue: VecDeque::new(),
             outputs: Vec::new(),
         };
         callback.run(occasion);
         callback.take_turns();
-        callback.ask_ordered();
         let outputs = callback.outputs;
         if let Store::SharedData(store) = store {
             self.recent = store.into_recent();
@@ -247,11 +280,17 @@ impl Hash for Worker {
             (attempt, guest.has_stream, guest.response, guest.digest).hash(hasher);
         }
         (&self.waiting, &self.called, &self.questions).hash(hasher);
+        for (why, errand) in self.admission.waiting() {
+            (why, &errand.guest).hash(hasher);
+        }
+        for (asker, answer) in self.admission.answers() {
+            (asker, digest_of(answer)).hash(hasher);
+        }
         for (question, errand) in &self.under_way {
-            (question, errand.digest).hash(hasher);
+            (question, &errand.guest).hash(hasher);
         }
         for errand in &self.resting {
-            (errand.attempt, errand.digest).hash(hasher);
+            errand.guest.hash(hasher);
         }
     }
 }
@@ -269,7 +308,6 @@ struct Callback<'a> {
     now: Timestamp,
     session: &'a Session<'a>,
     store: &'a Store<'a>,
-    ordered: VecDeque<Errand>,
     /// Who has waited long enough. Whoever has no turn is due as before.
     overdue: VecDeque<AttemptId>,
     outputs: Vec<Output>,
@@ -484,7 +522,7 @@ impl Callback<'_> {
         let mut left = self.scenario.turns;
         loop {
             let before = left;
-            for give_turn in [Self::wake_next, Self::give_up_next] {
+            for give_turn in [Self::wake_next, Self::give_up_next, Self::tell_next] {
                 if left > 0 && give_turn(self) {
                     left -= 1;
                 }
@@ -496,6 +534,13 @@ impl Callback<'_> {
         if self.scenario.mutation == Some(Mutation::RestForgotten) {
             self.worker.called.clear();
         }
+        self.ask_ordered();
+    }
+
+    fn tell_next(&mut self) -> bool {
+        let Some((asker, answer)) = self.worker.admission.next_to_tell() else { return false };
+        self.drive(asker.attempt, Event::Answered(answer));
+        true
     }
 
     fn wake_next(&mut self) -> bool {
@@ -548,18 +593,19 @@ impl Callback<'_> {
             }
             self.summon(operation);
         }
-        let mut delayed = Vec::new();
+        let now = self.now;
+        let admission = &mut self.worker.admission;
         for errand in &mut self.worker.resting {
-            if errand.inquiry.becomes_delayed(self.now) {
-                errand.note(&("delayed", self.now));
-                delayed.push(errand.attempt);
+            if errand.inquiry.becomes_delayed(now) {
+                note(errand, &("delayed", now));
+                admission.tell(errand.guest.clone(), Answer::Delayed);
             }
         }
-        let now = self.now;
-        self.ordered.extend(self.worker.resting.extract_if(.., |errand| errand.inquiry.is_due(now)));
-        for attempt in delayed {
-            self.drive(attempt, Event::Answered(Answer::Delayed));
+        admission.tell_delayed(now);
+        for errand in self.worker.resting.extract_if(.., |errand| errand.inquiry.is_due(now)) {
+            admission.order_again(errand);
         }
+        admission.refuse_overdue(self.worker.under_way.len(), now);
     }
 
     /// The store's answer, if there is one at once.
@@ -585,10 +631,10 @@ impl Callback<'_> {
             }
             Store::Redis(store) => match store.inquire(&call, self.now) {
                 Ok(inquiry) => {
-                    let mut errand = Errand { attempt, inquiry, digest: self.scenario.tells_states_apart.then_some(0) };
-                    errand.note(&(&call, self.now));
-                    self.ordered.push_back(errand);
-                    None
+                    let guest = Asker { attempt, digest: self.scenario.tells_states_apart.then_some(0) };
+                    let mut errand = Errand { guest, inquiry, is_shadow: false };
+                    note(&mut errand, &(&call, self.now));
+                    (!self.worker.admission.order(errand)).then_some(Answer::Claimed(OVERLOADED))
                 }
                 Err(answer) => Some(answer),
             },
@@ -597,14 +643,21 @@ impl Callback<'_> {
 
     /// What the root context does before it returns.
     fn ask_ordered(&mut self) {
-        while let Some(mut errand) = self.ordered.pop_front() {
-            let number = self.worker.questions.entry(errand.attempt).or_default();
+        while let Some(mut errand) = self.worker.admission.next_to_ask(self.worker.under_way.len()) {
+            let attempt = errand.guest.attempt;
+            let is_moot = self.worker.guests.get(&attempt).is_some_and(|guest| guest.exchange.is_moot());
+            if errand.inquiry.is_new_claim() && is_moot {
+                self.worker.admission.withdraw(&errand);
+                self.drive(attempt, Event::Answered(Answer::Claimed(Claimed::Full)));
+                continue;
+            }
+            let number = self.worker.questions.entry(attempt).or_default();
             *number += 1;
             let number = *number;
-            let question = QuestionId { attempt: errand.attempt, number };
+            let question = QuestionId { attempt, number };
             let (bytes, timeout) = errand.inquiry.ask(self.now);
             let (bytes, timeout) = (bytes.into(), u64::try_from(timeout.as_millis()).unwrap());
-            errand.note(&("asked", self.now));
+            note(&mut errand, &("asked", self.now));
             self.outputs.push(Output::Asks { question, bytes, timeout });
             self.worker.under_way.insert(question, errand);
         }
@@ -612,7 +665,7 @@ impl Callback<'_> {
 
     fn on_store_replied(&mut self, question: QuestionId, said: &Said) {
         let Some(mut errand) = self.worker.under_way.remove(&question) else { return };
-        errand.note(&(said, self.now));
+        note(&mut errand, &(said, self.now));
         let heard = match said {
             Said::Reply(body) => Heard::Reply { status: 200, body },
             Said::Refused => Heard::Reply {
@@ -622,6 +675,9 @@ impl Callback<'_> {
             Said::Loading => Heard::Reply { status: 200, body: b"-LOADING Redis is loading the dataset in memory\r\n" },
             Said::Nothing => Heard::Nothing,
         };
+        if matches!(heard, Heard::Reply { status: 200, .. }) {
+            self.worker.admission.hear(self.now);
+        }
         let progress = errand.inquiry.hear(heard, self.now);
         self.go_on(errand, progress);
     }
@@ -631,16 +687,19 @@ impl Callback<'_> {
             Progress::Answered(answer) => {
                 let operation = errand.inquiry.operation();
                 let is_over = says_that_it_is_over(&answer);
-                self.drive(errand.attempt, Event::Answered(answer));
+                if let Answer::Claimed(claimed) = &answer {
+                    self.worker.admission.conclude(&errand, claimed);
+                }
+                self.drive(errand.guest.attempt, Event::Answered(answer));
                 if is_over {
                     self.summon(operation);
                 }
             }
-            Progress::Again(_) => self.ordered.push_back(errand),
+            Progress::Again(_) => self.worker.admission.order_again(errand),
             Progress::Later(_) => {
                 if errand.inquiry.becomes_delayed(self.now) {
-                    errand.note(&("delayed", self.now));
-                    self.drive(errand.attempt, Event::Answered(Answer::Delayed));
+                    note(&mut errand, &("delayed", self.now));
+                    self.drive(errand.guest.attempt, Event::Answered(Answer::Delayed));
                 }
                 self.worker.resting.push(errand);
             }
@@ -648,10 +707,9 @@ impl Callback<'_> {
     }
 }
 
-impl Errand {
-    fn note(&mut self, what: &impl std::fmt::Debug) {
-        self.digest = self.digest.map(|digest| digest_of(&(digest, what)));
-    }
+fn note(errand: &mut Errand, what: &impl std::fmt::Debug) {
+    let digest = &mut errand.guest.digest;
+    *digest = digest.map(|digest| digest_of(&(digest, what)));
 }
 
 /// How often a worker asks about an execution that another Envoy may run (`watch_board.rs`).

@@ -55,12 +55,18 @@ struct Envoy {
 }
 
 /// A worker, and what it is at.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Seat {
     worker: Worker,
     /// The callback that is under way, between two host calls.
     callback: Option<Callback>,
     mailbox: VecDeque<OperationId>,
+}
+
+impl Seat {
+    fn new(scenario: &Scenario) -> Self {
+        Self { worker: Worker::new(scenario), callback: None, mailbox: VecDeque::new() }
+    }
 }
 
 #[derive(Clone)]
@@ -129,7 +135,7 @@ const EPOCH: u64 = 1_700_000_000_000;
 impl World {
     pub(crate) fn new(scenario: Arc<Scenario>) -> Self {
         let (shared_data, table) = laid_out(&scenario);
-        let workers = vec![Seat::default(); usize::from(scenario.workers)];
+        let workers = vec![Seat::new(&scenario); usize::from(scenario.workers)];
         Self {
             now: EPOCH,
             envoys: vec![Envoy { shared_data, table, workers }; usize::from(scenario.envoys)],

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use idemgate::config::{OnFull, OnStoreError, SharedDataConfig};
+use idemgate::{
+    config::{OnFull, OnStoreError, SharedDataConfig},
+    store::redis::admission::Limits,
+};
 
 use crate::{
     proof::scenario::{Conduct, Faults, Mutation, Scenario},
@@ -49,6 +52,12 @@ impl Plan {
         scenario.deeds.push(Conduct::Answers);
         scenario.faults = Self::faults(random);
         scenario.turns = random.of(&[1, 2, 32]);
+        scenario.limits = Limits {
+            calls: random.of(&[1, 2, 64]),
+            reserve: random.of(&[1, 32]),
+            waiting: random.of(&[1, 2, 2_048]),
+            joined: random.of(&[1, 8_192]),
+        };
         if let Some(mutation) = wish.mutation {
             scenario = scenario.mutated(mutation);
             if !scenario.is_remote() {

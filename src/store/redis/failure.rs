@@ -44,6 +44,12 @@ pub enum RedisError {
     /// Envoy's `redis_proxy` says that it failed.
     #[error("Envoy's redis_proxy got no answer from Redis: check its cluster and op_timeout")]
     Proxy,
+    /// Too much waits in this worker already, or has waited too long: Redis was not asked.
+    #[error(
+        "more is asked of Redis than it, or the way to it, answers in time: requests were refused that waited, and were \
+         never sent; it needs a faster server, more workers, or fewer requests"
+    )]
+    Overloaded,
     /// `READONLY`, `NOREPLICAS`, `MISCONF`.
     #[error("Redis takes no writes: a read-only replica answers, or it cannot persist; lead the cluster to the master")]
     ReadOnly,
@@ -83,6 +89,7 @@ impl RedisError {
             Self::Malformed => "malformed",
             Self::Moved => "moved",
             Self::OutOfMemory => "out_of_memory",
+            Self::Overloaded => "overloaded",
             Self::Proxy => "proxy",
             Self::ReadOnly => "read_only",
             Self::Rejected => "rejected",

@@ -12,7 +12,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Failure, RedisError,
+    Failure, RedisError, admission,
     entry::{Entry, Standing},
     resp::{self, RespError, Value},
 };
@@ -34,6 +34,9 @@ pub struct Inquiry {
     replies: usize,
     /// How long a request waits for the store.
     patience: Duration,
+    /// How long a claim outlives its owner.
+    lease: Duration,
+    /// When it was to be asked, and from the first attempt on, when that was.
     begun: Timestamp,
     /// When it is given up.
     deadline: Timestamp,
@@ -53,9 +56,16 @@ pub struct Inquiry {
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(super) enum Question {
-    Claim { fingerprint: Fingerprint },
+    Claim(Terms),
     Renew,
     Settle { settled: Settled },
+}
+
+/// What a claim is for, besides the operation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Terms {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) retry_unknown: bool,
 }
 
 /// What became of an attempt.
@@ -106,7 +116,7 @@ impl Inquiry {
         now: Timestamp,
     ) -> Self {
         let deadline = match question {
-            Question::Claim { .. } | Question::Renew => now.after(patience),
+            Question::Claim(_) | Question::Renew => now.after(patience),
             Question::Settle { .. } => now.after(lease.max(patience)),
         };
         Self {
@@ -115,6 +125,7 @@ impl Inquiry {
             bytes,
             replies,
             patience,
+            lease,
             begun: now,
             deadline,
             longest_rest: LONGEST_REST.min(lease / RENEWALS_PER_LEASE),
@@ -137,10 +148,15 @@ impl Inquiry {
     pub fn ask(&mut self, now: Timestamp) -> (&[u8], Duration) {
         self.rests_until = None;
         self.asked = now;
+        if self.attempts == 0 && !matches!(self.question, Question::Settle { .. }) {
+            // It has waited for its turn, which is not the server's doing.
+            self.begun = now;
+            self.deadline = now.after(self.patience);
+        }
         self.ask_timeout = match self.question {
             // The first attempt leaves as much time for a second one.
-            Question::Claim { .. } if self.attempts == 0 => self.patience / 2,
-            Question::Claim { .. } => self.deadline.since(now).max(SHORTEST_ATTEMPT),
+            Question::Claim(_) if self.attempts == 0 => self.patience / 2,
+            Question::Claim(_) => self.deadline.since(now).max(SHORTEST_ATTEMPT),
             // Somebody may be waiting for the end of an answer, and no longer than that.
             Question::Settle { .. } if !self.is_delayed => {
                 self.begun.after(self.patience).since(now).clamp(SHORTEST_ATTEMPT, self.patience)
@@ -160,7 +176,7 @@ impl Inquiry {
         self.may_have_worked |= failure.is_doubtful;
         let error = StoreError::Redis(failure.error);
         match self.question {
-            Question::Claim { .. } => {
+            Question::Claim(_) => {
                 let has_time = self.deadline.since(now) >= SHORTEST_ATTEMPT && self.attempts < CLAIM_ATTEMPTS;
                 if failure.is_doubtful && has_time {
                     return Progress::Again(error);
@@ -177,6 +193,29 @@ impl Inquiry {
                 Progress::Later(error)
             }
         }
+    }
+
+    /// What is claimed, if it is a claim.
+    pub(super) fn terms(&self) -> Option<Terms> {
+        match self.question {
+            Question::Claim(terms) => Some(terms),
+            Question::Renew | Question::Settle { .. } => None,
+        }
+    }
+
+    /// Whether it is a claim that was not asked yet.
+    #[must_use]
+    pub fn is_new_claim(&self) -> bool {
+        self.attempts == 0 && matches!(self.question, Question::Claim(_))
+    }
+
+    pub(super) fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// Whether it has waited too long to be asked, if the server was last heard of at `heard`.
+    pub(super) fn has_waited_too_long(&self, heard: Timestamp, now: Timestamp) -> bool {
+        admission::is_overdue(self.begun, heard, self.patience, now)
     }
 
     /// Whether it gives a claim back. If that is given up, the claim ends with its lease.
@@ -205,8 +244,8 @@ impl Inquiry {
 
     fn interpret(&self, reply: Value, now: Timestamp) -> Result<Answer, Failure> {
         match (&self.question, reply) {
-            (Question::Claim { .. }, Value::Integer(1)) => Ok(Answer::Claimed(Claimed::Granted)),
-            (Question::Claim { fingerprint }, Value::Array(Some(found))) => {
+            (Question::Claim(_), Value::Integer(1)) => Ok(Answer::Claimed(Claimed::Granted)),
+            (Question::Claim(Terms { fingerprint, .. }), Value::Array(Some(found))) => {
                 standing(&found, &self.operation, fingerprint, now).map(Answer::Claimed)
             }
             (Question::Renew, Value::Integer(1)) => Ok(Answer::Renewed(Renewed::Extended)),

@@ -14,6 +14,7 @@
 //!   that, too, the operation is found unknown.
 //! - *Redis loses a record*: what its owner says at the end is written all the same.
 
+pub mod admission;
 pub mod bridge;
 mod checkup;
 mod entry;
@@ -28,8 +29,8 @@ use std::time::Duration;
 pub use checkup::{Census, Finding};
 use failure::Failure;
 pub use failure::RedisError;
-use inquiry::Question;
 pub use inquiry::{Heard, Inquiry, Progress};
+use inquiry::{Question, Terms};
 pub use review::{Review, Reviewed};
 
 use self::{entry::State, script::Scripts};
@@ -126,7 +127,8 @@ impl RedisStore {
                         &tail,
                     ],
                 );
-                let question = Question::Claim { fingerprint: claim.fingerprint };
+                let terms = Terms { fingerprint: claim.fingerprint, retry_unknown: claim.retry_unknown };
+                let question = Question::Claim(terms);
                 Ok(Inquiry::new(claim.operation, question, request, self.timeout, claim.lease, now))
             }
             Call::Renew { operation, owner, lease, ttl } => {

@@ -280,7 +280,7 @@ impl World {
     }
 
     pub(super) fn die(&mut self, place: Place) {
-        *self.seat_mut(place) = Seat::default();
+        *self.seat_mut(place) = Seat::new(&self.scenario);
         for progress in &mut self.attempts {
             if progress.place == Some(place) && progress.client != Client::ToCome {
                 progress.client = Client::Over;

@@ -1,0 +1,313 @@
+//! Which questions are asked now, which wait, and which need no call of their own.
+//!
+//! A burst that is sent at once queues up on its way, is taken for a slow server, and is asked again on top. So a worker
+//! has a bounded number of calls under way, and keeps the rest:
+//! - Renewals, the ends of executions and second attempts go first: a lease, or an answer, hangs on them.
+//! - Claims wait in the order in which they came. The time of a claim begins when it is asked: until then the server has
+//!   nothing to do with it, and it is not asked again.
+//! - A claim joins the one of the same operation that waits or is under way. If that is granted, the operation runs, and
+//!   nothing else is to be learnt. Any other answer holds as well for those who had come before it was asked for; of
+//!   those who came later, the first one asks next.
+//! - What waits too long, or would be too much, is refused, and was never asked.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use super::{Inquiry, RedisError, inquiry::Terms};
+use crate::{
+    request::OperationId,
+    store::{Answer, Claimed, StoreError},
+    time::Timestamp,
+};
+
+/// A question, and whose it is.
+#[derive(Clone, Debug)]
+pub struct Errand<G> {
+    /// Who is to be told the answer.
+    pub guest: G,
+    /// The question.
+    pub inquiry: Inquiry,
+    /// Whether it is about the records that decide nothing.
+    pub is_shadow: bool,
+}
+
+/// How much may be under way, and wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Calls under way when a claim is asked.
+    pub calls: usize,
+    /// So many more when anything else is.
+    pub reserve: usize,
+    /// Claims that wait to be asked.
+    pub waiting: usize,
+    /// Claims that have joined others.
+    pub joined: usize,
+}
+
+impl Default for Limits {
+    /// Two workers with so many calls have a quick server answer as fast as it can, over either transport, and stay far
+    /// below the 1024 connections and requests that a cluster of Envoy's allows by default. A claim that waits takes some
+    /// kilobytes, besides its stream.
+    fn default() -> Self {
+        Self { calls: 64, reserve: 32, waiting: 2048, joined: 8192 }
+    }
+}
+
+/// The questions of a worker that are not under way.
+#[derive(Clone, Debug)]
+pub struct Admission<G> {
+    limits: Limits,
+    urgent: VecDeque<Errand<G>>,
+    claims: VecDeque<Errand<G>>,
+    /// For each operation of which a claim waits or is under way, those that have joined it.
+    asking: BTreeMap<Subject, Joined<G>>,
+    /// How many those are.
+    joined: usize,
+    /// What is to be told, each in its turn: answers to claims that were not asked, and that it takes longer.
+    answers: VecDeque<(G, Answer)>,
+    /// When the server was last heard of.
+    heard: Timestamp,
+}
+
+type Subject = (bool, OperationId);
+
+/// Claims beside the one that is asked.
+#[derive(Clone, Debug)]
+struct Joined<G> {
+    /// What that one asks.
+    terms: Terms,
+    is_asked: bool,
+    /// The answer is theirs, too: they ask the same, and came before it was asked for.
+    sharing: VecDeque<Errand<G>>,
+    later: VecDeque<Errand<G>>,
+}
+
+impl<G> Joined<G> {
+    fn new(terms: Terms) -> Self {
+        Self { terms, is_asked: false, sharing: VecDeque::new(), later: VecDeque::new() }
+    }
+
+    fn join(&mut self, errand: Errand<G>) {
+        let is_shared = !self.is_asked && errand.inquiry.terms() == Some(self.terms);
+        if is_shared { &mut self.sharing } else { &mut self.later }.push_back(errand);
+    }
+}
+
+/// Why a question waits.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Wait {
+    /// It is the next of those that go first.
+    Urgent,
+    /// It is the next of the claims.
+    Claim,
+    /// It gets the answer to another claim.
+    Sharing,
+    /// Its turn comes behind another claim for the operation.
+    Later,
+}
+
+impl<G> Errand<G> {
+    fn subject(&self) -> Subject {
+        (self.is_shadow, self.inquiry.operation())
+    }
+}
+
+impl<G> Default for Admission<G> {
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
+}
+
+impl<G> Admission<G> {
+    /// Nothing waits yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            urgent: VecDeque::new(),
+            claims: VecDeque::new(),
+            asking: BTreeMap::new(),
+            joined: 0,
+            answers: VecDeque::new(),
+            heard: Timestamp::default(),
+        }
+    }
+
+    /// Takes a new question in; `false` if it is a claim and too many wait.
+    #[must_use]
+    pub fn order(&mut self, errand: Errand<G>) -> bool {
+        let Some(terms) = errand.inquiry.terms() else {
+            self.urgent.push_back(errand);
+            return true;
+        };
+        match self.asking.get_mut(&errand.subject()) {
+            Some(_) if self.joined >= self.limits.joined => return false,
+            Some(joined) => {
+                self.joined += 1;
+                joined.join(errand);
+            }
+            None if self.claims.len() >= self.limits.waiting => return false,
+            None => {
+                self.asking.insert(errand.subject(), Joined::new(terms));
+                self.claims.push_back(errand);
+            }
+        }
+        true
+    }
+
+    /// Takes a question in that has been asked before, and is to be asked again.
+    pub fn order_again(&mut self, errand: Errand<G>) {
+        self.urgent.push_back(errand);
+    }
+
+    /// The next question to ask, while so many calls are under way.
+    pub fn next_to_ask(&mut self, under_way: usize) -> Option<Errand<G>> {
+        if !self.urgent.is_empty() {
+            let has_room = under_way < self.limits.calls.saturating_add(self.limits.reserve);
+            return has_room.then(|| self.urgent.pop_front()).flatten();
+        }
+        if under_way >= self.limits.calls {
+            return None;
+        }
+        let errand = self.claims.pop_front()?;
+        if let Some(joined) = self.asking.get_mut(&errand.subject()) {
+            joined.is_asked = true;
+        }
+        Some(errand)
+    }
+
+    /// Takes back a claim that was not asked after all, because nobody wants it any more.
+    pub fn withdraw(&mut self, errand: &Errand<G>) {
+        if let Some(Joined { mut sharing, later, .. }) = self.asking.remove(&errand.subject()) {
+            sharing.extend(later);
+            self.ask_next_of(errand.subject(), sharing);
+        }
+    }
+
+    /// Notes that the server was heard of.
+    pub fn hear(&mut self, now: Timestamp) {
+        self.heard = now;
+    }
+
+    /// Takes in the answer to a claim, for those who have joined it.
+    pub fn conclude(&mut self, errand: &Errand<G>, claimed: &Claimed)
+    where
+        G: Clone,
+    {
+        let Some(Joined { terms, sharing, later, .. }) = self.asking.remove(&errand.subject()) else { return };
+        if *claimed == Claimed::Granted {
+            self.joined -= sharing.len() + later.len();
+            for other in sharing.into_iter().chain(later) {
+                let is_the_same = other.inquiry.terms().is_some_and(|other| other.fingerprint == terms.fingerprint);
+                let lease_left = errand.inquiry.lease();
+                let claimed = if is_the_same { Claimed::InFlight { lease_left } } else { Claimed::KeyReused };
+                self.answers.push_back((other.guest, Answer::Claimed(claimed)));
+            }
+            return;
+        }
+        let claimed = match claimed {
+            // It is in doubt whether the other one has the claim; these have not.
+            Claimed::InDoubt(error) => Claimed::Failed(*error),
+            claimed => claimed.clone(),
+        };
+        self.joined -= sharing.len();
+        for other in sharing {
+            self.answers.push_back((other.guest, Answer::Claimed(claimed.clone())));
+        }
+        self.ask_next_of(errand.subject(), later);
+    }
+
+    /// Refuses claims that have waited too long, while so many calls are under way: as long as there is room for them,
+    /// or the server answers, they are about to be asked.
+    pub fn refuse_overdue(&mut self, under_way: usize, now: Timestamp) {
+        while under_way >= self.limits.calls
+            && let Some(claim) = self.claims.front()
+            && claim.inquiry.has_waited_too_long(self.heard, now)
+            && let Some(claim) = self.claims.pop_front()
+        {
+            self.withdraw(&claim);
+            self.answers.push_back((claim.guest, Answer::Claimed(OVERLOADED)));
+        }
+    }
+
+    /// The next one who is to be told something.
+    pub fn next_to_tell(&mut self) -> Option<(G, Answer)> {
+        self.answers.pop_front()
+    }
+
+    /// Has those told that it takes longer who wait, and may not much longer.
+    pub fn tell_delayed(&mut self, now: Timestamp)
+    where
+        G: Clone,
+    {
+        let delayed = self.urgent.iter_mut().filter_map(|Errand { guest, inquiry, .. }| {
+            inquiry.becomes_delayed(now).then(|| (guest.clone(), Answer::Delayed))
+        });
+        self.answers.extend(delayed);
+    }
+
+    /// Has somebody told an answer, in turn.
+    pub fn tell(&mut self, guest: G, answer: Answer) {
+        self.answers.push_back((guest, answer));
+    }
+
+    /// Whether a question can be asked, or an answer told, while so many calls are under way.
+    #[must_use]
+    pub fn has_next(&self, under_way: usize) -> bool {
+        let (claims, all) = (self.limits.calls, self.limits.calls.saturating_add(self.limits.reserve));
+        !self.answers.is_empty()
+            || !self.urgent.is_empty() && under_way < all
+            || !self.claims.is_empty() && self.urgent.is_empty() && under_way < claims
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting().next().is_none() && self.answers.is_empty()
+    }
+
+    /// All that wait, and why.
+    pub fn waiting(&self) -> impl Iterator<Item = (Wait, &Errand<G>)> {
+        let urgent = self.urgent.iter().map(|errand| (Wait::Urgent, errand));
+        let claims = self.claims.iter().map(|errand| (Wait::Claim, errand));
+        let joined = self.asking.values().flat_map(|joined| {
+            let sharing = joined.sharing.iter().map(|errand| (Wait::Sharing, errand));
+            sharing.chain(joined.later.iter().map(|errand| (Wait::Later, errand)))
+        });
+        urgent.chain(claims).chain(joined)
+    }
+
+    /// The answers that are to be told.
+    pub fn answers(&self) -> impl Iterator<Item = &(G, Answer)> {
+        self.answers.iter()
+    }
+
+    /// Has the first of these claims asked next: they have waited the longest. The others join it.
+    fn ask_next_of(&mut self, subject: Subject, mut claims: VecDeque<Errand<G>>) {
+        let Some(first) = claims.pop_front() else { return };
+        let Some(terms) = first.inquiry.terms() else { return };
+        self.joined -= 1;
+        let mut joined = Joined::new(terms);
+        claims.into_iter().for_each(|claim| joined.join(claim));
+        self.asking.insert(subject, joined);
+        self.claims.push_front(first);
+    }
+}
+
+/// What a claim is told that was not asked.
+pub const OVERLOADED: Claimed = Claimed::Failed(StoreError::Redis(RedisError::Overloaded));
+
+/// How many of its timeouts a claim waits to be asked, as long as the server answers others. After one without a word
+/// from the server it is refused.
+pub(super) const PATIENCE: u32 = 4;
+
+/// Whether a claim that came at `ordered` has waited too long for a server that was last heard of at `heard`.
+pub(super) fn is_overdue(ordered: Timestamp, heard: Timestamp, timeout: Duration, now: Timestamp) -> bool {
+    let longest = timeout.saturating_mul(PATIENCE);
+    ordered.max(heard).after(timeout).has_come(now, timeout) || ordered.after(longest).has_come(now, longest)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! Who is asked, when, and who is told what without being asked.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    config::RedisConfig,
+    headers::Headers,
+    record::{Claim, Owner, StoredResponse},
+    request::Fingerprint,
+    store::{Call, redis::RedisStore},
+};
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const TIMEOUT: Duration = Duration::from_millis(500);
+const LEASE: Duration = Duration::from_secs(30);
+const LIMITS: Limits = Limits { calls: 2, reserve: 1, waiting: 4, joined: 4 };
+
+/// A claim for an operation, by a guest of that number.
+fn claim(operation: u8, guest: u32) -> Errand<u32> {
+    claim_of(operation, guest, 9, false)
+}
+
+fn claim_of(operation: u8, guest: u32, fingerprint: u8, is_shadow: bool) -> Errand<u32> {
+    let call = Call::Claim(Claim {
+        operation: OperationId::from_bytes([operation; 32]),
+        fingerprint: Fingerprint::from_bytes([fingerprint; 32]),
+        owner: Owner::new(guest.into()),
+        lease: LEASE,
+        ttl: Duration::from_secs(60),
+        retry_unknown: false,
+        watcher: None,
+    });
+    errand(&call, guest, is_shadow)
+}
+
+fn renewal(operation: u8, guest: u32) -> Errand<u32> {
+    let operation = OperationId::from_bytes([operation; 32]);
+    let call = Call::Renew { operation, owner: Owner::new(guest.into()), lease: LEASE, ttl: LEASE };
+    errand(&call, guest, false)
+}
+
+fn errand(call: &Call, guest: u32, is_shadow: bool) -> Errand<u32> {
+    let store = RedisStore::new(RedisConfig { timeout: TIMEOUT, ..RedisConfig::new("redis".to_owned()) });
+    Errand { guest, inquiry: store.inquire(call, NOW).expect("a call that can be made"), is_shadow }
+}
+
+fn admission(errands: impl IntoIterator<Item = Errand<u32>>) -> Admission<u32> {
+    let mut admission = Admission::new(LIMITS);
+    for errand in errands {
+        assert!(admission.order(errand));
+    }
+    admission
+}
+
+/// The guests whose questions are asked, when so many calls are under way.
+fn asked(admission: &mut Admission<u32>, mut under_way: usize) -> Vec<u32> {
+    let mut guests = Vec::new();
+    while let Some(errand) = admission.next_to_ask(under_way) {
+        guests.push(errand.guest);
+        under_way += 1;
+    }
+    guests
+}
+
+fn told(admission: &mut Admission<u32>) -> Vec<(u32, Claimed)> {
+    std::iter::from_fn(|| admission.next_to_tell())
+        .map(|(guest, answer)| match answer {
+            Answer::Claimed(claimed) => (guest, claimed),
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+fn completed() -> Claimed {
+    let response = StoredResponse { status: 201, headers: Headers::new(), body: Vec::new() };
+    Claimed::Completed { response: Arc::new(response), expires: NOW.after(LEASE) }
+}
+
+#[test]
+fn claims_are_asked_in_order_as_far_as_calls_may_be_under_way() {
+    let mut admission = admission((0..4).map(|number| claim(number as u8, number)));
+    assert_eq!(asked(&mut admission, 0), [0, 1]);
+    assert!(!admission.has_next(2) && admission.has_next(1));
+    assert_eq!(asked(&mut admission, 1), [2]);
+    assert_eq!(asked(&mut admission, 1), [3]);
+    assert!(admission.is_empty());
+}
+
+#[test]
+fn whatever_is_no_new_claim_goes_first_and_has_room_of_its_own() {
+    let mut admission = admission([claim(0, 0), claim(1, 1), renewal(7, 7), renewal(8, 8)]);
+    assert_eq!(asked(&mut admission, 1), [7, 8], "and no claim beside them");
+    assert_eq!(asked(&mut admission, 0), [0, 1]);
+    admission.order_again(claim(2, 2));
+    assert!(admission.order(claim(3, 3)));
+    assert_eq!(asked(&mut admission, 2), [2]);
+    assert_eq!(asked(&mut admission, 1), [3]);
+}
+
+#[test]
+fn a_granted_claim_answers_all_who_have_joined_it_before_or_after_it_was_asked() {
+    let mut admission = admission([claim(0, 0), claim(0, 1), claim_of(0, 2, 8, false)]);
+    let asker = admission.next_to_ask(0).expect("a claim");
+    assert!(admission.order(claim(0, 3)));
+    assert_eq!(asked(&mut admission, 0), [0_u32; 0]);
+    admission.conclude(&asker, &Claimed::Granted);
+    let in_flight = Claimed::InFlight { lease_left: LEASE };
+    let expected = [(1, in_flight.clone()), (2, Claimed::KeyReused), (3, in_flight)];
+    assert_eq!(told(&mut admission), expected);
+    assert!(admission.is_empty());
+}
+
+#[test]
+fn any_other_answer_is_shared_with_those_who_came_before_it_was_asked_for() {
+    let mut admission = admission([claim(0, 0), claim(0, 1)]);
+    let asker = admission.next_to_ask(0).expect("a claim");
+    for guest in 2..5 {
+        assert!(admission.order(claim(0, guest)));
+    }
+    admission.conclude(&asker, &completed());
+    assert_eq!(told(&mut admission), [(1, completed())]);
+    // Of those who came later the first one asks, and the others had come before that.
+    let asker = admission.next_to_ask(0).expect("a claim");
+    assert_eq!(asker.guest, 2);
+    admission.conclude(&asker, &completed());
+    assert_eq!(told(&mut admission), [(3, completed()), (4, completed())]);
+    assert!(admission.is_empty());
+}
+
+#[test]
+fn an_answer_to_another_question_is_shared_with_nobody() {
+    // Another request under the same key, and one whose records decide nothing.
+    let mut admission = admission([claim(0, 0), claim_of(0, 1, 8, false), claim_of(0, 2, 9, true)]);
+    let asker = admission.next_to_ask(0).expect("a claim");
+    assert_eq!(asked(&mut admission, 1), [2], "of the other records");
+    admission.conclude(&asker, &Claimed::KeyReused);
+    assert_eq!(told(&mut admission), []);
+    assert_eq!(asked(&mut admission, 1), [1]);
+}
+
+#[test]
+fn what_may_have_been_granted_to_one_was_not_granted_to_the_others() {
+    let error = StoreError::Redis(RedisError::TimedOut);
+    let mut admission = admission([claim(0, 0), claim(0, 1)]);
+    let asker = admission.next_to_ask(0).expect("a claim");
+    admission.conclude(&asker, &Claimed::InDoubt(error));
+    assert_eq!(told(&mut admission), [(1, Claimed::Failed(error))]);
+}
+
+#[test]
+fn of_a_claim_that_is_withdrawn_the_others_are_asked() {
+    let mut admission = admission([claim(0, 0), claim(0, 1), claim(0, 2)]);
+    let asker = admission.next_to_ask(0).expect("a claim");
+    admission.withdraw(&asker);
+    let asker = admission.next_to_ask(0).expect("a claim");
+    assert_eq!(asker.guest, 1);
+    admission.conclude(&asker, &completed());
+    assert_eq!(told(&mut admission), [(2, completed())]);
+    assert!(admission.is_empty());
+}
+
+#[test]
+fn no_more_wait_than_may_and_renewals_always_do() {
+    let mut admission = admission((0..4).map(|number| claim(number as u8, number)));
+    assert!(!admission.order(claim(4, 4)));
+    for guest in 5..9 {
+        assert!(admission.order(claim(0, guest)));
+    }
+    assert!(!admission.order(claim(0, 9)));
+    assert!(admission.order(renewal(0, 10)));
+    // There is room again for as many as have been answered.
+    assert_eq!(admission.next_to_ask(0).map(|errand| errand.guest), Some(10));
+    let asker = admission.next_to_ask(0).expect("a claim");
+    admission.conclude(&asker, &Claimed::Granted);
+    for guest in 11..15 {
+        assert!(admission.order(claim(1, guest)));
+    }
+}
+
+#[test]
+fn a_claim_waits_as_long_as_the_server_answers_but_not_for_ever() {
+    let after = |millis| NOW.after(Duration::from_millis(millis));
+    let mut admission = admission([claim(0, 0), claim(1, 1), claim(1, 2), claim(2, 3)]);
+    assert_eq!(asked(&mut admission, 1), [0]);
+    admission.refuse_overdue(2, after(499));
+    assert!(told(&mut admission).is_empty());
+    admission.hear(after(400));
+    admission.refuse_overdue(2, after(899));
+    assert!(told(&mut admission).is_empty());
+    // Where there is room it is about to be asked, however long the worker itself stood still.
+    admission.refuse_overdue(1, after(10_000));
+    assert!(told(&mut admission).is_empty());
+    admission.hear(after(1_900));
+    admission.refuse_overdue(2, after(1_999));
+    assert!(told(&mut admission).is_empty());
+    admission.refuse_overdue(2, after(2_000));
+    assert_eq!(told(&mut admission), [(1, OVERLOADED), (2, OVERLOADED), (3, OVERLOADED)]);
+    assert!(admission.is_empty());
+}
+
+#[test]
+fn a_silent_server_is_waited_for_no_longer_than_for_an_answer() {
+    let mut admission = admission([claim(0, 0), claim(1, 1)]);
+    assert_eq!(asked(&mut admission, 1), [0]);
+    admission.refuse_overdue(2, NOW.after(TIMEOUT));
+    assert_eq!(told(&mut admission), [(1, OVERLOADED)]);
+}
+
+#[test]
+fn the_time_of_a_claim_begins_when_it_is_asked() {
+    let mut errand = claim(0, 0);
+    let late = NOW.after(Duration::from_millis(1_500));
+    assert_eq!(errand.inquiry.ask(late).1, TIMEOUT / 2);
+}
