@@ -64,7 +64,9 @@ impl Guest {
         self.operation.set(Some(*call.operation()));
         matches!(call, Call::Claim(_)).then(|| {
             let micros = host::micros();
-            self.claim_asked.set(Some(micros));
+            // A table in this process answers at once: so few are measured that it costs nothing.
+            let is_measured = self.number % MEASURED == 1 || self.route.realm.store.is_remote();
+            self.claim_asked.set(is_measured.then_some(micros));
             Timestamp::from_millis(micros / 1000)
         })
     }
@@ -159,6 +161,9 @@ impl Guest {
         filter.dismiss(self);
     }
 }
+
+/// Of how many claims in shared data one is measured.
+const MEASURED: u64 = 16;
 
 /// Where a response comes from, or why there is none.
 fn details() -> Option<Vec<u8>> {

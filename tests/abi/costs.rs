@@ -63,8 +63,8 @@ const BUDGETS: [Budget; 9] = [
         configuration: SHARED_DATA,
         allocations: 23,
         large: 0,
-        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 4, get_header_map_pairs 2, \
-                get_property 1, get_shared_data 3, increment_metric 2, record_metric 1, \
+        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 3, get_header_map_pairs 2, \
+                get_property 1, get_shared_data 3, increment_metric 2, \
                 replace_header_map_value 1, set_property 1, set_shared_data 3",
     },
     Budget {
@@ -72,8 +72,8 @@ const BUDGETS: [Budget; 9] = [
         configuration: SHARED_DATA,
         allocations: 16,
         large: 0,
-        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 2, get_header_map_pairs 1, \
-                get_header_map_size 1, get_shared_data 1, increment_metric 1, record_metric 1, \
+        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 1, get_header_map_pairs 1, \
+                get_header_map_size 1, get_shared_data 1, increment_metric 1, \
                 replace_header_map_value 1, send_local_response 1, set_property 1",
     },
     Budget {
@@ -81,8 +81,8 @@ const BUDGETS: [Budget; 9] = [
         configuration: SHARED_DATA,
         allocations: 25,
         large: 4,
-        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 4, get_header_map_pairs 2, \
-                get_property 1, get_shared_data 4, increment_metric 2, record_metric 1, \
+        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 3, get_header_map_pairs 2, \
+                get_property 1, get_shared_data 4, increment_metric 2, \
                 replace_header_map_value 1, set_property 1, set_shared_data 4",
     },
     Budget {
@@ -90,8 +90,8 @@ const BUDGETS: [Budget; 9] = [
         configuration: SHARED_DATA,
         allocations: 16,
         large: 1,
-        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 2, get_header_map_pairs 1, \
-                get_header_map_size 1, get_shared_data 1, increment_metric 1, record_metric 1, \
+        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 1, get_header_map_pairs 1, \
+                get_header_map_size 1, get_shared_data 1, increment_metric 1, \
                 replace_header_map_value 1, send_local_response 1, set_property 1",
     },
     Budget {
@@ -100,8 +100,8 @@ const BUDGETS: [Budget; 9] = [
         allocations: 49,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
-                get_current_time_nanoseconds 3, get_header_map_pairs 2, get_header_map_size 1, \
-                get_property 1, get_shared_data 3, http_call 1, increment_metric 4, record_metric 1, \
+                get_current_time_nanoseconds 2, get_header_map_pairs 2, get_header_map_size 1, \
+                get_property 1, get_shared_data 3, http_call 1, increment_metric 4, \
                 replace_header_map_value 1, send_local_response 1, set_effective_context 4, \
                 set_property 1, set_shared_data 3",
     },
