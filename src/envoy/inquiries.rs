@@ -55,8 +55,8 @@ impl Inquiries {
     }
 
     /// Lets those know who have joined a claim what became of it.
-    pub(super) fn conclude(&self, errand: &Errand, claimed: &Claimed) {
-        self.admission.borrow_mut().conclude(errand, claimed);
+    pub(super) fn conclude(&self, errand: &Errand, claimed: &Claimed, now: Timestamp) {
+        self.admission.borrow_mut().conclude(errand, claimed, now);
     }
 
     /// Takes back a claim that was about to be asked.

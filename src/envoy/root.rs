@@ -162,7 +162,7 @@ impl Root {
                 let operation = errand.inquiry.operation();
                 let is_over = says_that_it_is_over(&answer);
                 if let Answer::Claimed(claimed) = &answer {
-                    filter.inquiries.conclude(&errand, claimed);
+                    filter.inquiries.conclude(&errand, claimed, now);
                 }
                 self.tell(filter, &errand.guest, Event::Answered(answer), now);
                 if is_over && !errand.is_shadow {

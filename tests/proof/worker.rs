@@ -688,7 +688,7 @@ impl Callback<'_> {
                 let operation = errand.inquiry.operation();
                 let is_over = says_that_it_is_over(&answer);
                 if let Answer::Claimed(claimed) = &answer {
-                    self.worker.admission.conclude(&errand, claimed);
+                    self.worker.admission.conclude(&errand, claimed, self.now);
                 }
                 self.drive(errand.guest.attempt, Event::Answered(answer));
                 if is_over {

@@ -6,7 +6,7 @@
 //! - Claims wait in the order in which they came. The time of a claim begins when it is asked: until then the server has
 //!   nothing to do with it, and it is not asked again.
 //! - A claim joins the one of the same operation that waits or is under way. If that is granted, the operation runs, and
-//!   nothing else is to be learnt. Any other answer holds as well for those who had come before it was asked for; of
+//!   nothing else is to be learnt. Any other answer of the server's holds as well for those who had come before it was asked for; of
 //!   those who came later, the first one asks next.
 //! - What waits too long, or would be too much, is refused, and was never asked.
 
@@ -192,7 +192,7 @@ impl<G> Admission<G> {
     }
 
     /// Takes in the answer to a claim, for those who have joined it.
-    pub fn conclude(&mut self, errand: &Errand<G>, claimed: &Claimed)
+    pub fn conclude(&mut self, errand: &Errand<G>, claimed: &Claimed, now: Timestamp)
     where
         G: Clone,
     {
@@ -207,16 +207,21 @@ impl<G> Admission<G> {
             }
             return;
         }
-        let claimed = match claimed {
-            // It is in doubt whether the other one has the claim; these have not.
-            Claimed::InDoubt(error) => Claimed::Failed(*error),
-            claimed => claimed.clone(),
+        // That it has failed need not be true of the next one; who has waited for as long as it may takes it for true. It may
+        // be in doubt whether that one has the claim, but these have not.
+        let (claimed, (sharing, mut others)) = match claimed {
+            Claimed::Failed(error) | Claimed::InDoubt(error) => (
+                Claimed::Failed(*error),
+                sharing.into_iter().partition(|other| other.inquiry.has_waited_for_its_timeout(now)),
+            ),
+            claimed => (claimed.clone(), (sharing, VecDeque::new())),
         };
         self.joined -= sharing.len();
         for other in sharing {
             self.answers.push_back((other.guest, Answer::Claimed(claimed.clone())));
         }
-        self.ask_next_of(errand.subject(), later);
+        others.extend(later);
+        self.ask_next_of(errand.subject(), others);
     }
 
     /// Refuses claims that have waited too long, while so many calls are under way: as long as there is room for them,

@@ -218,6 +218,11 @@ impl Inquiry {
         admission::is_overdue(self.begun, heard, self.patience, now)
     }
 
+    /// Whether it was to be asked as long ago as the server may take to answer.
+    pub(super) fn has_waited_for_its_timeout(&self, now: Timestamp) -> bool {
+        self.begun.after(self.patience).has_come(now, self.patience)
+    }
+
     /// Whether it gives a claim back. If that is given up, the claim ends with its lease.
     #[must_use]
     pub fn is_release(&self) -> bool {

@@ -104,7 +104,7 @@ fn a_granted_claim_answers_all_who_have_joined_it_before_or_after_it_was_asked()
     let asker = admission.next_to_ask(0).expect("a claim");
     assert!(admission.order(claim(0, 3)));
     assert_eq!(asked(&mut admission, 0), [0_u32; 0]);
-    admission.conclude(&asker, &Claimed::Granted);
+    admission.conclude(&asker, &Claimed::Granted, NOW);
     let in_flight = Claimed::InFlight { lease_left: LEASE };
     let expected = [(1, in_flight.clone()), (2, Claimed::KeyReused), (3, in_flight)];
     assert_eq!(told(&mut admission), expected);
@@ -118,12 +118,12 @@ fn any_other_answer_is_shared_with_those_who_came_before_it_was_asked_for() {
     for guest in 2..5 {
         assert!(admission.order(claim(0, guest)));
     }
-    admission.conclude(&asker, &completed());
+    admission.conclude(&asker, &completed(), NOW);
     assert_eq!(told(&mut admission), [(1, completed())]);
     // Of those who came later the first one asks, and the others had come before that.
     let asker = admission.next_to_ask(0).expect("a claim");
     assert_eq!(asker.guest, 2);
-    admission.conclude(&asker, &completed());
+    admission.conclude(&asker, &completed(), NOW);
     assert_eq!(told(&mut admission), [(3, completed()), (4, completed())]);
     assert!(admission.is_empty());
 }
@@ -134,18 +134,27 @@ fn an_answer_to_another_question_is_shared_with_nobody() {
     let mut admission = admission([claim(0, 0), claim_of(0, 1, 8, false), claim_of(0, 2, 9, true)]);
     let asker = admission.next_to_ask(0).expect("a claim");
     assert_eq!(asked(&mut admission, 1), [2], "of the other records");
-    admission.conclude(&asker, &Claimed::KeyReused);
+    admission.conclude(&asker, &Claimed::KeyReused, NOW);
     assert_eq!(told(&mut admission), []);
     assert_eq!(asked(&mut admission, 1), [1]);
 }
 
 #[test]
-fn what_may_have_been_granted_to_one_was_not_granted_to_the_others() {
+fn a_failure_is_shared_with_those_alone_who_have_waited_for_as_long_as_they_may() {
     let error = StoreError::Redis(RedisError::TimedOut);
-    let mut admission = admission([claim(0, 0), claim(0, 1)]);
-    let asker = admission.next_to_ask(0).expect("a claim");
-    admission.conclude(&asker, &Claimed::InDoubt(error));
-    assert_eq!(told(&mut admission), [(1, Claimed::Failed(error))]);
+    for claimed in [Claimed::InDoubt(error), Claimed::Failed(error)] {
+        for (waited, shared) in [(TIMEOUT, true), (TIMEOUT / 2, false)] {
+            let mut admission = admission([claim(0, 0), claim(0, 1)]);
+            let asker = admission.next_to_ask(0).expect("a claim");
+            admission.conclude(&asker, &claimed, NOW.after(waited));
+            if shared {
+                // It is in doubt whether the first one has the claim; the other has not.
+                assert_eq!(told(&mut admission), [(1, Claimed::Failed(error))]);
+            } else {
+                assert_eq!(asked(&mut admission, 0), [1]);
+            }
+        }
+    }
 }
 
 #[test]
@@ -155,7 +164,7 @@ fn of_a_claim_that_is_withdrawn_the_others_are_asked() {
     admission.withdraw(&asker);
     let asker = admission.next_to_ask(0).expect("a claim");
     assert_eq!(asker.guest, 1);
-    admission.conclude(&asker, &completed());
+    admission.conclude(&asker, &completed(), NOW);
     assert_eq!(told(&mut admission), [(2, completed())]);
     assert!(admission.is_empty());
 }
@@ -172,7 +181,7 @@ fn no_more_wait_than_may_and_renewals_always_do() {
     // There is room again for as many as have been answered.
     assert_eq!(admission.next_to_ask(0).map(|errand| errand.guest), Some(10));
     let asker = admission.next_to_ask(0).expect("a claim");
-    admission.conclude(&asker, &Claimed::Granted);
+    admission.conclude(&asker, &Claimed::Granted, NOW);
     for guest in 11..15 {
         assert!(admission.order(claim(1, guest)));
     }
