@@ -13,6 +13,7 @@
 )]
 
 mod admin;
+mod attacks;
 mod bench;
 mod bursts;
 mod callers;

@@ -74,6 +74,11 @@ impl Http1 {
             .unwrap_or_else(|| panic!("the connection ended instead of {what}; received {:?}", self.seen()))
     }
 
+    /// The same from a server that may end the connection instead; None if it does.
+    pub(crate) async fn try_response_to(&mut self, method: &str) -> Option<Response> {
+        self.read_response(method).await
+    }
+
     /// Reads until `expected` has come, and leaves all of it to be read as a response.
     pub(crate) async fn sees(&mut self, expected: &[u8]) {
         let what = format!("{:?} on the wire", expected.escape_ascii().to_string());
