@@ -62,6 +62,13 @@ chaos: crash-test envoy redis ## Break real Envoys and Redis by new plans for CH
 	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" CHAOS_SECONDS="$${CHAOS_SECONDS:-600}" \
 	    cargo test --locked --test chaos whatever_fails -- --nocapture
 
+# What stands between backquotes in the last cells of its tables, in every mode and store; "*" is every test of a file.
+ATTACKS = $$(awk -F ' [|] ' '/^[|]/ { print $$3 }' SECURITY.md | grep -o '`[^`]*`' | tr -d '`*' | sed 's/.*::\(.\)/\1/' | sort -u)
+
+.PHONY: attack
+attack: crash-test envoy redis ## Try every attack that SECURITY.md names
+	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" cargo test --locked -- $(ATTACKS)
+
 .PHONY: compose-test
 compose-test: ## Build the images, bring docker-compose.yml up, play the demo in it, take it down (needs Docker)
 	@tools/compose-test

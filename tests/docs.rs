@@ -246,6 +246,28 @@ fn the_supported_envoys_are_the_same_everywhere() {
     assert!(found > 10, "only {found} places name the oldest Envoy");
 }
 
+/// `make attack` runs these by their names; a name that no test has would be an attack that is never tried.
+#[test]
+fn every_test_that_the_security_page_names_is_there() {
+    let mut files = BTreeSet::new();
+    for folder in ["src", "tests"] {
+        texts(&root().join(folder), &mut files);
+    }
+    let page = read(&root().join("SECURITY.md"));
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(2));
+    let names: BTreeSet<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(names.len() > 40, "only {names:?}");
+    for name in names {
+        let (module, test) = name.rsplit_once("::").unwrap_or(("", name));
+        let is_there =
+            files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")).any(|file| {
+                let is_module = module.is_empty() || file.file_stem().is_some_and(|stem| stem == module);
+                is_module && (test == "*" || read(file).contains(&format!("fn {test}(")))
+            });
+        assert!(is_there, "SECURITY.md names {name}, which no test is called");
+    }
+}
+
 /// One of each kind. A new kind does not compile until it is listed.
 fn problems() -> Vec<Problem> {
     let all = vec![
