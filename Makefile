@@ -5,6 +5,12 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 
+# Most tests wait for an Envoy most of the time.
+export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# The Envoy of all tests but those for the oldest.
+NEWEST = $(or $(ENVOY),$(CURDIR)/.tools/envoy)
+# All but those of which each Envoy has a run of its own.
+TESTS := $(filter-out e2e,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 # The profile of the tests, so that the demo and the tests share what they compile.
 NATIVE := --locked --profile test
 SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-envoy tools/setup-express \
@@ -28,19 +34,39 @@ build: ## Build dist/idemgate.wasm and its checksum
 	@tools/build-module
 	@echo "dist/idemgate.wasm: $$(wc -c <dist/idemgate.wasm) bytes, SHA-256 $$(cut -d' ' -f1 dist/idemgate.wasm.sha256)"
 
+.PHONY: check
+check: lint ## The quick half of the tests, for while you work: unit, property, ABI host, pages
+	cargo test --locked --lib --test abi --test config_schema --test docs
+	cargo test --locked --doc
+
 .PHONY: test
 test: ## Run every test: unit, property, ABI host, end to end on the real Envoys (oldest and newest supported) and Redis
 	@# The module is linked on one core; the others build the tests meanwhile.
 	@$(MAKE) -j2 native-tests module-and-servers
-	@# Most tests wait for an Envoy most of the time. Bursts have the machine for themselves: they hold the store to its
-	@# default timeout, which a busy machine alone can break.
-	@export RUST_TEST_THREADS="$${RUST_TEST_THREADS:-$$((2 * $$(getconf _NPROCESSORS_ONLN)))}"; \
-	end_to_end() { \
-	    (set -x; ENVOY="$$1" cargo test --locked "$${@:2}" -- --skip bursts::); \
-	    (set -x; ENVOY="$$1" cargo test --locked --test e2e bursts:: -- --test-threads 1); \
-	}; \
-	end_to_end "$${ENVOY:-$$PWD/.tools/envoy}"; \
-	[ -n "$${ENVOY:-}" ] || end_to_end "$$PWD/.tools/envoy-oldest" --test e2e
+	@$(MAKE) test-native
+	@$(MAKE) e2e-newest $(if $(ENVOY),,e2e-oldest)
+
+# The parts of `make test`, for machines that share the work.
+
+.PHONY: test-native
+test-native: crash-test envoy redis
+	ENVOY="$(NEWEST)" cargo test --locked --lib $(TESTS:%=--test %)
+	cargo test --locked --doc
+
+.PHONY: e2e-newest
+e2e-newest: crash-test envoy redis
+	$(call end-to-end,$(NEWEST))
+
+.PHONY: e2e-oldest
+e2e-oldest: crash-test redis
+	@tools/setup-envoy oldest
+	$(call end-to-end,$(CURDIR)/.tools/envoy-oldest)
+
+# Bursts have the machine for themselves: they hold the store to its default timeout, which a busy machine alone can break.
+define end-to-end
+	ENVOY="$(1)" cargo test --locked --test e2e -- --skip bursts::
+	ENVOY="$(1)" cargo test --locked --test e2e bursts:: -- --test-threads 1
+endef
 
 .PHONY: native-tests
 native-tests: lint
@@ -59,7 +85,7 @@ soak: ## Go through new simulated worlds for SOAK_SECONDS (ten minutes); prints 
 
 .PHONY: chaos
 chaos: crash-test envoy redis ## Break real Envoys and Redis by new plans for CHAOS_SECONDS (ten minutes); CHAOS_SEED=n plays one plan again
-	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" CHAOS_SECONDS="$${CHAOS_SECONDS:-600}" \
+	ENVOY="$(NEWEST)" CHAOS_SECONDS="$${CHAOS_SECONDS:-600}" \
 	    cargo test --locked --test chaos whatever_fails -- --nocapture
 
 # What stands between backquotes in the last cells of its tables, in every mode and store; "*" is every test of a file.
@@ -67,7 +93,7 @@ ATTACKS = $$(awk -F ' [|] ' '/^[|]/ { print $$3 }' SECURITY.md | grep -o '`[^`]*
 
 .PHONY: attack
 attack: crash-test envoy redis ## Try every attack that SECURITY.md names
-	ENVOY="$${ENVOY:-$$PWD/.tools/envoy}" cargo test --locked -- $(ATTACKS)
+	ENVOY="$(NEWEST)" cargo test --locked -- $(ATTACKS)
 
 .PHONY: compose-test
 compose-test: ## Build the images, bring docker-compose.yml up, play the demo in it, take it down (needs Docker)
