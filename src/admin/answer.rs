@@ -143,8 +143,8 @@ impl State {
 
     const fn reason(self) -> Option<&'static str> {
         match self {
-            Self::Lapsed => Some("the lease of its owner ran out without a word"),
-            Self::Unknown => Some("no complete response was seen"),
+            Self::Lapsed => Some("its lease expired before an outcome was recorded"),
+            Self::Unknown => Some("no conclusive response was seen"),
             Self::Completed { .. } | Self::InFlight | Self::NotKept { .. } => None,
         }
     }

@@ -315,11 +315,11 @@ fn a_record_is_told_with_what_its_state_has() {
         (State::InFlight, r#""state":"in_flight","age_seconds":61,"lease_left_seconds":1"#),
         (
             State::Unknown,
-            r#""state":"unknown","age_seconds":61,"unknown_because":"no complete response was seen","lease_left_seconds":1"#,
+            r#""state":"unknown","age_seconds":61,"unknown_because":"no conclusive response was seen","lease_left_seconds":1"#,
         ),
         (
             State::Lapsed,
-            r#""state":"unknown","age_seconds":61,"unknown_because":"the lease of its owner ran out without a word","lease_left_seconds":1"#,
+            r#""state":"unknown","age_seconds":61,"unknown_because":"its lease expired before an outcome was recorded","lease_left_seconds":1"#,
         ),
         (
             State::Completed { status: 201 },

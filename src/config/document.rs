@@ -99,6 +99,11 @@ impl Words for Mode {
         &[("enforce", Self::Enforce), ("shadow", Self::Shadow), ("off", Self::Off)];
 }
 
+/// How a value is written.
+pub(super) fn word_of<T: Words + PartialEq>(value: T) -> &'static str {
+    T::WORDS.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
+}
+
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub(super) struct KeyDocument {

@@ -28,6 +28,7 @@ mod routes;
 mod schema;
 mod store;
 mod suggestion;
+mod summary;
 mod value;
 mod warnings;
 

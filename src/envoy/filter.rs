@@ -84,7 +84,7 @@ pub(super) struct Filter {
     has_rung: Cell<bool>,
     /// What was noted so far.
     noted: RefCell<Vec<Notice>>,
-    /// When each kind of store error was last logged.
+    /// When each kind of trouble, such as of store errors, was last logged.
     logged: RefCell<Vec<(&'static str, Timestamp)>>,
 }
 
@@ -372,12 +372,31 @@ impl Filter {
     pub(super) fn report(&self, realm: &Realm, error: StoreError, now: Timestamp) {
         realm.count_store_error(error);
         let kind = error.kind();
-        let mut logged = self.logged.borrow_mut();
-        logged.retain(|(_, last)| now.since(*last) < LOG_PERIOD);
-        if logged.iter().all(|(known, _)| *known != kind) {
-            logged.push((kind, now));
+        if self.may_log(kind, now) {
             log::warn!("idemgate: the store failed ({kind}): {error}");
         }
+    }
+
+    /// Tells the operator now and then of a detached call that the host refuses to make.
+    pub(super) fn report_uncallable(&self, cluster: &str, now: Timestamp) {
+        if self.may_log("detached", now) {
+            log::warn!(
+                "idemgate: a detached call to the cluster {cluster:?} cannot be made, and nothing ran: Envoy has no such \
+                 cluster, or it has no healthy host, or its circuit breaker is open; compare execution.cluster with \
+                 Envoy's /clusters"
+            );
+        }
+    }
+
+    /// Whether a line about this kind of trouble may be logged; it counts as logged then.
+    fn may_log(&self, kind: &'static str, now: Timestamp) -> bool {
+        let mut logged = self.logged.borrow_mut();
+        logged.retain(|(_, last)| now.since(*last) < LOG_PERIOD);
+        let may = logged.iter().all(|(known, _)| *known != kind);
+        if may {
+            logged.push((kind, now));
+        }
+        may
     }
 
     /// The same for an attempt that is made again, of which the exchange does not hear.

@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
+    fmt::Write as _,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -124,9 +125,21 @@ impl Guest {
     /// Tells the stream's access log what became of the request, unless it was told so before.
     pub(super) fn tell(&self, status: Status) {
         // An exchange that has outlived its stream has no access log to tell.
-        if self.stream.get().is_some() && self.told.replace(Some(status)) != Some(status) {
+        if self.stream.get().is_none() {
+            return;
+        }
+        let told = self.told.replace(Some(status));
+        if told != Some(status) {
             let name = if self.is_shadow() { "idemgate.shadow.status" } else { "idemgate.status" };
             let _ = host::set_filter_state(name, status.as_str().as_bytes());
+        }
+        // Whatever is told first, the store has been asked by then if it is asked at all.
+        if told.is_none()
+            && let Some(operation) = self.operation()
+        {
+            let mut digits = String::with_capacity(16);
+            let _ = write!(digits, "{}", operation.short());
+            let _ = host::set_filter_state("idemgate.operation", digits.as_bytes());
         }
     }
 

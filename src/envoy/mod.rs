@@ -4,6 +4,7 @@
 //! out the effects. What the host really does, where it surprises, stands at the code that depends on it.
 
 mod admin;
+mod announcement;
 mod body_watch;
 mod bridge;
 mod calls;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::{
     admin::{Admin, AdminStream},
+    announcement::announce,
     bridge::{Bridge, ReplyWatch},
     context::HttpContext,
     driver::drive_from_root,
@@ -53,11 +54,13 @@ impl Root {
         Self { context_id, filter: None, admin: None, bridge: None, life: Life::InUse }
     }
 
-    /// Puts an admin to work.
-    fn administer(&mut self, config: Config, guard: Guard) -> bool {
+    /// Puts an admin to work, whose configuration is this text.
+    fn administer(&mut self, config: Config, guard: Guard, text: &[u8]) -> bool {
+        let summary = format!("role admin, guard {}, {}", guard.word(), config.store.summary());
         match Admin::start(config, guard) {
             Ok(admin) => {
                 let _ = host::set_tick_period(u32::try_from(Admin::TICK.as_millis()).unwrap_or(1000));
+                announce(text, &summary, host::now());
                 self.admin = Some(Rc::new(admin));
                 true
             }
@@ -195,7 +198,9 @@ impl Root {
         if filter.calls.make(Rc::clone(&guest), &job, guest.route.policy.execution.timeout) {
             filter.enforced.metrics.add_detached(1);
         } else {
-            self.tell(filter, &guest, Event::CallFailed(CallFailure::NotMade), host::now());
+            let now = host::now();
+            filter.report_uncallable(&job.cluster, now);
+            self.tell(filter, &guest, Event::CallFailed(CallFailure::NotMade), now);
         }
         true
     }
@@ -307,7 +312,7 @@ impl Root {
         let text = host::buffer(Buffer::PluginConfiguration, 0, size);
         let config = match Plugin::parse(&text) {
             Ok(Plugin::Filter(config)) => *config,
-            Ok(Plugin::Admin { config, guard }) => return self.administer(*config, guard),
+            Ok(Plugin::Admin { config, guard }) => return self.administer(*config, guard, &text),
             Ok(Plugin::RedisBridge) => {
                 self.bridge = Some(Rc::default());
                 return true;
@@ -320,6 +325,7 @@ impl Root {
         for warning in config.warnings() {
             log::warn!("idemgate: {warning}");
         }
+        let summary = config.summary();
         match Filter::start(config) {
             Ok(filter) => {
                 follow_host_level();
@@ -330,7 +336,7 @@ impl Root {
                     );
                 }
                 filter.begin_ticks();
-                log::debug!("idemgate {}: configured", env!("CARGO_PKG_VERSION"));
+                announce(&text, &summary, filter.ticked_at.get());
                 self.filter = Some(Rc::new(filter));
                 true
             }

@@ -213,12 +213,12 @@ impl Problem {
                     .into()
             }
             Self::OutcomeUnknown { retry_after: None } => "An earlier request with this key may or may not have been \
-                 executed: no complete response was seen. It is not executed again by itself. Look up the state of \
+                 executed: no conclusive response was seen. The proxy does not execute it again. Look up the state of \
                  the resource before you try again with a new key."
                 .into(),
             Self::OutcomeUnknown { retry_after: Some(_) } => {
                 "An earlier request with this key may or may not have been \
-                 executed: no complete response was seen. Send the request again with the same key after the time in \
+                 executed: no conclusive response was seen. Send the request again with the same key after the time in \
                  Retry-After; it is then executed anew."
                     .into()
             }

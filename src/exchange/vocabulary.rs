@@ -178,7 +178,7 @@ impl Counter {
             Self::OutcomesReleased => "counts as never run",
             Self::OutcomesStored => "ran; its response is kept",
             Self::OutcomesTombstoned => "ran; its response is not kept",
-            Self::OutcomesUnknown => "may have run: no complete answer was seen",
+            Self::OutcomesUnknown => "may have run: no conclusive answer was seen",
             Self::StoreDroppedResponses => "its response was given up before its time",
             Self::StoreErrors => "the store failed",
             Self::StoreEvicted => "given up before its time",

@@ -9,6 +9,7 @@ mod detached;
 mod ends;
 mod outcomes;
 mod refusals;
+mod start;
 mod waiting;
 
 use std::sync::{

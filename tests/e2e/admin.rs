@@ -134,7 +134,7 @@ async fn what_is_known_of_an_outcome_is_told_in_each_state() {
     bench.send_once_settled(&Request::post("/large").key("k").caller("alice")).await;
     let record = told(&bench.envoy, &lookup("k", "alice", "/gateway")).await;
     assert_eq!(record["state"], "unknown", "{record}");
-    assert_eq!(record["unknown_because"], "no complete response was seen", "{record}");
+    assert_eq!(record["unknown_because"], "no conclusive response was seen", "{record}");
     assert!(record["lease_left_seconds"].as_u64().is_some_and(|left| (1..=30).contains(&left)), "{record}");
     let record = told(&bench.envoy, &lookup("k", "alice", "/large")).await;
     assert_eq!((&record["state"], &record["original_status"]), (&json!("not_kept"), &json!(201)), "{record}");

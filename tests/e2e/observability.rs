@@ -101,6 +101,40 @@ async fn the_access_log_tells_what_became_of_each_request() {
 }
 
 #[tokio::test]
+async fn the_access_log_ties_a_retry_to_the_request_that_it_repeats() {
+    let bench = Bench::new(json!({})).await;
+    let request = Request::post("/orders").key("k");
+    bench.send(&request.clone().header("x-tag", "first")).await;
+    bench.send(&request.clone().header("x-tag", "retry")).await;
+    bench.send(&request.clone().key("another").header("x-tag", "other")).await;
+    bench.send(&Request::post("/orders").header("x-tag", "unguarded")).await;
+    let mut named = Vec::new();
+    for tag in ["first", "retry", "other", "unguarded"] {
+        let line = bench.envoy.access_log_line(tag).await;
+        let name = line.split_once(" operation=").and_then(|(_, rest)| rest.split(' ').next());
+        named.push(name.unwrap_or_default().to_owned());
+    }
+    let [first, retry, other, unguarded] = <[String; 4]>::try_from(named).unwrap();
+    assert!(first.len() == 12 && first.bytes().all(|digit| digit.is_ascii_hexdigit()), "{first}");
+    assert_eq!((retry, unguarded), (first.clone(), "-".to_owned()));
+    assert_ne!(other, first);
+}
+
+#[tokio::test]
+async fn the_log_says_what_is_on_at_the_start_and_after_a_change() {
+    let bench = Bench::start(Setup::new(&json!({})).discovered()).await;
+    let on = |what: &str| format!("idemgate {} is on: {what}", env!("CARGO_PKG_VERSION"));
+    bench.envoy.logs(&on("mode enforce, store shared_data, no routes, callers by header authorization")).await;
+    let changed = json!({
+        "mode": "shadow",
+        "caller": { "identity": [{ "header": "x-user" }] },
+        "routes": [{ "match": { "path": "/orders" }, "policy": { "mode": "enforce" } }],
+    });
+    bench.envoy.reconfigure(&Setup::new(&changed).discovered()).await;
+    bench.envoy.logs(&on("mode shadow, store shared_data, 1 route (1 enforce), callers by header x-user")).await;
+}
+
+#[tokio::test]
 async fn keys_and_callers_are_not_logged() {
     let bench = Bench::new(json!({})).await;
     let request = Request::post("/orders").key("secret-key-4711").caller("secret-token-4712");
@@ -124,7 +158,7 @@ async fn the_log_names_the_operations_to_look_at_and_no_more_of_them_than_anybod
     for number in 0..100 {
         bench.send(&Request::post("/lost").key(format!("secret-{number}"))).await;
     }
-    bench.envoy.logs("outcomes.unknown (may have run: no complete answer was seen)").await;
+    bench.envoy.logs("outcomes.unknown (may have run: no conclusive answer was seen)").await;
     bench.envoy.logs("more operations are told of at level debug only").await;
     let log = bench.envoy.log();
     let told: Vec<&str> = log.lines().filter(|line| line.contains("outcomes.unknown")).collect();

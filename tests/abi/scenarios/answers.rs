@@ -160,6 +160,31 @@ fn the_status_word_is_left_for_the_access_log() {
 }
 
 #[test]
+fn the_access_log_is_told_which_operation_it_was_as_the_log_names_it() {
+    let (host, worker) = worker("{}");
+    let named = |request: &Request, answer: u16| {
+        let stream = worker.stream();
+        stream.send(request);
+        if stream.upstream().is_some() {
+            stream.respond(&Response::new(answer));
+        }
+        let operation = stream.filter_state("wasm.idemgate.operation");
+        stream.finish();
+        operation.map(|operation| String::from_utf8(operation).unwrap())
+    };
+    let first = named(&order("k1"), 201).unwrap();
+    assert!(first.len() == 12 && first.bytes().all(|digit| digit.is_ascii_hexdigit()), "{first}");
+    assert_eq!(named(&order("k1"), 201), Some(first.clone()), "a replay");
+    let reused = order("k1").body("another");
+    assert_eq!(named(&reused, 201), Some(first.clone()), "a key that was reused");
+    assert!(host.log().iter().any(|line| line.message.contains(&format!("operation {first}: requests.key_reused"))));
+    assert_ne!(named(&order("k2"), 201), Some(first));
+    // Nobody was asked about these.
+    assert_eq!(named(&Request::post("/orders").key("not a key").body("{}"), 201), None);
+    assert_eq!(named(&Request::post("/orders").body("{}"), 201), None);
+}
+
+#[test]
 fn what_is_not_guarded_passes_untouched() {
     let (host, worker) = worker("{}");
     let keyed = |method| Request::new(method, "/orders").key("k1").header("authorization", "Bearer alice");

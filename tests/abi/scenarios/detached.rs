@@ -174,6 +174,27 @@ fn a_call_that_cannot_be_made_is_released() {
 }
 
 #[test]
+fn a_cluster_that_cannot_be_called_is_told_of_now_and_then() {
+    let (host, one, _) = workers(r#"{"execution":{"mode":"detached","cluster":"mistyped"}}"#);
+    host.refuse_calls("mistyped", Status::BadArgument);
+    let told = || {
+        let log = host.log();
+        let lines = log.iter().filter(|line| line.message.contains("a detached call to the cluster \"mistyped\""));
+        lines.inspect(|line| assert_eq!(line.level, 3, "{line:?}")).count()
+    };
+    let refused = |key: &str| {
+        let stream = one.stream();
+        stream.send(&order(key));
+        assert_eq!(stream.finish().status, 503);
+    };
+    (0..5).for_each(|number| refused(&format!("k{number}")));
+    assert_eq!(told(), 1);
+    host.advance(Duration::from_secs(10));
+    refused("k9");
+    assert_eq!(told(), 2);
+}
+
+#[test]
 fn those_who_wait_for_a_call_that_cannot_be_made_are_answered_one_after_the_other() {
     let (host, one, two) = workers(MONEY);
     let (first, token) = called(&one, "k1");

@@ -488,6 +488,7 @@ impl Setup {
 
 /// One line per request: what a test looks for there.
 const ACCESS_LOG: &str = "tag=%REQ(X-TAG)% code=%RESPONSE_CODE% status=%FILTER_STATE(wasm.idemgate.status:PLAIN)% \
+                          operation=%FILTER_STATE(wasm.idemgate.operation:PLAIN)% \
                           sent_from=%UPSTREAM_LOCAL_ADDRESS% \
                           sent_to=%UPSTREAM_HOST% attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% details=%RESPONSE_CODE_DETAILS%\n";
 
