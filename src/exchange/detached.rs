@@ -134,7 +134,7 @@ impl AwaitCall {
             Verdict::Store if body.len() as u64 <= step.policy.limits.response_body => {
                 match replayable(headers, step.policy) {
                     headers if is_sendable(&headers) => {
-                        Ending::Completed(StoredResponse { status, headers, body: body.clone() })
+                        Ending::answered(StoredResponse { status, headers, body: body.clone() })
                     }
                     _ => Ending::NotKept(status),
                 }

@@ -137,7 +137,7 @@ impl AwaitEnd {
     fn on_end(self, step: &mut Step<'_>) -> State {
         let ending = match self.capture {
             Capture::Whole { body, .. } => {
-                Ending::Completed(StoredResponse { status: self.status, headers: self.headers, body })
+                Ending::answered(StoredResponse { status: self.status, headers: self.headers, body })
             }
             Capture::Overflown => Ending::NotKept(self.status),
         };

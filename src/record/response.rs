@@ -41,13 +41,28 @@ impl StoredResponse {
     /// Reads what [`encode`](Self::encode) wrote.
     ///
     /// # Errors
-    /// [`CodecError`] if the bytes are not a whole response of this very execution.
+    /// [`CodecError`] if the bytes are not a whole response of this very execution, or none that HTTP knows.
     pub fn decode(bytes: &[u8], operation: &OperationId, owner: Owner) -> Result<Self, CodecError> {
         let (head, body) = decode_head::<OwnedHead>(bytes)?;
         if head.operation != *operation || head.owner != owner || head.body != body.len() {
             return Err(CodecError::Damaged);
         }
-        Ok(Self { status: head.status, headers: head.headers, body: body.to_vec() })
+        let response = Self { status: head.status, headers: head.headers, body: body.to_vec() };
+        // A checksum keeps out accidents. Somebody who can write to the store is kept from what is worse than a made-up
+        // answer: one that splits the connection, and so answers the next request on it.
+        if response.is_well_formed() { Ok(response) } else { Err(CodecError::Damaged) }
+    }
+
+    /// Whether it is a final response of HTTP (RFC 9110): its status, a body only where there can be one, names that are
+    /// tokens, and values without control characters other than tabs.
+    #[must_use]
+    pub fn is_well_formed(&self) -> bool {
+        const NO_CONTENT: u16 = 204;
+        const NOT_MODIFIED: u16 = 304;
+
+        (200..=599).contains(&self.status)
+            && (self.body.is_empty() || !matches!(self.status, NO_CONTENT | NOT_MODIFIED))
+            && self.headers.iter().all(|(name, value)| is_field_name(name) && value.iter().all(is_in_field_value))
     }
 
     /// The status of the response that `bytes` begin with, of which the rest may be missing.
@@ -75,6 +90,14 @@ impl std::fmt::Debug for StoredResponse {
             .field("body", &self.body.len())
             .finish()
     }
+}
+
+fn is_field_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}
+
+fn is_in_field_value(byte: &u8) -> bool {
+    !byte.is_ascii_control() || *byte == b'\t'
 }
 
 /// What a response takes besides its fields and its body, at most: operation, owner, numbers, version and checksum.

@@ -505,10 +505,45 @@ mod codec {
         assert_eq!(shown, "StoredResponse { status: 201, headers: 4, body: 10 }");
     }
 
+    #[test]
+    fn a_response_that_http_does_not_know_is_damaged_however_well_it_is_sealed() {
+        let read = |status, fields: &[(&[u8], &[u8])], body: &[u8]| {
+            let headers = fields.iter().copied().collect();
+            let response = StoredResponse { status, headers, body: body.to_vec() };
+            let sealed = response.encode(&OPERATION, OWNER).unwrap();
+            StoredResponse::decode(&sealed, &OPERATION, OWNER).map(|read| assert_eq!(read, response))
+        };
+        for status in [0, 99, 100, 101, 199, 600, 999, u16::MAX] {
+            assert_eq!(read(status, &[], b""), Err(CodecError::Damaged), "{status}");
+        }
+        for status in [200, 204, 304, 599] {
+            assert_eq!(read(status, &[], b""), Ok(()), "{status}");
+        }
+        for (status, expected) in [(204, Err(CodecError::Damaged)), (304, Err(CodecError::Damaged)), (205, Ok(()))] {
+            assert_eq!(read(status, &[], b"HTTP/1.1 200 OK\r\n\r\nEVIL!"), expected, "{status}");
+        }
+        for name in [b"".as_slice(), b"a b", b"a:", b":status", b"a\r\nb", b"a\0", b"caf\xe9", b"a\x7f", b"(a)"] {
+            assert_eq!(read(200, &[(b"etag", b"1"), (name, b"1")], b""), Err(CodecError::Damaged), "{name:?}");
+        }
+        for value in [b"b\r\nset-cookie: sid=evil".as_slice(), b"\r", b"\n", b"\0", b"\x0b", b"\x1b[0m", b"\x7f"] {
+            assert_eq!(read(200, &[(b"etag", b"1"), (b"a", value)], b""), Err(CodecError::Damaged), "{value:?}");
+        }
+        for value in [b"".as_slice(), b"a\tb", b" ", b"\x80\xff", b"\"~\""] {
+            assert_eq!(read(200, &[(b"X-!#$%&'*+-.^_`|~9", value)], b"body"), Ok(()), "{value:?}");
+        }
+    }
+
     fn any_response() -> impl Strategy<Value = StoredResponse> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..40);
-        let headers = prop::collection::vec((bytes(), bytes()), 0..6).prop_map(Headers::from_iter);
-        (any::<u16>(), headers, bytes()).prop_map(|(status, headers, body)| StoredResponse { status, headers, body })
+        let value = prop::collection::vec(prop_oneof![Just(b'\t'), b' '..=b'~', 0x80..=0xff_u8], 0..40);
+        let headers = prop::collection::vec(("[a-z][a-z0-9!#$_~.-]{0,20}", value), 0..6);
+        let headers = headers.prop_map(Headers::from_iter);
+        let responses = (200_u16..600, headers, bytes()).prop_map(|(status, headers, body)| StoredResponse {
+            status,
+            headers,
+            body,
+        });
+        responses.prop_filter("no content", |response| response.is_well_formed())
     }
 
     proptest! {

@@ -71,6 +71,14 @@ pub enum Ending {
     Unknown,
 }
 
+impl Ending {
+    /// The end of an execution with this answer, which is kept if it can be sent again.
+    #[must_use]
+    pub fn answered(response: StoredResponse) -> Self {
+        if response.is_well_formed() { Self::Completed(response) } else { Self::NotKept(response.status) }
+    }
+}
+
 /// What the store says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
