@@ -128,13 +128,13 @@ impl Guest {
         if self.stream.get().is_none() {
             return;
         }
-        let told = self.told.replace(Some(status));
-        if told != Some(status) {
-            let name = if self.is_shadow() { "idemgate.shadow.status" } else { "idemgate.status" };
-            let _ = host::set_filter_state(name, status.as_str().as_bytes());
+        if self.told.replace(Some(status)) == Some(status) {
+            return;
         }
-        // Whatever is told first, the store has been asked by then if it is asked at all.
-        if told.is_none()
+        let name = if self.is_shadow() { "idemgate.shadow.status" } else { "idemgate.status" };
+        let _ = host::set_filter_state(name, status.as_str().as_bytes());
+        // Whom nothing ails is not looked up, and each of these is a call of the host.
+        if (self.is_shadow() || !matches!(status, Status::Executed | Status::Replayed))
             && let Some(operation) = self.operation()
         {
             let mut digits = String::with_capacity(16);

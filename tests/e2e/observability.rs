@@ -101,23 +101,27 @@ async fn the_access_log_tells_what_became_of_each_request() {
 }
 
 #[tokio::test]
-async fn the_access_log_ties_a_retry_to_the_request_that_it_repeats() {
+async fn the_access_log_ties_a_retry_to_the_request_whose_outcome_is_unknown() {
     let bench = Bench::new(json!({})).await;
+    bench.upstream.directed_by(|_| Some(Answer::new(502)));
     let request = Request::post("/orders").key("k");
     bench.send(&request.clone().header("x-tag", "first")).await;
-    bench.send(&request.clone().header("x-tag", "retry")).await;
+    assert_problem(&bench.send_once_settled(&request.clone().header("x-tag", "retry")).await, 409, "outcome-unknown");
     bench.send(&request.clone().key("another").header("x-tag", "other")).await;
+    bench.upstream.directed_by(|_| Some(Answer::new(201)));
+    bench.send(&request.clone().key("well").header("x-tag", "well")).await;
     bench.send(&Request::post("/orders").header("x-tag", "unguarded")).await;
     let mut named = Vec::new();
-    for tag in ["first", "retry", "other", "unguarded"] {
+    for tag in ["first", "retry", "other", "well", "unguarded"] {
         let line = bench.envoy.access_log_line(tag).await;
         let name = line.split_once(" operation=").and_then(|(_, rest)| rest.split(' ').next());
         named.push(name.unwrap_or_default().to_owned());
     }
-    let [first, retry, other, unguarded] = <[String; 4]>::try_from(named).unwrap();
+    let [first, retry, other, well, unguarded] = <[String; 5]>::try_from(named).unwrap();
     assert!(first.len() == 12 && first.bytes().all(|digit| digit.is_ascii_hexdigit()), "{first}");
-    assert_eq!((retry, unguarded), (first.clone(), "-".to_owned()));
+    assert_eq!(retry, first);
     assert_ne!(other, first);
+    assert_eq!((well.as_str(), unguarded.as_str()), ("-", "-"));
 }
 
 #[tokio::test]

@@ -172,14 +172,16 @@ fn the_access_log_is_told_which_operation_it_was_as_the_log_names_it() {
         stream.finish();
         operation.map(|operation| String::from_utf8(operation).unwrap())
     };
-    let first = named(&order("k1"), 201).unwrap();
+    let first = named(&order("k1"), 502).unwrap();
     assert!(first.len() == 12 && first.bytes().all(|digit| digit.is_ascii_hexdigit()), "{first}");
-    assert_eq!(named(&order("k1"), 201), Some(first.clone()), "a replay");
+    assert_eq!(named(&order("k1"), 201), Some(first.clone()), "a retry of what may have run");
     let reused = order("k1").body("another");
     assert_eq!(named(&reused, 201), Some(first.clone()), "a key that was reused");
     assert!(host.log().iter().any(|line| line.message.contains(&format!("operation {first}: requests.key_reused"))));
-    assert_ne!(named(&order("k2"), 201), Some(first));
-    // Nobody was asked about these.
+    assert_ne!(named(&order("k2"), 502), Some(first));
+    // Nothing is to be looked up about these.
+    assert_eq!(named(&order("k3"), 201), None);
+    assert_eq!(named(&order("k3"), 201), None, "a replay");
     assert_eq!(named(&Request::post("/orders").key("not a key").body("{}"), 201), None);
     assert_eq!(named(&Request::post("/orders").body("{}"), 201), None);
 }
