@@ -39,26 +39,15 @@ async fn main() -> std::io::Result<()> {
     axum::serve(listener, routes).with_graceful_shutdown(stop_requested()?).await
 }
 
-/// Creates an order, unless the caller asked for a failure first.
+/// Creates an order, unless the caller asked for a failure first; also if the caller hangs up meanwhile, when axum drops
+/// what is not spawned.
 async fn create(
     State(service): State<Service>,
     Query(wish): Query<Wish>,
     Json(order): Json<Map<String, Value>>,
 ) -> Response {
-    // Counted on arrival: a call that a client no longer waits for has run all the same.
-    let refused = service.count(&wish);
-    tokio::time::sleep(Duration::from_millis(wish.delay_ms)).await;
-    if refused {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"error": "out of order, try again"}))).into_response();
-    }
-
-    let order = service.add(order);
-    let location = HeaderValue::from_str(&format!("/orders/{}", order.number));
-    let mut response = (StatusCode::CREATED, Json(order)).into_response();
-    if let Ok(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    response
+    let work = tokio::spawn(service.create(wish, order));
+    work.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 /// Every order, in the order of their numbers.
@@ -92,6 +81,23 @@ fn unnamed_scenario() -> String {
 struct Service(Arc<Mutex<Ledger>>);
 
 impl Service {
+    async fn create(self, wish: Wish, order: Map<String, Value>) -> Response {
+        let refused = self.count(&wish);
+        tokio::time::sleep(Duration::from_millis(wish.delay_ms)).await;
+        if refused {
+            let error = json!({"error": "out of order, try again"});
+            return (StatusCode::SERVICE_UNAVAILABLE, Json(error)).into_response();
+        }
+
+        let order = self.add(order);
+        let location = HeaderValue::from_str(&format!("/orders/{}", order.number));
+        let mut response = (StatusCode::CREATED, Json(order)).into_response();
+        if let Ok(location) = location {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response
+    }
+
     /// Counts one run; true if it is to be refused.
     fn count(&self, wish: &Wish) -> bool {
         let mut ledger = self.ledger();

@@ -6,13 +6,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[test]
-fn every_scene_of_the_demo_is_as_promised() {
-    play(&[]);
+fn every_scene_of_the_demo_is_as_promised_and_as_the_readme_shows_it() {
+    let printed = play(&[]);
+    let [alone, detached, _] = shown();
+    assert_shows(&printed, &alone);
+    assert_shows(&printed, &detached);
+    assert!(
+        printed.contains("55 POSTs were sent, and the service ran 10 of them"),
+        "README.md counts otherwise\n{printed}"
+    );
+    let readme = readme().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(readme.contains("55 POSTs were sent, 10 ran"), "README.md counts otherwise");
 }
 
 #[test]
 fn every_scene_is_as_promised_when_each_request_goes_to_another_envoy_on_one_redis() {
-    play(&["--store", "redis"]);
+    let printed = play(&["--store", "redis"]);
+    let [_, _, redis] = shown();
+    assert_shows(&printed, &redis);
 }
 
 #[test]
@@ -26,9 +37,41 @@ fn the_configuration_of_the_composed_envoys_on_redis_is_a_good_one() {
     run(envoy, &["--mode", "validate", "--log-level", "error", "--config-yaml", &config]);
 }
 
-fn play(arguments: &[&str]) {
+fn play(arguments: &[&str]) -> String {
     // Cargo builds the orders service, an example, along with the tests.
-    run(root().join("demo/run"), arguments);
+    run(root().join("demo/run"), arguments)
+}
+
+/// What `README.md` shows of the demo.
+fn shown() -> [String; 3] {
+    let readme = readme();
+    let (_, section) = readme.split_once("## What the demo shows").expect("the section about the demo");
+    let blocks = section.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.map(str::to_owned).collect::<Vec<_>>().try_into().expect("three blocks")
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).expect("README.md")
+}
+
+/// Fails unless the demo has printed these lines in this order, whatever stood between them, with keys of its own and the
+/// caller besides.
+fn assert_shows(printed: &str, shown: &str) {
+    let mut lines = printed.lines().map(without_what_differs);
+    for line in shown.lines().filter(|line| !line.trim().is_empty()) {
+        let line = without_what_differs(line);
+        assert!(lines.any(|printed| printed == line), "README.md shows {line:?}, which is not in\n{printed}");
+    }
+}
+
+/// A line without the caller, and without the random end of the key.
+fn without_what_differs(line: &str) -> String {
+    let line = line.replace("  Authorization: Bearer alice", "");
+    let words = line.trim().split(' ').map(|word| match word.rsplit_once('-') {
+        Some((name, end)) if end.len() == 6 && end.bytes().all(|byte| byte.is_ascii_hexdigit()) => name,
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// What the command prints; it must succeed.
