@@ -147,6 +147,36 @@ async fn a_worker_that_dies_after_the_answer_has_stored_it() {
     assert_eq!(bench.upstream.executions_of("k"), 1);
 }
 
+/// The VM that held the waiter and knew its deadline is gone, and no other VM can answer a stream of that one.
+#[tokio::test]
+async fn who_waits_in_a_worker_that_dies_is_answered_when_envoy_finds_it_idle() {
+    let configuration = json!({ "duplicates": { "in_flight": "wait", "wait_timeout": "1s" } });
+    let setup = Setup::new(&configuration).that_can_crash();
+    let bench =
+        Bench::start(setup.connection_manager(json!({ "stream_idle_timeout": "4s", "request_timeout": "1s" }))).await;
+    let gate = Gate::closed();
+    bench.upstream.script("/orders", [Answer::new(201).json("{}").held_by(&gate)]);
+    let mut owner = bench.http1_to_worker(1).await;
+    let (mut waiter, mut culprit) = (bench.http1_to_worker(0).await, bench.http1_to_worker(0).await);
+    let before = bench.upstream.executions();
+    owner.begin(&order()).await;
+    bench.upstream.reached(before + 1).await;
+    waiter.begin(&order()).await;
+    bench.envoy.reaches_stat("wasmcustom.idemgate.waiting", 1).await;
+    crash(&mut culprit).await;
+    gate.open();
+    let first = owner.response_to("POST").await;
+    assert_executed(&first, 201);
+    assert_replay_of(&first, &once_reloaded(&mut culprit, &order()).await);
+
+    // Neither the end of what it waits for nor its own deadline nor the new VM reaches it.
+    let told = waiter.response_to("POST").await;
+    assert_eq!((told.status, told.text("idempotency-status")), (503, String::new()), "{told:?}");
+    assert_eq!(bench.envoy.stat("http.ingress.downstream_rq_idle_timeout").await, Some(1));
+    assert_replay_of(&first, &bench.http1_to_worker(0).await.send(&order()).await);
+    assert_eq!(bench.upstream.executions_of("k"), 1);
+}
+
 #[tokio::test]
 async fn the_released_module_cannot_be_made_to_crash() {
     let bench = Bench::new(json!({})).await;
@@ -165,6 +195,7 @@ async fn the_released_module_cannot_be_made_to_crash() {
 crate::bench::also_detached! {
     a_worker_that_dies_after_the_answer_has_stored_it,
     records_survive_the_worker_that_made_them,
+    who_waits_in_a_worker_that_dies_is_answered_when_envoy_finds_it_idle,
 }
 
 crate::bench::also_on_redis! {
@@ -173,6 +204,7 @@ crate::bench::also_on_redis! {
         records_survive_the_worker_that_made_them,
         the_claim_of_a_dead_worker_blocks_from_the_end_of_its_lease_on,
         the_claim_of_a_dead_worker_can_be_retried_once_its_lease_is_over,
+        who_waits_in_a_worker_that_dies_is_answered_when_envoy_finds_it_idle,
     }
     pooled: {
         records_survive_the_worker_that_made_them,

@@ -25,6 +25,7 @@ mod crowds;
 mod departures;
 mod deploy;
 mod detached;
+mod drains;
 mod expectations;
 mod hops;
 mod hosts;

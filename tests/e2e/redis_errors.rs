@@ -138,6 +138,10 @@ async fn whatever_ails_redis_is_told_apart_and_over_when_it_is_well_again() {
     }
     redis.resume();
 
+    // Redis gives up a command that is on hold when its client closes its half, as a raw call does once it is sent.
+    redis.must(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
+    pair.fails("cut", "was cut off").await;
+
     redis.kill();
     pair.fails("unreachable", "cannot be reached").await;
     redis.restart().await;
@@ -158,6 +162,9 @@ async fn whatever_ails_redis_behind_the_proxy_is_told_apart_and_over_when_it_is_
     pair.fails("timed_out", "store.redis.timeout").await;
     redis.resume();
     pair.works().await;
+
+    redis.must(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
+    pair.fails("timed_out", "store.redis.timeout").await;
 
     redis.kill();
     pair.fails("proxy", "op_timeout").await;
