@@ -86,7 +86,11 @@ soak: ## Go through new simulated worlds for SOAK_SECONDS (ten minutes); prints 
 .PHONY: chaos
 chaos: crash-test envoy redis ## Break real Envoys and Redis by new plans for CHAOS_SECONDS (ten minutes); CHAOS_SEED=n plays one plan again
 	ENVOY="$(NEWEST)" CHAOS_SECONDS="$${CHAOS_SECONDS:-600}" \
-	    cargo test --locked --test chaos whatever_fails -- --nocapture
+	    cargo test --locked --test chaos whatever_fails_every_promise -- --nocapture
+
+.PHONY: failures
+failures: crash-test envoy redis ## Play failovers, clock steps, changes under load and more by name, and print what each costs (FAILURES='Redis Cluster' for some)
+	ENVOY="$(NEWEST)" FAILURES="$${FAILURES:-}" cargo test --locked --test chaos whatever_fails_by_name -- --nocapture
 
 # What stands between backquotes in the last cells of its tables, in every mode and store; "*" is every test of a file.
 ATTACKS = $$(awk -F ' [|] ' '/^[|]/ { print $$3 }' SECURITY.md | grep -o '`[^`]*`' | tr -d '`*' | sed 's/.*::\(.\)/\1/' | sort -u)

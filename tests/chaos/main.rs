@@ -7,6 +7,9 @@
 //!
 //! `cargo test --test chaos` plays the same plans each time, and `make chaos` new ones for as long as it is told.
 //! `CHAOS_SEED=… make chaos` plays one of them again.
+//!
+//! What a plan cannot have, because it may cost what is promised otherwise or needs more servers, is played by name
+//! (`failures.rs`): `cargo test --test chaos` plays some of it, and `make failures` all.
 #![allow(
     clippy::disallowed_methods,
     clippy::expect_used,
@@ -23,6 +26,7 @@ mod proof;
 
 mod clients;
 mod doctored;
+mod failures;
 mod fault;
 mod judge;
 mod mishaps;

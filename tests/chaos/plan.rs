@@ -198,6 +198,11 @@ impl Deployment {
 
     /// The Envoys of it.
     pub(crate) fn setup(&self) -> Setup {
+        self.setup_with(self.configuration())
+    }
+
+    /// The filter's configuration, but for the store.
+    pub(crate) fn configuration(&self) -> Value {
         let millis = |time: Duration| format!("{}ms", time.as_millis());
         let mut configuration = json!({
             "lease": millis(self.lease),
@@ -209,15 +214,25 @@ impl Deployment {
         if self.is_detached {
             configuration["execution"] = json!({ "mode": "detached", "timeout": "2s" });
         }
-        let setup = self.setup_with(configuration).workers(self.workers);
-        if self.can_crash { setup.that_can_crash() } else { setup }
+        configuration
     }
 
-    fn setup_with(&self, mut configuration: Value) -> Setup {
-        let StoreKind::Redis { is_pooled, .. } = self.store else { return Setup::new(&configuration) };
-        configuration["store"] = json!({ "redis": { "timeout": format!("{}ms", STORE_TIMEOUT.as_millis()) } });
-        Setup::redis(if is_pooled { Transport::Pooled } else { Transport::Direct }, &configuration)
+    /// The Envoys of it, with another configuration.
+    pub(crate) fn setup_with(&self, configuration: Value) -> Setup {
+        let setup = match self.store {
+            StoreKind::SharedData => Setup::new(&configuration),
+            StoreKind::Redis { is_pooled: false, .. } => on_redis(Transport::Direct, configuration),
+            StoreKind::Redis { is_pooled: true, .. } => on_redis(Transport::Pooled, configuration),
+        };
+        let setup = setup.workers(self.workers);
+        if self.can_crash { setup.that_can_crash() } else { setup }
     }
+}
+
+/// The filter with its records in a Redis that has to answer in time.
+pub(crate) fn on_redis(transport: Transport, mut configuration: Value) -> Setup {
+    configuration["store"] = json!({ "redis": { "timeout": format!("{}ms", STORE_TIMEOUT.as_millis()) } });
+    Setup::redis(transport, &configuration)
 }
 
 impl fmt::Display for Plan {

@@ -5,7 +5,7 @@ use std::{
     env, fmt, fs,
     hash::{BuildHasher as _, RandomState},
     process,
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -141,12 +141,21 @@ fn whatever_fails_every_promise_is_kept() {
         (None, Some(seconds)) => Seeds::fresh(Duration::from_secs(seconds)),
         (None, None) => Seeds::of(SHARE),
     };
+    let _alone = alone();
     let total = seeds.play().unwrap_or_else(|how| panic!("{how}"));
     println!("{total}");
     assert_eq!(children(), Vec::<u32>::new(), "processes that were left behind");
     if seed.is_none() && seconds.is_none() {
         assert_everything_happened(&total);
     }
+}
+
+/// Of those who start processes, one at a time: each looks for what it has left behind.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    // Who has failed before has said so.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What never happens is not proven.
@@ -182,7 +191,7 @@ fn assert_everything_happened(total: &Total) {
 }
 
 /// The processes that this one has started and that are still there.
-fn children() -> Vec<u32> {
+pub(crate) fn children() -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("Linux").flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     ids.filter(|id| parent_of(*id) == Some(process::id())).collect()

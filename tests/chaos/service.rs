@@ -38,6 +38,11 @@ impl Intent {
     /// What it answers once nothing fails any more.
     pub(crate) const AT_ONCE: Self = Self { conduct: Conduct::Answers, work: Duration::ZERO, pause: Duration::ZERO };
 
+    /// What it answers after so much work.
+    pub(crate) fn answers_after(work: Duration) -> Self {
+        Self { conduct: Conduct::Answers, work, pause: Duration::ZERO }
+    }
+
     pub(crate) fn draw(lot: &mut Lot) -> Self {
         let conduct = match lot.below(100) {
             0..62 => Conduct::Answers,

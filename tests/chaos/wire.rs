@@ -1,4 +1,5 @@
-//! The wire between the Envoys and Redis, which can be slow, and break when a reply comes.
+//! The wire between the Envoys and Redis, or between two of Redis's servers, which can be slow, stand still, lead to
+//! another server, and break when a reply comes.
 
 use std::{
     io,
@@ -13,6 +14,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, tcp},
+    sync::watch,
     time::sleep,
 };
 
@@ -26,6 +28,8 @@ pub(crate) struct Wire {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// Where it leads to.
+    target: watch::Sender<SocketAddr>,
     /// How many pieces were held up or lost.
     disturbed: AtomicU64,
 }
@@ -37,6 +41,8 @@ pub(crate) enum State {
     LosesReplies,
     /// Each piece takes longer by something between nothing and this, so that one overtakes the other.
     Slow(Duration),
+    /// Nothing arrives.
+    Still,
 }
 
 impl Wire {
@@ -44,12 +50,16 @@ impl Wire {
     pub(crate) async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let shared = Arc::new(Shared { state: Mutex::new(State::Clear), disturbed: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::Clear),
+            target: watch::Sender::new(target),
+            disturbed: AtomicU64::new(0),
+        });
         let passing = Arc::clone(&shared);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 let shared = Arc::clone(&passing);
-                tokio::spawn(async move { shared.pass(near, target).await.ok() });
+                tokio::spawn(async move { shared.pass(near).await.ok() });
             }
         });
         Self { address, shared }
@@ -63,23 +73,42 @@ impl Wire {
         *self.shared.state.lock().unwrap() = state;
     }
 
+    /// It leads to another server from now on, and whatever leads to the one before is cut.
+    pub(crate) fn leads_to(&self, target: SocketAddr) {
+        self.shared.target.send_replace(target);
+    }
+
     /// How many pieces were held up or lost so far.
     pub(crate) fn disturbed(&self) -> u64 {
         self.shared.disturbed.load(Ordering::Relaxed)
     }
 }
 
+/// How often a wire that stands still is looked at.
+const STILLNESS: Duration = Duration::from_millis(5);
+
 /// Between so many delays the pieces take turns.
 const STEPS: u32 = 8;
 
 impl Shared {
-    /// Until both sides have ended, or one fails: then both are cut.
-    async fn pass(&self, near: TcpStream, target: SocketAddr) -> io::Result<()> {
+    /// Until both sides have ended, one fails, or it leads elsewhere: then both are cut.
+    async fn pass(&self, near: TcpStream) -> io::Result<()> {
+        let mut targets = self.target.subscribe();
+        let target = *targets.borrow_and_update();
         let far = TcpStream::connect(target).await?;
         near.set_nodelay(true)?;
         far.set_nodelay(true)?;
         let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-        tokio::try_join!(self.carry(near_in, far_out, false), self.carry(far_in, near_out, true)).map(drop)
+        let carried =
+            async { tokio::try_join!(self.carry(near_in, far_out, false), self.carry(far_in, near_out, true)) };
+        tokio::select! {
+            carried = carried => carried.map(drop),
+            _ = targets.changed() => Ok(()),
+        }
+    }
+
+    fn state(&self) -> State {
+        *self.state.lock().unwrap()
     }
 
     async fn carry(
@@ -94,9 +123,11 @@ impl Shared {
             if length == 0 {
                 return to.shutdown().await;
             }
-            let state = *self.state.lock().unwrap();
-            match state {
-                State::Clear => {}
+            while self.state() == State::Still {
+                sleep(STILLNESS).await;
+            }
+            match self.state() {
+                State::Clear | State::Still => {}
                 State::LosesReplies if !are_replies => {}
                 State::LosesReplies => {
                     if self.disturbed.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {

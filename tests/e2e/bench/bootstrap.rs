@@ -25,6 +25,7 @@ pub(crate) struct Setup {
     has_retrying_cluster: bool,
     proxies_100_continue: bool,
     buffer_limit: Option<u32>,
+    pub(super) environment: Vec<(&'static str, PathBuf)>,
     filters_after: Vec<Value>,
     filters_before: Vec<Value>,
     pub(super) is_discovered: bool,
@@ -207,6 +208,7 @@ impl Setup {
             has_retrying_cluster: false,
             proxies_100_continue: false,
             buffer_limit: None,
+            environment: Vec::new(),
             filters_after: Vec::new(),
             filters_before: Vec::new(),
             is_discovered: false,
@@ -288,6 +290,12 @@ impl Setup {
     /// `per_connection_buffer_limit_bytes` of the listener.
     pub(crate) fn buffer_limit(mut self, bytes: u32) -> Self {
         self.buffer_limit = Some(bytes);
+        self
+    }
+
+    /// Envoy has these variables in its environment, too.
+    pub(crate) fn environment(mut self, variables: &[(&'static str, PathBuf)]) -> Self {
+        self.environment.extend_from_slice(variables);
         self
     }
 

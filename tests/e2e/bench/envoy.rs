@@ -64,7 +64,7 @@ impl Envoy {
         let directory = TempDir::new();
         let bootstrap = format!("{:#}", bootstrap(&directory));
         let backends = Backends { redis: Vec::new(), upstream };
-        Self::once_ready(Launched::run(directory, "bootstrap.json", bootstrap.as_bytes(), WORKERS), backends).await
+        Self::once_ready(Launched::run(directory, "bootstrap.json", bootstrap.as_bytes(), WORKERS, &[]), backends).await
     }
 
     async fn once_ready(mut launched: Launched, backends: Backends) -> Self {
@@ -120,6 +120,17 @@ impl Envoy {
         self.was_killed = true;
         self.launched.child.kill().expect("Envoy is a child of this process");
         self.launched.child.wait().expect("Envoy is a child of this process");
+    }
+
+    /// Ends it as an operator does, and waits until it has ended.
+    pub(crate) async fn terminate(&mut self) {
+        self.was_killed = true;
+        signal(&self.launched.child, "TERM");
+        let deadline = Instant::now() + PATIENCE;
+        while self.launched.exit().is_none() {
+            assert!(Instant::now() < deadline, "Envoy does not end in {PATIENCE:?}\n{}", self.launched.log_tail());
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Another one of the same `setup` in its place, at another address; gives what is left of the old one.
@@ -400,7 +411,8 @@ impl Launched {
         if setup.is_discovered {
             discovery::take_listeners(&mut bootstrap, directory.path());
         }
-        Self::run(directory, "bootstrap.json", format!("{bootstrap:#}").as_bytes(), setup.workers)
+        let bootstrap = format!("{bootstrap:#}");
+        Self::run(directory, "bootstrap.json", bootstrap.as_bytes(), setup.workers, &setup.environment)
     }
 
     fn discover(&self, setup: &Setup, backends: &Backends) {
@@ -418,10 +430,16 @@ impl Launched {
             .output()
             .expect("cannot run tools/render-config");
         assert!(render.status.success(), "tools/render-config: {}", String::from_utf8_lossy(&render.stderr));
-        Self::run(TempDir::new(), "envoy.yaml", &render.stdout, WORKERS)
+        Self::run(TempDir::new(), "envoy.yaml", &render.stdout, WORKERS, &[])
     }
 
-    fn run(directory: TempDir, name: &str, configuration: &[u8], workers: u64) -> Self {
+    fn run(
+        directory: TempDir,
+        name: &str,
+        configuration: &[u8],
+        workers: u64,
+        environment: &[(&str, PathBuf)],
+    ) -> Self {
         let envoy = binary();
         let bootstrap = directory.join(name);
         fs::write(&bootstrap, configuration).expect("cannot write Envoy's configuration");
@@ -439,6 +457,7 @@ impl Launched {
             // What Envoy does not know is a mistake, also in what it discovers.
             .arg("--reject-unknown-dynamic-fields")
             .args(["--log-level", "warning", "--component-log-level", "wasm:info", "--file-flush-interval-msec", "50"])
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -28,6 +28,7 @@ pub(crate) struct RedisServer {
     arguments: Vec<String>,
     child: Child,
     directory: TempDir,
+    environment: Vec<(&'static str, PathBuf)>,
     port: u16,
 }
 
@@ -39,17 +40,22 @@ impl RedisServer {
 
     /// A server with these arguments besides, as on its command line.
     pub(crate) async fn with(arguments: &[&str]) -> Self {
+        Self::with_environment(arguments, &[]).await
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) async fn with_environment(arguments: &[&str], environment: &[(&'static str, PathBuf)]) -> Self {
         let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let directory = TempDir::new();
         let (child, port) = loop {
             let port = free_port();
-            let mut child = launch(&arguments, &directory, port);
+            let mut child = launch(&arguments, environment, &directory, port);
             // Somebody else may have taken the port in between.
             if says(&mut child, &directory, READY).await {
                 break (child, port);
             }
         };
-        Self { arguments, child, directory, port }
+        Self { arguments, child, directory, environment: environment.to_vec(), port }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -87,7 +93,7 @@ impl RedisServer {
     }
 
     async fn restart_until(&mut self, state: &str) {
-        self.child = launch(&self.arguments, &self.directory, self.port);
+        self.child = launch(&self.arguments, &self.environment, &self.directory, self.port);
         let is_back = says(&mut self.child, &self.directory, state).await;
         assert!(is_back, "redis-server does not come back\n{}", self.log());
     }
@@ -139,6 +145,29 @@ impl RedisServer {
         }
     }
 
+    /// The value of `field` in its `INFO`.
+    pub(crate) async fn info(&self, field: &str) -> Option<String> {
+        let info = String::from_utf8_lossy(&self.must(&["INFO", "everything"]).await.into_bytes()).into_owned();
+        info.lines().find_map(|line| Some(line.strip_prefix(field)?.strip_prefix(':')?.to_owned()))
+    }
+
+    /// A server that follows the master at `address`, and has all that it had.
+    pub(crate) async fn replica_of(address: SocketAddr, arguments: &[&str]) -> Self {
+        let port = address.port().to_string();
+        let replica = Self::with(&[&["--replicaof", "127.0.0.1", &port], arguments].concat()).await;
+        replica.follows().await;
+        replica
+    }
+
+    /// Waits until it follows its master.
+    pub(crate) async fn follows(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.info("master_link_status").await.as_deref() != Some("up") {
+            assert!(Instant::now() < deadline, "the replica does not follow after {PATIENCE:?}\n{}", self.log());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Every key that it has, in order.
     pub(crate) async fn keys(&self) -> Vec<Vec<u8>> {
         let mut keys: Vec<_> =
@@ -173,6 +202,11 @@ impl RedisServer {
             line.split(',').next()?.parse().ok()
         };
         commands.iter().filter_map(calls).sum()
+    }
+
+    /// Its name in a cluster.
+    pub(crate) async fn id(&self) -> String {
+        String::from_utf8_lossy(&self.must(&["CLUSTER", "MYID"]).await.into_bytes()).into_owned()
     }
 
     /// Its files stay when it is dropped; where they are.
@@ -223,10 +257,7 @@ impl RedisCluster {
 
         let mut servers = Vec::new();
         for number in 0..masters {
-            let bus = free_port().to_string();
-            let arguments =
-                ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-require-full-coverage", "no"];
-            let server = RedisServer::with(&arguments).await;
+            let server = cluster_node().await;
             let (first, behind) = (number * SLOTS / masters, (number + 1) * SLOTS / masters);
             let (first, last) = (first.to_string(), (behind - 1).to_string());
             server.must(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]).await;
@@ -244,6 +275,27 @@ impl RedisCluster {
 
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.masters.iter().map(RedisServer::address).collect()
+    }
+
+    /// A replica of one of the masters, which takes over when that one is gone for so long.
+    pub(crate) async fn replica_of(&self, master: usize, node_timeout: Duration) -> RedisServer {
+        let replica = cluster_node().await;
+        let first = &self.masters[0];
+        let (port, bus) = (first.port.to_string(), first.arguments[3].clone());
+        replica.must(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
+        let id = self.masters[master].id().await;
+        let deadline = Instant::now() + PATIENCE;
+        // It cannot follow whom it does not know yet.
+        while let Reply::Error(error) = replica.command(&["CLUSTER", "REPLICATE", &id]).await {
+            assert!(Instant::now() < deadline, "no replica after {PATIENCE:?}: {error}");
+            tokio::time::sleep(POLL).await;
+        }
+        replica.follows().await;
+        let node_timeout = node_timeout.as_millis().to_string();
+        for node in self.masters.iter().chain([&replica]) {
+            node.must(&["CONFIG", "SET", "cluster-node-timeout", &node_timeout]).await;
+        }
+        replica
     }
 
     /// Waits until each master knows who has which slots.
@@ -264,6 +316,13 @@ impl RedisCluster {
     }
 }
 
+/// A server with a bus of its own, which knows no other yet.
+async fn cluster_node() -> RedisServer {
+    let bus = free_port().to_string();
+    let arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-require-full-coverage", "no"];
+    RedisServer::with(&arguments).await
+}
+
 /// A port that nobody has now, and that no other test asks for soon.
 pub(crate) fn free_port() -> u16 {
     static ASKED: AtomicU16 = AtomicU16::new(0);
@@ -281,7 +340,7 @@ pub(crate) fn free_port() -> u16 {
 
 const REMEDY: &str = "`make tools` installs it, or name one in REDIS_SERVER";
 
-fn launch(arguments: &[String], directory: &TempDir, port: u16) -> Child {
+fn launch(arguments: &[String], environment: &[(&str, PathBuf)], directory: &TempDir, port: u16) -> Child {
     let named = env::var_os("REDIS_SERVER").filter(|named| !named.is_empty());
     let binary = named.unwrap_or_else(|| OsString::from("redis-server"));
     let log = File::create(directory.join("redis.log")).expect("cannot write the log of redis-server");
@@ -293,6 +352,7 @@ fn launch(arguments: &[String], directory: &TempDir, port: u16) -> Child {
         // Enough for every connection of a test at once.
         .args(["--tcp-backlog", "4096"])
         .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (*name, value)))
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(errors)

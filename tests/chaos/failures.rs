@@ -1,0 +1,126 @@
+//! Failures by name, each on real processes: what a key may cost in it, and what it costs.
+//!
+//! In most of them a key may run once. Where the documentation lets it run again, the scenario says which keys that is
+//! about, and no other may. `cargo test --test chaos` plays those that say the most; `make failures` plays all, or those
+//! whose name has `FAILURES` in it.
+
+mod changes;
+mod clocks;
+mod cluster;
+mod cost;
+mod crashes;
+mod redis;
+mod scene;
+
+use std::{
+    env,
+    future::Future,
+    panic::{self, AssertUnwindSafe},
+    pin::Pin,
+    sync::Mutex,
+    thread,
+    time::Instant,
+};
+
+use self::{cost::Cost, redis::Replica};
+use crate::{
+    bench::Transport,
+    rounds::{alone, children},
+};
+
+/// One of them.
+struct Scenario {
+    name: &'static str,
+    /// Whether each run of the tests plays it.
+    is_shared: bool,
+    play: fn() -> Pin<Box<dyn Future<Output = Cost>>>,
+}
+
+macro_rules! scenarios {
+    ($($name:literal, $is_shared:expr, $play:expr;)*) => {
+        [$(Scenario { name: $name, is_shared: $is_shared, play: || Box::pin($play) }),*]
+    };
+}
+
+const SCENARIOS: [Scenario; 30] = scenarios! {
+    "Redis fails over, replica in step, raw", false, redis::fails_over(Transport::Direct, Replica::InStep);
+    "Redis fails over, replica in step, pooled", false, redis::fails_over(Transport::Pooled, Replica::InStep);
+    "Redis fails over, replica 300 ms behind, raw", true, redis::fails_over(Transport::Direct, Replica::Behind);
+    "Redis fails over, replica 300 ms behind, pooled", false, redis::fails_over(Transport::Pooled, Replica::Behind);
+    "the same with min-replicas-to-write 1", false, redis::fails_over(Transport::Direct, Replica::BehindAndRequired);
+    "min-replicas-to-write 1, no replica for 1 s", false, redis::lacks_its_replica();
+    "split brain for 2 s, one Envoy at the old master", false, redis::splits();
+    "Redis AOF everysec, kill -9 x 4, raw", false, redis::is_killed(Transport::Direct);
+    "Redis AOF everysec, kill -9 x 4, pooled", false, redis::is_killed(Transport::Pooled);
+    "maxmemory, CLIENT PAUSE all and write, slow Lua, raw", false, redis::stalls(Transport::Direct);
+    "maxmemory, CLIENT PAUSE all and write, slow Lua, pooled", false, redis::stalls(Transport::Pooled);
+    "Redis Cluster, 400 slots moved (ASK, MOVED)", false, cluster::moves_slots();
+    "Redis Cluster, master killed", true, cluster::loses_a_master();
+    "clock of Envoy +1 h and back, shared data, block", true, clocks::of_the_only_envoy("block", "24h");
+    "clock of Envoy +1 h and back, shared data, retry", false, clocks::of_the_only_envoy("retry", "24h");
+    "clock of Envoy +1 h and back, shared data, ttl 30 min", false, clocks::of_the_only_envoy("block", "30m");
+    "clock of one of two Envoys +1 h and back, Redis", false, clocks::of_one_envoy();
+    "clock of Redis +1 h and back, block", false, clocks::of_redis("block");
+    "clock of Redis +1 h and back, retry", false, clocks::of_redis("retry");
+    "LDS: 14 updates (lease, ttl, wait, detached, limits), shared data", true, changes::of_settings(None);
+    "LDS: 14 updates (lease, ttl, wait, detached, limits), Redis", false, changes::of_settings(Some(Transport::Direct));
+    "LDS: caller.identity changed 6 times", false, changes::of_the_identity();
+    "module swapped 6 times, same vm_id", false, changes::of_the_module();
+    "VM panics x 8, inline", false, crashes::of_a_vm(crashes::INLINE);
+    "VM panics x 8, wait", true, crashes::of_a_vm(crashes::WAITING);
+    "VM panics x 8, detached and wait", false, crashes::of_a_vm(crashes::DETACHED);
+    "VM panics x 8, Redis and wait", false, crashes::of_a_vm(crashes::ON_REDIS_WAITING);
+    "500 detached in flight, SIGTERM, shared data", false, crashes::of_an_envoy(None);
+    "500 detached in flight, SIGTERM, Redis", false, crashes::of_an_envoy(Some(Transport::Direct));
+    "200 connections at 10 bytes/s", false, crashes::of_nobody_with_slow_clients();
+};
+
+/// How many are played at the same time.
+const AT_A_TIME: usize = 2;
+
+/// None if it did not come to its end, of which it has told.
+fn played(scenario: &Scenario) -> Option<Cost> {
+    let began = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // The others are played all the same.
+    let cost = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on((scenario.play)()))).ok();
+    let word = if cost.is_some() { "played" } else { "FAILED" };
+    eprintln!("{word} in {:.1} s: {}", began.elapsed().as_secs_f32(), scenario.name);
+    cost
+}
+
+/// With `FAILURES` in the environment, those with this in their name: with an empty one, all.
+#[test]
+fn whatever_fails_by_name_costs_no_more_than_is_documented() {
+    let wanted = env::var("FAILURES").ok();
+    let is_wanted = |scenario: &&Scenario| match &wanted {
+        Some(part) => scenario.name.contains(part.as_str()),
+        None => scenario.is_shared,
+    };
+    let _alone = alone();
+    let scenarios: Vec<_> = SCENARIOS.iter().filter(is_wanted).collect();
+    assert!(!scenarios.is_empty(), "no scenario has {wanted:?} in its name");
+    let (next, costs) = (Mutex::new(scenarios.iter().enumerate()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                loop {
+                    let Some((number, scenario)) = next.lock().unwrap().next() else { return };
+                    let Some(cost) = played(scenario) else { continue };
+                    costs.lock().unwrap().push((number, scenario.name, cost));
+                }
+            });
+        }
+    });
+    let mut costs = costs.into_inner().unwrap();
+    costs.sort_by_key(|(number, ..)| *number);
+    println!("{}", Cost::HEAD);
+    for (_, name, cost) in &costs {
+        println!("| {name} {cost}");
+    }
+    let broken: Vec<String> =
+        costs.iter().filter_map(|(_, name, cost)| Some(format!("{name}: {}", cost.excess()?))).collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert_eq!(costs.len(), scenarios.len(), "scenarios that came to their end");
+    assert_eq!(children(), Vec::<u32>::new(), "processes that were left behind");
+}

@@ -1,0 +1,84 @@
+//! Changes of the configuration and of the module, by LDS, while clients ask.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{
+    cost::{Allowed, Cost},
+    scene::{ON_REDIS, SHARED_DATA, Scene},
+};
+use crate::{
+    bench::{RedisServer, Setup, Transport},
+    plan::Deployment,
+};
+
+const CALM: Duration = Duration::from_millis(500);
+
+/// Each of these in turn takes the place of what was there before.
+async fn change(scene: &Scene, setups: &[Setup], times: usize) {
+    for number in 0..times {
+        sleep(CALM).await;
+        for envoy in &scene.envoys {
+            envoy.reconfigure(&setups[number % setups.len()]).await;
+        }
+    }
+    sleep(CALM).await;
+}
+
+pub(crate) async fn of_settings(transport: Option<Transport>) -> Cost {
+    let deployment = if transport.is_some() { ON_REDIS } else { SHARED_DATA };
+    let mut redis = None;
+    if transport.is_some() {
+        redis = Some(RedisServer::start().await);
+    }
+    let store: Vec<_> = redis.iter().map(RedisServer::address).collect();
+    let setups = [
+        json!({ "lease": "3s" }),
+        json!({ "ttl": "2h" }),
+        json!({ "duplicates": { "in_flight": "wait", "wait_timeout": "700ms" } }),
+        json!({ "execution": { "mode": "detached", "timeout": "2s" } }),
+        json!({
+            "execution": { "mode": "detached", "timeout": "3s" },
+            "duplicates": { "in_flight": "wait", "wait_timeout": "500ms" },
+        }),
+        json!({ "limits": { "request_body": "64KiB", "response_body": "32KiB" } }),
+        json!({}),
+    ]
+    .map(|changed| {
+        let mut configuration = deployment.configuration();
+        for (name, value) in changed.as_object().into_iter().flatten() {
+            configuration[name] = value.clone();
+        }
+        deployment.setup_with(configuration).discovered()
+    });
+    let stores = vec![store; deployment.envoys];
+    let scene = Scene::begin(deployment, &deployment.setup().discovered(), &stores).await;
+    change(&scene, &setups, 14).await;
+    scene.end_as_promised().await
+}
+
+/// What a key stands for changes, and with it every key becomes another one.
+pub(crate) async fn of_the_identity() -> Cost {
+    let identities =
+        [json!([{ "header": "authorization" }, { "header": "content-type" }]), json!([{ "header": "authorization" }])];
+    let setups = identities.map(|identity| {
+        let mut configuration = SHARED_DATA.configuration();
+        configuration["caller"] = json!({ "identity": identity });
+        SHARED_DATA.setup_with(configuration).discovered()
+    });
+    let scene = Scene::begin(SHARED_DATA, &setups[1], &[vec![]]).await;
+    change(&scene, &setups, 6).await;
+    let until = scene.now();
+    scene.end(Allowed::TwiceAndSome(vec![(0, until)])).await
+}
+
+/// Two builds of the module take turns.
+pub(crate) async fn of_the_module() -> Cost {
+    let released = SHARED_DATA.setup().discovered();
+    let other = Deployment { can_crash: true, ..SHARED_DATA }.setup().discovered();
+    let scene = Scene::begin(SHARED_DATA, &released, &[vec![]]).await;
+    change(&scene, &[other, released], 6).await;
+    scene.end_as_promised().await
+}
