@@ -42,7 +42,7 @@ macro_rules! scenarios {
     };
 }
 
-const SCENARIOS: [Scenario; 30] = scenarios! {
+const SCENARIOS: [Scenario; 32] = scenarios! {
     "Redis fails over, replica in step, raw", false, redis::fails_over(Transport::Direct, Replica::InStep);
     "Redis fails over, replica in step, pooled", false, redis::fails_over(Transport::Pooled, Replica::InStep);
     "Redis fails over, replica 300 ms behind, raw", true, redis::fails_over(Transport::Direct, Replica::Behind);
@@ -66,6 +66,8 @@ const SCENARIOS: [Scenario; 30] = scenarios! {
     "LDS: 14 updates (lease, ttl, wait, detached, limits), Redis", false, changes::of_settings(Some(Transport::Direct));
     "LDS: caller.identity changed 6 times", false, changes::of_the_identity();
     "module swapped 6 times, same vm_id", false, changes::of_the_module();
+    "drain and hot restart x 2, Redis, inline", false, changes::of_the_process(false);
+    "drain and hot restart x 2, Redis, detached", false, changes::of_the_process(true);
     "VM panics x 8, inline", false, crashes::of_a_vm(crashes::INLINE);
     "VM panics x 8, wait", true, crashes::of_a_vm(crashes::WAITING);
     "VM panics x 8, detached and wait", false, crashes::of_a_vm(crashes::DETACHED);

@@ -1,4 +1,4 @@
-//! Changes of the configuration and of the module, by LDS, while clients ask.
+//! Changes of the configuration and of the module, by LDS, and of the whole process, while clients ask.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
     scene::{ON_REDIS, SHARED_DATA, Scene},
 };
 use crate::{
-    bench::{RedisServer, Setup, Transport},
+    bench::{HotRestart, RedisServer, Setup, Transport, free_port},
     plan::Deployment,
 };
 
@@ -81,4 +81,21 @@ pub(crate) async fn of_the_module() -> Cost {
     let scene = Scene::begin(SHARED_DATA, &released, &[vec![]]).await;
     change(&scene, &[other, released], 6).await;
     scene.end_as_promised().await
+}
+
+/// Another process takes the listener over, and the one before ends once it has drained.
+pub(crate) async fn of_the_process(is_detached: bool) -> Cost {
+    let (redis, id) = (RedisServer::start().await, free_port());
+    let deployment = Deployment { envoys: 1, is_detached, ..ON_REDIS };
+    let setup = |epoch| deployment.setup().hot_restart(HotRestart { id, epoch });
+    let mut scene = Scene::begin(deployment, &setup(0), &[vec![redis.address()]]).await;
+    for epoch in [1, 2] {
+        sleep(CALM).await;
+        let mut former = scene.envoys[0].replace(&setup(epoch)).await;
+        former.ends().await;
+    }
+    sleep(CALM).await;
+    let cost = scene.end_as_promised().await;
+    HotRestart { id, epoch: 0 }.leaves_nothing();
+    cost
 }

@@ -1,5 +1,6 @@
 //! The Envoy configuration of a test: one listener, the filter, and a route for each way a request can end.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,7 @@ pub(crate) struct Setup {
     pub(super) environment: Vec<(&'static str, PathBuf)>,
     filters_after: Vec<Value>,
     filters_before: Vec<Value>,
+    pub(super) hot_restart: Option<HotRestart>,
     pub(super) is_discovered: bool,
     log_format: Value,
     pub(super) module: Module,
@@ -41,6 +43,22 @@ pub(crate) struct Setup {
     virtual_host: Value,
     vm_id: &'static str,
     pub(super) workers: u64,
+}
+
+/// Processes that take the listener over from each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HotRestart {
+    /// By which they find each other: nobody else on this machine may have it. It is their port, too.
+    pub(crate) id: u16,
+    /// How many were there before.
+    pub(crate) epoch: u32,
+}
+
+impl HotRestart {
+    /// Removes the memory that Envoys share, which they leave behind.
+    pub(crate) fn leaves_nothing(self) {
+        let _ = fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}0", self.id));
+    }
 }
 
 /// How Envoy speaks to Redis, apart from where it is.
@@ -211,6 +229,7 @@ impl Setup {
             environment: Vec::new(),
             filters_after: Vec::new(),
             filters_before: Vec::new(),
+            hot_restart: None,
             is_discovered: false,
             log_format: json!({ "text_format_source": { "inline_string": ACCESS_LOG } }),
             module: Module::Released,
@@ -296,6 +315,12 @@ impl Setup {
     /// Envoy has these variables in its environment, too.
     pub(crate) fn environment(mut self, variables: &[(&'static str, PathBuf)]) -> Self {
         self.environment.extend_from_slice(variables);
+        self
+    }
+
+    /// It takes over from the process of the epoch before.
+    pub(crate) fn hot_restart(mut self, restart: HotRestart) -> Self {
+        self.hot_restart = Some(restart);
         self
     }
 
@@ -439,7 +464,7 @@ impl Setup {
         merge(&mut connection_manager, &self.connection_manager);
         let mut listener = json!({
             "name": "ingress",
-            "address": address(SocketAddr::from(([127, 0, 0, 1], 0))),
+            "address": address(SocketAddr::from(([127, 0, 0, 1], self.hot_restart.map_or(0, |restart| restart.id)))),
             "filter_chains": [{ "filters": [{ "name": "http", "typed_config": connection_manager }] }],
         });
         if let Some(limit) = self.buffer_limit {

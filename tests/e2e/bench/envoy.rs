@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::bootstrap::{Backends, Module, WORKERS};
+use super::bootstrap::{Backends, HotRestart, Module, WORKERS};
 use super::http1::Http1;
 use super::http2::Http2;
 use super::message::{Request, Response};
@@ -64,7 +64,8 @@ impl Envoy {
         let directory = TempDir::new();
         let bootstrap = format!("{:#}", bootstrap(&directory));
         let backends = Backends { redis: Vec::new(), upstream };
-        Self::once_ready(Launched::run(directory, "bootstrap.json", bootstrap.as_bytes(), WORKERS, &[]), backends).await
+        Self::once_ready(Launched::run(directory, "bootstrap.json", bootstrap.as_bytes(), Process::default()), backends)
+            .await
     }
 
     async fn once_ready(mut launched: Launched, backends: Backends) -> Self {
@@ -124,8 +125,13 @@ impl Envoy {
 
     /// Ends it as an operator does, and waits until it has ended.
     pub(crate) async fn terminate(&mut self) {
-        self.was_killed = true;
         signal(&self.launched.child, "TERM");
+        self.ends().await;
+    }
+
+    /// Waits until it has ended, as its successor has told it to.
+    pub(crate) async fn ends(&mut self) {
+        self.was_killed = true;
         let deadline = Instant::now() + PATIENCE;
         while self.launched.exit().is_none() {
             assert!(Instant::now() < deadline, "Envoy does not end in {PATIENCE:?}\n{}", self.launched.log_tail());
@@ -397,6 +403,20 @@ async fn ask(admin: SocketAddr, method: &'static str, target: &str) -> Response 
     Http1::connect(admin).await.send(&Request::new(method, target)).await
 }
 
+/// What is said to the process besides its configuration.
+#[derive(Clone, Copy, Debug)]
+struct Process<'a> {
+    workers: u64,
+    environment: &'a [(&'static str, PathBuf)],
+    hot_restart: Option<HotRestart>,
+}
+
+impl Default for Process<'_> {
+    fn default() -> Self {
+        Self { workers: WORKERS, environment: &[], hot_restart: None }
+    }
+}
+
 /// The process and its files.
 #[derive(Debug)]
 struct Launched {
@@ -412,7 +432,9 @@ impl Launched {
             discovery::take_listeners(&mut bootstrap, directory.path());
         }
         let bootstrap = format!("{bootstrap:#}");
-        Self::run(directory, "bootstrap.json", bootstrap.as_bytes(), setup.workers, &setup.environment)
+        let process =
+            Process { workers: setup.workers, environment: &setup.environment, hot_restart: setup.hot_restart };
+        Self::run(directory, "bootstrap.json", bootstrap.as_bytes(), process)
     }
 
     fn discover(&self, setup: &Setup, backends: &Backends) {
@@ -430,16 +452,11 @@ impl Launched {
             .output()
             .expect("cannot run tools/render-config");
         assert!(render.status.success(), "tools/render-config: {}", String::from_utf8_lossy(&render.stderr));
-        Self::run(TempDir::new(), "envoy.yaml", &render.stdout, WORKERS, &[])
+        Self::run(TempDir::new(), "envoy.yaml", &render.stdout, Process::default())
     }
 
-    fn run(
-        directory: TempDir,
-        name: &str,
-        configuration: &[u8],
-        workers: u64,
-        environment: &[(&str, PathBuf)],
-    ) -> Self {
+    fn run(directory: TempDir, name: &str, configuration: &[u8], process: Process<'_>) -> Self {
+        let Process { workers, environment, hot_restart } = process;
         let envoy = binary();
         let bootstrap = directory.join(name);
         fs::write(&bootstrap, configuration).expect("cannot write Envoy's configuration");
@@ -452,8 +469,16 @@ impl Launched {
             .args(["--concurrency", &workers.to_string()])
             // What a change of the configuration has replaced goes soon.
             .args(["--drain-strategy", "immediate", "--drain-time-s", "1"])
-            // Several Envoys on one machine would fight over one shared-memory segment.
-            .arg("--disable-hot-restart")
+            .args(match hot_restart {
+                // Several Envoys on one machine would fight over one shared-memory segment.
+                None => vec!["--disable-hot-restart".to_owned()],
+                Some(HotRestart { id, epoch }) => {
+                    let (id, epoch) = (id.to_string(), epoch.to_string());
+                    ["--base-id", &id, "--restart-epoch", &epoch, "--parent-shutdown-time-s", "3"]
+                        .map(str::to_owned)
+                        .into()
+                }
+            })
             // What Envoy does not know is a mistake, also in what it discovers.
             .arg("--reject-unknown-dynamic-fields")
             .args(["--log-level", "warning", "--component-log-level", "wasm:info", "--file-flush-interval-msec", "50"])

@@ -36,7 +36,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use answer::Answer;
 pub(crate) use bootstrap::{
-    AdminListener, Setup, compressor, delay, deny_header, location, lua, lua_on_response, one_request_a_day,
+    AdminListener, HotRestart, Setup, compressor, delay, deny_header, location, lua, lua_on_response, one_request_a_day,
 };
 pub(crate) use envoy::{Envoy, is_since, refusal, released_module};
 pub(crate) use expect::{
