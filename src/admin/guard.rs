@@ -1,5 +1,7 @@
 //! Who may ask: decided before anything else of a request is looked at.
 
+use std::net::IpAddr;
+
 use crate::{config::Guard, headers::Headers};
 
 /// Where a request comes from, as the host tells it.
@@ -102,7 +104,7 @@ impl Origin<'_> {
             return Err(Stranger::FromElsewhere);
         }
         let host = self.headers.get(":authority").unwrap_or_default();
-        if host_of(host).eq_ignore_ascii_case(b"localhost") || is_loopback(host) {
+        if host_of(host).is_some_and(|host| host.eq_ignore_ascii_case(b"localhost")) || is_loopback(host) {
             return Ok(());
         }
         Err(Stranger::OtherHost)
@@ -120,20 +122,32 @@ fn is_socket(address: &[u8]) -> bool {
 
 /// Whether this is an IP address of the loopback interface, with or without a port.
 fn is_loopback(address: &[u8]) -> bool {
-    let host = host_of(address);
-    let host = host.strip_prefix(b"::ffff:").unwrap_or(host);
-    let is_v4 = host.starts_with(b"127.") && host.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
-    is_v4 || host == b"::1"
+    let host = host_of(address).and_then(|host| std::str::from_utf8(host).ok());
+    match host.and_then(|host| host.parse().ok()) {
+        Some(IpAddr::V4(address)) => address.is_loopback(),
+        Some(IpAddr::V6(address)) => address.to_canonical().is_loopback(),
+        None => false,
+    }
 }
 
-/// An address without its port and brackets.
-fn host_of(address: &[u8]) -> &[u8] {
-    if let Some(rest) = address.strip_prefix(b"[") {
-        return rest.split(|byte| *byte == b']').next().unwrap_or_default();
-    }
-    // An IPv6 address without brackets has more colons than one.
-    match address.iter().filter(|byte| **byte == b':').count() {
-        1 => address.split(|byte| *byte == b':').next().unwrap_or_default(),
-        _ => address,
+/// An address without its port and brackets; `None` if it has anything else around the host.
+fn host_of(address: &[u8]) -> Option<&[u8]> {
+    let is_port = |port: &[u8]| (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+    let (host, rest) = match address.strip_prefix(b"[") {
+        Some(rest) => {
+            let end = rest.iter().position(|byte| *byte == b']')?;
+            let host = rest.get(..end).filter(|host| host.contains(&b':'))?;
+            (host, rest.get(end + 1..)?)
+        }
+        // An IPv6 address without brackets has more colons than one, and no port.
+        None if address.iter().filter(|byte| **byte == b':').count() == 1 => {
+            address.split_at_checked(address.iter().position(|byte| *byte == b':')?)?
+        }
+        None => (address, &b""[..]),
+    };
+    match rest.split_first() {
+        None => Some(host),
+        Some((b':', port)) if is_port(port) => Some(host),
+        Some(_) => None,
     }
 }

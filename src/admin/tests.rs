@@ -19,7 +19,7 @@ const OPERATION: OperationId = OperationId::from_bytes([0xab; 32]);
 
 fn config(settings: &str) -> Config {
     let text = format!(r#"{{"role": "admin", "guard": "loopback"{settings}}}"#);
-    match Plugin::parse(text.as_bytes()) {
+    match Plugin::parse(text.as_bytes(), &|_| None) {
         Ok(Plugin::Admin { config, .. }) => *config,
         other => panic!("{other:?}"),
     }
@@ -84,8 +84,34 @@ fn neither_a_proxy_nor_a_web_page_on_the_machine_speaks_for_an_operator() {
     for host in ["localhost", "LocalHost:80", "127.0.0.1", "[::1]", "[::1]:9902"] {
         assert_eq!(from(host, &[]), Ok(()), "{host}");
     }
-    for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:127", "10.0.0.1"]
-    {
+    for host in [
+        "",
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "evil.example:127",
+        "10.0.0.1",
+        "[localhost].evil.example",
+        "[::1].evil.example",
+        "localhost:9902.evil.example",
+        "localhost:",
+        "localhost:port",
+        "localhost:123456",
+        "localhost:80:80",
+        "[::1]:",
+        "[::1]9902",
+        "[::1",
+        "[]",
+        "127....",
+        "127.1",
+        "127.0.0.1.",
+        "127.0.0.01",
+        "127.0.0.1:9902@evil.example",
+        "[127.1",
+        "[127.0.0.1]",
+        "[localhost]",
+        "0x7f.0.0.1",
+    ] {
         assert_eq!(from(host, &[]), Err(Stranger::OtherHost), "{host}");
     }
 }

@@ -505,6 +505,10 @@ async fn the_loopback_guard_refuses_what_comes_through_proxies_and_browsers() {
         host("evil.example:9902"),
         host("localhost.evil.example"),
         host("127.0.0.1.evil.example"),
+        host("[localhost].evil.example"),
+        host("[::1].evil.example"),
+        host("localhost:9902.evil.example"),
+        host("127...."),
     ];
     assert_refused(admin, &rebound, "localhost").await;
     let asked = |name: &'static str, value: &str| ask("GET", "/operations").header(name, value);
