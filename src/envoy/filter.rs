@@ -18,7 +18,7 @@ use super::{
     host::{self, Map, Refused},
     inquiries::Inquiries,
     path_watch::PathWatch,
-    post::Post,
+    post::{BELL, Bell, Post},
     random::random,
     realm::{NoRealm, Realm},
     redirects::Redirects,
@@ -82,6 +82,9 @@ pub(super) struct Filter {
     root_is_at_work: Cell<bool>,
     /// The root context has been called, and has not come yet.
     has_rung: Cell<bool>,
+    bell: Cell<Bell>,
+    /// It was told that the mailbox was taken.
+    has_told_of_taken_post: Cell<bool>,
     /// What was noted so far.
     noted: RefCell<Vec<Notice>>,
     /// When each kind of trouble, such as of store errors, was last logged.
@@ -154,6 +157,8 @@ impl Filter {
             overdue: RefCell::default(),
             root_is_at_work: Cell::default(),
             has_rung: Cell::default(),
+            bell: Cell::default(),
+            has_told_of_taken_post: Cell::default(),
             noted: RefCell::default(),
             logged: RefCell::default(),
         };
@@ -338,8 +343,45 @@ impl Filter {
         if self.root_is_at_work.get() || self.has_rung.replace(true) {
             return;
         }
+        self.ring_with(ORDERS_LEFT);
+    }
+
+    fn ring_with(&self, message: &[u8]) {
         if let Some(mailbox) = self.mailbox() {
-            host::enqueue(mailbox.0, ORDERS_LEFT);
+            self.bell.set(self.bell.get().ring());
+            host::enqueue(mailbox.0, message);
+        }
+    }
+
+    /// The mailbox has called the root context.
+    pub(super) fn hear_bell(&self) {
+        self.bell.set(Bell::Silent);
+    }
+
+    /// Finds out, tick by tick, whether the mailbox still calls this worker, as long as somebody depends on it; takes it
+    /// back if not.
+    pub(super) fn watch_bell(&self) {
+        let Some(bell) = self.bell.get().tick() else {
+            self.bell.set(Bell::Silent);
+            return self.take_post_back();
+        };
+        self.bell.set(bell);
+        if bell == Bell::Silent && self.waiting_room.len() > 0 {
+            self.ring_with(BELL);
+        }
+    }
+
+    fn take_post_back(&self) {
+        let Some(post) = self.post.get() else { return };
+        post.reclaim();
+        // Whom a message was for that somebody else has taken out is not known.
+        self.waiting_room.call_all();
+        if !self.has_told_of_taken_post.replace(true) {
+            log::error!(
+                "idemgate: another plugin has registered the queue by which this worker is woken, or the host has lost it; \
+                 it is registered again, whenever that happens. Give idemgate a vm_id that no other plugin has \
+                 (docs/deployment.md). This is said once"
+            );
         }
     }
 

@@ -27,6 +27,38 @@ pub(super) struct Post {
     pub(super) mailbox: Mailbox,
 }
 
+/// What a worker puts into its own mailbox to hear whether it is called.
+pub(super) const BELL: &[u8] = b"bell";
+
+/// Whether the worker hears of what it puts into its own mailbox.
+///
+/// A queue calls whoever registered its name last. Somebody else who does so, a plugin with the same `vm_id`, takes it
+/// from its worker, which then hears of nothing: those who wait there are not woken.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Bell {
+    /// It was not rung since it was last heard.
+    #[default]
+    Silent,
+    Rung,
+    /// It was not heard by the next tick, which may have been on the way already.
+    Overdue,
+}
+
+impl Bell {
+    pub(super) fn ring(self) -> Self {
+        if self == Self::Silent { Self::Rung } else { self }
+    }
+
+    /// What a tick makes of it; `None` if whoever rings is not heard any more.
+    pub(super) fn tick(self) -> Option<Self> {
+        match self {
+            Self::Silent => Some(Self::Silent),
+            Self::Rung => Some(Self::Overdue),
+            Self::Overdue => None,
+        }
+    }
+}
+
 /// How long a place outlives a worker that no longer renews it.
 const TERM: Duration = Duration::from_secs(30);
 
@@ -44,14 +76,23 @@ impl Post {
     /// Takes the first place that is free; `None` if there is none or the host refuses.
     pub(super) fn open(memory: &impl SharedMemory, worker: Owner, now: Timestamp) -> Option<Self> {
         let place = (0..PLACES).find(|place| take(memory, &key(*place), worker, now).is_ok_and(|taken| taken))?;
-        let mailbox = host::register_queue(&format!("idemgate/v1/q{place:x}")).ok()?;
+        let mailbox = host::register_queue(&queue_name(place)).ok()?;
         Some(Self { place, mailbox: Mailbox(mailbox) })
+    }
+
+    /// Takes the queue back from whoever registered its name, too.
+    pub(super) fn reclaim(self) {
+        let _ = host::register_queue(&queue_name(self.place));
     }
 
     /// Keeps the place; if it was lost in a long standstill, another one is to be opened.
     pub(super) fn renew(self, memory: &impl SharedMemory, worker: Owner, now: Timestamp) -> bool {
         take(memory, &key(self.place), worker, now).unwrap_or(true)
     }
+}
+
+fn queue_name(place: u32) -> String {
+    format!("idemgate/v1/q{place:x}")
 }
 
 fn key(place: u32) -> String {

@@ -13,6 +13,7 @@ use super::{
     host::{self, Buffer, Map},
     inquiries::Errand,
     logger::follow_host_level,
+    post::BELL,
     store::Store,
     stream::Stream,
     watch_board::POLL,
@@ -251,6 +252,7 @@ impl Root {
             filter.waiting_room.call(&operation);
         }
         filter.keep_post(now);
+        filter.watch_bell();
         filter.inquiries.rouse(now);
         for realm in filter.realms() {
             realm.sweep(filter.worker, now);
@@ -373,8 +375,12 @@ impl Root {
             return self.finish_draining();
         }
         self.work(|_, filter| {
-            filter.turns.begin();
+            filter.hear_bell();
             while let Some(message) = host::dequeue(queue) {
+                if message == BELL {
+                    continue;
+                }
+                filter.turns.begin();
                 if let Ok(operation) = <[u8; 32]>::try_from(message) {
                     filter.waiting_room.call(&OperationId::from_bytes(operation));
                 }

@@ -64,6 +64,12 @@ impl WaitingRoom {
         }
     }
 
+    /// The same for all operations.
+    pub(super) fn call_all(&self) {
+        let operations: Vec<_> = self.groups.borrow().keys().copied().collect();
+        operations.iter().for_each(|operation| self.call(operation));
+    }
+
     /// The first of those who wait for the operation whose turn it is, taken out. If the next of them is to have a turn,
     /// when all other operations have had theirs, the operation is to be called again.
     pub(super) fn next_called(&self) -> Option<(OperationId, Rc<Guest>)> {

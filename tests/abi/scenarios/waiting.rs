@@ -13,7 +13,8 @@ use crate::{
     host::{Host, Moment},
     messages::{Answer, Outcome, Response},
     stream::Stream,
-    worker::Worker,
+    vm,
+    worker::{self, Worker},
 };
 
 const WAIT: &str = r#"{"duplicates":{"in_flight":"wait"}}"#;
@@ -396,4 +397,56 @@ fn redirects_that_are_never_picked_up_are_all_given_up_after_a_lease() {
     for key in ["k1", "k2"] {
         assert_problem(&Orders::default().serve(&two, &order(key)), 409, "outcome-unknown");
     }
+}
+
+#[test]
+fn a_worker_whose_queue_somebody_else_has_registered_takes_it_back_and_says_so_once() {
+    let (host, one, two) = workers(WAIT);
+    // Another plugin with the same vm_id.
+    let other = host.worker("{}");
+    for round in 0..3 {
+        let key = format!("k{round}");
+        let (first, orders) = (one.stream(), Orders::default());
+        first.send(&order(&key));
+        let waiter = waiter(&two, &key);
+        let queues = host.queues();
+        other.run(move || {
+            for name in &queues {
+                vm::with(|vm| vm.process.register_queue(name.as_bytes(), worker::mailbox()));
+            }
+        });
+        first.respond(&orders.run());
+        let answer = first.finish();
+        deliver(&[&one, &two, &other]);
+        assert_eq!(waiter.answer(), None, "a message reached a worker that has lost its queue");
+        for _ in 0..4 {
+            host.advance(Duration::from_secs(1));
+            two.tick();
+            deliver(&[&one, &two, &other]);
+        }
+        let replay = waiter.finish();
+        assert_eq!((word(&replay), &replay.body), ("replayed".to_owned(), &answer.body));
+        assert_eq!(orders.count(), 1);
+    }
+    let told = host.log().into_iter().filter(|line| line.message.contains("another plugin has registered the queue"));
+    assert_eq!(told.map(|line| line.worker).collect::<Vec<_>>(), [two.id()]);
+}
+
+#[test]
+fn a_worker_that_has_its_queue_has_nothing_to_say_of_it_however_long_somebody_waits() {
+    let (host, one, two) = workers(r#"{"duplicates":{"in_flight":"wait","wait_timeout":"1m"}}"#);
+    let (first, orders) = (one.stream(), Orders::default());
+    first.send(&order("k1"));
+    let waiter = waiter(&two, "k1");
+    for _ in 0..20 {
+        host.advance(Duration::from_secs(1));
+        one.tick();
+        two.tick();
+        deliver(&[&one, &two]);
+    }
+    first.respond(&orders.run());
+    first.finish();
+    deliver(&[&one, &two]);
+    assert_eq!(word(&waiter.finish()), "replayed");
+    assert!(host.log().iter().all(|line| !line.message.contains("queue")), "{:?}", host.log());
 }
