@@ -47,6 +47,7 @@ struct Request {
     owner: Owner,
     fingerprint: Fingerprint,
     mailbox: Option<Mailbox>,
+    is_anonymous: bool,
     job: Option<Job>,
     expects_continue: bool,
     /// Set once it has begun to wait for its turn.
@@ -111,8 +112,9 @@ impl AwaitBody {
 impl Step<'_> {
     /// Asks the store for the right to run the operation.
     pub(super) fn claim(&mut self, guarded: Guarded, fingerprint: Fingerprint) -> State {
-        let Guarded { operation, owner, mailbox, job, expects_continue } = guarded;
-        Request { operation, owner, fingerprint, mailbox, job, expects_continue, waiting: None }.claim(self)
+        let Guarded { operation, owner, mailbox, is_anonymous, job, expects_continue } = guarded;
+        Request { operation, owner, fingerprint, mailbox, is_anonymous, job, expects_continue, waiting: None }
+            .claim(self)
     }
 }
 
@@ -132,7 +134,7 @@ impl Request {
     }
 
     fn granted(&self, step: &Step<'_>) -> Execution {
-        Execution::begin(self.operation, self.fingerprint, self.owner, step)
+        Execution::begin(self.operation, self.fingerprint, self.owner, self.is_anonymous, step)
     }
 }
 

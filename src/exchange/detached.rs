@@ -131,6 +131,7 @@ impl AwaitCall {
         let ending = match judgement.verdict {
             Verdict::Release => Ending::Released,
             Verdict::Unknown | Verdict::Unread => Ending::Unknown,
+            Verdict::Store if !self.execution.may_keep(headers) => Ending::NotKept(status),
             Verdict::Store if body.len() as u64 <= step.policy.limits.response_body => {
                 match replayable(headers, step.policy) {
                     headers if is_sendable(&headers) => {

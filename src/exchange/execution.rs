@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     config::Policy,
+    headers::Headers,
     record::{Owner, RENEWALS_PER_LEASE},
     request::{Fingerprint, OperationId},
     store::{Call, Ending},
@@ -20,14 +21,28 @@ pub(super) struct Execution {
     operation: OperationId,
     fingerprint: Fingerprint,
     owner: Owner,
+    /// Whether its caller is one with all others that have no identity.
+    is_anonymous: bool,
     renew_at: Timestamp,
     interval: Duration,
 }
 
 impl Execution {
-    pub(super) fn begin(operation: OperationId, fingerprint: Fingerprint, owner: Owner, step: &Step<'_>) -> Self {
+    pub(super) fn begin(
+        operation: OperationId,
+        fingerprint: Fingerprint,
+        owner: Owner,
+        is_anonymous: bool,
+        step: &Step<'_>,
+    ) -> Self {
         let interval = renewal_interval(step.policy);
-        Self { operation, fingerprint, owner, renew_at: step.now.after(interval), interval }
+        Self { operation, fingerprint, owner, is_anonymous, renew_at: step.now.after(interval), interval }
+    }
+
+    /// Whether an answer with these fields may be kept for whoever sends the request again. One that is for a single
+    /// user, or not to be stored, is kept for a caller that can be told from others.
+    pub(super) fn may_keep(&self, headers: &Headers) -> bool {
+        !self.is_anonymous || !is_for_one_user(headers)
     }
 
     /// Says how it ended. The client learns the end of `answer` once the store knows it.
@@ -64,6 +79,15 @@ impl Execution {
             self.renew_at = step.now.after(self.interval);
         }
     }
+}
+
+/// What `cache-control` says of caches that users share (RFC 9111, sections 5.2.2.5 and 5.2.2.7).
+fn is_for_one_user(headers: &Headers) -> bool {
+    let directives = headers.get_all("cache-control").flat_map(|value| value.split(|byte| *byte == b','));
+    let names = directives.map(|directive| directive.split(|byte| *byte == b'=').next().unwrap_or_default());
+    names
+        .map(<[u8]>::trim_ascii)
+        .any(|name| name.eq_ignore_ascii_case(b"private") || name.eq_ignore_ascii_case(b"no-store"))
 }
 
 /// The time between two renewals.

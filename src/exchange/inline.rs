@@ -87,6 +87,7 @@ impl AwaitResponse {
                 let execution = self.execution;
                 return State::AwaitText(AwaitText { execution, status, headers, evidence, text: Vec::new() });
             }
+            Verdict::Store if !self.execution.may_keep(headers) => Ending::NotKept(status),
             Verdict::Store => match replayable(headers, step.policy) {
                 headers if is_sendable(&headers) => {
                     let capture = Capture::new(step.policy.limits.response_body);

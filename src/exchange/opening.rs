@@ -16,6 +16,7 @@ pub(super) struct Guarded {
     pub(super) operation: OperationId,
     pub(super) owner: Owner,
     pub(super) mailbox: Option<Mailbox>,
+    pub(super) is_anonymous: bool,
     /// The call that executes it, if that is to be apart from the stream.
     pub(super) job: Option<Job>,
     /// Its client sends no body before somebody asks for it, which the filter cannot.
@@ -66,7 +67,8 @@ impl Step<'_> {
             self.effects.push(Effect::RemoveRequestHeader(name.to_owned()));
         }
         let expects_continue = !end_of_stream && expects_continue(headers);
-        let guarded = Guarded { operation, owner, mailbox, job, expects_continue };
+        let is_anonymous = doubt == Some(Doubt::Anonymous);
+        let guarded = Guarded { operation, owner, mailbox, is_anonymous, job, expects_continue };
         if end_of_stream || !needs_body {
             if expects_continue && is_store_remote {
                 return self.refuse(&Problem::ExpectationFailed);

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::bench::{
-    Bench, Protocol, Request, Setup, assert_executed, assert_problem, assert_replay_of, jwt_authn, token,
+    Answer, Bench, Protocol, Request, Setup, assert_executed, assert_problem, assert_replay_of, jwt_authn, token,
 };
 
 #[tokio::test]
@@ -18,6 +18,26 @@ async fn a_caller_can_be_required() {
     assert_executed(&first, 201);
     assert_replay_of(&first, &bench.send(&request.caller("alice")).await);
     bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn an_answer_for_one_user_is_kept_for_a_caller_that_can_be_told_from_others() {
+    for mode in ["inline", "detached"] {
+        for directive in ["private", "max-age=0, no-store"] {
+            let bench = Bench::new(json!({ "execution": { "mode": mode } })).await;
+            let answer = Answer::new(201).header("cache-control", directive).json("{\"mine\":true}");
+            bench.upstream.script("/orders", [answer.clone(), answer]);
+            let request = Request::post("/orders").key("k");
+            assert_executed(&bench.send(&request).await, 201);
+            let problem = assert_problem(&bench.send_once_settled(&request).await, 409, "response-not-kept");
+            assert_eq!(problem["original_status"], 201);
+            let by_alice = request.caller("alice");
+            let first = bench.send(&by_alice).await;
+            assert_executed(&first, 201);
+            assert_replay_of(&first, &bench.send_once_settled(&by_alice).await);
+            bench.assert_executions(2);
+        }
+    }
 }
 
 #[tokio::test]

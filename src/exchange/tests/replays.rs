@@ -2,7 +2,7 @@
 
 use super::harness::{Response, World};
 use crate::{
-    config::Policy,
+    config::{ExecutionMode, Policy},
     exchange::{Reply, Status, replayable},
     headers::Headers,
 };
@@ -69,6 +69,45 @@ fn what_is_no_response_of_http_passes_once_and_leaves_a_tombstone() {
         world.order().send().answered(&response);
         let retry = world.order().send();
         assert_eq!((retry.reply().status, retry.reply().details), (409, "idemgate_response_not_kept"), "{response:?}");
+    }
+}
+
+#[test]
+fn what_is_for_one_user_is_kept_for_a_caller_that_can_be_told_from_others() {
+    for (value, is_for_one) in [
+        ("private", true),
+        ("no-store", true),
+        ("max-age=0, No-Store", true),
+        ("PRIVATE=\"x-a\" , max-age=1", true),
+        ("public, max-age=60", false),
+        ("no-cache", false),
+        ("x-private, no-stored", false),
+        ("", false),
+    ] {
+        for mode in [ExecutionMode::Inline, ExecutionMode::Detached] {
+            for has_identity in [true, false] {
+                // That no replay is to have the field does not matter.
+                for drops in [Vec::new(), vec!["cache-control".to_owned()]] {
+                    let world = World::with(|policy| {
+                        policy.execution.mode = mode;
+                        policy.replay.drop_headers = drops.clone();
+                    });
+                    let order = || {
+                        let order = world.order();
+                        if has_identity { order } else { order.without("authorization") }
+                    };
+                    let answer = Response::of_call(200).header("cache-control", value).body("mine");
+                    match mode {
+                        ExecutionMode::Inline => drop(order().send().answered(&answer)),
+                        ExecutionMode::Detached => drop(order().send().call_answered(&answer)),
+                    }
+                    let retry = order().send();
+                    let is_kept = has_identity || !is_for_one;
+                    let expected = if is_kept { "idemgate_replay" } else { "idemgate_response_not_kept" };
+                    assert_eq!(retry.reply().details, expected, "{value:?} {mode:?} {has_identity} {drops:?}");
+                }
+            }
+        }
     }
 }
 
