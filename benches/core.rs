@@ -16,7 +16,7 @@ use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use divan::{Bencher, black_box, counter::BytesCount};
 use idemgate::{
-    config::{BodyFingerprint, FingerprintPolicy, PointerTree, Policy, RedisConfig, SharedDataConfig},
+    config::{BodyFingerprint, FingerprintPolicy, PointerTree, Policy, RedisConfig, Share, SharedDataConfig},
     exchange::{Attributes, Effect, Event, Evidence, Exchange},
     headers::Headers,
     record::{Claim, Owner, Record, StoredResponse, decode, encode},
@@ -301,6 +301,8 @@ fn operation(number: u64) -> OperationId {
 fn claim(number: u64) -> Claim {
     Claim {
         operation: operation(number),
+        caller: Caller::from_bytes([7; 32]),
+        share: Share::WHOLE,
         fingerprint: FINGERPRINT,
         owner: OWNER,
         lease: LEASE,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use idemgate::config::Config;
 use idemgate::exchange::{Counter, Problem};
 use idemgate::request::InvalidKey;
-use idemgate::store::StoreError;
+use idemgate::store::{Scarce, StoreError};
 use serde_json::Value;
 
 #[test]
@@ -279,11 +279,14 @@ fn problems() -> Vec<Problem> {
         Problem::KeyReused,
         Problem::OutcomeUnknown { retry_after: None },
         Problem::Overloaded,
+        Problem::OverShare(Scarce::Records),
+        Problem::OverShare(Scarce::Calls),
         Problem::RequestInFlight { lease_left: Duration::from_secs(9) },
         Problem::RequestTooLarge { limit: 1 },
         Problem::ResponseNotKept { status: 201 },
         Problem::StoreFull,
         Problem::StoreUnavailable,
+        Problem::TooManyCalls,
     ];
     for problem in &all {
         match problem {
@@ -295,11 +298,13 @@ fn problems() -> Vec<Problem> {
             | Problem::KeyReused
             | Problem::OutcomeUnknown { .. }
             | Problem::Overloaded
+            | Problem::OverShare(_)
             | Problem::RequestInFlight { .. }
             | Problem::RequestTooLarge { .. }
             | Problem::ResponseNotKept { .. }
             | Problem::StoreFull
-            | Problem::StoreUnavailable => {}
+            | Problem::StoreUnavailable
+            | Problem::TooManyCalls => {}
         }
     }
     all

@@ -27,13 +27,13 @@ use std::{
 };
 
 use idemgate::{
-    config::RedisConfig,
+    config::{RedisConfig, Share},
     headers::Headers,
     record::{
         Admission, Amended, Amendment, Claim, Objection, Owner, Phase, Record, Settlement, Standing, State,
         StoredResponse, Verb, View,
     },
-    request::{Fingerprint, OperationId},
+    request::{Caller, Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
         redis::{
@@ -186,6 +186,8 @@ fn fingerprint(owner: u128) -> Fingerprint {
 fn claim(number: u8, owner: u128) -> Claim {
     Claim {
         operation: operation(number),
+        caller: Caller::from_bytes([7; 32]),
+        share: Share::WHOLE,
         fingerprint: fingerprint(owner),
         owner: Owner::new(owner),
         lease: LEASE,

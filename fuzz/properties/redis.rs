@@ -3,10 +3,10 @@
 use std::{sync::LazyLock, time::Duration};
 
 use idemgate::{
-    config::RedisConfig,
+    config::{RedisConfig, Share},
     headers::Headers,
     record::{Amendment, Claim, Owner, StoredResponse, Verb},
-    request::{Fingerprint, OperationId},
+    request::{Caller, Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ended, Ending, Renewed, Settled,
         redis::{
@@ -131,6 +131,8 @@ fn response() -> StoredResponse {
 fn claim() -> Call {
     Call::Claim(Claim {
         operation: operation(),
+        caller: Caller::from_bytes([7; 32]),
+        share: Share::WHOLE,
         fingerprint: FINGERPRINT,
         owner: OWNER,
         lease: LEASE,

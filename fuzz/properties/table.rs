@@ -3,10 +3,10 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use idemgate::{
-    config::{OnFull, SharedDataConfig},
+    config::{OnFull, Share, SharedDataConfig},
     headers::Headers,
     record::{Amended, Amendment, Claim, Owner, State, StoredResponse, Verb},
-    request::{Fingerprint, OperationId},
+    request::{Caller, Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
         shared_data::{Cas, SharedDataStore, SharedMemory, Survey, Written},
@@ -347,6 +347,8 @@ fn operation(number: u32) -> OperationId {
 fn claim(store: &Store, number: u32, owner: u128, fingerprint: u8, retry_unknown: bool, now: Timestamp) -> Claimed {
     let claim = Claim {
         operation: operation(number),
+        caller: Caller::from_bytes([7; 32]),
+        share: Share::WHOLE,
         fingerprint: Fingerprint::from_bytes([fingerprint; 32]),
         owner: Owner::new(owner),
         lease: LEASE,

@@ -17,7 +17,7 @@ use super::policy::{
 };
 use super::routes::{self, Criteria, Route};
 use super::store::{ENTRY_BYTES, RedisConfig, SharedDataConfig, StoreConfig};
-use super::value::{List, Number, Period, Size, StatusEntry, Word, bytes_text};
+use super::value::{List, Number, Percentage, Period, Size, StatusEntry, Word, bytes_text};
 
 impl Document {
     /// The configuration that the document asks for.
@@ -263,11 +263,15 @@ impl ExecutionDocument {
             if self.cluster.is_some() {
                 return Err(without_effect("execution.cluster", "execution.mode", "detached"));
             }
+            if self.max_calls.is_some() {
+                return Err(without_effect("execution.max_calls", "execution.mode", "detached"));
+            }
         }
         Ok(ExecutionPolicy {
             mode,
             timeout: self.timeout.map_or(base.timeout, Period::get),
             cluster: self.cluster.map(String::from).or(base.cluster),
+            max_calls: self.max_calls.map_or(base.max_calls, Number::get),
         })
     }
 }
@@ -277,6 +281,7 @@ impl LimitsDocument {
         Limits {
             request_body: self.request_body.map_or(base.request_body, Size::get),
             response_body: self.response_body.map_or(base.response_body, Size::get),
+            caller_share: self.caller_share.map_or(base.caller_share, Percentage::get),
         }
     }
 }

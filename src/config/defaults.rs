@@ -7,6 +7,7 @@ use super::policy::{
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, Mode, OnStoreError, OnUnknown, OutcomePolicy, Policy,
     ReplayPolicy, Resource,
 };
+use super::share::Share;
 
 impl Default for Policy {
     fn default() -> Self {
@@ -82,13 +83,13 @@ impl Default for OutcomePolicy {
 
 impl Default for ExecutionPolicy {
     fn default() -> Self {
-        Self { mode: ExecutionMode::Inline, timeout: Duration::from_secs(60), cluster: None }
+        Self { mode: ExecutionMode::Inline, timeout: Duration::from_secs(60), cluster: None, max_calls: 512 }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { request_body: 1 << 20, response_body: 1 << 20 }
+        Self { request_body: 1 << 20, response_body: 1 << 20, caller_share: Share::percent(25) }
     }
 }
 

@@ -10,8 +10,8 @@ use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUn
 use super::read::{Object, Read, entries, read_as_object};
 use super::store::{MOST_ENTRIES, OnFull};
 use super::value::{
-    AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Period, Pointer, PropertyPath,
-    RouteName, Secret, Size, StatusEntry, Text, Word, Words,
+    AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Percentage, Period, Pointer,
+    PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// Configuration of Idemgate, an Envoy filter that makes HTTP services safe to retry by Idempotency-Key.
@@ -296,9 +296,11 @@ pub(super) struct ExecutionDocument {
     pub(super) timeout: Option<Period<TEN_MILLIS, HOUR>>,
     /// The Envoy cluster that executes, instead of the route's own; only if mode is "detached".
     pub(super) cluster: Option<Text>,
+    /// How many detached calls one worker has under way; past it 503; only if mode is "detached".
+    pub(super) max_calls: Option<Number<1, 65_536>>,
 }
 
-read_as_object!(ExecutionDocument, "an object": mode, timeout, cluster);
+read_as_object!(ExecutionDocument, "an object": mode, timeout, cluster, max_calls);
 
 impl Words for ExecutionMode {
     const WORDS: &'static [(&'static str, Self)] = &[("inline", Self::Inline), ("detached", Self::Detached)];
@@ -312,9 +314,13 @@ pub(super) struct LimitsDocument {
     pub(super) request_body: Option<Size<1, { 64 * MIB }>>,
     /// A larger response is delivered whole and kept as a tombstone; not above store.shared_data.max_bytes.
     pub(super) response_body: Option<Size<0, { 64 * MIB }>>,
+    /// What one caller may have of the entries of store.shared_data, of duplicates.max_waiting and of
+    /// execution.max_calls, once half is taken; a caller with more is refused alone, and its oldest completed operations
+    /// go first. "100%" binds nobody.
+    pub(super) caller_share: Option<Percentage>,
 }
 
-read_as_object!(LimitsDocument, "an object": request_body, response_body);
+read_as_object!(LimitsDocument, "an object": request_body, response_body, caller_share);
 
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]

@@ -26,6 +26,7 @@ mod read;
 mod routes;
 #[cfg(not(target_arch = "wasm32"))]
 mod schema;
+mod share;
 mod store;
 mod suggestion;
 mod summary;
@@ -45,6 +46,7 @@ pub use policy::{
 pub use routes::Route;
 #[cfg(not(target_arch = "wasm32"))]
 pub use schema::json_schema;
+pub use share::Share;
 pub use store::{ENTRY_BYTES, OnFull, RedisConfig, SharedDataConfig, StoreConfig};
 
 use std::sync::Arc;

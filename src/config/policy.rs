@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::pointers::PointerTree;
+use super::share::Share;
 
 /// How requests of one route are guarded.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -216,6 +217,8 @@ pub struct ExecutionPolicy {
     pub timeout: Duration,
     /// The cluster of detached calls; the route's own if absent.
     pub cluster: Option<String>,
+    /// How many detached calls one worker has under way at most.
+    pub max_calls: u32,
 }
 
 /// `execution.mode`.
@@ -227,13 +230,15 @@ pub enum ExecutionMode {
     Detached,
 }
 
-/// `limits`, in bytes.
+/// `limits`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// A larger guarded request is refused where its body is held.
+    /// A larger guarded request is refused where its body is held, in bytes.
     pub request_body: u64,
-    /// A larger response is delivered whole and kept as a tombstone.
+    /// A larger response is delivered whole and kept as a tombstone, in bytes.
     pub response_body: u64,
+    /// What one caller may have of what all use.
+    pub caller_share: Share,
 }
 
 /// `replay`.

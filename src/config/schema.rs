@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::document::{Document, Identity, IdentityDocument, RoutePolicyDocument, StoreDocument, StoresDocument};
 use super::value::{
-    AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Period, Pointer, PropertyPath,
-    RouteName, Secret, Size, StatusEntry, Text, Word, Words,
+    AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Percentage, Period, Pointer,
+    PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// The JSON Schema (draft 2020-12) of the plugin configuration, with descriptions and defaults.
@@ -46,8 +46,8 @@ fn defaults() -> Value {
         },
         "ttl": "24h",
         "lease": "30s",
-        "execution": {"mode": "inline", "timeout": "60s"},
-        "limits": {"request_body": "1MiB", "response_body": "1MiB"},
+        "execution": {"mode": "inline", "timeout": "60s", "max_calls": 512},
+        "limits": {"request_body": "1MiB", "response_body": "1MiB", "caller_share": "25%"},
         "replay": {"header": "idempotency-replayed", "drop_headers": ["set-cookie"], "keep_headers": []},
         "store": {
             "shared_data": {"max_bytes": "64MiB", "on_full": "evict_oldest", "keep_at_least": "1h"},
@@ -174,6 +174,7 @@ schema_by_hand! {
     [] PathPattern => |_| json_schema!({
         "type": "string", "pattern": "^(/|\\*\\*)[!-~]*$", "maxLength": 256, "not": {"pattern": "[?#]|\\*\\*\\*"},
     });
+    [] Percentage => |_| json_schema!({"type": "string", "pattern": "^0*([1-9][0-9]?|100)%$"});
     [const MIN: u64, const MAX: u64] Period<MIN, MAX> => |_| {
         json_schema!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$", "$comment": Self::allowed()})
     };

@@ -48,8 +48,13 @@ fn the_defaults_are_the_contracts() {
         },
         ttl: Duration::from_secs(86_400),
         lease: Duration::from_secs(30),
-        execution: ExecutionPolicy { mode: ExecutionMode::Inline, timeout: Duration::from_secs(60), cluster: None },
-        limits: Limits { request_body: 1_048_576, response_body: 1_048_576 },
+        execution: ExecutionPolicy {
+            mode: ExecutionMode::Inline,
+            timeout: Duration::from_secs(60),
+            cluster: None,
+            max_calls: 512,
+        },
+        limits: Limits { request_body: 1_048_576, response_body: 1_048_576, caller_share: Share::percent(25) },
         replay: ReplayPolicy {
             header: "idempotency-replayed".to_owned(),
             drop_headers: vec!["set-cookie".to_owned()],
@@ -83,7 +88,7 @@ fn every_setting_reaches_the_policy() {
             "ttl": "90m",
             "lease": "1s",
             "execution": {"mode": "inline"},
-            "limits": {"request_body": 1, "response_body": "64KiB"},
+            "limits": {"request_body": 1, "response_body": "64KiB", "caller_share": "7%"},
             "replay": {"header": "Idempotent-Replayed", "drop_headers": ["ETag"], "keep_headers": ["Set-Cookie"]},
             "store": {"shared_data": {
                 "max_entries": 5000, "max_bytes": "8MiB", "on_full": "reject", "keep_at_least": "10m"
@@ -124,7 +129,7 @@ fn every_setting_reaches_the_policy() {
         ttl: Duration::from_secs(5400),
         lease: Duration::from_secs(1),
         execution: ExecutionPolicy::default(),
-        limits: Limits { request_body: 1, response_body: 65_536 },
+        limits: Limits { request_body: 1, response_body: 65_536, caller_share: Share::percent(7) },
         replay: ReplayPolicy {
             header: "idempotent-replayed".to_owned(),
             drop_headers: owned(&["etag"]),
@@ -176,6 +181,8 @@ fn the_bounds_of_a_range_belong_to_it() {
         r#"{"key": {"max_length": 4096}}"#,
         r#"{"key": {"max_length": 36, "format": "uuid"}}"#,
         r#"{"limits": {"response_body": 0}}"#,
+        r#"{"limits": {"caller_share": "1%"}}"#,
+        r#"{"limits": {"caller_share": "100%"}}"#,
         r#"{"limits": {"request_body": "64MiB", "response_body": "64MiB"}}"#,
         r#"{"store": {"shared_data": {"max_entries": 1, "max_bytes": "1MiB"}}}"#,
         r#"{"store": {"shared_data": {"max_bytes": "64KiB"}}, "limits": {"response_body": 65536}}"#,
@@ -335,6 +342,7 @@ fn wrong_values_are_told_what_is_allowed() {
     let size = r#"a size from 1 to "64MiB", a whole number of bytes or digits and one of the units KiB, MiB, GiB"#;
     let memory =
         r#"a size from "64KiB" to "64GiB", a whole number of bytes or digits and one of the units KiB, MiB, GiB"#;
+    let share = r#"a string from "1%" to "100%""#;
     let name = "the name of a header (an RFC 9110 token, so no pseudo-header)";
     let method = "a method other than GET, HEAD, OPTIONS, TRACE, CONNECT and QUERY, which are never guarded";
     let status = r#"a status code from 100 to 599 or a class from "1xx" to "5xx""#;
@@ -515,6 +523,12 @@ fn wrong_values_are_told_what_is_allowed() {
             "0",
             "a whole number from 1 to 10000000",
         ),
+        (r#"{"limits": {"caller_share": "0%"}}"#, "limits.caller_share", r#""0%""#, share),
+        (r#"{"limits": {"caller_share": "101%"}}"#, "limits.caller_share", r#""101%""#, share),
+        (r#"{"limits": {"caller_share": "25"}}"#, "limits.caller_share", r#""25""#, share),
+        (r#"{"limits": {"caller_share": "2.5%"}}"#, "limits.caller_share", r#""2.5%""#, share),
+        (r#"{"limits": {"caller_share": "25 %"}}"#, "limits.caller_share", r#""25 %""#, share),
+        (r#"{"limits": {"caller_share": 25}}"#, "limits.caller_share", "25", share),
         (
             r#"{"duplicates": {"max_waiting": 65537}}"#,
             "duplicates.max_waiting",
@@ -632,6 +646,10 @@ fn settings_that_contradict_each_other_are_refused() {
         (
             r#"{"execution": {"mode": "inline", "cluster": "orders"}}"#,
             "execution.cluster: found a value that has no effect here; allowed: only if execution.mode is \"detached\"",
+        ),
+        (
+            r#"{"execution": {"max_calls": 5}}"#,
+            "execution.max_calls: found a value that has no effect here; allowed: only if execution.mode is \"detached\"",
         ),
         (
             r#"{"duplicates": {"wait_timeout": "5s"}}"#,

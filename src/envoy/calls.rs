@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{guest::Guest, host};
-use crate::exchange::Job;
+use crate::exchange::{Job, NoRoom};
 
 /// The calls of this worker, ordered and under way.
 #[derive(Debug, Default)]
@@ -22,6 +22,19 @@ pub(super) struct Calls {
 }
 
 impl Calls {
+    /// Why a guest cannot have a call of its own, if it cannot.
+    pub(super) fn refusal(&self, guest: &Guest) -> Option<NoRoom> {
+        let (ordered, under_way) = (self.ordered.borrow(), self.under_way.borrow());
+        let taken = (ordered.len() + under_way.len()) as u64;
+        let (places, share) = (guest.route.policy.execution.max_calls.into(), guest.route.policy.limits.caller_share);
+        if taken >= places {
+            return Some(NoRoom::AllTaken);
+        }
+        let guests = ordered.iter().map(|(guest, _)| guest).chain(under_way.values());
+        let held = guests.filter(|other| other.caller() == guest.caller()).count() as u64;
+        (!share.allows(held, taken, places)).then_some(NoRoom::OverShare)
+    }
+
     /// Leaves a job for the root context.
     pub(super) fn order(&self, guest: &Rc<Guest>, job: Job) {
         self.ordered.borrow_mut().push_back((Rc::clone(guest), job));

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     exchange::{Effect, Event, Evidence, Reply},
-    store::{Answer, redis::admission::OVERLOADED},
+    store::{Answer, Claimed},
     time::Timestamp,
 };
 
@@ -36,6 +36,13 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, mut no
         {
             realm.metrics.record_claim(time);
         }
+        let event = match event {
+            // Found out before anything runs, and after the store has said that nothing is there to be replayed.
+            Event::Answered(Answer::Claimed(Claimed::Granted)) if guest.exchange.borrow().wants_call() => {
+                filter.calls.refusal(guest).map_or(event, Event::NoRoomToRun)
+            }
+            event => event,
+        };
         guest.exchange.borrow_mut().handle(event, now, effects);
     };
     let mut actions = Actions::default();
@@ -51,13 +58,10 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, mut no
                             handle(Event::Answered(answer), now, &mut next);
                             realm.count_tally();
                         }
-                        Reaction::Asks(inquiry) => {
-                            if filter.inquiries.order(guest, inquiry) {
-                                filter.ring();
-                            } else {
-                                handle(Event::Answered(Answer::Claimed(OVERLOADED)), now, &mut next);
-                            }
-                        }
+                        Reaction::Asks(inquiry) => match filter.inquiries.order(guest, inquiry) {
+                            Ok(()) => filter.ring(),
+                            Err(refused) => handle(Event::Answered(Answer::Claimed(refused)), now, &mut next),
+                        },
                     }
                 }
                 Effect::Count(counter) => {
@@ -96,13 +100,14 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, mut no
                         // Another Envoy may run it, which cannot wake anybody here.
                         recheck = recheck.min(now.after(POLL));
                     }
-                    if filter.waiting_room.enter(operation, guest, recheck, guest.route.policy.duplicates.max_waiting) {
-                        filter.show_waiting();
-                        if let Some(mailbox) = filter.mailbox().filter(|_| filter.is_remote()) {
-                            filter.watch_board.watch(&operation, mailbox, now);
+                    match filter.waiting_room.enter(operation, guest, recheck) {
+                        Ok(()) => {
+                            filter.show_waiting();
+                            if let Some(mailbox) = filter.mailbox().filter(|_| filter.is_remote()) {
+                                filter.watch_board.watch(&operation, mailbox, now);
+                            }
                         }
-                    } else {
-                        handle(Event::NoRoomToWait, now, &mut next);
+                        Err(no_room) => handle(Event::NoRoomToWait(no_room), now, &mut next),
                     }
                 }
                 Effect::Waited(time) => realm.metrics.record_wait(time),

@@ -20,7 +20,7 @@ use crate::{
     config::Mode,
     exchange::{Event, Evidence, Exchange, Status, outcome},
     headers::Headers,
-    request::OperationId,
+    request::{Caller, OperationId},
     store::Call,
     time::Timestamp,
 };
@@ -39,6 +39,8 @@ pub(super) struct Guest {
     pub(super) redirected: Cell<bool>,
     /// What the store was asked about last.
     operation: Cell<Option<OperationId>>,
+    /// Whose request it is, once its claim was asked for.
+    caller: Cell<Option<Caller>>,
     /// When the store was asked for the claim, if it has not answered yet; in microseconds.
     claim_asked: Cell<Option<u64>>,
     body_wait: OnceCell<Waiting>,
@@ -54,6 +56,7 @@ impl Guest {
             stream: Cell::new(Some(stream)),
             redirected: Cell::default(),
             operation: Cell::default(),
+            caller: Cell::default(),
             claim_asked: Cell::default(),
             body_wait: OnceCell::new(),
             told: Cell::default(),
@@ -63,7 +66,9 @@ impl Guest {
     /// Notes that the store is asked; at what time, if it is for a claim.
     pub(super) fn asks(&self, call: &Call) -> Option<Timestamp> {
         self.operation.set(Some(*call.operation()));
-        matches!(call, Call::Claim(_)).then(|| {
+        let Call::Claim(claim) = call else { return None };
+        self.caller.set(Some(claim.caller));
+        Some({
             let micros = host::micros();
             // A table in this process answers at once: so few are measured that it costs nothing.
             let is_measured = self.number % MEASURED == 1 || self.route.realm.store.is_remote();
@@ -80,6 +85,11 @@ impl Guest {
     /// The operation, once the store was asked about it.
     pub(super) fn operation(&self) -> Option<OperationId> {
         self.operation.get()
+    }
+
+    /// Whose request it is, once its claim was asked for.
+    pub(super) fn caller(&self) -> Option<Caller> {
+        self.caller.get()
     }
 
     /// Notes that the request's body has begun to be waited for.

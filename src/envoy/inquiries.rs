@@ -28,8 +28,8 @@ pub(super) struct Inquiries {
 }
 
 impl Inquiries {
-    /// Leaves a question for the root context; `false` if too much waits.
-    pub(super) fn order(&self, guest: &Rc<Guest>, inquiry: Inquiry) -> bool {
+    /// Leaves a question for the root context, unless too much waits: then that is the answer.
+    pub(super) fn order(&self, guest: &Rc<Guest>, inquiry: Inquiry) -> Result<(), Claimed> {
         let errand = Errand { guest: Rc::clone(guest), inquiry, is_shadow: guest.is_shadow() };
         self.admission.borrow_mut().order(errand)
     }

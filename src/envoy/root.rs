@@ -409,6 +409,7 @@ fn says_that_it_is_over(answer: &Answer) -> bool {
             | Claimed::KeyReused
             | Claimed::InFlight { .. }
             | Claimed::Full
+            | Claimed::OverShare(_)
             | Claimed::Failed(_)
             | Claimed::InDoubt(_) => false,
         },

@@ -17,6 +17,7 @@ use super::random::random;
 
 /// Where the records are.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a worker has one or two, for as long as it lives")]
 pub(super) enum Store {
     SharedData(SharedDataStore<HostMemory>),
     Redis(RedisStore),
@@ -24,6 +25,7 @@ pub(super) enum Store {
 
 /// What a store makes of a call.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart as soon as it is made")]
 pub(super) enum Reaction {
     Answered(Answer),
     /// The answer is to be asked for.

@@ -10,13 +10,19 @@ use std::{
 };
 
 use super::guest::Guest;
-use crate::{request::OperationId, time::Timestamp};
+use crate::{
+    exchange::NoRoom,
+    request::{Caller, OperationId},
+    time::Timestamp,
+};
 
 /// Who waits, and for what.
 #[derive(Debug, Default)]
 pub(super) struct WaitingRoom {
     groups: RefCell<BTreeMap<OperationId, Box<Group>>>,
     guests: Cell<usize>,
+    /// How many of them each caller has.
+    by_caller: RefCell<BTreeMap<Option<Caller>, usize>>,
     called: RefCell<Called>,
 }
 
@@ -37,18 +43,25 @@ struct Called {
 }
 
 impl WaitingRoom {
-    /// Lets a guest wait, unless as many wait as may.
-    pub(super) fn enter(&self, operation: OperationId, guest: &Rc<Guest>, recheck: Timestamp, limit: u32) -> bool {
-        if self.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
-            return false;
+    /// Lets a guest wait, unless as many wait as may, or as many of its caller.
+    pub(super) fn enter(&self, operation: OperationId, guest: &Rc<Guest>, recheck: Timestamp) -> Result<(), NoRoom> {
+        let (taken, places) = (self.len() as u64, guest.route.policy.duplicates.max_waiting.into());
+        if taken >= places {
+            return Err(NoRoom::AllTaken);
+        }
+        let mut by_caller = self.by_caller.borrow_mut();
+        let held = by_caller.get(&guest.caller()).copied().unwrap_or_default();
+        if !guest.route.policy.limits.caller_share.allows(held as u64, taken, places) {
+            return Err(NoRoom::OverShare);
         }
         let mut groups = self.groups.borrow_mut();
         let group = groups.entry(operation).or_insert_with(|| Box::new(Group { guests: BTreeMap::new(), recheck }));
         group.recheck = recheck;
         if group.guests.insert(guest.number, Rc::clone(guest)).is_none() {
             self.guests.set(self.guests.get() + 1);
+            by_caller.insert(guest.caller(), held + 1);
         }
-        true
+        Ok(())
     }
 
     /// Takes a guest out.
@@ -116,8 +129,13 @@ impl WaitingRoom {
         if group.guests.is_empty() {
             groups.remove(operation);
         }
-        if chosen.is_some() {
+        if let Some(guest) = &chosen {
             self.guests.set(self.guests.get().saturating_sub(1));
+            let mut by_caller = self.by_caller.borrow_mut();
+            match by_caller.get_mut(&guest.caller()) {
+                Some(held) if *held > 1 => *held -= 1,
+                _ => drop(by_caller.remove(&guest.caller())),
+            }
         }
         chosen
     }

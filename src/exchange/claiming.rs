@@ -1,7 +1,7 @@
 //! From a guarded request to the right to run its operation: its body, its claim, and its turn.
 
 use super::{
-    Counter, Effect, Event, Problem, State, Status, Step,
+    Counter, Effect, Event, NoRoom, Problem, State, Status, Step,
     detached::{AwaitCall, Job},
     execution::Execution,
     inline::AwaitResponse,
@@ -12,8 +12,8 @@ use super::{
 use crate::{
     config::{InFlight, OnStoreError, OnUnknown},
     record::{Claim, Mailbox, Owner},
-    request::{Fingerprint, FingerprintBuilder, OperationId},
-    store::{Answer, Call, Claimed, Ending, StoreError, redis::RedisError},
+    request::{Caller, Fingerprint, FingerprintBuilder, OperationId},
+    store::{Answer, Call, Claimed, Ending, Scarce, StoreError, redis::RedisError},
     time::Timestamp,
 };
 
@@ -44,6 +44,7 @@ pub(super) struct AwaitTurn {
 #[derive(Clone, Debug)]
 struct Request {
     operation: OperationId,
+    caller: Caller,
     owner: Owner,
     fingerprint: Fingerprint,
     mailbox: Option<Mailbox>,
@@ -112,8 +113,8 @@ impl AwaitBody {
 impl Step<'_> {
     /// Asks the store for the right to run the operation.
     pub(super) fn claim(&mut self, guarded: Guarded, fingerprint: Fingerprint) -> State {
-        let Guarded { operation, owner, mailbox, is_anonymous, job, expects_continue } = guarded;
-        Request { operation, owner, fingerprint, mailbox, is_anonymous, job, expects_continue, waiting: None }
+        let Guarded { operation, caller, owner, mailbox, is_anonymous, job, expects_continue } = guarded;
+        Request { operation, caller, owner, fingerprint, mailbox, is_anonymous, job, expects_continue, waiting: None }
             .claim(self)
     }
 }
@@ -123,6 +124,8 @@ impl Request {
         step.effects.push(Effect::Hold);
         step.effects.push(Effect::Call(Call::Claim(Claim {
             operation: self.operation,
+            caller: self.caller,
+            share: step.policy.limits.caller_share,
             fingerprint: self.fingerprint,
             owner: self.owner,
             lease: step.policy.lease,
@@ -142,6 +145,7 @@ impl AwaitClaim {
     pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::Answered(Answer::Claimed(claimed)) => self.on_claimed(claimed, step),
+            Event::NoRoomToRun(no_room) => self.give_back(no_room, step),
             // Envoy itself answers, as above.
             Event::ResponseHeaders { headers, .. } => {
                 step.mark(Status::Rejected, headers);
@@ -173,6 +177,26 @@ impl AwaitClaim {
             Event::Answered(Answer::Claimed(_)) => State::Finished,
             _ => State::AwaitMootClaim(self),
         }
+    }
+
+    /// Whether a call is made once the claim is granted.
+    pub(super) fn wants_call(&self) -> bool {
+        self.request.job.is_some()
+    }
+
+    /// The claim is granted, and nothing can be made of it.
+    fn give_back(self, no_room: NoRoom, step: &mut Step<'_>) -> State {
+        if let Some(waiting) = self.request.waiting {
+            step.effects.push(Effect::Waited(step.now.since(waiting.since)));
+        }
+        let problem = match no_room {
+            NoRoom::AllTaken => Problem::TooManyCalls,
+            NoRoom::OverShare => step.over_share(Scarce::Calls),
+        };
+        step.count(problem.counter());
+        step.tell(problem.status());
+        let answer = Answering::Owed(problem.reply(step.policy.docs_uri.as_deref(), step.policy.status_header));
+        self.request.granted(step).settle(Ending::Released, answer, step)
     }
 
     fn on_claimed(self, claimed: Claimed, step: &mut Step<'_>) -> State {
@@ -207,6 +231,10 @@ impl AwaitClaim {
             }
             Claimed::NotKept { status } => step.refuse(&Problem::ResponseNotKept { status }),
             Claimed::Full => step.refuse(&Problem::StoreFull),
+            Claimed::OverShare(scarce) => {
+                let problem = step.over_share(scarce);
+                step.refuse(&problem)
+            }
             Claimed::Failed(error) => self.fail(error, step),
             Claimed::InDoubt(error) => {
                 // If the request runs unprotected, the claim stays: it ends as unknown, which is the truth.
@@ -269,7 +297,13 @@ impl AwaitTurn {
         let operation = self.request.operation;
         match event {
             Event::Woken => self.request.claim(step),
-            Event::NoRoomToWait => self.give_up(step),
+            Event::NoRoomToWait(no_room) => {
+                if no_room == NoRoom::OverShare {
+                    step.count(Counter::RequestsOverShare);
+                    step.over_share(Scarce::Places);
+                }
+                self.give_up(step)
+            }
             Event::Tick if self.is_due(step.now) => {
                 step.effects.push(Effect::StopWaiting(operation));
                 step.count(Counter::RequestsWaitTimeouts);

@@ -52,7 +52,7 @@ use crate::{
     headers::Headers,
     record::{Mailbox, Owner},
     request::{Doubt, OperationId},
-    store::{Answer, Call, Renewed, StoreError},
+    store::{Answer, Call, Renewed, Scarce, StoreError},
     time::Timestamp,
 };
 
@@ -107,7 +107,10 @@ pub enum Event<'a> {
     /// The execution that the request waits for may have ended.
     Woken,
     /// The worker has as many waiting requests as it may.
-    NoRoomToWait,
+    NoRoomToWait(NoRoom),
+    /// The store has granted the claim, and the worker has as many calls under way as it may. In place of the store's
+    /// answer, where the exchange [wants a call](Exchange::wants_call).
+    NoRoomToRun(NoRoom),
     /// The upstream, or Envoy in its place, answered a detached call.
     CallAnswered {
         /// The status code.
@@ -146,6 +149,15 @@ pub enum Event<'a> {
         /// What became of the upstream call.
         evidence: &'a Evidence,
     },
+}
+
+/// Why there is no room for one more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoRoom {
+    /// All places are taken.
+    AllTaken,
+    /// The caller has its share of them.
+    OverShare,
 }
 
 /// Why a detached call has no answer.
@@ -234,13 +246,27 @@ pub enum Notice {
     /// Callers may not be told apart as expected.
     #[error("{0}")]
     Caller(Doubt),
+    /// A caller has its share of something.
+    #[error(
+        "one caller has its share (limits.caller_share) of {}, half of which is taken; its requests that need more are \
+         refused, those of others are not; idemgate.requests.over_share counts them. Requests without an identity are one \
+         caller",
+        match .0 {
+            Scarce::Calls => "the detached calls of a worker (execution.max_calls)",
+            Scarce::Places => "the requests that wait in a worker (duplicates.max_waiting)",
+            Scarce::Questions => "the claims that wait in a worker for the store",
+            Scarce::Records => "the records (store.shared_data.max_entries)",
+        }
+    )]
+    OverShare(Scarce),
 }
 
 impl Notice {
     /// Whether it says nothing new after `other`.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other) && !matches!(self, Self::Caller(_))
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+            && !matches!(self, Self::Caller(_) | Self::OverShare(_))
             || self == other
     }
 }
@@ -420,6 +446,12 @@ impl Exchange {
         matches!(self.state, State::AwaitClaim(_) | State::AwaitMootClaim(_))
     }
 
+    /// Whether a detached call is to be made as soon as the claim that is awaited is granted.
+    #[must_use]
+    pub fn wants_call(&self) -> bool {
+        matches!(&self.state, State::AwaitClaim(state) if state.wants_call())
+    }
+
     /// Whether the store's answer to a claim is awaited, and nobody is left to answer.
     #[must_use]
     pub fn is_moot(&self) -> bool {
@@ -467,6 +499,12 @@ impl Step<'_> {
         self.count(problem.counter());
         self.tell(problem.status());
         self.reply(problem.reply(self.policy.docs_uri.as_deref(), self.policy.status_header))
+    }
+
+    /// Tells the operator that a caller has its share; the problem for its request.
+    fn over_share(&mut self, scarce: Scarce) -> Problem {
+        self.effects.push(Effect::Notice(Notice::OverShare(scarce)));
+        Problem::OverShare(scarce)
     }
 
     fn reply(&mut self, reply: Reply) -> State {

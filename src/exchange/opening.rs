@@ -14,6 +14,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Guarded {
     pub(super) operation: OperationId,
+    pub(super) caller: Caller,
     pub(super) owner: Owner,
     pub(super) mailbox: Option<Mailbox>,
     pub(super) is_anonymous: bool,
@@ -68,7 +69,7 @@ impl Step<'_> {
         }
         let expects_continue = !end_of_stream && expects_continue(headers);
         let is_anonymous = doubt == Some(Doubt::Anonymous);
-        let guarded = Guarded { operation, owner, mailbox, is_anonymous, job, expects_continue };
+        let guarded = Guarded { operation, caller, owner, mailbox, is_anonymous, job, expects_continue };
         if end_of_stream || !needs_body {
             if expects_continue && is_store_remote {
                 return self.refuse(&Problem::ExpectationFailed);

@@ -11,7 +11,7 @@ use super::{
     reply::Reply,
     vocabulary::{Counter, Status},
 };
-use crate::{headers::Headers, request::InvalidKey};
+use crate::{headers::Headers, request::InvalidKey, store::Scarce};
 
 /// Why a request is not executed and not replayed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,6 +38,8 @@ pub enum Problem {
     },
     /// More is asked for than can be served in time.
     Overloaded,
+    /// The caller has its share of what all use.
+    OverShare(Scarce),
     /// The operation is running.
     RequestInFlight {
         /// What is left of its lease.
@@ -57,6 +59,8 @@ pub enum Problem {
     StoreFull,
     /// The store cannot say whether the operation ran.
     StoreUnavailable,
+    /// As many detached calls are under way as may be.
+    TooManyCalls,
 }
 
 impl Problem {
@@ -64,6 +68,7 @@ impl Problem {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::OverShare(Scarce::Records) => "store-full",
             Self::CallerUnknown => "caller-unknown",
             Self::ExpectationFailed => "expectation-failed",
             Self::HostUnsupported => "host-unsupported",
@@ -71,7 +76,7 @@ impl Problem {
             Self::KeyMissing { .. } => "key-missing",
             Self::KeyReused => "key-reused",
             Self::OutcomeUnknown { .. } => "outcome-unknown",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded | Self::OverShare(_) | Self::TooManyCalls => "overloaded",
             Self::RequestInFlight { .. } => "request-in-flight",
             Self::RequestTooLarge { .. } => "request-too-large",
             Self::ResponseNotKept { .. } => "response-not-kept",
@@ -92,7 +97,9 @@ impl Problem {
             // The Idempotency-Key draft, section 2.7: "Unprocessable Content" for a reused key.
             Self::KeyReused => 422,
             Self::HostUnsupported => 500,
-            Self::Overloaded | Self::StoreFull | Self::StoreUnavailable => 503,
+            Self::Overloaded | Self::OverShare(_) | Self::StoreFull | Self::StoreUnavailable | Self::TooManyCalls => {
+                503
+            }
         }
     }
 
@@ -110,9 +117,11 @@ impl Problem {
             | Self::KeyInvalid(_)
             | Self::KeyMissing { .. }
             | Self::Overloaded
+            | Self::OverShare(_)
             | Self::RequestTooLarge { .. }
             | Self::StoreFull
-            | Self::StoreUnavailable => Status::Rejected,
+            | Self::StoreUnavailable
+            | Self::TooManyCalls => Status::Rejected,
         }
     }
 
@@ -130,7 +139,9 @@ impl Problem {
             Self::RequestInFlight { .. } => Counter::RequestsInFlight,
             Self::RequestTooLarge { .. } => Counter::RequestsTooLarge,
             Self::ResponseNotKept { .. } => Counter::RequestsNotKept,
+            Self::OverShare(_) => Counter::RequestsOverShare,
             Self::StoreFull => Counter::StoreFull,
+            Self::TooManyCalls => Counter::RequestsTooManyCalls,
             Self::Overloaded | Self::StoreUnavailable => Counter::StoreErrors,
         }
     }
@@ -176,7 +187,8 @@ impl Problem {
             Self::KeyMissing { .. } => "Idempotency key is missing",
             Self::KeyReused => "Idempotency key was used for a different request",
             Self::OutcomeUnknown { .. } => "Outcome of the first request is unknown",
-            Self::Overloaded => "Too many idempotent requests at once",
+            Self::Overloaded | Self::TooManyCalls => "Too many idempotent requests at once",
+            Self::OverShare(_) => "Too many idempotent requests of one caller",
             Self::RequestInFlight { .. } => "First request with this idempotency key is still running",
             Self::RequestTooLarge { .. } => "Request body is too large",
             Self::ResponseNotKept { .. } => "Request was executed, its response is not available",
@@ -228,6 +240,22 @@ impl Problem {
                  Retry-After."
                     .into()
             }
+            Self::OverShare(Scarce::Records) => {
+                "Nothing was executed. The proxy keeps track of as many idempotent requests of this caller as of one \
+                 caller it can while others need room. Send the request again with the same key after the time in \
+                 Retry-After."
+                    .into()
+            }
+            Self::OverShare(Scarce::Questions) => {
+                "Nothing was executed by this request: too many of this caller's are waiting already. It cannot be told now \
+                 whether an earlier one with this key was. Send it again with the same key after the time in Retry-After."
+                    .into()
+            }
+            Self::OverShare(Scarce::Calls | Scarce::Places) => {
+                "Nothing was executed. Too many idempotent requests of this caller are running. Send the request again \
+                 with the same key after the time in Retry-After."
+                    .into()
+            }
             Self::RequestInFlight { .. } => {
                 "This request was not executed because the first one with this key is still \
                  running. Send it again with the same key after the time in Retry-After to get the first one's \
@@ -252,6 +280,11 @@ impl Problem {
             Self::StoreUnavailable => "Nothing was executed by this request, but it cannot be told now whether an \
                  earlier one with this key was. Send it again with the same key after the time in Retry-After."
                 .into(),
+            Self::TooManyCalls => {
+                "Nothing was executed. Too many idempotent requests are running. Send the request again with the same \
+                 key after the time in Retry-After."
+                    .into()
+            }
         }
     }
 
@@ -264,7 +297,12 @@ impl Problem {
             Self::OutcomeUnknown { retry_after } => {
                 retry_after.map(|left| left.as_millis().div_ceil(1000).max(1) as u64)
             }
-            Self::Overloaded | Self::RequestInFlight { .. } | Self::StoreFull | Self::StoreUnavailable => Some(1),
+            Self::Overloaded
+            | Self::OverShare(_)
+            | Self::RequestInFlight { .. }
+            | Self::StoreFull
+            | Self::StoreUnavailable
+            | Self::TooManyCalls => Some(1),
             Self::CallerUnknown
             | Self::ExpectationFailed
             | Self::HostUnsupported
@@ -294,11 +332,13 @@ impl Problem {
             Self::KeyReused => "idemgate_key_reused",
             Self::OutcomeUnknown { .. } => "idemgate_outcome_unknown",
             Self::Overloaded => "idemgate_overloaded",
+            Self::OverShare(_) => "idemgate_over_share",
             Self::RequestInFlight { .. } => "idemgate_request_in_flight",
             Self::RequestTooLarge { .. } => "idemgate_request_too_large",
             Self::ResponseNotKept { .. } => "idemgate_response_not_kept",
             Self::StoreFull => "idemgate_store_full",
             Self::StoreUnavailable => "idemgate_store_unavailable",
+            Self::TooManyCalls => "idemgate_too_many_calls",
         }
     }
 }
@@ -328,6 +368,10 @@ mod tests {
             (Problem::CallerUnknown, "caller-unknown", 403, "rejected", None),
             (Problem::ExpectationFailed, "expectation-failed", 417, "rejected", None),
             (Problem::HostUnsupported, "host-unsupported", 500, "rejected", None),
+            (Problem::OverShare(Scarce::Records), "store-full", 503, "rejected", Some(1)),
+            (Problem::OverShare(Scarce::Questions), "overloaded", 503, "rejected", Some(1)),
+            (Problem::OverShare(Scarce::Calls), "overloaded", 503, "rejected", Some(1)),
+            (Problem::TooManyCalls, "overloaded", 503, "rejected", Some(1)),
             (Problem::KeyInvalid(InvalidKey::List), "key-invalid", 400, "rejected", None),
             (Problem::KeyMissing { header: "idempotency-key".to_owned() }, "key-missing", 400, "rejected", None),
             (Problem::KeyReused, "key-reused", 422, "key-reused", None),
@@ -360,7 +404,13 @@ mod tests {
             let document = document(&problem);
             assert_eq!(document["type"], format!("urn:idemgate:{name}"));
             assert_eq!(document["status"], status);
-            assert_eq!(reply.details, format!("idemgate_{}", name.replace('-', "_")));
+            let word = match problem {
+                // For the operator there are others of this name.
+                Problem::OverShare(_) => "over_share".to_owned(),
+                Problem::TooManyCalls => "too_many_calls".to_owned(),
+                _ => name.replace('-', "_"),
+            };
+            assert_eq!(reply.details, format!("idemgate_{word}"));
         }
     }
 
@@ -398,9 +448,11 @@ mod tests {
                 Problem::OutcomeUnknown { retry_after: None } => "Look up the state of the resource",
                 Problem::OutcomeUnknown { retry_after: Some(_) }
                 | Problem::Overloaded
+                | Problem::OverShare(_)
                 | Problem::RequestInFlight { .. }
                 | Problem::StoreFull
-                | Problem::StoreUnavailable => "again with the same key after the time in Retry-After",
+                | Problem::StoreUnavailable
+                | Problem::TooManyCalls => "again with the same key after the time in Retry-After",
                 Problem::RequestTooLarge { .. } => "Send a smaller body",
                 Problem::ResponseNotKept { .. } => "Look up the resource to see the result.",
             };

@@ -82,10 +82,14 @@ pub enum Counter {
     RequestsKeyUnguarded,
     /// Answered 409: the operation ran, the response is not kept.
     RequestsNotKept,
+    /// Refused, or answered 409 at once instead of waiting: its caller has its share of what all use.
+    RequestsOverShare,
     /// Answered from the stored response.
     RequestsReplayed,
     /// Refused: the body is over the limit.
     RequestsTooLarge,
+    /// Refused: as many detached calls are under way as may be.
+    RequestsTooManyCalls,
     /// Of a guarded method, without a key: passed on untouched.
     RequestsUnguarded,
     /// Answered 409: the operation may have run.
@@ -120,7 +124,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::RequestsBypassed,
         Self::RequestsCallerAbsent,
         Self::RequestsCallerUnknown,
@@ -133,8 +137,10 @@ impl Counter {
         Self::RequestsKeyReused,
         Self::RequestsKeyUnguarded,
         Self::RequestsNotKept,
+        Self::RequestsOverShare,
         Self::RequestsReplayed,
         Self::RequestsTooLarge,
+        Self::RequestsTooManyCalls,
         Self::RequestsUnguarded,
         Self::RequestsUnknown,
         Self::RequestsWaitTimeouts,
@@ -168,8 +174,10 @@ impl Counter {
             Self::RequestsKeyReused => "refused: its key belongs to a different request",
             Self::RequestsKeyUnguarded => "passed on: its method is not guarded, though it has a key",
             Self::RequestsNotKept => "answered 409: it ran, and the response is not kept",
+            Self::RequestsOverShare => "its caller has its share",
             Self::RequestsReplayed => "answered with the stored response",
             Self::RequestsTooLarge => "refused: its body is over the limit",
+            Self::RequestsTooManyCalls => "refused: too many detached calls are under way",
             Self::RequestsUnguarded => "passed on: it has no key",
             Self::RequestsUnknown => "answered 409: it may have run",
             Self::RequestsWaitTimeouts => "waited in vain for the one that is running it",
@@ -224,8 +232,10 @@ impl Counter {
             Self::RequestsKeyReused => "idemgate.requests.key_reused",
             Self::RequestsKeyUnguarded => "idemgate.requests.key_unguarded",
             Self::RequestsNotKept => "idemgate.requests.not_kept",
+            Self::RequestsOverShare => "idemgate.requests.over_share",
             Self::RequestsReplayed => "idemgate.requests.replayed",
             Self::RequestsTooLarge => "idemgate.requests.too_large",
+            Self::RequestsTooManyCalls => "idemgate.requests.too_many_calls",
             Self::RequestsUnguarded => "idemgate.requests.unguarded",
             Self::RequestsUnknown => "idemgate.requests.unknown",
             Self::RequestsWaitTimeouts => "idemgate.requests.wait_timeouts",
@@ -272,6 +282,8 @@ mod tests {
                 "expectation_failed",
                 "wait_timeouts",
                 "key_unguarded",
+                "over_share",
+                "too_many_calls",
             ],
         ),
         ("outcomes", &["stored", "tombstoned", "released", "unknown", "fenced", "policy_ignored"]),
@@ -302,8 +314,10 @@ mod tests {
             | Counter::RequestsKeyReused
             | Counter::RequestsKeyUnguarded
             | Counter::RequestsNotKept
+            | Counter::RequestsOverShare
             | Counter::RequestsReplayed
             | Counter::RequestsTooLarge
+            | Counter::RequestsTooManyCalls
             | Counter::RequestsUnguarded
             | Counter::RequestsUnknown
             | Counter::RequestsWaitTimeouts

@@ -21,7 +21,8 @@ pub use oversight::{Amended, Amendment, Objection, State, Verb, View};
 pub use response::StoredResponse;
 
 use crate::{
-    request::{Fingerprint, OperationId},
+    config::Share,
+    request::{Caller, Fingerprint, OperationId},
     time::Timestamp,
 };
 
@@ -57,6 +58,10 @@ pub struct Mailbox(pub u32);
 pub struct Claim {
     /// What is to be run at most once.
     pub operation: OperationId,
+    /// Whose operation it is.
+    pub caller: Caller,
+    /// What the caller may have of a store that all share.
+    pub share: Share,
     /// What this request asks for.
     pub fingerprint: Fingerprint,
     /// Who asks.

@@ -16,6 +16,8 @@ const OTHER_OWNER: Owner = Owner::new(2);
 fn claim() -> Claim {
     Claim {
         operation: OPERATION,
+        caller: Caller::from_bytes([7; 32]),
+        share: Share::WHOLE,
         fingerprint: Fingerprint::from_bytes([9; 32]),
         owner: OTHER_OWNER,
         lease: LEASE,

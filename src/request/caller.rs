@@ -14,7 +14,7 @@ use crate::{
 /// The identity a key belongs to, as a hash of all identity sources that the request has.
 ///
 /// Two callers never share a key; the credentials themselves are not kept.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Caller([u8; 32]);
 
 impl Caller {
@@ -97,8 +97,9 @@ impl Caller {
         &self.0
     }
 
-    #[cfg(test)]
-    pub(super) const fn from_bytes(hash: [u8; 32]) -> Self {
+    /// The caller with this hash.
+    #[must_use]
+    pub const fn from_bytes(hash: [u8; 32]) -> Self {
         Self(hash)
     }
 }

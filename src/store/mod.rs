@@ -123,10 +123,25 @@ pub enum Claimed {
     },
     /// There is no room for another claim.
     Full,
+    /// There is none for another claim of this caller, which has its share of this.
+    OverShare(Scarce),
     /// The store cannot say, and granted nothing.
     Failed(StoreError),
     /// The store cannot say, and may have granted the claim: then it is to be given back.
     InDoubt(StoreError),
+}
+
+/// What all callers use, and one may have a share of.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Scarce {
+    /// Detached calls of a worker.
+    Calls,
+    /// Places of a worker in which requests wait for executions.
+    Places,
+    /// Questions to a remote store that wait in a worker.
+    Questions,
+    /// Records in a table.
+    Records,
 }
 
 /// What became of a renewal.

@@ -163,12 +163,15 @@ fn a_response_that_was_replayed_is_read_again_after_a_tick() {
 #[test]
 fn a_table_whose_bytes_have_ended_makes_no_request_much_dearer() {
     /// Without answers there are tombstones only, which take all bytes that there are.
-    const TOMBSTONES: &str = r#"{"limits": {"response_body": 0},
+    const TOMBSTONES: &str = r#"{"limits": {"response_body": 0, "caller_share": "100%"},
         "store": {"shared_data": {"max_entries": 2730, "max_bytes": "1MiB", "keep_at_least": "0s"}}}"#;
-    const ANSWERS: &str =
+    const ANSWERS: &str = r#"{"limits": {"caller_share": "100%"}, "store": {"shared_data": {"max_entries": 2730, "max_bytes": "1MiB", "keep_at_least": "0s"}}}"#;
+    /// One caller beyond its share, whose records make way for its own.
+    const OWN: &str =
         r#"{"store": {"shared_data": {"max_entries": 2730, "max_bytes": "1MiB", "keep_at_least": "0s"}}}"#;
+    /// The same, with nothing that may go.
     const REFUSED: &str = r#"{"store": {"shared_data": {"max_bytes": "1MiB"}}}"#;
-    for (configuration, most, mean) in [(TOMBSTONES, 100, 35), (ANSWERS, 200, 40), (REFUSED, 200, 40)] {
+    for (configuration, most, mean) in [(TOMBSTONES, 100, 35), (ANSWERS, 200, 40), (OWN, 200, 50), (REFUSED, 200, 40)] {
         let worker = Host::new().worker(configuration);
         let calls = worker::undisturbed(|| {
             let calls_of = |number: usize| {

@@ -9,6 +9,7 @@ mod detached;
 mod ends;
 mod outcomes;
 mod refusals;
+mod shares;
 mod start;
 mod waiting;
 

@@ -52,6 +52,7 @@ mod reuse;
 mod route_features;
 mod routes;
 mod shadow;
+mod shares;
 mod shipped;
 mod streaming;
 mod surroundings;

@@ -15,6 +15,7 @@ const GROWTH: u64 = 6 << 20;
 async fn memory_of_a_full_table_does_not_grow_with_more_keys() {
     let bench = Bench::new(json!({
         "store": { "shared_data": { "max_entries": 5_000, "max_bytes": "8MiB", "keep_at_least": "0s" } },
+        "limits": { "caller_share": "100%" },
     }))
     .await;
     // 5,000 of these are more than 8 MiB, so that both bounds are reached.

@@ -32,7 +32,7 @@ async fn a_full_table_that_evicts_forgets_the_oldest_and_keeps_the_newest() {
     const BOUND: usize = 100;
 
     let store = json!({ "shared_data": { "max_entries": BOUND, "keep_at_least": "0s" } });
-    let bench = Bench::new(json!({ "store": store })).await;
+    let bench = Bench::new(json!({ "store": store, "limits": { "caller_share": "100%" } })).await;
     let request = |number: usize| Request::post("/orders").key(format!("k{number}"));
     let mut client = bench.http1().await;
     for number in 0..10 * BOUND {
@@ -52,7 +52,7 @@ async fn a_full_table_that_rejects_executes_nothing_new() {
     const BOUND: usize = 100;
 
     let store = json!({ "shared_data": { "max_entries": BOUND, "on_full": "reject" } });
-    let bench = Bench::new(json!({ "store": store })).await;
+    let bench = Bench::new(json!({ "store": store, "limits": { "caller_share": "100%" } })).await;
     let request = |number: usize| Request::post("/orders").key(format!("k{number}"));
     let mut executed = Vec::new();
     let mut client = bench.http1().await;
@@ -78,7 +78,7 @@ async fn a_full_table_that_rejects_executes_nothing_new() {
 #[tokio::test]
 async fn a_full_table_keeps_what_ended_a_moment_ago_and_refuses_what_is_new() {
     let store = json!({ "shared_data": { "max_entries": 50 } });
-    let bench = Bench::new(json!({ "store": store })).await;
+    let bench = Bench::new(json!({ "store": store, "limits": { "caller_share": "100%" } })).await;
     let request = |number: usize| Request::post("/orders").key(format!("k{number}"));
     let mut client = bench.http1().await;
     let mut first = Vec::new();
@@ -102,7 +102,7 @@ async fn a_full_table_keeps_what_ended_a_moment_ago_and_refuses_what_is_new() {
 #[tokio::test]
 async fn a_table_that_forgets_says_so_and_promises_no_more_than_it_keeps() {
     let store = json!({ "shared_data": { "max_entries": 20, "keep_at_least": "1s" } });
-    let bench = Bench::new(json!({ "store": store })).await;
+    let bench = Bench::new(json!({ "store": store, "limits": { "caller_share": "100%" } })).await;
     let request = |number: usize| Request::post("/orders").key(format!("k{number}"));
     let mut client = bench.http1().await;
     client.send(&request(0)).await;
@@ -149,7 +149,11 @@ async fn a_table_that_forgets_says_so_and_promises_no_more_than_it_keeps() {
 async fn claims_in_flight_are_never_evicted() {
     const BOUND: usize = 100;
 
-    let bench = Bench::new(json!({ "store": { "shared_data": { "max_entries": BOUND } } })).await;
+    let bench = Bench::new(json!({
+        "store": { "shared_data": { "max_entries": BOUND } },
+        "limits": { "caller_share": "100%" },
+    }))
+    .await;
     let gate = Gate::closed();
     bench.upstream.script("/orders", [Answer::new(201).json("{}").held_by(&gate)]);
     let request = |number: usize| Request::post("/orders").key(format!("k{number}"));
@@ -192,7 +196,7 @@ async fn claims_in_flight_are_never_evicted() {
 #[tokio::test]
 async fn under_byte_pressure_bodies_go_first_and_nothing_executes_twice() {
     let store = json!({ "shared_data": { "max_bytes": "1MiB" } });
-    let bench = Bench::new(json!({ "store": store })).await;
+    let bench = Bench::new(json!({ "store": store, "limits": { "caller_share": "100%" } })).await;
     bench.upstream.script("/reports", [Answer::new(201).body(vec![b'r'; 50_000])]);
     let request = |number: usize| Request::post("/reports").key(format!("k{number}"));
     let mut client = bench.http1().await;

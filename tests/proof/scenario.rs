@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use idemgate::{
-    config::{ExecutionMode, InFlight, OnFull, OnStoreError, OnUnknown, Policy, RedisConfig, SharedDataConfig},
+    config::{
+        ExecutionMode, InFlight, Limits as PolicyLimits, OnFull, OnStoreError, OnUnknown, Policy, RedisConfig, Share,
+        SharedDataConfig,
+    },
     headers::Headers,
     record::Owner,
     store::redis::admission::Limits,
@@ -148,8 +151,14 @@ pub(crate) enum Mutation {
 impl Scenario {
     /// Two workers on the shared data of one Envoy, two clients with one key, nothing goes wrong.
     pub(crate) fn new(lease: u64, ttl: u64) -> Self {
-        let policy =
-            Policy { lease: Duration::from_millis(lease), ttl: Duration::from_millis(ttl), ..Policy::default() };
+        // Counting callers takes steps of its own, which tell no two states apart that matter for one key.
+        let limits = PolicyLimits { caller_share: Share::WHOLE, ..PolicyLimits::default() };
+        let policy = Policy {
+            lease: Duration::from_millis(lease),
+            ttl: Duration::from_millis(ttl),
+            limits,
+            ..Policy::default()
+        };
         Self {
             policy: Arc::new(policy),
             store: StoreKind::SharedData(SharedDataConfig {

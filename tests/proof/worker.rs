@@ -12,14 +12,14 @@ use std::{
 };
 
 use idemgate::{
-    exchange::{Attributes, CallFailure, Counter, Effect, Event, Evidence, Exchange, Reply, needs_mailbox},
+    exchange::{Attributes, CallFailure, Counter, Effect, Event, Evidence, Exchange, NoRoom, Reply, needs_mailbox},
     record::{Mailbox, Owner},
     request::{Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Settled,
         redis::{
             Heard, Progress, RedisStore,
-            admission::{self, Admission, OVERLOADED},
+            admission::{self, Admission},
         },
         shared_data::{Cas, Recent, SharedDataStore},
     },
@@ -425,8 +425,8 @@ impl Callback<'_> {
                     if self.scenario.is_remote() {
                         recheck = recheck.min(self.now.after(POLL));
                     }
-                    if !self.enter(operation, attempt, recheck) {
-                        pending.extend(self.handle(attempt, Event::NoRoomToWait));
+                    if let Err(no_room) = self.enter(operation, attempt, recheck) {
+                        pending.extend(self.handle(attempt, Event::NoRoomToWait(no_room)));
                     }
                 }
                 Effect::Wake { operation, watchers } => {
@@ -490,15 +490,22 @@ impl Callback<'_> {
         self.worker.guests.get(&attempt).is_some_and(|guest| guest.has_stream)
     }
 
-    fn enter(&mut self, operation: OperationId, attempt: AttemptId, recheck: Timestamp) -> bool {
-        let waiting: usize = self.worker.waiting.values().map(|group| group.guests.len()).sum();
-        if waiting >= self.scenario.policy.duplicates.max_waiting as usize {
-            return false;
+    fn enter(&mut self, operation: OperationId, attempt: AttemptId, recheck: Timestamp) -> Result<(), NoRoom> {
+        let policy = &self.scenario.policy;
+        let waiting = self.worker.waiting.values().flat_map(|group| group.guests.keys());
+        let (taken, places) = (waiting.clone().count() as u64, policy.duplicates.max_waiting.into());
+        if taken >= places {
+            return Err(NoRoom::AllTaken);
+        }
+        let caller_of = |attempt: &AttemptId| self.scenario.attempts[*attempt].caller;
+        let held = waiting.filter(|other| caller_of(other) == caller_of(&attempt)).count() as u64;
+        if !policy.limits.caller_share.allows(held, taken, places) {
+            return Err(NoRoom::OverShare);
         }
         let group = self.worker.waiting.entry(operation).or_insert(Group { guests: BTreeMap::new(), recheck });
         group.recheck = recheck;
         group.guests.insert(attempt, ());
-        true
+        Ok(())
     }
 
     fn leave(&mut self, operation: OperationId, attempt: AttemptId) {
@@ -634,7 +641,7 @@ impl Callback<'_> {
                     let guest = Asker { attempt, digest: self.scenario.tells_states_apart.then_some(0) };
                     let mut errand = Errand { guest, inquiry, is_shadow: false };
                     note(&mut errand, &(&call, self.now));
-                    (!self.worker.admission.order(errand)).then_some(Answer::Claimed(OVERLOADED))
+                    self.worker.admission.order(errand).err().map(Answer::Claimed)
                 }
                 Err(answer) => Some(answer),
             },

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use idemgate::{
-    config::{OnFull, OnStoreError, SharedDataConfig},
+    config::{OnFull, OnStoreError, Share, SharedDataConfig},
     store::redis::admission::Limits,
 };
 
@@ -98,6 +98,10 @@ impl Plan {
         }
         if random.chance(10) {
             scenario = scenario.change_policy(|policy| policy.limits.response_body = 8);
+        }
+        if random.chance(40) {
+            let share = Share::percent(random.of(&[1, 25, 60]));
+            scenario = scenario.change_policy(|policy| policy.limits.caller_share = share);
         }
         scenario
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::harness::{Response, Stream, World, evidence};
 use crate::{
     config::{BodyFingerprint, Disposition, ExecutionMode, Policy},
-    exchange::{CallFailure, Counter, Effect, Event, Problem, Status, outcome},
+    exchange::{CallFailure, Counter, Effect, Event, NoRoom, Problem, Status, outcome},
     headers::Headers,
-    store::{Ending, Renewed, Settled},
+    store::{Answer, Ending, Renewed, Scarce, Settled},
 };
 
 fn detached(policy: &mut Policy) {
@@ -221,6 +221,31 @@ fn a_call_that_was_not_made_is_released_and_one_that_was_reset_is_not() {
         let stream = leaves(world.order().send()).call_failed(failure);
         assert!(stream.find_reply().is_none() && stream.counted(counter));
     }
+}
+
+#[test]
+fn a_claim_for_which_there_is_no_call_is_given_back_and_nothing_counts_as_run() {
+    for (no_room, problem) in
+        [(NoRoom::AllTaken, Problem::TooManyCalls), (NoRoom::OverShare, Problem::OverShare(Scarce::Calls))]
+    {
+        let released = Answer::Settled(Settled::Released.into());
+        let world = World::answering(detached, []);
+        let mut stream = world.order().send();
+        assert!(stream.exchange.wants_call());
+        stream.on(Event::NoRoomToRun(no_room));
+        assert_eq!(stream.ending(), &Ending::Released);
+        assert!(stream.find_reply().is_none(), "a retry could come before the claim is given back");
+        let stream = stream.answer(released);
+        assert_eq!(stream.reply(), &problem.reply(None, true));
+        assert_eq!(stream.counters(), [problem.counter(), Counter::OutcomesReleased]);
+        assert!(stream.job().is_none() && stream.told() == Some(Status::Rejected));
+
+        // Nobody is left to answer: it is as any grant.
+        let world = World::answering(detached, []);
+        let stream = leaves(world.order().send());
+        assert!(!stream.exchange.wants_call());
+    }
+    assert!(!World::silent().order().send().exchange.wants_call());
 }
 
 #[test]

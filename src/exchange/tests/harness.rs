@@ -331,7 +331,7 @@ impl Stream<'_> {
         let now = self.world.now();
         let mut pending = VecDeque::new();
         // Whoever is woken, or refused entrance, is not in the room.
-        if matches!(event, Event::Woken | Event::NoRoomToWait) {
+        if matches!(event, Event::Woken | Event::NoRoomToWait(_)) {
             self.is_waiting = false;
         }
         self.wakes += usize::from(matches!(event, Event::Woken));

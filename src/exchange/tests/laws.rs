@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use super::harness::{Response, Stream, Subject, World, evidence, via_upstream};
 use crate::{
     config::{ExecutionMode, InFlight},
-    exchange::{CallFailure, Event, Evidence},
+    exchange::{CallFailure, Event, Evidence, NoRoom},
     headers::Headers,
     record::{Owner, StoredResponse},
-    store::{Answer, Call, Claimed, Ending, Renewed, Settled, StoreError},
+    store::{Answer, Call, Claimed, Ending, Renewed, Scarce, Settled, StoreError},
     time::Timestamp,
 };
 
@@ -30,6 +30,7 @@ enum Told {
     ResponseTrailers,
     Woken,
     NoRoomToWait,
+    NoRoomToRun,
     CallAnswered { status: u16, headers: Headers, body: Vec<u8> },
     CallFailed(CallFailure),
     Tick,
@@ -64,7 +65,8 @@ impl Told {
             Self::ResponseBody { chunk, end } => Event::ResponseBody { chunk, end_of_stream: *end },
             Self::ResponseTrailers => Event::ResponseTrailers,
             Self::Woken => Event::Woken,
-            Self::NoRoomToWait => Event::NoRoomToWait,
+            Self::NoRoomToWait => Event::NoRoomToWait(NoRoom::AllTaken),
+            Self::NoRoomToRun => Event::NoRoomToRun(NoRoom::OverShare),
             Self::CallAnswered { status, headers, body } => {
                 Event::CallAnswered { status: *status, headers, body: body.clone() }
             }
@@ -108,6 +110,7 @@ fn answers() -> impl Strategy<Value = Answer> {
             Claimed::Completed { response: response.into(), expires },
             Claimed::NotKept { status: 200 },
             Claimed::Full,
+            Claimed::OverShare(Scarce::Records),
             Claimed::Failed(StoreError::Contended),
         ]).prop_map(Answer::Claimed),
         1 => prop::sample::select(vec![Renewed::Extended, Renewed::Fenced, Renewed::Failed(StoreError::Contended)])
@@ -149,6 +152,7 @@ fn events() -> impl Strategy<Value = Told> {
         1 => Just(Told::ResponseTrailers),
         2 => Just(Told::Woken),
         1 => Just(Told::NoRoomToWait),
+        1 => Just(Told::NoRoomToRun),
         2 => (any::<u16>(), call_headers(), chunk())
             .prop_map(|(status, headers, body)| Told::CallAnswered { status, headers, body }),
         1 => prop::sample::select(vec![CallFailure::NotMade, CallFailure::Reset]).prop_map(Told::CallFailed),
@@ -198,6 +202,11 @@ proptest! {
             {
                 answered += 1;
                 granted += usize::from(*answer == Claimed::Granted);
+            }
+            // It stands for the store's grant.
+            if matches!(event, Told::NoRoomToRun) && stream.exchange.awaits_claim() && !stream.exchange.is_moot() {
+                answered += 1;
+                granted += 1;
             }
             event.to(&mut stream);
             world.pass(Duration::from_secs(4));

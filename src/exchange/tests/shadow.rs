@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     config::{Mode, OnStoreError, Policy},
     exchange::{Counter, Effect, Status},
-    store::{Answer, Claimed, Ending, Settled, StoreError, redis::RedisError},
+    store::{Answer, Claimed, Ending, Scarce, Settled, StoreError, redis::RedisError},
 };
 
 use super::harness::{Response, Stream, World, evidence, via_upstream};
@@ -19,7 +19,10 @@ fn shadow(policy: &mut Policy) {
 fn assert_unnoticed(stream: &Stream<'_>) {
     for effect in &stream.effects {
         assert!(
-            matches!(effect, Effect::Call(_) | Effect::Count(_) | Effect::Tell(_) | Effect::WarnStore(_)),
+            matches!(
+                effect,
+                Effect::Call(_) | Effect::Count(_) | Effect::Notice(_) | Effect::Tell(_) | Effect::WarnStore(_)
+            ),
             "{effect:?} can be noticed"
         );
     }
@@ -135,6 +138,7 @@ fn nothing_is_left_of_a_stream_that_ended_before_the_store_answered() {
             Claimed::Unknown { lease_left: Duration::ZERO },
             Claimed::NotKept { status: 201 },
             Claimed::Full,
+            Claimed::OverShare(Scarce::Records),
             Claimed::Failed(failed),
         ] {
             let change = |policy: &mut Policy| {

@@ -7,7 +7,7 @@ use crate::{
     config::{BodyFingerprint, CallerPolicy, IdentitySource, InFlight, Mode, OnStoreError, OnUnknown},
     exchange::{Counter, Effect, Event, Notice, Problem, Status},
     request::{Doubt, InvalidKey},
-    store::{Answer, Claimed, Ending, StoreError},
+    store::{Answer, Claimed, Ending, Scarce, StoreError},
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -368,6 +368,20 @@ fn a_full_store_refuses_with_the_time_to_come_back_even_where_errors_are_bypasse
 
     stream.assert_refused(&Problem::StoreFull);
     assert!(stream.reply().headers.get("retry-after").is_some());
+}
+
+#[test]
+fn a_caller_that_has_its_share_is_refused_and_told_of_even_where_errors_are_bypassed() {
+    for (scarce, name) in [(Scarce::Records, "store-full"), (Scarce::Questions, "overloaded")] {
+        let refused = Answer::Claimed(Claimed::OverShare(scarce));
+        let world = World::answering(|policy| policy.on_store_error = OnStoreError::Bypass, [refused]);
+        let stream = world.order().send();
+        let problem = Problem::OverShare(scarce);
+        stream.assert_refused(&problem);
+        assert_eq!((problem.name(), stream.counters()), (name, vec![Counter::RequestsOverShare]));
+        assert!(stream.effects.contains(&Effect::Notice(Notice::OverShare(scarce))));
+        assert!(stream.reply().headers.get("retry-after").is_some());
+    }
 }
 
 #[test]

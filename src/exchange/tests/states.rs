@@ -3,9 +3,9 @@
 use super::harness::{Response, Stream, Subject, World, evidence, via_upstream};
 use crate::{
     config::{ExecutionMode, InFlight, OnStoreError, Policy},
-    exchange::{CallFailure, Counter, Effect, Event, Status},
+    exchange::{CallFailure, Counter, Effect, Event, NoRoom, Status},
     record::{Owner, StoredResponse},
-    store::{Answer, Call, Claimed, Ending, Renewed, Settled, StoreError},
+    store::{Answer, Call, Claimed, Ending, Renewed, Scarce, Settled, StoreError},
 };
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,6 +60,7 @@ enum Happens {
     Delayed,
     Woken,
     NoRoomToWait,
+    NoRoomToRun,
     CallAnswered,
     CallReset,
     CallNotMade,
@@ -72,7 +73,7 @@ enum Happens {
     Gone,
 }
 
-const EVENTS: [Happens; 22] = [
+const EVENTS: [Happens; 23] = [
     Happens::RequestHeaders,
     Happens::RequestBody,
     Happens::RequestEnd,
@@ -85,6 +86,7 @@ const EVENTS: [Happens; 22] = [
     Happens::Delayed,
     Happens::Woken,
     Happens::NoRoomToWait,
+    Happens::NoRoomToRun,
     Happens::CallAnswered,
     Happens::CallReset,
     Happens::CallNotMade,
@@ -100,9 +102,9 @@ const EVENTS: [Happens; 22] = [
 /// The events that mean something in a state.
 fn meaningful(state: At) -> &'static [Happens] {
     use Happens::{
-        BodyWithheld, CallAnswered, CallNotMade, CallReset, Claimed, Delayed, Gone, NoRoomToWait, RenewalFailed,
-        RequestBody, RequestEnd, RequestTrailers, ResponseBody, ResponseEnd, ResponseHeaders, ResponseHeadersOnly,
-        ResponseTrailers, Settled, Tick, Woken,
+        BodyWithheld, CallAnswered, CallNotMade, CallReset, Claimed, Delayed, Gone, NoRoomToRun, NoRoomToWait,
+        RenewalFailed, RequestBody, RequestEnd, RequestTrailers, ResponseBody, ResponseEnd, ResponseHeaders,
+        ResponseHeadersOnly, ResponseTrailers, Settled, Tick, Woken,
     };
     match state {
         At::AwaitBody => &[
@@ -115,7 +117,7 @@ fn meaningful(state: At) -> &'static [Happens] {
             Gone,
             RenewalFailed,
         ],
-        At::AwaitClaim => &[Claimed, ResponseHeaders, ResponseHeadersOnly, Gone, RenewalFailed],
+        At::AwaitClaim => &[Claimed, NoRoomToRun, ResponseHeaders, ResponseHeadersOnly, Gone, RenewalFailed],
         At::AwaitMootClaim => &[Claimed, RenewalFailed],
         At::AwaitResponse => &[ResponseHeaders, ResponseHeadersOnly, Tick, Gone, RenewalFailed],
         At::AwaitEnd | At::AwaitText => &[
@@ -218,7 +220,8 @@ fn happen(stream: &mut Stream<'_>, event: Happens) {
         Happens::Settled => Event::Answered(Answer::Settled(Settled::Stored.into())),
         Happens::Delayed => Event::Answered(Answer::Delayed),
         Happens::Woken => Event::Woken,
-        Happens::NoRoomToWait => Event::NoRoomToWait,
+        Happens::NoRoomToWait => Event::NoRoomToWait(NoRoom::AllTaken),
+        Happens::NoRoomToRun => Event::NoRoomToRun(NoRoom::AllTaken),
         Happens::CallAnswered => Event::CallAnswered { status: 200, headers: &response, body: b"body".to_vec() },
         Happens::CallReset => Event::CallFailed(CallFailure::Reset),
         Happens::CallNotMade => Event::CallFailed(CallFailure::NotMade),
@@ -341,6 +344,7 @@ fn any_other_answer_that_comes_after_the_stream_leaves_nothing_to_do() {
         Claimed::Unknown { lease_left },
         Claimed::NotKept { status: 200 },
         Claimed::Full,
+        Claimed::OverShare(Scarce::Records),
         Claimed::Failed(StoreError::Contended),
     ] {
         let world = World::silent();

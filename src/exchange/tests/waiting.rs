@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::harness::{MAILBOX, Response, Stream, World, evidence};
 use crate::{
     config::{ExecutionMode, InFlight, OnUnknown, Policy},
-    exchange::{Counter, Effect, Event, Problem, Status, needs_mailbox, tick_interval},
+    exchange::{Counter, Effect, Event, NoRoom, Problem, Status, needs_mailbox, tick_interval},
     record::Mailbox,
     request::OperationId,
-    store::{Answer, Call, Claimed, Ended, Ending, Settled, StoreError},
+    store::{Answer, Call, Claimed, Ended, Ending, Scarce, Settled, StoreError},
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -156,11 +156,20 @@ fn the_deadline_is_that_of_the_first_wait_and_ends_in_a_conflict() {
 fn a_worker_with_no_room_left_refuses_at_once() {
     let world = waiting([]);
     let mut stream = begins_to_wait(&world);
-    stream.on(Event::NoRoomToWait);
+    stream.on(Event::NoRoomToWait(NoRoom::AllTaken));
     stream.assert_refused(&Problem::RequestInFlight { lease_left: LEASE });
     assert!(!stream.counted(Counter::RequestsWaitTimeouts));
     assert_eq!(stream.waits(), [Duration::ZERO]);
     assert!(!stream.effects.iter().any(|effect| matches!(effect, Effect::StopWaiting(_))));
+}
+
+#[test]
+fn a_caller_that_has_its_share_of_the_places_is_refused_at_once_and_counted() {
+    let world = waiting([]);
+    let mut stream = begins_to_wait(&world);
+    stream.on(Event::NoRoomToWait(NoRoom::OverShare));
+    stream.assert_refused(&Problem::RequestInFlight { lease_left: LEASE });
+    assert!(stream.counted(Counter::RequestsOverShare) && stream.counted(Counter::RequestsInFlight));
 }
 
 #[test]
@@ -205,6 +214,7 @@ fn whatever_else_became_of_the_operation_is_the_answer() {
         (Claimed::Unknown { lease_left: SECOND }, Problem::OutcomeUnknown { retry_after: None }),
         (Claimed::NotKept { status: 202 }, Problem::ResponseNotKept { status: 202 }),
         (Claimed::Full, Problem::StoreFull),
+        (Claimed::OverShare(Scarce::Records), Problem::OverShare(Scarce::Records)),
         (Claimed::Failed(StoreError::Contended), Problem::StoreUnavailable),
     ] {
         let world = waiting([Answer::Claimed(claimed)]);

@@ -8,7 +8,8 @@
 //! - A claim joins the one of the same operation that waits or is under way. If that is granted, the operation runs, and
 //!   nothing else is to be learnt. Any other answer of the server's holds as well for those who had come before it was asked for; of
 //!   those who came later, the first one asks next.
-//! - What waits too long, or would be too much, is refused, and was never asked.
+//! - What waits too long, or would be too much, is refused, and was never asked. So is what would be more than its
+//!   caller's share.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,7 +19,7 @@ use std::{
 use super::{Inquiry, RedisError, inquiry::Terms};
 use crate::{
     request::OperationId,
-    store::{Answer, Claimed, StoreError},
+    store::{Answer, Claimed, Scarce, StoreError},
     time::Timestamp,
 };
 
@@ -135,26 +136,52 @@ impl<G> Admission<G> {
         }
     }
 
-    /// Takes a new question in; `false` if it is a claim and too many wait.
-    #[must_use]
-    pub fn order(&mut self, errand: Errand<G>) -> bool {
+    /// Takes a new question in.
+    ///
+    /// # Errors
+    /// What a claim is told if too many wait, or too many of its caller's.
+    pub fn order(&mut self, errand: Errand<G>) -> Result<(), Claimed> {
         let Some(terms) = errand.inquiry.terms() else {
             self.urgent.push_back(errand);
-            return true;
+            return Ok(());
         };
+        let joins = self.asking.contains_key(&errand.subject());
+        let (taken, places) =
+            if joins { (self.joined, self.limits.joined) } else { (self.claims.len(), self.limits.waiting) };
+        if taken >= places {
+            return Err(OVERLOADED);
+        }
+        if !self.may_wait(terms, joins, taken, places) {
+            return Err(Claimed::OverShare(Scarce::Questions));
+        }
         match self.asking.get_mut(&errand.subject()) {
-            Some(_) if self.joined >= self.limits.joined => return false,
             Some(joined) => {
                 self.joined += 1;
                 joined.join(errand);
             }
-            None if self.claims.len() >= self.limits.waiting => return false,
             None => {
                 self.asking.insert(errand.subject(), Joined::new(terms));
                 self.claims.push_back(errand);
             }
         }
-        true
+        Ok(())
+    }
+
+    /// Whether the caller may have one more claim wait, beside another or by itself. Its claims are counted only where
+    /// that matters.
+    fn may_wait(&self, Terms { caller, share, .. }: Terms, joins: bool, taken: usize, places: usize) -> bool {
+        let may = |held: usize| share.allows(held as u64, taken as u64, places as u64);
+        let is_its = |errand: &&Errand<G>| errand.inquiry.terms().is_some_and(|terms| terms.caller == caller);
+        may(usize::MAX)
+            || may(if joins {
+                self.asking
+                    .values()
+                    .flat_map(|joined| joined.sharing.iter().chain(&joined.later))
+                    .filter(is_its)
+                    .count()
+            } else {
+                self.claims.iter().filter(is_its).count()
+            })
     }
 
     /// Takes a question in that has been asked before, and is to be asked again.

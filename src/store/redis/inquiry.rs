@@ -17,8 +17,9 @@ use super::{
     resp::{self, RespError, Value},
 };
 use crate::{
+    config::Share,
     record::RENEWALS_PER_LEASE,
-    request::{Fingerprint, OperationId},
+    request::{Caller, Fingerprint, OperationId},
     store::{Answer, Claimed, Renewed, Settled, StoreError},
     time::Timestamp,
 };
@@ -66,6 +67,8 @@ pub(super) enum Question {
 pub(super) struct Terms {
     pub(super) fingerprint: Fingerprint,
     pub(super) retry_unknown: bool,
+    pub(super) caller: Caller,
+    pub(super) share: Share,
 }
 
 /// What became of an attempt.

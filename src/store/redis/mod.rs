@@ -127,7 +127,12 @@ impl RedisStore {
                         &tail,
                     ],
                 );
-                let terms = Terms { fingerprint: claim.fingerprint, retry_unknown: claim.retry_unknown };
+                let terms = Terms {
+                    fingerprint: claim.fingerprint,
+                    retry_unknown: claim.retry_unknown,
+                    caller: claim.caller,
+                    share: claim.share,
+                };
                 let question = Question::Claim(terms);
                 Ok(Inquiry::new(claim.operation, question, request, self.timeout, claim.lease, now))
             }

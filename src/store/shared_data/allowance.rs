@@ -41,6 +41,11 @@ impl Allowance {
         Self { full: Totals { entries, bytes }, left: Cell::default() }
     }
 
+    /// What is taken ahead at most.
+    pub(super) fn ahead(&self) -> Totals {
+        self.full
+    }
+
     /// Takes `wanted`: from what is left, and what that lacks from the table, together with more if the table has it.
     pub(super) fn take(
         &self,

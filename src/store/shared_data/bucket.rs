@@ -4,7 +4,7 @@ use std::mem;
 
 use serde::{Deserialize, Serialize};
 
-use super::slots::BUCKET_CAPACITY;
+use super::{shares::Tag, slots::BUCKET_CAPACITY, totals::Totals};
 use crate::{
     record::{CodecError, Record, decode, encode_into},
     request::OperationId,
@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub(super) operation: OperationId,
     /// Which of the bucket's response keys is this entry's.
     pub(super) position: u8,
+    /// Whose record it is, if its caller's records are counted.
+    pub(super) caller: Option<Tag>,
     pub(super) record: Record,
 }
 
@@ -52,6 +54,12 @@ impl Bucket {
 
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// What its records take.
+    pub(super) fn totals(&self) -> Totals {
+        let sizes = self.entries.iter().map(|entry| entry.record.phase.response_size());
+        sizes.map(Totals::of_entry).fold(Totals::default(), Totals::plus)
     }
 
     pub(super) fn find(&self, operation: &OperationId) -> Option<&Entry> {

@@ -10,6 +10,9 @@
 //!   it had taken ([`allowance`]); the bound still holds.
 //! - *A worker dies after writing a response and before its bucket*: the response lies at a place that
 //!   is still the claim's; it is overwritten by the next response there.
+//! - *A worker dies before it has told what it added to its callers' counts*: the sweeper counts anew once that is found
+//!   ([`shares`]).
+//! - *The totals are damaged*: they are estimated, and counted anew by the sweeper ([`sweeper`]).
 //! - *A late owner writes its response while a new owner does*: each has read the version of the
 //!   response's key before it made sure of its claim, so the late one's write fails, or is overwritten.
 
@@ -21,6 +24,7 @@ mod oversight;
 mod queue;
 mod recent;
 mod room;
+mod shares;
 mod slots;
 mod sweeper;
 mod totals;
@@ -49,12 +53,14 @@ use self::{
     bucket::{Bucket, Entry},
     horizon::Horizon,
     queue::Queue,
+    shares::{Shares, Tag},
     slots::{BucketIndex, SlotKey},
+    sweeper::Recount,
 };
-use super::{Answer, Call, Claimed, Ended, Ending, Renewed, Settled, StoreError};
+use super::{Answer, Call, Claimed, Ended, Ending, Renewed, Scarce, Settled, StoreError};
 use crate::{
-    config::SharedDataConfig,
-    record::{Admission, Claim, Owner, Record, Settlement, Standing, StoredResponse, decode, encode},
+    config::{Share, SharedDataConfig},
+    record::{Admission, Claim, CodecError, Owner, Record, Settlement, Standing, StoredResponse, decode, encode},
     request::OperationId,
     time::Timestamp,
 };
@@ -65,6 +71,9 @@ use crate::{
 /// writes to one bucket within microseconds.
 const ATTEMPTS: usize = 64;
 
+/// How buckets are written. A table whose buckets are written otherwise is not opened.
+const LAYOUT: u8 = 1;
+
 /// The store of one worker; all workers see the same records.
 #[derive(Debug)]
 pub struct SharedDataStore<M> {
@@ -74,6 +83,8 @@ pub struct SharedDataStore<M> {
     allowance: Allowance,
     queue: Queue,
     horizon: Horizon,
+    shares: Shares,
+    recount: RefCell<Option<Recount>>,
     recent: RefCell<Recent>,
     tally: Cell<Tally>,
 }
@@ -96,6 +107,8 @@ struct Table {
     /// Keys the hash that picks a bucket, so that no client can aim its keys at one.
     seed: u128,
     buckets: u32,
+    /// How its buckets are written.
+    layout: u8,
 }
 
 impl<M: SharedMemory> SharedDataStore<M> {
@@ -106,13 +119,18 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// # Errors
     /// [`StoreError`] if the host refuses or the table is of another release.
     pub fn open(memory: M, limits: SharedDataConfig, seed: u128) -> Result<Self, StoreError> {
-        let wanted = Table { seed, buckets: limits.max_entries.div_ceil(slots::BUCKET_LOAD).max(1) };
+        let buckets = limits.max_entries.div_ceil(slots::BUCKET_LOAD).max(1);
+        let wanted = Table { seed, buckets, layout: LAYOUT };
         // If another worker was first, this write is lost and its table is the one that is read.
         memory.set(slots::TABLE, &encode(&wanted)?, Cas::NEVER_ISSUED)?;
         let bytes = memory.get(slots::TABLE)?.map(|(bytes, _)| bytes).unwrap_or_default();
         let table: Table = decode(&bytes)?;
+        if table.layout != LAYOUT {
+            return Err(CodecError::Version(table.layout).into());
+        }
         let allowance = Allowance::new(&limits);
         let queue = Queue::new(table.buckets, &limits);
+        let shares = Shares::new(allowance.ahead().entries);
         Ok(Self {
             memory,
             table,
@@ -120,6 +138,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
             allowance,
             queue,
             horizon: Horizon::default(),
+            shares,
+            recount: RefCell::default(),
             recent: RefCell::default(),
             tally: Cell::default(),
         })
@@ -171,16 +191,16 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// # Errors
     /// [`StoreError`] if the totals cannot be read.
     pub fn totals(&self) -> Result<Totals, StoreError> {
-        totals::read(&self.memory).map(|(totals, _)| totals)
+        totals::read(&self.memory).map(|(sum, _)| sum.totals)
     }
 
-    /// Gives back the room that this worker has taken ahead of its need. To be called every second or so, and before
-    /// the worker goes.
+    /// Gives back the room that this worker has taken ahead of its need, and tells whose records it has added and taken
+    /// out. To be called every second or so, and before the worker goes.
     ///
     /// # Errors
-    /// [`StoreError`] if the totals cannot be changed; then it is tried again with the next call.
+    /// [`StoreError`] if the totals or the counts cannot be changed; then it is tried again with the next call.
     pub fn give_back_room(&self) -> Result<(), StoreError> {
-        self.allowance.give_back(&self.memory)
+        self.allowance.give_back(&self.memory).and(self.shares.tell(&self.memory))
     }
 
     /// Hears from the other workers how soon the table forgets, and tells them. To be called every second or so.
@@ -221,6 +241,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 match self.insert(index, bucket, cas, claim, now)? {
                     Inserted::Done => return Ok(Claimed::Granted),
                     Inserted::Full => return Ok(Claimed::Full),
+                    Inserted::OverShare => return Ok(Claimed::OverShare(Scarce::Records)),
                     Inserted::Lost => continue,
                 }
             };
@@ -283,16 +304,25 @@ impl<M: SharedMemory> SharedDataStore<M> {
         now: Timestamp,
     ) -> Result<Inserted, StoreError> {
         let Some(position) = bucket.free_position() else {
-            let made_room = self.may_evict() && self.evict_from(index, now)?;
+            let made_room = self.may_evict() && self.evict_from(index, claim.share, now)?;
             return Ok(if made_room { Inserted::Lost } else { Inserted::Full });
         };
+        let caller = self.tag_of(claim);
+        if let Some(tag) = caller
+            && !self.shares.allow(claim.share, tag, self.limits.max_entries, &self.memory)?
+            && !self.give_up_own(tag, index, now)?
+        {
+            return Ok(Inserted::OverShare);
+        }
         let room = Totals::of_entry(0);
-        if !self.take_room(room, &claim.operation, now)? {
+        if !self.take_room(room, &claim.operation, claim.share, now)? {
             return Ok(Inserted::Full);
         }
-        bucket.insert(Entry { operation: claim.operation, position, record: claim.granted(now) });
+        bucket.insert(Entry { operation: claim.operation, position, caller, record: claim.granted(now) });
         let written = self.write_bucket(index, &bucket, cas);
-        if written != Ok(Written::Done) {
+        if written == Ok(Written::Done) {
+            caller.into_iter().for_each(|tag| self.shares.add(tag, &self.memory));
+        } else {
             totals::give_back(&self.memory, room)?;
         }
         Ok(match written? {
@@ -349,7 +379,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         let bytes = response.encode(operation, owner)?;
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let room = Totals::of_response(size);
-        if self.take_room(room, operation, now)? {
+        if self.take_room(room, operation, Share::WHOLE, now)? {
             let stored = self.store_response(Seen { index, bucket, cas }, operation, owner, &bytes, |record| {
                 record.settle(owner, Settlement::Stored { status: response.status, size }, ttl, now).ok().flatten()
             });
@@ -463,13 +493,13 @@ impl<M: SharedMemory> SharedDataStore<M> {
         Ok(stored.and_then(|(bytes, _)| StoredResponse::decode(&bytes, &entry.operation, entry.record.owner).ok()))
     }
 
-    /// Takes out what has ended in one bucket.
-    fn reclaim(&self, index: BucketIndex, now: Timestamp) -> Result<(), StoreError> {
+    /// Takes out what has ended in one bucket, and hands back what is left.
+    fn reclaim(&self, index: BucketIndex, now: Timestamp) -> Result<Bucket, StoreError> {
         for _ in 0..ATTEMPTS {
             let (mut bucket, cas) = self.read_bucket(index)?;
             let expired = bucket.remove_expired(now);
             if expired.is_empty() {
-                return Ok(());
+                return Ok(bucket);
             }
             if self.write_bucket(index, &bucket, cas)? == Written::Done {
                 self.count(|tally| tally.expired += u32::try_from(expired.len()).unwrap_or(u32::MAX));
@@ -478,7 +508,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
                     // All of them, even if one fails: nobody else will.
                     discarded = discarded.and(self.discard(index, entry));
                 }
-                return discarded;
+                return discarded.map(|()| bucket);
             }
         }
         Err(StoreError::Contended)
@@ -487,6 +517,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// Gives back what an entry took that is no longer in its bucket.
     fn discard(&self, index: BucketIndex, entry: &Entry) -> Result<(), StoreError> {
         let size = entry.record.phase.response_size();
+        entry.caller.into_iter().for_each(|tag| self.shares.remove(tag, &self.memory));
         if size > 0 {
             self.empty_response(index.response_key(entry.position), entry.record.owner)?;
         }
@@ -519,11 +550,20 @@ impl<M: SharedMemory> SharedDataStore<M> {
     }
 
     fn index_of(&self, operation: &OperationId) -> BucketIndex {
+        let buckets = u64::from(self.table.buckets.max(1));
+        BucketIndex(u32::try_from(self.keyed_hash(operation.as_bytes()) % buckets).unwrap_or(0))
+    }
+
+    /// Where the records of a caller are counted, if it is bound by a share.
+    fn tag_of(&self, claim: &Claim) -> Option<Tag> {
+        (claim.share != Share::WHOLE).then(|| Tag::new(self.keyed_hash(claim.caller.as_bytes())))
+    }
+
+    fn keyed_hash(&self, bytes: &[u8]) -> u64 {
         let seed = self.table.seed.to_le_bytes();
         let mut hasher = SipHasher13::new_with_key(&seed);
-        hasher.write(operation.as_bytes());
-        let buckets = u64::from(self.table.buckets.max(1));
-        BucketIndex(u32::try_from(hasher.finish() % buckets).unwrap_or(0))
+        hasher.write(bytes);
+        hasher.finish()
     }
 
     fn count(&self, change: impl FnOnce(&mut Tally)) {
@@ -566,6 +606,8 @@ enum Inserted {
     Lost,
     /// There is no room, and none can be made.
     Full,
+    /// There is none for this caller.
+    OverShare,
 }
 
 #[cfg(test)]

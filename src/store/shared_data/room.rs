@@ -7,6 +7,7 @@
 //!
 //! The order of sacrifice: what has ended; under byte pressure, responses (their records stay as
 //! tombstones, so nothing runs twice); completed records and tombstones that are older than `keep_at_least`.
+//! Of records, those of callers that have more than their share go before others.
 //! A claim in flight is never given up, nor is a record of unknown outcome. A response is worth less than a
 //! record: it costs other responses and at most [`RECORDS_PER_RESPONSE`] old tombstones, or else becomes a
 //! tombstone itself.
@@ -18,11 +19,12 @@ use super::{
     bucket::{Bucket, Entry},
     horizon::Forgotten,
     memory::Written,
+    shares::Tag,
     slots::BucketIndex,
     totals::{Reserved, Totals},
 };
 use crate::{
-    config::{ENTRY_BYTES, OnFull},
+    config::{ENTRY_BYTES, OnFull, Share},
     record::{Phase, Record},
     request::OperationId,
     store::StoreError,
@@ -67,6 +69,7 @@ enum Need {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct Victim {
     rank: Rank,
+    holder: Holder,
     since: Timestamp,
     index: BucketIndex,
     operation: OperationId,
@@ -85,6 +88,25 @@ enum Rank {
     Expired,
     Response,
     Record,
+}
+
+/// Whose a record is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Holder {
+    /// A caller's that has as many as one may.
+    OverShare,
+    Other,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug)]
+struct Search {
+    need: Need,
+    /// What one caller may have of the table.
+    share: Share,
+    /// Only this caller's records are to go.
+    only: Option<Tag>,
+    now: Timestamp,
 }
 
 /// The part of a table that is looked at for a victim, as it grows bucket by bucket.
@@ -118,22 +140,36 @@ impl<M: SharedMemory> SharedDataStore<M> {
         &self,
         wanted: Totals,
         operation: &OperationId,
+        share: Share,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         if wanted.bytes > self.limits.max_bytes {
             return Ok(false);
         }
-        let taken = self.take_or_make_room(wanted, operation, now);
+        let taken = self.take_or_make_room(wanted, operation, share, now);
         // What cannot be given back is tried again at the next tick.
         let _ = self.allowance.give_back_surplus(&self.memory);
         taken
     }
 
-    fn take_or_make_room(&self, wanted: Totals, operation: &OperationId, now: Timestamp) -> Result<bool, StoreError> {
+    fn take_or_make_room(
+        &self,
+        wanted: Totals,
+        operation: &OperationId,
+        share: Share,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         // Of the buckets that this request may read. Each sacrifice takes at least one.
         let mut left = MOST_READ;
         loop {
-            let (need, holds_responses) = match self.allowance.take(wanted, &self.memory, &self.limits)? {
+            let reserved = match self.allowance.take(wanted, &self.memory, &self.limits) {
+                Err(StoreError::Unreadable(_)) => {
+                    self.repair_totals()?;
+                    self.allowance.take(wanted, &self.memory, &self.limits)?
+                }
+                reserved => reserved?,
+            };
+            let (need, holds_responses) = match reserved {
                 Reserved::Wish | Reserved::Need => return Ok(true),
                 Reserved::TooManyEntries => (Need::Entry, false),
                 Reserved::TooManyBytes { holds_responses, .. } if wanted.entries > 0 => {
@@ -141,18 +177,28 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 }
                 Reserved::TooManyBytes { lacking, holds_responses } => (Need::ResponseBytes(lacking), holds_responses),
             };
-            if !self.sacrifice(need, holds_responses, operation, &mut left, now)? {
+            let search = Search { need, share, only: None, now };
+            if !self.sacrifice(&search, holds_responses, self.index_of(operation), &mut left)? {
                 return Ok(false);
             }
         }
     }
 
     /// Gives up one record of the bucket itself; `false` if there is none that may go.
-    pub(super) fn evict_from(&self, index: BucketIndex, now: Timestamp) -> Result<bool, StoreError> {
+    pub(super) fn evict_from(&self, index: BucketIndex, share: Share, now: Timestamp) -> Result<bool, StoreError> {
         let (bucket, cas) = self.read_bucket(index)?;
-        let Some(victim) = self.victims(index, &bucket, Need::Entry, now).into_iter().min() else { return Ok(false) };
+        let search = Search { need: Need::Entry, share, only: None, now };
+        let Some(victim) = self.victims(index, &bucket, &search).into_iter().min() else { return Ok(false) };
         self.give_up(Chosen { victim, bucket, cas }, now)?;
         Ok(true)
+    }
+
+    /// Gives up the oldest record of a caller in a sample from `start` on; `false` if there is none that may go.
+    ///
+    /// A caller that has its share has many in any sample.
+    pub(super) fn give_up_own(&self, caller: Tag, start: BucketIndex, now: Timestamp) -> Result<bool, StoreError> {
+        let search = Search { need: Need::Entry, share: Share::WHOLE, only: Some(caller), now };
+        self.sacrifice(&search, false, start, &mut MOST_READ.clone())
     }
 
     pub(super) fn may_evict(&self) -> bool {
@@ -163,36 +209,35 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// keeps the room that it took; `false` if there is none within reach that may go. `left` is how many buckets may
     /// be read.
     ///
-    /// The sample begins where the operation's keyed hash says, which is as good as at random.
+    /// The sample begins at `start`, where an operation's keyed hash says, which is as good as at random.
     fn sacrifice(
         &self,
-        need: Need,
+        search: &Search,
         holds_responses: bool,
-        operation: &OperationId,
+        start: BucketIndex,
         left: &mut u32,
-        now: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut sample = Sample::default();
         if holds_responses && self.may_evict() {
-            self.ask_queue(&mut sample, need, left, now)?;
+            self.ask_queue(&mut sample, search, left)?;
         }
         if !sample.has_response() {
-            self.look_around(&mut sample, need, self.index_of(operation), left, now)?;
+            self.look_around(&mut sample, search, start, left)?;
         }
         match sample.oldest {
-            Some(chosen) => self.give_up(chosen, now).map(|()| true),
+            Some(chosen) => self.give_up(chosen, search.now).map(|()| true),
             None => Ok(false),
         }
     }
 
     /// Makes a sample of the oldest response, if the queue knows it.
-    fn ask_queue(&self, sample: &mut Sample, need: Need, left: &mut u32, now: Timestamp) -> Result<(), StoreError> {
+    fn ask_queue(&self, sample: &mut Sample, search: &Search, left: &mut u32) -> Result<(), StoreError> {
         for _ in 0..MOST_STALE {
             if *left == 0 || sample.has_response() {
                 break;
             }
-            let Some(index) = self.queue.pop(now, &self.memory)? else { break };
-            self.look_at(index, sample, need, left, now)?;
+            let Some(index) = self.queue.pop(search.now, &self.memory)? else { break };
+            self.look_at(index, sample, search, left)?;
         }
         Ok(())
     }
@@ -201,10 +246,9 @@ impl<M: SharedMemory> SharedDataStore<M> {
     fn look_around(
         &self,
         sample: &mut Sample,
-        need: Need,
+        search: &Search,
         start: BucketIndex,
         left: &mut u32,
-        now: Timestamp,
     ) -> Result<(), StoreError> {
         let buckets = self.table.buckets.max(1);
         for step in 0..buckets.min(FARTHEST) {
@@ -212,7 +256,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 break;
             }
             let index = BucketIndex(start.0.wrapping_add(step).checked_rem(buckets).unwrap_or(0));
-            self.look_at(index, sample, need, left, now)?;
+            self.look_at(index, sample, search, left)?;
         }
         Ok(())
     }
@@ -222,14 +266,13 @@ impl<M: SharedMemory> SharedDataStore<M> {
         &self,
         index: BucketIndex,
         sample: &mut Sample,
-        need: Need,
+        search: &Search,
         left: &mut u32,
-        now: Timestamp,
     ) -> Result<(), StoreError> {
         *left = left.saturating_sub(1);
         match self.read_bucket(index) {
             Ok((bucket, cas)) => {
-                let victims = self.victims(index, &bucket, need, now);
+                let victims = self.victims(index, &bucket, search);
                 sample.see(bucket, cas, &victims);
                 Ok(())
             }
@@ -239,11 +282,16 @@ impl<M: SharedMemory> SharedDataStore<M> {
         }
     }
 
-    /// What of a bucket may be given up for `need`.
-    fn victims(&self, index: BucketIndex, bucket: &Bucket, need: Need, now: Timestamp) -> Vec<Victim> {
+    /// What of a bucket may be given up.
+    fn victims(&self, index: BucketIndex, bucket: &Bucket, search: &Search) -> Vec<Victim> {
         let victim = |entry: &Entry| {
-            let rank = self.rank(&entry.record, need, now)?;
-            Some(Victim { rank, since: entry.record.phase.since(), index, operation: entry.operation })
+            if search.only.is_some() && entry.caller != search.only {
+                return None;
+            }
+            let rank = self.rank(&entry.record, search.need, search.now)?;
+            let has_its_share = |tag| self.shares.is_held(search.share, tag, self.limits.max_entries);
+            let holder = if entry.caller.is_some_and(has_its_share) { Holder::OverShare } else { Holder::Other };
+            Some(Victim { rank, holder, since: entry.record.phase.since(), index, operation: entry.operation })
         };
         bucket.entries().iter().filter_map(victim).collect()
     }
@@ -296,6 +344,9 @@ impl<M: SharedMemory> SharedDataStore<M> {
             Rank::Response => tally.dropped_responses += 1,
             Rank::Record => tally.evicted += 1,
         });
+        if victim.rank != Rank::Response {
+            entry.caller.into_iter().for_each(|tag| self.shares.remove(tag, &self.memory));
+        }
         if victim.rank == Rank::Record {
             let ttl = entry.record.phase.expires().since(victim.since);
             self.horizon.note(Forgotten { age: now.since(victim.since), ttl });

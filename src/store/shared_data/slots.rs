@@ -14,6 +14,8 @@ pub(super) const TABLE: &str = "idemgate/v1/table";
 pub(super) const TOTALS: &str = "idemgate/v1/totals";
 /// Which stretches of the queue of responses are written.
 pub(super) const QUEUE: &str = "idemgate/v1/queue";
+/// How many records each caller has.
+pub(super) const SHARES: &str = "idemgate/v1/shares";
 /// How soon the table forgets.
 pub(super) const HORIZON: &str = "idemgate/v1/horizon";
 /// Who sweeps, and how far it got.

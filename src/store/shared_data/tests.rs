@@ -15,6 +15,7 @@ mod queue;
 mod races;
 mod recent;
 mod room;
+mod shares;
 mod sweeping;
 mod threads;
 mod watching;

@@ -58,6 +58,14 @@ impl Totals {
     }
 }
 
+/// The totals as they are kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Sum {
+    pub(super) totals: Totals,
+    /// They had been damaged, and the table is still to be counted.
+    pub(super) is_estimate: bool,
+}
+
 /// What became of a reservation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reserved {
@@ -87,7 +95,7 @@ pub(super) fn reserve(
     limits: &SharedDataConfig,
 ) -> Result<Reserved, StoreError> {
     for _ in 0..ATTEMPTS {
-        let (totals, cas) = read(memory)?;
+        let (Sum { totals, is_estimate }, cas) = read(memory)?;
         let (after, reserved) = match totals.excess(wish, limits) {
             None => (totals.plus(wish), Reserved::Wish),
             Some(_) => match totals.excess(need, limits) {
@@ -95,21 +103,25 @@ pub(super) fn reserve(
                 Some(excess) => return Ok(excess),
             },
         };
-        if memory.set(slots::TOTALS, &encode(&after)?, cas)? == Written::Done {
+        if memory.set(slots::TOTALS, &encode(&Sum { totals: after, is_estimate })?, cas)? == Written::Done {
             return Ok(reserved);
         }
     }
     Err(StoreError::Contended)
 }
 
-/// Gives room back.
+/// Gives room back. Where the totals cannot be read there is nothing to change: what is there is counted anew.
 pub(super) fn give_back(memory: &impl SharedMemory, freed: Totals) -> Result<(), StoreError> {
     if freed == Totals::default() {
         return Ok(());
     }
     for _ in 0..ATTEMPTS {
-        let (totals, cas) = read(memory)?;
-        if memory.set(slots::TOTALS, &encode(&totals.minus(freed))?, cas)? == Written::Done {
+        let (Sum { totals, is_estimate }, cas) = match read(memory) {
+            Err(StoreError::Unreadable(_)) => return Ok(()),
+            found => found?,
+        };
+        let sum = Sum { totals: totals.minus(freed), is_estimate };
+        if memory.set(slots::TOTALS, &encode(&sum)?, cas)? == Written::Done {
             return Ok(());
         }
     }
@@ -117,9 +129,35 @@ pub(super) fn give_back(memory: &impl SharedMemory, freed: Totals) -> Result<(),
 }
 
 /// The totals of this moment, with the version to change them by.
-pub(super) fn read(memory: &impl SharedMemory) -> Result<(Totals, Cas), StoreError> {
+pub(super) fn read(memory: &impl SharedMemory) -> Result<(Sum, Cas), StoreError> {
     let Some((bytes, cas)) = memory.get(slots::TOTALS)? else {
-        return Ok((Totals::default(), Cas::NEVER_ISSUED));
+        return Ok((Sum::default(), Cas::NEVER_ISSUED));
     };
     Ok((decode(&bytes)?, cas))
+}
+
+/// Puts an estimate in the place of totals that cannot be read; does nothing if they can.
+pub(super) fn repair(memory: &impl SharedMemory, estimate: Totals) -> Result<(), StoreError> {
+    if let Some((bytes, cas)) = memory.get(slots::TOTALS)?
+        && decode::<Sum>(&bytes).is_err()
+    {
+        // Lost only to somebody else who has repaired them.
+        memory.set(slots::TOTALS, &encode(&Sum { totals: estimate, is_estimate: true })?, cas)?;
+    }
+    Ok(())
+}
+
+/// Puts what was counted in the place of an estimate, which was `before` when the count began.
+pub(super) fn correct(memory: &impl SharedMemory, counted: Totals, before: Totals) -> Result<(), StoreError> {
+    for _ in 0..ATTEMPTS {
+        let (Sum { totals, is_estimate }, cas) = read(memory)?;
+        let grown = totals.minus(before);
+        // As likely as not, what was added meanwhile came to buckets that had been counted already.
+        let half = Totals { entries: grown.entries / 2, bytes: grown.bytes / 2 };
+        let sum = Sum { totals: counted.plus(half), is_estimate: false };
+        if !is_estimate || memory.set(slots::TOTALS, &encode(&sum)?, cas)? == Written::Done {
+            return Ok(());
+        }
+    }
+    Err(StoreError::Contended)
 }

@@ -134,7 +134,7 @@ fn unique_keys_without_end_stay_within_the_bounds() {
     const MAX_BYTES: usize = 1 << 20;
     let host = Host::new();
     let worker =
-        host.worker(r#"{"store":{"shared_data":{"max_entries":500,"max_bytes":"1MiB","keep_at_least":"0s"}}}"#);
+        host.worker(r#"{"limits":{"caller_share":"100%"},"store":{"shared_data":{"max_entries":500,"max_bytes":"1MiB","keep_at_least":"0s"}}}"#);
     let body = "x".repeat(4_096);
     for number in 0..3_000 {
         let answer = worker.exchange(&order(&format!("key-{number}")), || Response::new(201).body(&body));

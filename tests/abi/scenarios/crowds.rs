@@ -11,7 +11,7 @@ use crate::{
     worker::Worker,
 };
 
-const WAIT: &str = r#"{"duplicates":{"in_flight":"wait"},"lease":"9s"}"#;
+const WAIT: &str = r#"{"duplicates":{"in_flight":"wait"},"lease":"9s","limits":{"caller_share":"100%"}}"#;
 
 /// What a callback gives turns to (`src/envoy/turns.rs`).
 const AT_ONCE: usize = 32;

@@ -213,7 +213,8 @@ fn a_wait_ends_at_its_deadline_in_a_conflict() {
 
 #[test]
 fn past_the_limit_of_waiters_duplicates_are_refused_at_once() {
-    let (host, one, two) = workers(r#"{"duplicates":{"in_flight":"wait","max_waiting":2}}"#);
+    let (host, one, two) =
+        workers(r#"{"duplicates":{"in_flight":"wait","max_waiting":2},"limits":{"caller_share":"100%"}}"#);
     let orders = Orders::default();
     let first = one.stream();
     first.send(&order("k1"));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    config::RedisConfig,
+    config::{RedisConfig, Share},
     headers::Headers,
     record::{Claim, Owner, StoredResponse},
-    request::Fingerprint,
+    request::{Caller, Fingerprint},
     store::{Call, redis::RedisStore},
 };
 
@@ -24,6 +24,8 @@ fn claim(operation: u8, guest: u32) -> Errand<u32> {
 fn claim_of(operation: u8, guest: u32, fingerprint: u8, is_shadow: bool) -> Errand<u32> {
     let call = Call::Claim(Claim {
         operation: OperationId::from_bytes([operation; 32]),
+        caller: Caller::from_bytes([7; 32]),
+        share: Share::WHOLE,
         fingerprint: Fingerprint::from_bytes([fingerprint; 32]),
         owner: Owner::new(guest.into()),
         lease: LEASE,
@@ -48,7 +50,7 @@ fn errand(call: &Call, guest: u32, is_shadow: bool) -> Errand<u32> {
 fn admission(errands: impl IntoIterator<Item = Errand<u32>>) -> Admission<u32> {
     let mut admission = Admission::new(LIMITS);
     for errand in errands {
-        assert!(admission.order(errand));
+        assert_eq!(admission.order(errand), Ok(()));
     }
     admission
 }
@@ -93,7 +95,7 @@ fn whatever_is_no_new_claim_goes_first_and_has_room_of_its_own() {
     assert_eq!(asked(&mut admission, 1), [7, 8], "and no claim beside them");
     assert_eq!(asked(&mut admission, 0), [0, 1]);
     admission.order_again(claim(2, 2));
-    assert!(admission.order(claim(3, 3)));
+    assert_eq!(admission.order(claim(3, 3)), Ok(()));
     assert_eq!(asked(&mut admission, 2), [2]);
     assert_eq!(asked(&mut admission, 1), [3]);
 }
@@ -102,7 +104,7 @@ fn whatever_is_no_new_claim_goes_first_and_has_room_of_its_own() {
 fn a_granted_claim_answers_all_who_have_joined_it_before_or_after_it_was_asked() {
     let mut admission = admission([claim(0, 0), claim(0, 1), claim_of(0, 2, 8, false)]);
     let asker = admission.next_to_ask(0).expect("a claim");
-    assert!(admission.order(claim(0, 3)));
+    assert_eq!(admission.order(claim(0, 3)), Ok(()));
     assert_eq!(asked(&mut admission, 0), [0_u32; 0]);
     admission.conclude(&asker, &Claimed::Granted, NOW);
     let in_flight = Claimed::InFlight { lease_left: LEASE };
@@ -116,7 +118,7 @@ fn any_other_answer_is_shared_with_those_who_came_before_it_was_asked_for() {
     let mut admission = admission([claim(0, 0), claim(0, 1)]);
     let asker = admission.next_to_ask(0).expect("a claim");
     for guest in 2..5 {
-        assert!(admission.order(claim(0, guest)));
+        assert_eq!(admission.order(claim(0, guest)), Ok(()));
     }
     admission.conclude(&asker, &completed(), NOW);
     assert_eq!(told(&mut admission), [(1, completed())]);
@@ -172,19 +174,58 @@ fn of_a_claim_that_is_withdrawn_the_others_are_asked() {
 #[test]
 fn no_more_wait_than_may_and_renewals_always_do() {
     let mut admission = admission((0..4).map(|number| claim(number as u8, number)));
-    assert!(!admission.order(claim(4, 4)));
+    assert_eq!(admission.order(claim(4, 4)), Err(OVERLOADED));
     for guest in 5..9 {
-        assert!(admission.order(claim(0, guest)));
+        assert_eq!(admission.order(claim(0, guest)), Ok(()));
     }
-    assert!(!admission.order(claim(0, 9)));
-    assert!(admission.order(renewal(0, 10)));
+    assert_eq!(admission.order(claim(0, 9)), Err(OVERLOADED));
+    assert_eq!(admission.order(renewal(0, 10)), Ok(()));
     // There is room again for as many as have been answered.
     assert_eq!(admission.next_to_ask(0).map(|errand| errand.guest), Some(10));
     let asker = admission.next_to_ask(0).expect("a claim");
     admission.conclude(&asker, &Claimed::Granted, NOW);
     for guest in 11..15 {
-        assert!(admission.order(claim(1, guest)));
+        assert_eq!(admission.order(claim(1, guest)), Ok(()));
     }
+}
+
+#[test]
+fn a_caller_with_its_share_of_what_waits_is_refused_alone() {
+    let claim = |caller: u8, operation: u8, guest: u32| {
+        let call = Call::Claim(Claim {
+            operation: OperationId::from_bytes([operation; 32]),
+            caller: Caller::from_bytes([caller; 32]),
+            share: Share::percent(25),
+            fingerprint: Fingerprint::from_bytes([9; 32]),
+            owner: Owner::new(guest.into()),
+            lease: LEASE,
+            ttl: LEASE,
+            retry_unknown: false,
+            watcher: None,
+        });
+        errand(&call, guest, false)
+    };
+    let mut admission = Admission::new(Limits { waiting: 8, joined: 8, ..LIMITS });
+    let over_share = Err(Claimed::OverShare(Scarce::Questions));
+    for guest in 0..4 {
+        assert_eq!(admission.order(claim(1, guest as u8, guest)), Ok(()));
+    }
+    assert_eq!(admission.order(claim(1, 4, 4)), over_share);
+    // Two of eight are another's in any case, and those that join are counted by themselves.
+    for guest in 10..12 {
+        assert_eq!(admission.order(claim(2, guest as u8, guest)), Ok(()));
+    }
+    assert_eq!(admission.order(claim(2, 12, 12)), over_share);
+    for guest in 20..24 {
+        assert_eq!(admission.order(claim(1, 0, guest)), Ok(()));
+    }
+    assert_eq!(admission.order(claim(1, 0, 24)), over_share);
+    assert_eq!(admission.order(claim(2, 10, 25)), Ok(()));
+    // What is asked waits no longer.
+    assert_eq!(asked(&mut admission, 0), [0, 1]);
+    assert_eq!(admission.order(claim(1, 5, 5)), over_share);
+    assert_eq!(asked(&mut admission, 1), [2]);
+    assert_eq!(admission.order(claim(1, 5, 5)), Ok(()));
 }
 
 #[test]

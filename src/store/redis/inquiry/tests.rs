@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::RedisConfig,
+    config::{RedisConfig, Share},
     headers::Headers,
     record::{Claim, Owner, StoredResponse},
     store::{Call, Ending, redis::RedisStore},
@@ -26,6 +26,8 @@ fn config() -> RedisConfig {
 fn claim() -> Call {
     Call::Claim(Claim {
         operation: OperationId::from_bytes([1; 32]),
+        caller: Caller::from_bytes([7; 32]),
+        share: Share::WHOLE,
         fingerprint: Fingerprint::from_bytes([9; 32]),
         owner: Owner::new(1),
         lease: LEASE,

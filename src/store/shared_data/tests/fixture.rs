@@ -3,14 +3,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    super::{BucketIndex, SharedDataStore, Sweep, Totals, slots},
+    super::{BucketIndex, SharedDataStore, Sweep, Totals, shares::Sketch, slots},
     memory::{Host, Worker},
 };
 use crate::{
-    config::{OnFull, SharedDataConfig},
+    config::{OnFull, Share, SharedDataConfig},
     headers::Headers,
     record::{Claim, Mailbox, Owner, Phase, StoredResponse},
-    request::{Fingerprint, OperationId},
+    request::{Caller, Fingerprint, OperationId},
     store::{Answer, Call, Claimed, Ending, Renewed, Settled},
     time::Timestamp,
 };
@@ -55,6 +55,8 @@ pub(super) fn operation(number: u32) -> OperationId {
 pub(super) fn claim(number: u32, owner: u128) -> Claim {
     Claim {
         operation: operation(number),
+        caller: Caller::from_bytes([7; 32]),
+        share: Share::WHOLE,
         fingerprint: Fingerprint::from_bytes([9; 32]),
         owner: Owner::new(owner),
         lease: LEASE,
@@ -197,6 +199,10 @@ impl Store {
     /// its whole response there, and no other place holds a byte.
     pub(super) fn check(&self, host: &Host) {
         assert_eq!(self.totals().unwrap(), self.recount(), "the totals have drifted");
+        if let Some((_, counted)) = host.values().iter().find(|(key, _)| key == slots::SHARES) {
+            let counted = Sketch::from_bytes(counted);
+            assert_eq!(counted, Some(self.count_callers()), "the counts of callers have drifted");
+        }
         let mut in_use = BTreeSet::new();
         for index in (0..self.table.buckets).map(BucketIndex) {
             let (bucket, _) = self.read_bucket(index).unwrap();

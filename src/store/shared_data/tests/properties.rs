@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::{fixture::*, memory::Host, model::Model};
 use crate::{
-    config::{ENTRY_BYTES, OnFull, SharedDataConfig},
+    config::{ENTRY_BYTES, OnFull, Share, SharedDataConfig},
     record::{Amended, Amendment, Claim, Phase, StoredResponse, Verb},
-    request::Fingerprint,
+    request::{Caller, Fingerprint},
     store::{Claimed, Ending, Renewed, Settled},
     time::Timestamp,
 };
@@ -184,6 +184,7 @@ proptest! {
         spare_bytes in 0_u64..3000,
         on_full in prop_oneof![3 => Just(OnFull::EvictOldest), 1 => Just(OnFull::Reject)],
         keep_at_least in prop_oneof![Just(Duration::ZERO), Just(LEASE), Just(TTL * 2)],
+        share in prop_oneof![Just(Share::WHOLE), Just(Share::percent(1)), Just(Share::percent(40))],
     ) {
         let max_bytes = ENTRY_BYTES * u64::from(max_entries / 2 + 1) + spare_bytes;
         let limits = SharedDataConfig { max_entries, max_bytes, on_full, keep_at_least };
@@ -208,7 +209,9 @@ proptest! {
                 }
                 Step::Claim { number, fingerprint, retry_unknown } => {
                     let owner = owners.fresh();
-                    match store.run(claim_step(number, owner, fingerprint, retry_unknown), now) {
+                    let caller = Caller::from_bytes([(number % 3) as u8; 32]);
+                    let claim = claim_step(number, owner, fingerprint, retry_unknown);
+                    match store.run(Claim { caller, share, ..claim }, now) {
                         Claimed::Granted => {
                             let before = running.insert(number, (owner, now.after(LEASE)));
                             let live = before.filter(|(_, lease_until)| *lease_until > now);

@@ -1,0 +1,269 @@
+//! How many records each caller has in the table, as far as it matters: whether one has more than its share.
+//!
+//! Nobody can count callers one by one in bounded memory, so they are counted in a sketch (count-min): each caller has one
+//! counter in each of [`ROWS`] rows, which its [`Tag`] names, and its count is the least of them. It is too high by the
+//! records of those who share all of its counters, never too low. A caller with few records is taken for one with many
+//! only if others with many share its counter in every row: with three such others, for one caller in 50 million. All
+//! the small ones together add 1/256 of all records. A tag is hashed with the table's seed, so that nobody can choose
+//! whose counters to share.
+//!
+//! The sketch is one value in shared data, of which each worker has a copy. A worker tells the others what it has changed
+//! after so many changes as it takes room ahead ([`allowance`](super::allowance)), and at its ticks; in a small table
+//! after each. So a caller may exceed its share by as many records for each worker.
+//!
+//! Plain numbers, little-endian. Each change counts once in each row, so all rows have the same sum: a value in which
+//! they have not is damaged. Then nobody is over its share until the sweeper has counted anew. So it is as well if a
+//! counter would fall below zero, because a worker died before it told what it had added.
+
+use std::cell::RefCell;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ATTEMPTS, Cas, SharedMemory, Written, slots};
+use crate::{config::Share, store::StoreError};
+
+/// Rows of counters.
+const ROWS: usize = 4;
+
+/// Counters in a row: one for each value of a byte.
+const COLUMNS: usize = 256;
+
+/// Which counters are a caller's: one in each row.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub(super) struct Tag(u32);
+
+impl Tag {
+    /// The tag of a caller with this keyed hash.
+    pub(super) fn new(hash: u64) -> Self {
+        Self(hash as u32)
+    }
+
+    /// Where its counters are.
+    fn places(self) -> impl Iterator<Item = usize> {
+        self.0.to_le_bytes().into_iter().enumerate().map(|(row, column)| row * COLUMNS + usize::from(column))
+    }
+}
+
+/// The counters of all callers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Sketch {
+    counters: Vec<u32>,
+    /// How many records are counted.
+    total: u64,
+}
+
+impl Default for Sketch {
+    fn default() -> Self {
+        Self { counters: vec![0; ROWS * COLUMNS], total: 0 }
+    }
+}
+
+impl Sketch {
+    pub(super) fn add(&mut self, tag: Tag) {
+        self.change(tag, |counter| counter.saturating_add(1));
+        self.total += 1;
+    }
+
+    /// Takes one record away; `false` if there was none.
+    pub(super) fn remove(&mut self, tag: Tag) -> bool {
+        if self.count(tag) == 0 {
+            return false;
+        }
+        self.change(tag, |counter| counter.saturating_sub(1));
+        self.total = self.total.saturating_sub(1);
+        true
+    }
+
+    fn change(&mut self, tag: Tag, change: impl Fn(u32) -> u32) {
+        for place in tag.places() {
+            if let Some(counter) = self.counters.get_mut(place) {
+                *counter = change(*counter);
+            }
+        }
+    }
+
+    /// How many records a caller has, or some more.
+    pub(super) fn count(&self, tag: Tag) -> u64 {
+        let counters = tag.places().map(|place| self.counters.get(place).copied().unwrap_or_default());
+        counters.min().unwrap_or_default().into()
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        self.counters.iter().flat_map(|counter| counter.to_le_bytes()).collect()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (counters, rest) = bytes.as_chunks();
+        let counters: Vec<_> = counters.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+        let mut sums = counters.chunks(COLUMNS).map(|row| row.iter().copied().map(u64::from).sum::<u64>());
+        let total = sums.next()?;
+        let is_whole = rest.is_empty() && counters.len() == ROWS * COLUMNS && sums.all(|sum| sum == total);
+        is_whole.then_some(Self { counters, total })
+    }
+}
+
+/// What one worker knows of it.
+#[derive(Debug)]
+pub(super) struct Shares {
+    /// How many changes are told at once.
+    batch: usize,
+    view: RefCell<View>,
+    /// What the others do not know of.
+    untold: RefCell<Vec<(Tag, Change)>>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Change {
+    Added,
+    Removed,
+}
+
+/// The sketch as it was when it was last looked at, with the worker's own changes since.
+#[derive(Debug, Default)]
+enum View {
+    #[default]
+    Unseen,
+    /// It is damaged, and will be counted anew.
+    NotCounted,
+    Counted(Sketch),
+}
+
+impl View {
+    fn apply(&mut self, tag: Tag, change: Change) {
+        if let Self::Counted(sketch) = self {
+            match change {
+                Change::Added => sketch.add(tag),
+                Change::Removed => drop(sketch.remove(tag)),
+            }
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        if let Self::Counted(sketch) = self { sketch.to_bytes() } else { Vec::new() }
+    }
+}
+
+impl Shares {
+    /// Nothing is known yet. In a table in which a worker takes room for so many records ahead.
+    pub(super) fn new(ahead: u64) -> Self {
+        Self {
+            batch: usize::try_from(ahead).unwrap_or(usize::MAX).max(1),
+            view: RefCell::default(),
+            untold: RefCell::default(),
+        }
+    }
+
+    /// Whether a caller may have one more of `places` records.
+    pub(super) fn allow(
+        &self,
+        share: Share,
+        tag: Tag,
+        places: u32,
+        memory: &impl SharedMemory,
+    ) -> Result<bool, StoreError> {
+        if self.batch == 1 || matches!(*self.view.borrow(), View::Unseen) {
+            self.look(memory)?;
+        }
+        Ok(match &*self.view.borrow() {
+            View::Counted(sketch) => share.allows(sketch.count(tag), sketch.total, places.into()),
+            View::Unseen | View::NotCounted => true,
+        })
+    }
+
+    /// Whether a caller has as many of `places` records as one may, for all that is known.
+    pub(super) fn is_held(&self, share: Share, tag: Tag, places: u32) -> bool {
+        let places = u64::from(places);
+        matches!(&*self.view.borrow(), View::Counted(sketch) if !share.allows(sketch.count(tag), places, places))
+    }
+
+    /// Whether the records have to be counted.
+    pub(super) fn are_unknown(&self) -> bool {
+        matches!(*self.view.borrow(), View::NotCounted)
+    }
+
+    /// Notes one more record.
+    pub(super) fn add(&self, tag: Tag, memory: &impl SharedMemory) {
+        self.note(tag, Change::Added, memory);
+    }
+
+    /// Notes that a record is gone.
+    pub(super) fn remove(&self, tag: Tag, memory: &impl SharedMemory) {
+        self.note(tag, Change::Removed, memory);
+    }
+
+    fn note(&self, tag: Tag, change: Change, memory: &impl SharedMemory) {
+        self.view.borrow_mut().apply(tag, change);
+        let mut untold = self.untold.borrow_mut();
+        untold.push((tag, change));
+        let is_time = untold.len() >= self.batch;
+        drop(untold);
+        if is_time {
+            // What cannot be told now is told at the next tick.
+            let _ = self.tell(memory);
+        }
+    }
+
+    /// Tells the others, and hears of them. To be called every second or so.
+    pub(super) fn tell(&self, memory: &impl SharedMemory) -> Result<(), StoreError> {
+        if matches!(*self.view.borrow(), View::Unseen) && self.untold.borrow().is_empty() {
+            // Nobody is bound by a share here.
+            return Ok(());
+        }
+        for _ in 0..ATTEMPTS {
+            let Seen { is_damaged, cas } = self.look(memory)?;
+            let has_news = !self.untold.borrow().is_empty();
+            if is_damaged || !has_news || memory.set(slots::SHARES, &self.view.borrow().bytes(), cas)? == Written::Done
+            {
+                self.untold.borrow_mut().clear();
+                return Ok(());
+            }
+        }
+        Err(StoreError::Contended)
+    }
+
+    /// Puts what was counted in the place of what is not known.
+    pub(super) fn put(&self, counted: &Sketch, memory: &impl SharedMemory) -> Result<(), StoreError> {
+        let Seen { cas, .. } = self.look(memory)?;
+        // If somebody else has done so already, that is as good.
+        if self.are_unknown() {
+            memory.set(slots::SHARES, &counted.to_bytes(), cas)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what all have told, and adds what this worker has not.
+    fn look(&self, memory: &impl SharedMemory) -> Result<Seen, StoreError> {
+        let (sketch, cas) = match memory.get(slots::SHARES)? {
+            Some((bytes, cas)) => (Sketch::from_bytes(&bytes), cas),
+            None => (Some(Sketch::default()), Cas::NEVER_ISSUED),
+        };
+        let is_damaged = sketch.is_none();
+        let mut untold = self.untold.borrow_mut();
+        let seen = sketch.and_then(|mut sketch| {
+            let fits = untold.iter().all(|(tag, change)| match change {
+                Change::Added => {
+                    sketch.add(*tag);
+                    true
+                }
+                Change::Removed => sketch.remove(*tag),
+            });
+            fits.then_some(sketch)
+        });
+        *self.view.borrow_mut() = match seen {
+            Some(sketch) => View::Counted(sketch),
+            None => View::NotCounted,
+        };
+        untold.truncate(MOST_UNTOLD);
+        Ok(Seen { is_damaged, cas })
+    }
+}
+
+/// What a look at shared data has found.
+struct Seen {
+    is_damaged: bool,
+    /// The version of it.
+    cas: Cas,
+}
+
+/// What is remembered for a host that refuses to be told. What is beyond is missing until the sweeper counts anew.
+const MOST_UNTOLD: usize = 1024;
