@@ -64,11 +64,13 @@ fn assert_shows(printed: &str, shown: &str) {
     }
 }
 
-/// A line without the caller, and without the random end of the key.
+/// A line without the caller, without the random end of the key, and without the number of the order, before which the
+/// order of a client that has hung up may have been made.
 fn without_what_differs(line: &str) -> String {
     let line = line.replace("  Authorization: Bearer alice", "");
-    let words = line.trim().split(' ').map(|word| match word.rsplit_once('-') {
-        Some((name, end)) if end.len() == 6 && end.bytes().all(|byte| byte.is_ascii_hexdigit()) => name,
+    let words = line.trim().split(' ').map(|word| match (word.strip_prefix("{\"number\":"), word.rsplit_once('-')) {
+        (Some(order), _) => order.trim_start_matches(|c: char| c.is_ascii_digit()),
+        (None, Some((name, end))) if end.len() == 6 && end.bytes().all(|byte| byte.is_ascii_hexdigit()) => name,
         _ => word,
     });
     words.collect::<Vec<_>>().join(" ")

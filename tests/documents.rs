@@ -290,7 +290,7 @@ impl Checkout {
         let ports = ["10000", "8080", "9901", "9902", "6379", "6380", "7000", "7001", "7002"];
         let ports = ports.map(|documented| (documented, free_port())).into();
         let path = env::temp_dir().join(format!("idemgate-documents-{}-{}", process::id(), free_port()));
-        for folder in [".tools", "bin", "etc/idemgate", "run"] {
+        for folder in [".tools", "bin", "etc/idemgate", "run", "tmp"] {
             fs::create_dir_all(path.join(folder)).unwrap();
         }
         let checkout = Self { path, ports };
@@ -402,6 +402,7 @@ impl Checkout {
             .arg(file("sh"))
             .current_dir(&self.path)
             .env("PATH", path)
+            .env("TMPDIR", self.path.join("tmp"))
             .env("USER", owner(&self.path))
             .stdin(Stdio::null())
             .stdout(File::create(file("stdout")).unwrap())
