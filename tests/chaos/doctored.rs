@@ -113,7 +113,7 @@ fn unknown() -> Told {
 }
 
 /// Two keys, each of which runs once and is replayed once.
-fn small_history() -> Vec<Entry> {
+pub(crate) fn small_history() -> Vec<Entry> {
     use crate::proof::{scenario::Conduct, service::Response};
 
     let mut entries = Vec::new();

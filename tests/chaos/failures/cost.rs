@@ -172,3 +172,50 @@ impl fmt::Display for Cost {
         write!(formatter, "{cut} cut, {fenced} fenced; RSS {before} to {after} MiB |")
     }
 }
+
+#[test]
+fn what_costs_too_much_is_found_out() {
+    use crate::{doctored::small_history, proof::history::Asked};
+
+    let excess = |entries: &[Entry], allowed| Cost::of(entries, 0, allowed).excess().unwrap_or_default();
+    let again = |entries: &mut Vec<Entry>| {
+        let (attempt, asked) = (9, Asked { caller: 0, key: 1, body: 0 });
+        let facts = [Fact::Began { attempt, asked, envoy: 0 }, Fact::Ran(attempt)];
+        entries.extend(facts.map(|fact| Entry { at: 20, fact }));
+    };
+    let told = |entries: &mut Vec<Entry>, change: fn(&mut Told)| {
+        let replay = entries.iter_mut().rev().find_map(|entry| match &mut entry.fact {
+            Fact::Heard(_, told) => Some(told),
+            _ => None,
+        });
+        change(replay.unwrap());
+    };
+    let history = small_history();
+    assert_eq!(excess(&history, Allowed::Once), "hardly anything was asked for; ");
+    assert!(excess(&history, Allowed::TwiceAndSome(vec![(0, 100)])).contains("no key ran twice"));
+
+    let mut doctored = history.clone();
+    again(&mut doctored);
+    assert!(excess(&doctored, Allowed::Once).contains("may run again only from"));
+    assert!(excess(&doctored, Allowed::TwiceOf(vec![(11, 100)])).contains("may run again only from"));
+    assert!(!excess(&doctored, Allowed::TwiceOf(vec![(10, 10)])).contains("may run again only from"));
+
+    let another = history.iter().find_map(|entry| match &entry.fact {
+        Fact::Heard(_, told) => Some(told.body.clone()),
+        _ => None,
+    });
+    for change in [|told: &mut Told| told.body[0] ^= 1, |told: &mut Told| drop(told.fields.pop())] {
+        let mut doctored = history.clone();
+        told(&mut doctored, change);
+        assert!(excess(&doctored, Allowed::Once).contains("wrong replays"));
+    }
+    let mut doctored = history.clone();
+    if let Some(Entry { fact: Fact::Heard(_, told), .. }) = doctored.last_mut() {
+        told.body = another.unwrap();
+    }
+    assert!(excess(&doctored, Allowed::Once).contains("wrong replays"));
+
+    let mut doctored = history;
+    doctored.push(Entry { at: 30, fact: Fact::Stuck(3) });
+    assert!(excess(&doctored, Allowed::Once).contains("waited for nothing"));
+}
