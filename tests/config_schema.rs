@@ -51,8 +51,10 @@ fn the_schemas_defaults_are_the_filters() {
     let only_with_another_setting = [
         "duplicates.max_waiting",
         "duplicates.wait_timeout",
+        "execution.drop_headers",
         "execution.max_calls",
         "execution.timeout",
+        "prefix",
         "store.redis.",
     ];
     let mut checked = 0;

@@ -27,7 +27,7 @@ use std::{
 };
 
 use idemgate::{
-    config::{RedisConfig, Share},
+    config::{IntegrityConfig, RedisConfig, Share},
     headers::Headers,
     record::{
         Admission, Amended, Amendment, Claim, Objection, Owner, Phase, Record, Settlement, Standing, State,
@@ -235,15 +235,14 @@ fn settle(server: &Server, number: u8, owner: u128, ending: Ending) -> Settled {
 
 /// What an operator is told; the calls that it takes are made as Envoy makes them.
 fn review(server: &Server, number: u8, amendment: Option<Amendment>) -> Reviewed {
-    finish(server, store().review(operation(number), amendment))
+    finish(server, &store(), store().review(operation(number), amendment))
 }
 
-fn finish(server: &Server, mut review: Review) -> Reviewed {
-    let store = store();
+fn finish(server: &Server, store: &RedisStore, mut review: Review) -> Reviewed {
     loop {
         let (bytes, _) = review.ask(wrong_clock());
         let reply = send(server.address, bytes).unwrap();
-        if let Some(reviewed) = review.hear(&store, Heard::Reply { status: 200, body: &reply }, wrong_clock()) {
+        if let Some(reviewed) = review.hear(store, Heard::Reply { status: 200, body: &reply }, wrong_clock()) {
             return reviewed;
         }
     }
@@ -550,6 +549,48 @@ fn a_replica_takes_no_claim() {
 }
 
 #[test]
+fn an_operator_sees_and_changes_signed_records_alone() {
+    let server = Server::start();
+    let integrity =
+        IntegrityConfig { keys: vec!["a key of thirty-two bytes, no less".to_owned()], ..Default::default() };
+    let signing = RedisStore::new(RedisConfig { integrity, ..config() });
+    let granted = Progress::Answered(Answer::Claimed(Claimed::Granted));
+    let body = [b'x'; 1000];
+    for (number, store) in [(1, &signing), (2, &store())] {
+        assert_eq!(attempt(&server, store, &Call::Claim(claim(number, 1))), granted);
+        let settle = Call::Settle {
+            operation: operation(number),
+            fingerprint: fingerprint(1),
+            owner: Owner::new(1),
+            ending: completed(&body),
+            lease: LEASE,
+            ttl: TTL,
+        };
+        assert!(matches!(attempt(&server, store, &settle), Progress::Answered(_)));
+    }
+    let review = |number, amendment| finish(&server, &signing, signing.review(operation(number), amendment));
+    let state = || match review(1, None) {
+        Reviewed::Seen(view) => view.map(|view| (view.state, view.response_bytes)),
+        other => panic!("{other:?}"),
+    };
+    let size = response(&body).encode(&operation(1), Owner::new(1)).unwrap().len() as u64;
+    assert_eq!(state(), Some((State::Completed { status: 201 }, size)));
+    let [not_kept, purge] =
+        [Verb::NotKept { status: 201 }, Verb::Purge].map(|verb| Some(Amendment { verb, force: false }));
+    assert!(matches!(review(1, not_kept), Reviewed::Amended(Amended::Done { .. })));
+    assert_eq!(state(), Some((State::NotKept { status: 201 }, 0)));
+    let found = Progress::Answered(Answer::Claimed(Claimed::NotKept { status: 201 }));
+    assert_eq!(attempt(&server, &signing, &Call::Claim(claim(1, 2))), found);
+    assert!(matches!(review(1, purge), Reviewed::Amended(Amended::Done { .. })));
+    assert_eq!(state(), None);
+    assert_eq!(attempt(&server, &signing, &Call::Claim(claim(1, 2))), granted);
+    for amendment in [None, not_kept, purge] {
+        let reviewed = review(2, amendment);
+        assert!(matches!(reviewed, Reviewed::Failed { may_have_amended: false, .. }), "not signed: {reviewed:?}");
+    }
+}
+
+#[test]
 fn it_logs_in_chooses_its_database_and_puts_its_prefix_before_each_key() {
     let server = Server::start();
     server.command(&[b"CONFIG", b"SET", b"requirepass", b"s3cret"]);
@@ -685,7 +726,7 @@ fn an_operator_whose_reply_was_lost_asks_again_and_has_changed_it_once() {
         send(server.address, review.ask(wrong_clock()).0).unwrap();
         assert_eq!(review.hear(&store(), Heard::Nothing, wrong_clock()), None, "the reply to the change is lost");
         let changed = server.value(1);
-        let done = finish(&server, review);
+        let done = finish(&server, &store(), review);
         assert!(matches!(done, Reviewed::Amended(Amended::Done { .. })), "{done:?}");
         assert_eq!(server.value(1), changed);
     }
@@ -701,7 +742,7 @@ fn an_operator_whose_reply_was_lost_does_not_change_what_began_since() {
     send(server.address, review.ask(wrong_clock()).0).unwrap();
     assert_eq!(review.hear(&store(), Heard::Nothing, wrong_clock()), None);
     assert_eq!(run(&server, claim(1, 2)), Claimed::Granted);
-    let told = finish(&server, review);
+    let told = finish(&server, &store(), review);
     assert!(matches!(told, Reviewed::Failed { may_have_amended: true, .. }), "{told:?}");
     assert_eq!(renew(&server, 1, 2), Renewed::Extended, "the new execution is left alone");
 }
@@ -719,13 +760,13 @@ fn what_changes_under_the_hands_of_an_operator_is_judged_anew() {
     };
     let review = judged(&server);
     assert_eq!(renew(&server, 1, 1), Renewed::Extended, "its owner was only late");
-    let told = finish(&server, review);
+    let told = finish(&server, &store(), review);
     assert!(matches!(told, Reviewed::Amended(Amended::Refused(Objection::Alive { .. }))), "{told:?}");
 
     lapse(&server, 1);
     let review = judged(&server);
     settle(&server, 1, 1, completed(b"body"));
-    assert_eq!(finish(&server, review), Reviewed::Amended(Amended::Refused(Objection::Ran)));
+    assert_eq!(finish(&server, &store(), review), Reviewed::Amended(Amended::Refused(Objection::Ran)));
     assert!(matches!(run(&server, claim(1, 2)), Claimed::Completed { .. }));
 }
 

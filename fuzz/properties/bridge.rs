@@ -1,6 +1,9 @@
 //! The bridge's reading of a call: where the request and its reply end, however they are cut.
 
+use std::rc::Rc;
+
 use idemgate::store::redis::{
+    Passing,
     bridge::{Conversation, Refusal},
     resp::decode_all,
 };
@@ -32,15 +35,15 @@ pub fn seeds() -> Vec<Seed> {
     vec![
         ("eval", seed("*3\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n$1\r\n0\r\n", "*3\r\n:1\r\n:2\r\n$1\r\nx\r\n")),
         ("line", seed("PING\r\n", "+PONG\r\n")),
-        ("login", seed("*2\r\n$4\r\nAUTH\r\n$1\r\np\r\n*1\r\n$4\r\nPING\r\n", "+OK\r\n+PONG\r\n")),
+        ("login", seed("*2\r\n$4\r\nAUTH\r\n$1\r\np\r\n*1\r\n$4\r\nINFO\r\n", "+OK\r\n+PONG\r\n")),
         ("select", seed("*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n", "+OK\r\n")),
-        ("too_many", seed("*1\r\n$4\r\nPING\r\n", "+PONG\r\n+PONG\r\n")),
+        ("too_many", seed("*1\r\n$4\r\nINFO\r\n", "+PONG\r\n+PONG\r\n")),
     ]
 }
 
 /// What comes of these pieces of a request and of a reply; `None` if the reply is not whole.
 fn converse(request: &[&[u8]], reply: &[&[u8]]) -> Result<Option<Vec<u8>>, Refusal> {
-    let mut conversation = Conversation::new();
+    let mut conversation = Conversation::new(Rc::new(Passing::new("idemgate:".to_owned())));
     request.iter().try_for_each(|piece| conversation.ask(piece))?;
     if let Some(early) = conversation.end_asking()? {
         panic!("{early:?} came before it was answered");

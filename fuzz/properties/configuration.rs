@@ -10,7 +10,7 @@ use super::{Seed, texts};
 /// What is refused is refused in one line; what is accepted is what the schema says, and means the same however it is
 /// spelt.
 pub fn check(text: &[u8]) {
-    let plugin = match Plugin::parse(text) {
+    let plugin = match Plugin::parse(text, &|_| None) {
         Ok(plugin) => plugin,
         Err(error) => {
             let line = error.to_string();
@@ -29,7 +29,7 @@ pub fn check(text: &[u8]) {
         panic!("the schema does not allow it: {objection}");
     }
     for spelling in [value.to_string(), format!("{value:#}")] {
-        assert_eq!(Plugin::parse(spelling.as_bytes()).as_ref(), Ok(&plugin), "{spelling}");
+        assert_eq!(Plugin::parse(spelling.as_bytes(), &|_| None).as_ref(), Ok(&plugin), "{spelling}");
     }
 }
 

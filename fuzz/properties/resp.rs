@@ -1,12 +1,11 @@
 //! The protocol of Redis, which leaves one way to write each value.
 
-use idemgate::store::redis::resp::{Counter, RespError, Value, chooses_database, decode_all};
+use idemgate::store::redis::resp::{Counter, RespError, Value, decode_all};
 
 use super::{Seed, texts};
 
 /// Values that are read are written as they stood; what is cut asks for more; and counting finds as many.
 pub fn check(bytes: &[u8]) {
-    let _ = chooses_database(bytes);
     let (count, done) = counted(&[bytes]);
     assert_eq!((count, done), counted(&bytes.chunks(3).collect::<Vec<_>>()), "in pieces");
     let Ok(done) = done else {

@@ -19,7 +19,7 @@ const OPERATION: OperationId = OperationId::from_bytes([0xab; 32]);
 
 fn config(settings: &str) -> Config {
     let text = format!(r#"{{"role": "admin", "guard": "loopback"{settings}}}"#);
-    match Plugin::parse(text.as_bytes()) {
+    match Plugin::parse(text.as_bytes(), &|_| None) {
         Ok(Plugin::Admin { config, .. }) => *config,
         other => panic!("{other:?}"),
     }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Config;
 use super::document::{
     BodyKind, CallerDocument, Document, DuplicatesDocument, ExecutionDocument, FingerprintDocument, Identity,
-    KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, RedisDocument, ReplayDocument, ResourcePart,
-    RouteDocument, RoutePolicyDocument, SharedDataDocument, StoreDocument,
+    IntegrityKeys, KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, RedisDocument, ReplayDocument,
+    ResourcePart, RouteDocument, RoutePolicyDocument, SharedDataDocument, StoreDocument,
 };
 use super::error::{ConfigError, JsonPath, Segment};
 use super::pointers::PointerTree;
@@ -16,12 +15,13 @@ use super::policy::{
     is_never_replayed,
 };
 use super::routes::{self, Criteria, Route};
-use super::store::{ENTRY_BYTES, RedisConfig, SharedDataConfig, StoreConfig};
+use super::store::{ENTRY_BYTES, IntegrityConfig, RedisConfig, SharedDataConfig, StoreConfig};
 use super::value::{List, Number, Percentage, Period, Size, StatusEntry, Word, bytes_text};
+use super::{Config, Environment};
 
 impl Document {
     /// The configuration that the document asks for.
-    pub(super) fn compile(mut self) -> Result<Config, ConfigError> {
+    pub(super) fn compile(mut self, environment: Environment<'_>) -> Result<Config, ConfigError> {
         if self.role.is_some() {
             return Err(ConfigError::conflict(
                 "role",
@@ -32,11 +32,14 @@ impl Document {
         if self.guard.is_some() {
             return Err(without_effect("guard", "role", "admin"));
         }
+        if self.prefix.is_some() {
+            return Err(without_effect("prefix", "role", "redis_bridge"));
+        }
         let limit_is_set = self.sets_response_limit();
         let routes = self.routes.take().unwrap_or_default();
         let store = match self.store.take() {
             Some(StoreDocument::SharedData(document)) => StoreConfig::SharedData(document.compile()?),
-            Some(StoreDocument::Redis(document)) => StoreConfig::Redis(document.compile()?),
+            Some(StoreDocument::Redis(document)) => StoreConfig::Redis(document.compile(environment)?),
             None => StoreConfig::default(),
         };
         let policy = self.over(Policy::default())?;
@@ -266,12 +269,27 @@ impl ExecutionDocument {
             if self.max_calls.is_some() {
                 return Err(without_effect("execution.max_calls", "execution.mode", "detached"));
             }
+            if self.drop_headers.is_some() {
+                return Err(without_effect("execution.drop_headers", "execution.mode", "detached"));
+            }
+        }
+        let drop_headers: Vec<String> = self.drop_headers.map_or(base.drop_headers, List::into_values);
+        if let Some((index, name)) =
+            drop_headers.iter().enumerate().find(|(_, name)| FRAMING_HEADERS.contains(&name.as_str()))
+        {
+            return Err(ConfigError::Conflict {
+                path: JsonPath::from("execution").key("drop_headers").entry(index),
+                found: format!("\"{name}\", without which the request would be another one"),
+                allowed: "a header that neither frames the request nor says where it goes or what its body is"
+                    .to_owned(),
+            });
         }
         Ok(ExecutionPolicy {
             mode,
             timeout: self.timeout.map_or(base.timeout, Period::get),
             cluster: self.cluster.map(String::from).or(base.cluster),
             max_calls: self.max_calls.map_or(base.max_calls, Number::get),
+            drop_headers,
         })
     }
 }
@@ -351,7 +369,7 @@ impl SharedDataDocument {
 }
 
 impl RedisDocument {
-    fn compile(self) -> Result<RedisConfig, ConfigError> {
+    fn compile(self, environment: Environment<'_>) -> Result<RedisConfig, ConfigError> {
         if self.username.is_some() && self.password.is_none() {
             return Err(ConfigError::conflict(
                 "store.redis.username",
@@ -359,18 +377,59 @@ impl RedisDocument {
                 "only with store.redis.password",
             ));
         }
+        if self.unsigned_records.is_some() && self.integrity_key.is_none() {
+            return Err(ConfigError::conflict(
+                "store.redis.unsigned_records",
+                "a value that has no effect here",
+                "only with store.redis.integrity_key",
+            ));
+        }
         let base = RedisConfig::new(self.cluster.into());
+        let password = self.password.map(|password| password.reveal("store.redis.password".into(), environment));
+        let password = password.transpose()?;
+        let integrity = IntegrityConfig {
+            keys: self.integrity_key.map(|keys| keys.compile(environment)).transpose()?.unwrap_or_default(),
+            unsigned: self.unsigned_records.map(Word::get).unwrap_or_default(),
+        };
         Ok(RedisConfig {
+            integrity,
             prefix: self.prefix.map_or(base.prefix, String::from),
             timeout: self.timeout.map_or(base.timeout, Period::get),
             database: self.database.map_or(base.database, Number::get),
             username: self.username.map(String::from),
-            password: self.password.map(String::from),
+            password,
             max_record: self.max_record.map_or(base.max_record, Size::get),
             cluster: base.cluster,
         })
     }
 }
+
+impl IntegrityKeys {
+    fn compile(self, environment: Environment<'_>) -> Result<Vec<String>, ConfigError> {
+        let is_list = self.0.len() > 1;
+        let keys = self.0.into_iter().enumerate().map(|(index, key)| {
+            let path = || {
+                let path = JsonPath::from("store.redis.integrity_key");
+                if is_list { path.entry(index) } else { path }
+            };
+            let key = key.reveal(path(), environment)?;
+            if key.len() >= SHORTEST_INTEGRITY_KEY {
+                return Ok(key);
+            }
+            Err(ConfigError::Conflict {
+                path: path(),
+                found: "a hidden value that can be guessed".to_owned(),
+                allowed: format!(
+                    "{SHORTEST_INTEGRITY_KEY} characters or more, at random: what `openssl rand -base64 32` prints"
+                ),
+            })
+        });
+        keys.collect()
+    }
+}
+
+/// In bytes. Random ones are written with a third more characters, so whatever is shorter was thought up.
+const SHORTEST_INTEGRITY_KEY: usize = 32;
 
 /// A response that the limit lets in but that the whole store cannot hold would be kept as a tombstone, against what
 /// the limit says.
@@ -404,6 +463,22 @@ fn without_effect(path: &str, other: &str, word: &str) -> ConfigError {
 
 /// RFC 9562, section 4.
 const UUID_LENGTH: usize = 36;
+
+/// Fields of a request that belong to its frame, its target or its body.
+const FRAMING_HEADERS: [&str; 12] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// Fields that frame a message, or that the filter itself sets with another meaning.
 const TAKEN_HEADERS: [&str; 13] = [

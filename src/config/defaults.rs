@@ -83,7 +83,14 @@ impl Default for OutcomePolicy {
 
 impl Default for ExecutionPolicy {
     fn default() -> Self {
-        Self { mode: ExecutionMode::Inline, timeout: Duration::from_secs(60), cluster: None, max_calls: 512 }
+        Self {
+            mode: ExecutionMode::Inline,
+            timeout: Duration::from_secs(60),
+            cluster: None,
+            max_calls: 512,
+            // By these Envoy tells services whom it trusts.
+            drop_headers: vec!["x-envoy-external-address".to_owned(), "x-envoy-internal".to_owned()],
+        }
     }
 }
 

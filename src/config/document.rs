@@ -8,7 +8,7 @@ use super::error::ConfigError;
 use super::json::Node;
 use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUnknown};
 use super::read::{Object, Read, entries, read_as_object};
-use super::store::{MOST_ENTRIES, OnFull};
+use super::store::{MOST_ENTRIES, OnFull, Unsigned};
 use super::value::{
     AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Percentage, Period, Pointer,
     PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
@@ -26,6 +26,9 @@ pub(super) struct Document {
     /// filters, which the metadata of the listener must vouch for ("filters"). Only if role is "admin", and then it must
     /// be given.
     pub(super) guard: Option<Word<Guard>>,
+    /// What the Redis keys start with that a redis_bridge passes commands on for: the filter's store.redis.prefix. Only if
+    /// role is redis_bridge.
+    pub(super) prefix: Option<Text>,
     /// Whether the filter acts ("enforce"), only decides, records and counts, and changes nothing ("shadow"), or leaves
     /// every request alone ("off").
     pub(super) mode: Option<Word<Mode>>,
@@ -68,7 +71,7 @@ pub(super) struct Document {
 
 read_as_object!(
     Document, "an object":
-    role, guard, mode, key, methods, caller, resource, fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay,
+    role, guard, prefix, mode, key, methods, caller, resource, fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay,
     store, on_store_error, status_header, docs_uri, routes
 );
 
@@ -298,9 +301,12 @@ pub(super) struct ExecutionDocument {
     pub(super) cluster: Option<Text>,
     /// How many detached calls one worker has under way; past it 503; only if mode is "detached".
     pub(super) max_calls: Option<Number<1, 65_536>>,
+    /// Names of request headers that a detached call does not take to the service: those that the route or a filter
+    /// behind would remove or overwrite. Only if mode is "detached".
+    pub(super) drop_headers: Option<List<FieldName>>,
 }
 
-read_as_object!(ExecutionDocument, "an object": mode, timeout, cluster, max_calls);
+read_as_object!(ExecutionDocument, "an object": mode, timeout, cluster, max_calls, drop_headers);
 
 impl Words for ExecutionMode {
     const WORDS: &'static [(&'static str, Self)] = &[("inline", Self::Inline), ("detached", Self::Detached)];
@@ -407,14 +413,41 @@ pub(super) struct RedisDocument {
     pub(super) database: Option<Number<0, 65_535>>,
     /// The name of a Redis user (ACL); needs a password.
     pub(super) username: Option<Text>,
-    /// The password, never shown.
+    /// The password, never shown, or the environment variable that holds it: {"env": NAME}.
     pub(super) password: Option<Secret>,
     /// The largest response, as it is stored; of a larger one only the fact that there was one is kept. Over 32 KiB only
     /// with the pooled transport: over a raw one, Redis cuts long replies.
     pub(super) max_record: Option<Size<KIB, { 16 * MIB }>>,
+    /// A secret text, or the environment variable that holds it, or several of these with the newest first: each record is signed with the first, and one that is signed with
+    /// none of them is damaged. The same for all Envoys. Never shown.
+    pub(super) integrity_key: Option<IntegrityKeys>,
+    /// What becomes of records that are not signed, for the time in which a fleet is given its first integrity_key: they
+    /// are damaged ("refuse"), are read ("accept"), or are still written, too ("write"). Only with integrity_key.
+    pub(super) unsigned_records: Option<Word<Unsigned>>,
 }
 
-read_as_object!(RedisDocument, "an object": cluster, prefix, timeout, database, username, password, max_record);
+read_as_object!(
+    RedisDocument, "an object":
+    cluster, prefix, timeout, database, username, password, max_record, integrity_key, unsigned_records
+);
+
+impl Words for Unsigned {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("refuse", Self::Refuse), ("accept", Self::Accept), ("write", Self::Write)];
+}
+
+/// `integrity_key`: one key, or several.
+#[derive(Debug)]
+pub(super) struct IntegrityKeys(pub(super) Vec<Secret>);
+
+impl Read for IntegrityKeys {
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        match node {
+            Node::List(_) => List::<Secret, 1>::read(node).map(|keys| Self(keys.into_values())),
+            _ => Secret::read(node).map(|key| Self(vec![key])),
+        }
+    }
+}
 
 #[derive(Debug)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
@@ -455,7 +488,7 @@ pub(super) struct MatchDocument {
 
 read_as_object!(MatchDocument, "an object": path, methods, authority);
 
-/// What a route may change: every setting except `store`, `routes`, `role` and `guard`.
+/// What a route may change: every setting except `store`, `routes`, `role`, `guard` and `prefix`.
 #[derive(Debug)]
 pub(super) struct RoutePolicyDocument(pub(super) Box<Document>);
 
@@ -467,9 +500,10 @@ impl Read for RoutePolicyDocument {
             Document { routes: Some(_), .. } => "routes",
             Document { role: Some(_), .. } => "role",
             Document { guard: Some(_), .. } => "guard",
+            Document { prefix: Some(_), .. } => "prefix",
             _ => return Ok(Self(Box::new(document))),
         };
-        Err(ConfigError::invalid_value(found, "any setting except store, routes, role and guard"))
+        Err(ConfigError::invalid_value(found, "any setting except store, routes, role, guard and prefix"))
     }
 }
 

@@ -47,7 +47,7 @@ pub use routes::Route;
 #[cfg(not(target_arch = "wasm32"))]
 pub use schema::json_schema;
 pub use share::Share;
-pub use store::{ENTRY_BYTES, OnFull, RedisConfig, SharedDataConfig, StoreConfig};
+pub use store::{ENTRY_BYTES, IntegrityConfig, OnFull, RedisConfig, SharedDataConfig, StoreConfig, Unsigned};
 
 use std::sync::Arc;
 
@@ -57,6 +57,9 @@ use json::Node;
 use read::Read as _;
 pub(crate) use value::NEVER_GUARDED;
 use value::Word;
+
+/// The environment variables of the host that the filter is shown, by name.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// What one plugin configuration makes of the module.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -72,7 +75,10 @@ pub enum Plugin {
         guard: Guard,
     },
     /// `{"role": "redis_bridge"}`: lets the filter's calls to Redis use pooled connections.
-    RedisBridge,
+    RedisBridge {
+        /// What the keys of the filter's records begin with.
+        prefix: String,
+    },
 }
 
 impl Plugin {
@@ -81,14 +87,15 @@ impl Plugin {
     ///
     /// # Errors
     ///
-    /// As [`Config::parse`]; for any setting beside the role of a bridge; and for an admin without a guard.
-    pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
+    /// As [`Config::parse`]; for any setting beside the role of a bridge; for an admin without a guard; and for a secret
+    /// that is not in the `environment`.
+    pub fn parse(text: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
         let node = Node::parse(text)?;
         let document = Document::read(&node)?;
         match document.role.map(Word::get) {
-            Some(Role::RedisBridge) => bridge(&node),
-            Some(Role::Admin) => admin(document),
-            None => document.compile().map(|config| Self::Filter(Box::new(config))),
+            Some(Role::RedisBridge) => bridge(&node, document),
+            Some(Role::Admin) => admin(document, environment),
+            None => document.compile(environment).map(|config| Self::Filter(Box::new(config))),
         }
     }
 }
@@ -102,7 +109,7 @@ pub enum Guard {
     Loopback,
 }
 
-fn admin(mut document: Document) -> Result<Plugin, ConfigError> {
+fn admin(mut document: Document, environment: Environment<'_>) -> Result<Plugin, ConfigError> {
     document.role = None;
     let Some(guard) = document.guard.take() else {
         return Err(ConfigError::conflict(
@@ -112,17 +119,17 @@ fn admin(mut document: Document) -> Result<Plugin, ConfigError> {
              authenticate operators, and whose metadata says so (docs/operations.md)",
         ));
     };
-    document.compile().map(|config| Plugin::Admin { config: Box::new(config), guard: guard.get() })
+    document.compile(environment).map(|config| Plugin::Admin { config: Box::new(config), guard: guard.get() })
 }
 
-/// A bridge has nothing to set: what stands beside its role is meant for the filter.
-fn bridge(node: &Node) -> Result<Plugin, ConfigError> {
-    match node.keys().find(|key| *key != "role") {
-        None => Ok(Plugin::RedisBridge),
+/// A bridge has a prefix to set: what else stands beside its role is meant for the filter.
+fn bridge(node: &Node, document: Document) -> Result<Plugin, ConfigError> {
+    match node.keys().find(|key| !["role", "prefix"].contains(key)) {
+        None => Ok(Plugin::RedisBridge { prefix: document.prefix.map_or_else(store::default_prefix, String::from) }),
         Some(key) => Err(ConfigError::conflict(
             key,
             "a setting of the filter, which role \"redis_bridge\" does not have",
-            "only role, if it is \"redis_bridge\"",
+            "only role and prefix, if role is \"redis_bridge\"",
         )),
     }
 }
@@ -139,7 +146,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration of a filter: JSON text, or nothing at all for the defaults.
+    /// Reads the configuration of a filter: JSON text, or nothing at all for the defaults. No environment variable is set.
     ///
     /// # Errors
     ///
@@ -147,7 +154,7 @@ impl Config {
     /// that is malformed or out of range, for settings that contradict each other or would be ignored, for a route that no
     /// request can fall under, and for another role than the filter's.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
-        Document::parse(text)?.compile()
+        Document::parse(text)?.compile(&|_| None)
     }
 
     /// The route that a request falls under, by its place in [`routes`](Self::routes); `None` if there is none.

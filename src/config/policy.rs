@@ -219,6 +219,8 @@ pub struct ExecutionPolicy {
     pub cluster: Option<String>,
     /// How many detached calls one worker has under way at most.
     pub max_calls: u32,
+    /// Fields of the request that detached calls do not have, in lower case.
+    pub drop_headers: Vec<String>,
 }
 
 /// `execution.mode`.

@@ -7,7 +7,9 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::document::{Document, Identity, IdentityDocument, RoutePolicyDocument, StoreDocument, StoresDocument};
+use super::document::{
+    Document, Identity, IdentityDocument, IntegrityKeys, RoutePolicyDocument, StoreDocument, StoresDocument,
+};
 use super::value::{
     AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Percentage, Period, Pointer,
     PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
@@ -28,9 +30,23 @@ pub fn json_schema() -> Value {
     schema
 }
 
+/// A secret of so many characters at least, or where it is.
+fn secret(shortest: u32) -> Schema {
+    json_schema!({"oneOf": [
+        {"type": "string", "minLength": shortest, "writeOnly": true},
+        {
+            "type": "object",
+            "properties": {"env": {"type": "string", "minLength": 1}},
+            "required": ["env"],
+            "additionalProperties": false,
+        },
+    ]})
+}
+
 /// The contract's defaults. A key that has none is left out.
 fn defaults() -> Value {
     json!({
+        "prefix": "idemgate:",
         "mode": "enforce",
         "key": {"headers": ["idempotency-key"], "required": false, "max_length": 255, "format": "any"},
         "methods": ["POST", "PATCH"],
@@ -46,12 +62,15 @@ fn defaults() -> Value {
         },
         "ttl": "24h",
         "lease": "30s",
-        "execution": {"mode": "inline", "timeout": "60s", "max_calls": 512},
+        "execution": {
+            "mode": "inline", "timeout": "60s", "max_calls": 512,
+            "drop_headers": ["x-envoy-external-address", "x-envoy-internal"],
+        },
         "limits": {"request_body": "1MiB", "response_body": "1MiB", "caller_share": "25%"},
         "replay": {"header": "idempotency-replayed", "drop_headers": ["set-cookie"], "keep_headers": []},
         "store": {
             "shared_data": {"max_bytes": "64MiB", "on_full": "evict_oldest", "keep_at_least": "1h"},
-            "redis": {"prefix": "idemgate:", "timeout": "500ms", "database": 0, "max_record": "32KiB"},
+            "redis": {"prefix": "idemgate:", "timeout": "500ms", "database": 0, "max_record": "32KiB", "unsigned_records": "refuse"},
         },
         "on_store_error": "reject",
         "status_header": true,
@@ -154,6 +173,10 @@ schema_by_hand! {
     });
     [] FieldName => |_| json_schema!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"});
     [] Identity => IdentityDocument::json_schema;
+    [] IntegrityKeys => |_| {
+        let key = secret(32);
+        json_schema!({"oneOf": [key, {"type": "array", "items": key, "minItems": 1, "uniqueItems": true}]})
+    };
     [] LinkTarget => |_| json_schema!({
         "type": "string",
         "maxLength": 2048,
@@ -188,9 +211,9 @@ schema_by_hand! {
     [] RouteName => |_| json_schema!({"type": "string", "pattern": "^[a-z0-9_-]{1,32}$"});
     [] RoutePolicyDocument => |_| json_schema!({
         "$ref": "#",
-        "properties": {"store": false, "routes": false, "role": false},
+        "properties": {"store": false, "routes": false, "role": false, "guard": false, "prefix": false},
     });
-    [] Secret => |_| json_schema!({"type": "string", "minLength": 1, "writeOnly": true});
+    [] Secret => |_| secret(1);
     [const MIN: u64, const MAX: u64] Size<MIN, MAX> => |_| json_schema!({
         "oneOf": [
             {"type": "integer", "minimum": MIN, "maximum": MAX},

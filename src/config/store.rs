@@ -78,6 +78,36 @@ pub struct RedisConfig {
     pub password: Option<String>,
     /// The largest response, as it is stored, in bytes; of a larger one only the fact is kept.
     pub max_record: u64,
+    /// What tells own records from forged ones.
+    pub integrity: IntegrityConfig,
+}
+
+/// `integrity_key` and `unsigned_records` of a store.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct IntegrityConfig {
+    /// The first signs, all are accepted; without any, records are not signed.
+    pub keys: Vec<String>,
+    /// What becomes of records that are not signed.
+    pub unsigned: Unsigned,
+}
+
+impl fmt::Debug for IntegrityConfig {
+    /// Without the keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntegrityConfig").field("keys", &self.keys.len()).field("unsigned", &self.unsigned).finish()
+    }
+}
+
+/// `unsigned_records`: the steps from a fleet that signs no records to one that reads no others.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Unsigned {
+    /// They count as damaged.
+    #[default]
+    Refuse,
+    /// They are read; what is written is signed.
+    Accept,
+    /// They are read, and written.
+    Write,
 }
 
 impl RedisConfig {
@@ -86,12 +116,13 @@ impl RedisConfig {
     pub fn new(cluster: String) -> Self {
         Self {
             cluster,
-            prefix: "idemgate:".to_owned(),
+            prefix: default_prefix(),
             timeout: Duration::from_millis(500),
             database: 0,
             username: None,
             password: None,
             max_record: 32 << 10,
+            integrity: IntegrityConfig::default(),
         }
     }
 
@@ -101,6 +132,11 @@ impl RedisConfig {
         self.prefix.push_str("shadow:");
         self
     }
+}
+
+/// What each key begins with, if nobody says.
+pub(super) fn default_prefix() -> String {
+    "idemgate:".to_owned()
 }
 
 impl fmt::Debug for RedisConfig {
@@ -114,6 +150,7 @@ impl fmt::Debug for RedisConfig {
             .field("username", &self.username)
             .field("password", &self.password.as_ref().map(|_| "hidden"))
             .field("max_record", &self.max_record)
+            .field("integrity", &self.integrity)
             .finish()
     }
 }

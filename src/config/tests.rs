@@ -53,6 +53,7 @@ fn the_defaults_are_the_contracts() {
             timeout: Duration::from_secs(60),
             cluster: None,
             max_calls: 512,
+            drop_headers: vec!["x-envoy-external-address".to_owned(), "x-envoy-internal".to_owned()],
         },
         limits: Limits { request_body: 1_048_576, response_body: 1_048_576, caller_share: Share::percent(25) },
         replay: ReplayPolicy {
@@ -308,7 +309,7 @@ fn unknown_keys_are_named_with_those_that_exist() {
         (r#"{"store": {"shared_data": {"max_byte": 1}}}"#, "store.shared_data.max_byte: found an unknown key (did you mean max_bytes?); allowed: max_entries, max_bytes, on_full, keep_at_least".to_owned()),
         (
             r#"{"ttls": "1h"}"#,
-            "ttls: found an unknown key (did you mean ttl?); allowed: role, guard, mode, key, methods, caller, resource, \
+            "ttls: found an unknown key (did you mean ttl?); allowed: role, guard, prefix, mode, key, methods, caller, resource, \
              fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay, store, on_store_error, \
              status_header, docs_uri, routes"
                 .to_owned(),
@@ -574,7 +575,31 @@ fn wrong_values_are_told_what_is_allowed() {
             r#"{"store": {"redis": {"cluster": "r", "password": 4711}}}"#,
             "store.redis.password",
             "a hidden value",
-            "text that is not empty",
+            "text that is not empty, or {\"env\": NAME}",
+        ),
+        (
+            r#"{"store": {"redis": {"cluster": "r", "integrity_key": []}}}"#,
+            "store.redis.integrity_key",
+            "an empty list",
+            "a list that is not empty",
+        ),
+        (
+            r#"{"store": {"redis": {"cluster": "r", "integrity_key": ["a", 4711]}}}"#,
+            "store.redis.integrity_key[1]",
+            "a hidden value",
+            "text that is not empty, or {\"env\": NAME}",
+        ),
+        (
+            r#"{"store": {"redis": {"cluster": "r", "integrity_key": "", "unsigned_records": "accept"}}}"#,
+            "store.redis.integrity_key",
+            "a hidden value",
+            "text that is not empty, or {\"env\": NAME}",
+        ),
+        (
+            r#"{"store": {"redis": {"cluster": "r", "unsigned_records": "keep"}}}"#,
+            "store.redis.unsigned_records",
+            "\"keep\"",
+            "\"refuse\", \"accept\", \"write\"",
         ),
         (r#"{"routes": {}}"#, "routes", "an object", "a sequence"),
         (r#"{"routes": [{"policy": {}}]}"#, "routes[0].match", "nothing", "this key must be given"),
@@ -582,13 +607,13 @@ fn wrong_values_are_told_what_is_allowed() {
             r#"{"routes": [{"match": {}, "policy": {"routes": []}}]}"#,
             "routes[0].policy",
             "routes",
-            "any setting except store, routes, role and guard",
+            "any setting except store, routes, role, guard and prefix",
         ),
         (
             r#"{"routes": [{"match": {}, "policy": {"store": {"shared_data": {}}}}]}"#,
             "routes[0].policy",
             "store",
-            "any setting except store, routes, role and guard",
+            "any setting except store, routes, role, guard and prefix",
         ),
         (r#"{"routes": [{"match": {}, "policy": {"ttl": 5}}]}"#, "routes[0].policy.ttl", "5", ttl),
     ] {
@@ -606,6 +631,31 @@ fn settings_that_contradict_each_other_are_refused() {
         (
             r#"{"outcome": {"release": ["5xx"], "unknown": ["5XX"]}}"#,
             "outcome.unknown[0]: found \"5xx\", which outcome.release[0] names too; allowed: each code or class in one list",
+        ),
+        (
+            r#"{"store": {"redis": {"cluster": "r", "integrity_key": "secret"}}}"#,
+            "store.redis.integrity_key: found a hidden value that can be guessed; \
+             allowed: 32 characters or more, at random: what `openssl rand -base64 32` prints",
+        ),
+        (
+            r#"{"store": {"redis": {"cluster": "r", "integrity_key": ["a key of thirty-two bytes, no less", "secret"]}}}"#,
+            "store.redis.integrity_key[1]: found a hidden value that can be guessed; \
+             allowed: 32 characters or more, at random: what `openssl rand -base64 32` prints",
+        ),
+        (
+            r#"{"store": {"redis": {"cluster": "r", "unsigned_records": "accept"}}}"#,
+            "store.redis.unsigned_records: found a value that has no effect here; \
+             allowed: only with store.redis.integrity_key",
+        ),
+        (
+            r#"{"execution": {"drop_headers": ["x-user"]}}"#,
+            "execution.drop_headers: found a value that has no effect here; \
+             allowed: only if execution.mode is \"detached\"",
+        ),
+        (
+            r#"{"execution": {"mode": "detached", "drop_headers": ["x-user", "Content-Length"]}}"#,
+            "execution.drop_headers[1]: found \"content-length\", without which the request would be another one; \
+             allowed: a header that neither frames the request nor says where it goes or what its body is",
         ),
         (
             r#"{"key": {"format": "uuid", "max_length": 35}}"#,
@@ -712,18 +762,23 @@ fn a_route_has_the_last_word_on_each_header_of_a_replay() {
 
 #[test]
 fn a_role_stands_alone_and_no_role_is_the_filter() {
-    assert_eq!(Plugin::parse(br#"{"role": "redis_bridge"}"#), Ok(Plugin::RedisBridge));
-    assert_eq!(Plugin::parse(b""), Ok(Plugin::Filter(Box::default())));
-    assert_eq!(Plugin::parse(br#"{"ttl": "1h"}"#), Ok(Plugin::Filter(Box::new(parse(r#"{"ttl": "1h"}"#)))));
+    for (text, prefix) in
+        [(r#"{"role": "redis_bridge"}"#, "idemgate:"), (r#"{"prefix": "orders:", "role": "redis_bridge"}"#, "orders:")]
+    {
+        assert_eq!(Plugin::parse(text.as_bytes(), &|_| None), Ok(Plugin::RedisBridge { prefix: prefix.to_owned() }));
+    }
+    assert!(refusal(br#"{"prefix": "orders:"}"#).starts_with("prefix: found a value that has no effect here"));
+    assert_eq!(Plugin::parse(b"", &|_| None), Ok(Plugin::Filter(Box::default())));
+    assert_eq!(Plugin::parse(br#"{"ttl": "1h"}"#, &|_| None), Ok(Plugin::Filter(Box::new(parse(r#"{"ttl": "1h"}"#)))));
     for (input, message) in [
         (
             r#"{"mode": "off", "role": "redis_bridge", "ttl": "1h"}"#,
-            "mode: found a setting of the filter, which role \"redis_bridge\" does not have; allowed: only role, if it is \
-             \"redis_bridge\"",
+            "mode: found a setting of the filter, which role \"redis_bridge\" does not have; allowed: only role and \
+             prefix, if role is \"redis_bridge\"",
         ),
         (r#"{"role": "redis_bridge", "ttls": "1h"}"#, "ttls: found an unknown key"),
     ] {
-        let error = Plugin::parse(input.as_bytes()).unwrap_err().to_string();
+        let error = Plugin::parse(input.as_bytes(), &|_| None).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
     }
     assert_eq!(
@@ -738,7 +793,7 @@ fn an_admin_has_the_settings_of_its_filter_and_a_guard() {
     for (word, guard) in [("loopback", Guard::Loopback), ("filters", Guard::Filters)] {
         let text = format!(r#"{{"role": "admin", "guard": "{word}", {filter}}}"#);
         let config = Box::new(parse(&format!("{{{filter}}}")));
-        assert_eq!(Plugin::parse(text.as_bytes()), Ok(Plugin::Admin { config, guard }));
+        assert_eq!(Plugin::parse(text.as_bytes(), &|_| None), Ok(Plugin::Admin { config, guard }));
     }
     for (input, message) in [
         (
@@ -758,7 +813,7 @@ fn an_admin_has_the_settings_of_its_filter_and_a_guard() {
             "guard: found a setting of the filter, which role \"redis_bridge\" does not have",
         ),
     ] {
-        let error = Plugin::parse(input.as_bytes()).unwrap_err().to_string();
+        let error = Plugin::parse(input.as_bytes(), &|_| None).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
     }
     let other = refusal(br#"{"role": "admin", "guard": "loopback"}"#);
@@ -867,5 +922,44 @@ fn refusal(text: &[u8]) -> String {
     match Config::parse(text) {
         Ok(_) => panic!("{} is accepted", text.escape_ascii()),
         Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_secret_can_be_in_the_environment() {
+    let parse = |text: &str, value: Option<&str>| {
+        let environment = |name: &str| value.filter(|_| name == "SECRET").map(str::to_owned);
+        Plugin::parse(text.as_bytes(), &environment).map(|plugin| match plugin {
+            Plugin::Filter(config) => match config.store {
+                StoreConfig::Redis(redis) => (redis.password, redis.integrity.keys),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        })
+    };
+    let secret = "a secret of thirty-two characters";
+    let text = r#"{"store": {"redis": {
+        "cluster": "r", "password": {"env": "SECRET"}, "integrity_key": ["the old key, of thirty-two characters", {"env": "SECRET"}]
+    }}}"#;
+    let keys = vec!["the old key, of thirty-two characters".to_owned(), secret.to_owned()];
+    assert_eq!(parse(text, Some(secret)), Ok((Some(secret.to_owned()), keys)));
+    for value in [None, Some("")] {
+        let error = parse(text, value).unwrap_err().to_string();
+        let start = "store.redis.password: found the environment variable SECRET, which is not set in the filter's VM; \
+                     allowed: one that Envoy is started with and that vm_config.environment_variables.host_env_keys";
+        assert!(error.starts_with(start), "{error}");
+    }
+    let error = parse(text, Some("hunter2")).unwrap_err().to_string();
+    assert!(
+        error.starts_with("store.redis.integrity_key[1]: found a hidden value") && !error.contains("hunter2"),
+        "{error}"
+    );
+    for (secret, message) in [
+        (r#"{}"#, "store.redis.password.env: found nothing; allowed: this key must be given"),
+        (r#"{"env": ""}"#, "store.redis.password.env: found \"\""),
+        (r#"{"env": "A", "file": "b"}"#, "store.redis.password.file: found an unknown key"),
+    ] {
+        let error = parse(&format!(r#"{{"store": {{"redis": {{"cluster": "r", "password": {secret}}}}}}}"#), None);
+        assert!(error.as_ref().is_err_and(|error| error.to_string().starts_with(message)), "{error:?}");
     }
 }

@@ -14,14 +14,25 @@ use super::{
 };
 use crate::{
     headers::Headers,
-    store::redis::bridge::{Conversation, Refusal},
+    store::redis::{
+        Passing,
+        bridge::{Conversation, Refusal},
+    },
 };
+
+/// What all calls of one configuration have in common.
+#[derive(Debug)]
+pub(super) struct Bridge {
+    passing: Rc<Passing>,
+    replies: ReplyWatch,
+    has_refused_socket: Cell<bool>,
+}
 
 /// One call.
 #[derive(Debug)]
-pub(super) struct Bridge {
+pub(super) struct BridgeStream {
     conversation: Conversation,
-    watch: Rc<ReplyWatch>,
+    bridge: Rc<Bridge>,
     stage: Stage,
     /// How many bytes that were read the host still keeps.
     kept: usize,
@@ -38,8 +49,17 @@ enum Stage {
 }
 
 impl Bridge {
-    pub(super) fn new(watch: Rc<ReplyWatch>) -> Self {
-        Self { conversation: Conversation::new(), watch, stage: Stage::Asking, kept: 0 }
+    /// A bridge for records whose keys begin with `prefix`.
+    pub(super) fn new(prefix: String) -> Self {
+        let passing = Rc::new(Passing::new(prefix));
+        Self { passing, replies: ReplyWatch::default(), has_refused_socket: Cell::new(false) }
+    }
+}
+
+impl BridgeStream {
+    pub(super) fn new(bridge: Rc<Bridge>) -> Self {
+        let conversation = Conversation::new(Rc::clone(&bridge.passing));
+        Self { conversation, bridge, stage: Stage::Asking, kept: 0 }
     }
 
     /// Answers the call if there is something to answer it with.
@@ -48,8 +68,11 @@ impl Bridge {
             Ok(None) => {}
             Ok(Some(reply)) => self.reply(200, "idemgate_redis_reply", "application/octet-stream", &reply),
             Err(refusal) => {
-                // The filter that asks does not know that it speaks to a bridge.
-                log::warn!("{refusal}");
+                // The filter that asks does not know that it speaks to a bridge. Whoever came over a socket shall not
+                // fill the log.
+                if refusal != Refusal::FromSocket || !self.bridge.has_refused_socket.replace(true) {
+                    log::warn!("{refusal}");
+                }
                 self.reply(refusal.status(), "idemgate_redis_refused", "text/plain", refusal.to_string().as_bytes());
             }
         }
@@ -79,8 +102,12 @@ impl Bridge {
     }
 }
 
-impl HttpContext for Bridge {
+impl HttpContext for BridgeStream {
     fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
+        if !is_within_envoy() {
+            self.settle(Err(Refusal::FromSocket));
+            return Action::Pause;
+        }
         if end_of_stream { self.end_asking() } else { Action::Continue }
     }
 
@@ -124,7 +151,7 @@ impl HttpContext for Bridge {
         if self.stage == Stage::Over {
             return Action::Continue;
         }
-        self.watch.is_heard.set(true);
+        self.bridge.replies.is_heard.set(true);
         let bytes = self.read(size);
         let mut answer = self.conversation.answer(&bytes);
         if end_of_stream && answer == Ok(None) {
@@ -137,14 +164,19 @@ impl HttpContext for Bridge {
 
     fn on_log(&mut self) {
         if self.stage == Stage::Listening && self.conversation.awaits_answer() {
-            self.watch.note_silence();
+            self.bridge.replies.note_silence();
         }
     }
 }
 
+/// Whether the call came by an internal listener, which no client reaches unless a cluster leads to it.
+fn is_within_envoy() -> bool {
+    host::property("destination\0address").is_some_and(|address| address.starts_with(b"envoy://"))
+}
+
 /// Whether the host hands over the replies: a misconfigured one keeps them behind the held headers, and says nothing.
 #[derive(Debug, Default)]
-pub(super) struct ReplyWatch {
+struct ReplyWatch {
     is_heard: Cell<bool>,
     has_warned: Cell<bool>,
 }

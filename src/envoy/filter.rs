@@ -323,6 +323,7 @@ impl Filter {
         }
         let post = Post::open(&HostMemory::ENFORCED, self.worker, now);
         self.post.set(post);
+        self.bell.set(Bell::Silent);
         // It is tried again at each tick, and said once.
         if !self.lacks_post.replace(post.is_none()) && post.is_none() {
             log::error!("idemgate: no mailbox can be opened; until one can, nothing waits or runs detached here");

@@ -13,6 +13,7 @@ mod context;
 mod contexts;
 mod crash_test;
 mod driver;
+mod environment;
 #[doc(hidden)]
 pub mod exports;
 mod filter;

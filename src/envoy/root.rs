@@ -5,9 +5,10 @@ use std::rc::Rc;
 use super::{
     admin::{Admin, AdminStream},
     announcement::announce,
-    bridge::{Bridge, ReplyWatch},
+    bridge::{Bridge, BridgeStream},
     context::HttpContext,
     driver::drive_from_root,
+    environment,
     filter::Filter,
     guest::Guest,
     host::{self, Buffer, Map},
@@ -37,7 +38,7 @@ pub(super) struct Root {
     /// Its streams are requests of operators.
     admin: Option<Rc<Admin>>,
     /// Its streams are calls to Redis.
-    bridge: Option<Rc<ReplyWatch>>,
+    bridge: Option<Rc<Bridge>>,
     life: Life,
 }
 
@@ -312,11 +313,11 @@ impl Root {
     /// Puts the configuration to work, of which the host has `size` bytes; `false` if it is refused.
     pub(super) fn on_configure(&mut self, size: usize) -> bool {
         let text = host::buffer(Buffer::PluginConfiguration, 0, size);
-        let config = match Plugin::parse(&text) {
+        let config = match Plugin::parse(&text, &environment::variable) {
             Ok(Plugin::Filter(config)) => *config,
             Ok(Plugin::Admin { config, guard }) => return self.administer(*config, guard, &text),
-            Ok(Plugin::RedisBridge) => {
-                self.bridge = Some(Rc::default());
+            Ok(Plugin::RedisBridge { prefix }) => {
+                self.bridge = Some(Rc::new(Bridge::new(prefix)));
                 return true;
             }
             Err(error) => {
@@ -393,8 +394,8 @@ impl Root {
         if let Some(admin) = &self.admin {
             return Box::new(AdminStream::new(context_id, Rc::clone(admin)));
         }
-        if let Some(watch) = &self.bridge {
-            return Box::new(Bridge::new(Rc::clone(watch)));
+        if let Some(bridge) = &self.bridge {
+            return Box::new(BridgeStream::new(Rc::clone(bridge)));
         }
         Box::new(Stream::new(context_id, self.filter.clone()))
     }

@@ -33,7 +33,9 @@ impl Job {
     pub(super) fn new(cluster: String, request: &Headers, policy: &Policy) -> Self {
         let own = own_fields(policy);
         let is_own = |name: &[u8]| own.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
-        let passes_on = |name: &[u8]| !steers_router(name) && !is_own(name);
+        let drops = &policy.execution.drop_headers;
+        let is_dropped = |name: &[u8]| drops.iter().any(|dropped| name.eq_ignore_ascii_case(dropped.as_bytes()));
+        let passes_on = |name: &[u8]| !steers_router(name) && !is_own(name) && !is_dropped(name);
         let mut headers: Headers = end_to_end(request).filter(|(name, _)| passes_on(name)).collect();
         // A cluster may have a retry policy of its own. The router obeys this, and does not send it on.
         headers.push("x-envoy-max-retries", "0");

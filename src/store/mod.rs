@@ -3,6 +3,7 @@
 //! The exchange emits a [`Call`] and is handed the [`Answer`] to it. The shared-data store answers at
 //! once; a remote store would answer later. The exchange does not know which.
 
+pub mod integrity;
 pub mod redis;
 pub mod shared_data;
 

@@ -9,7 +9,7 @@ use crate::{
 };
 
 const ROLE: &str = r#"{"role": "redis_bridge"}"#;
-const TWO_COMMANDS: &[u8] = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$4\r\nPING\r\n";
+const TWO_COMMANDS: &[u8] = b"*2\r\n$4\r\nAUTH\r\n$1\r\nk\r\n*1\r\n$4\r\nINFO\r\n";
 
 #[test]
 fn the_end_of_a_request_is_held_until_each_command_has_its_reply() {
@@ -29,7 +29,7 @@ fn the_end_of_a_request_is_held_until_each_command_has_its_reply() {
 
 #[test]
 fn a_request_passes_in_pieces() {
-    let stream = Host::new().worker(ROLE).stream();
+    let stream = within(&Host::new().worker(ROLE));
     stream.request_headers(post(), false);
     for piece in TWO_COMMANDS.chunks(3) {
         assert_eq!(stream.request_body(piece, false), Outcome::Continued);
@@ -43,7 +43,7 @@ fn a_request_passes_in_pieces() {
 
 #[test]
 fn a_reply_that_is_faster_than_the_end_of_its_request_waits_for_it() {
-    let stream = Host::new().worker(ROLE).stream();
+    let stream = within(&Host::new().worker(ROLE));
     stream.request_headers(post(), false);
     stream.request_body(TWO_COMMANDS, false);
     stream.response_headers(&Response::new(200), false);
@@ -57,20 +57,50 @@ fn a_reply_that_is_faster_than_the_end_of_its_request_waits_for_it() {
 fn a_request_of_anything_but_commands_reaches_nobody() {
     let worker = Host::new().worker(ROLE);
     for body in ["PING\r\n", "{\"a\": 1}", "*1\r\n:1\r\n"] {
-        let stream = worker.stream();
+        let stream = within(&worker);
         stream.request_headers(post(), false);
         assert!(stream.request_body(body, false).is_replied(), "{body}");
         assert_eq!(stream.upstream().unwrap().body, b"", "{body}");
         assert_refused(stream, 400, "array of bulk strings");
     }
-    let stream = worker.stream();
+    let stream = within(&worker);
     assert!(stream.request_headers(post(), true).is_replied());
     assert_refused(stream, 400, "array of bulk strings");
 }
 
 #[test]
+fn commands_that_are_not_the_filters_reach_nobody() {
+    let worker = Host::new().worker(ROLE);
+    for body in ["*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n", "*2\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n"] {
+        let stream = within(&worker);
+        stream.request_headers(post(), false);
+        assert!(stream.request_body(body, false).is_replied(), "{body}");
+        assert_eq!(stream.upstream().unwrap().body, b"", "{body}");
+        assert_refused(stream, 403, "its own prefix");
+    }
+}
+
+#[test]
+fn nothing_is_taken_from_a_socket_which_is_logged_once() {
+    let host = Host::new();
+    let worker = host.worker(ROLE);
+    for address in
+        [None, Some("127.0.0.1:6380"), Some("[::1]:6380"), Some("/run/bridge.sock"), Some("@bridge"), Some("envoy")]
+    {
+        let stream = match address {
+            Some(address) => coming_to(&worker, address),
+            None => worker.stream(),
+        };
+        assert!(stream.request_headers(post(), false).is_replied(), "{address:?}");
+        assert!(stream.upstream().is_none(), "{address:?}");
+        assert_refused(stream, 403, "nothing from a socket");
+    }
+    assert_eq!(host.log().iter().filter(|line| line.message.contains("nothing from a socket")).count(), 1);
+}
+
+#[test]
 fn an_end_that_cannot_be_held_back_is_refused() {
-    let stream = Host::new().worker(ROLE).stream();
+    let stream = within(&Host::new().worker(ROLE));
     stream.request_headers(post(), false);
     assert!(stream.request_body(TWO_COMMANDS, true).is_replied());
     assert_refused(stream, 400, "HTTP/1.1");
@@ -78,7 +108,7 @@ fn an_end_that_cannot_be_held_back_is_refused() {
 
 #[test]
 fn trailers_end_a_request_too() {
-    let stream = Host::new().worker(ROLE).stream();
+    let stream = within(&Host::new().worker(ROLE));
     stream.request_headers(post(), false);
     stream.request_body(TWO_COMMANDS, false);
     assert_eq!(stream.request_trailers([("grpc-status", "0")]), Outcome::Paused);
@@ -185,10 +215,21 @@ fn a_bridge_that_is_told_what_only_the_filter_knows_is_refused() {
 
 /// Two commands were sent, and the end of them.
 fn asked(worker: &Worker) -> Stream {
-    let stream = worker.stream();
+    let stream = within(worker);
     assert_eq!(stream.request_headers(post(), false), Outcome::Continued);
     assert_eq!(stream.request_body(TWO_COMMANDS, false), Outcome::Continued);
     assert_eq!(stream.request_body("", true), Outcome::Paused);
+    stream
+}
+
+/// A call as it comes by an internal listener.
+fn within(worker: &Worker) -> Stream {
+    coming_to(worker, "envoy://redis_bridge/")
+}
+
+fn coming_to(worker: &Worker, address: &str) -> Stream {
+    let mut stream = worker.stream();
+    stream.set_property(&["destination", "address"], address);
     stream
 }
 

@@ -533,7 +533,7 @@ async fn the_loopback_guard_refuses_what_comes_through_proxies_and_browsers() {
     let not_there =
         Http1::connect(admin).await.send(&lookup("x", "alice", "/orders").header("x-forwarded-for", "192.0.2.1")).await;
     assert_eq!((there.status, there.body), (not_there.status, not_there.body));
-    bench.envoy.reaches_stat("wasmcustom.idemgate.admin.refused", 18).await;
+    bench.envoy.reaches_stat("wasmcustom.idemgate.admin.refused", 22).await;
     let lines = bench.envoy.log().lines().filter(|line| line.contains("was refused")).count();
     assert!((1..=4).contains(&lines), "{lines} lines: one per worker and 10 s");
 }

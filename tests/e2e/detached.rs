@@ -311,6 +311,43 @@ async fn the_upstream_gets_the_same_fields_as_inline() {
     }
 }
 
+/// The `http_filters` that the file which users are told to copy has for a cluster of detached calls.
+fn shipped_filters() -> Value {
+    let file = include_str!("../../envoy.yaml");
+    let block = file.split("# With `detached`: Envoy adds").nth(1).expect("envoy.yaml speaks of detached calls");
+    let lines = block.lines().skip_while(|line| !line.contains("# typed_extension_protocol_options"));
+    let yaml: Vec<&str> = lines.map_while(|line| line.strip_prefix("    # ")).collect();
+    let options: Value = serde_norway::from_str(&yaml.join("\n")).expect("the block is YAML");
+    let options =
+        &options["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+    options["http_filters"].clone()
+}
+
+#[tokio::test]
+async fn what_a_route_takes_off_is_taken_off_by_name_and_what_envoy_adds_by_the_cluster() {
+    for (names, is_user_seen) in [(json!(["x-user"]), false), (json!([]), true)] {
+        let configuration = detached(json!({ "execution": { "drop_headers": names } }));
+        let setup = Setup::new(&configuration).virtual_host(json!({ "request_headers_to_remove": ["x-user"] }));
+        for (setup, is_internal_seen) in [(setup.clone(), true), (setup.upstream_filters(shipped_filters()), false)] {
+            let bench = Bench::start(setup).await;
+            for (key, internal) in [("k1", "true"), ("k2", "")] {
+                let request = order().key(key).header("x-user", "root").header("x-envoy-internal", internal);
+                for protocol in Protocol::BOTH {
+                    let request = request.clone().key(format!("{key}-{protocol:?}"));
+                    let first = bench.send_over(protocol, &request).await;
+                    assert_executed(&first, 201);
+                    assert_replay_of(&first, &bench.send_over(protocol, &request).await);
+                }
+            }
+            for seen in bench.upstream.seen() {
+                assert_eq!(seen.header("x-user").is_some(), is_user_seen, "{seen:?}");
+                assert_eq!(seen.header("x-envoy-internal").is_some(), is_internal_seen, "{seen:?}");
+            }
+            bench.assert_executions(4);
+        }
+    }
+}
+
 /// All fields that the upstream got, but for how long Envoy is going to wait.
 fn fields(seen: &crate::bench::Seen) -> Vec<(String, String)> {
     let mut fields: Vec<_> = seen

@@ -45,6 +45,7 @@ mod redis_bench;
 mod redis_errors;
 mod redis_examples;
 mod redis_fleet;
+mod redis_forgeries;
 mod redis_races;
 mod replays;
 mod retention;

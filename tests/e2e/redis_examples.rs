@@ -1,10 +1,11 @@
 //! `examples/redis*`: each way to Redis, configured as users are told to.
 
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use crate::bench::{
-    Answer, Bench, RedisCluster, RedisServer, Request, TempDir, assert_executed, assert_problem, assert_replay_of,
-    free_port,
+    Answer, Bench, Protocol, RedisCluster, RedisServer, Request, TempDir, assert_executed, assert_problem,
+    assert_replay_of, free_port, try_send,
 };
 
 /// Which text of an example stands for what here.
@@ -43,6 +44,26 @@ async fn over_pooled_connections_another_envoy_replays() {
     }
     let connections = bench.envoy.stat("cluster.redis_servers.upstream_cx_total").await;
     assert!(connections.is_some_and(|connections| (1..=2).contains(&connections)), "one per worker: {connections:?}");
+}
+
+#[tokio::test]
+async fn a_bridge_takes_nothing_from_a_socket() {
+    let redis = RedisServer::start().await;
+    let port = free_port();
+    let on_socket = format!("address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}");
+    let mut replaced = at_port(&redis);
+    replaced
+        .push(text("name: redis_bridge\n    internal_listener: {}", &format!("name: redis_bridge\n    {on_socket}")));
+    let bench = Bench::example_with("redis-pooled", &replaced).await;
+    let bridge = SocketAddr::from(([127, 0, 0, 1], port));
+    for body in ["*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n", "*1\r\n$4\r\nINFO\r\n"] {
+        let request = Request::post("/").header("content-type", "text/plain").body(body);
+        let refused = try_send(bridge, Protocol::Http1, &request).await.expect("the bridge answers");
+        assert_eq!(refused.status, 403, "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.body).contains("takes nothing from a socket"), "{refused:?}");
+    }
+    assert!(redis.keys().await.is_empty());
+    assert_eq!(bench.envoy.log().matches("takes nothing from a socket").count(), 1);
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bench::{
-    Answer, Fleet, Gate, Protocol, RedisServer, Request, Response, Setup, Transport, assert_executed, assert_in_flight,
-    assert_problem, assert_replay_of, patiently,
+    Answer, Fleet, Gate, Protocol, RedisServer, Request, Response, SECRET, Setup, Transport, assert_executed,
+    assert_in_flight, assert_problem, assert_replay_of, patiently, refusal,
 };
 
 const BOTH: [Transport; 2] = [Transport::Direct, Transport::Pooled];
@@ -328,6 +328,44 @@ async fn a_prefix_a_password_and_a_database_keep_services_apart() {
     let keys = redis.keys().await;
     assert_eq!(keys.len(), 2, "{keys:?}");
     assert!(keys[0].starts_with(b"a:") && keys[1].starts_with(b"b:"), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_secret_in_the_environment_is_used_and_is_not_in_what_envoys_admin_shows() {
+    let (name, secret) = SECRET;
+    let redis = RedisServer::with(&["--requirepass", secret]).await;
+    let setup = |secret: &Value| {
+        let store = json!({ "password": secret, "integrity_key": secret });
+        Setup::redis(Transport::Direct, &json!({ "store": { "redis": store } })).shown_variable(name)
+    };
+    let fleet = Fleet::of([&setup(&json!({ "env": name })), &setup(&json!(secret))], vec![redis.address()]).await;
+    let first = fleet.envoys[0].send(&order()).await;
+    assert_executed(&first, 201);
+    assert_replay_of(&first, &fleet.envoys[1].send(&order()).await);
+    let [hidden, shown] = [fleet.envoys[0].config_dump().await, fleet.envoys[1].config_dump().await];
+    assert!(hidden.contains(name) && !hidden.contains(secret));
+    assert!(
+        shown.contains(secret),
+        "a dump hides what is in the configuration: is the warning in the guides still true?"
+    );
+    assert!(!fleet.envoys[0].log().contains(secret) && !fleet.envoys[1].log().contains(secret));
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_in_the_environment_is_a_mistake_that_says_what_to_set() {
+    let (name, _) = SECRET;
+    for setup in [
+        Setup::redis(Transport::Direct, &json!({ "store": { "redis": { "password": { "env": name } } } })),
+        Setup::redis(
+            Transport::Direct,
+            &json!({ "store": { "redis": { "password": { "env": "IDEMGATE_NOT_SET" } } } }),
+        )
+        .shown_variable("IDEMGATE_NOT_SET"),
+    ] {
+        let log = refusal(&setup).await;
+        assert!(log.contains("store.redis.password: found the environment variable IDEMGATE_"), "{log}");
+        assert!(log.contains("environment_variables.host_env_keys"), "{log}");
+    }
 }
 
 /// Duplicates wait longer than any test is patient.

@@ -110,6 +110,22 @@ fn all_end_to_end_fields_go_along_and_no_others() {
 }
 
 #[test]
+fn what_the_route_would_take_off_is_named_and_stays_behind() {
+    let sent = |world: &World| {
+        let order = world.order().header("X-User", "root").header("x-envoy-internal", "true").header("x-role", "admin");
+        let stream = order.header("x-envoy-external-address", "1.2.3.4").send();
+        let headers = stream.job().unwrap().headers.clone();
+        ["x-user", "x-role", "x-envoy-internal", "x-envoy-external-address"].map(|name| headers.get(name).is_some())
+    };
+    assert_eq!(sent(&world()), [true, true, false, false]);
+    let named = World::with(|policy| {
+        detached(policy);
+        policy.execution.drop_headers = vec!["x-user".to_owned(), "x-role".to_owned()];
+    });
+    assert_eq!(sent(&named), [false, false, true, true]);
+}
+
+#[test]
 fn what_no_worker_would_hear_of_runs_inline() {
     let world = world();
     let stream = world.order().without_mailbox().send();

@@ -5,11 +5,18 @@
 //! itself: it is where as many values have come as commands were sent. This is the part of it that knows Redis and no
 //! proxy.
 
-use super::resp::{Counter, RespError, chooses_database};
+use std::rc::Rc;
+
+use super::{
+    passing::{Begun, Passing},
+    resp::{Counter, RespError},
+};
 
 /// The request and the reply of one call, as they come.
 #[derive(Debug)]
 pub struct Conversation {
+    passing: Rc<Passing>,
+    begun: Begun,
     commands: Counter,
     /// The beginning of what the counter of commands waits for the rest of.
     unread: Vec<u8>,
@@ -29,6 +36,18 @@ pub enum Refusal {
          the bridge over HTTP/1.1"
     )]
     EndWithData,
+    /// The request has come over a socket.
+    #[error(
+        "idemgate's redis_bridge takes nothing from a socket: lead to it by an internal listener alone, as in \
+         examples/redis-pooled/envoy.yaml"
+    )]
+    FromSocket,
+    /// It is no command of the filter's, or not about its records.
+    #[error(
+        "idemgate's redis_bridge passes no commands on but those of a filter of its own release, about keys with its own \
+         prefix, which is \"idemgate:\" unless {{\"role\": \"redis_bridge\", \"prefix\": …}} says otherwise"
+    )]
+    NotOurs,
     /// The connection would be in that database for everybody else who shares it, too.
     #[error(
         "idemgate's redis_bridge passes no SELECT on, because pooled connections are shared: leave \
@@ -57,22 +76,19 @@ impl Refusal {
     pub fn status(self) -> u16 {
         match self {
             Self::ChoosesDatabase | Self::EndWithData | Self::NotCommands => 400,
+            Self::FromSocket | Self::NotOurs => 403,
             Self::NotResp | Self::TooLarge | Self::TooMany => 502,
         }
-    }
-}
-
-impl Default for Conversation {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
 impl Conversation {
     /// Nothing has been said.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(passing: Rc<Passing>) -> Self {
         Self {
+            passing,
+            begun: Begun::default(),
             commands: Counter::of_commands(),
             unread: Vec::new(),
             is_asked: false,
@@ -86,13 +102,12 @@ impl Conversation {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NotCommands`], [`Refusal::ChoosesDatabase`]
+    /// [`Refusal::NotCommands`], [`Refusal::NotOurs`], [`Refusal::ChoosesDatabase`]
     pub fn ask(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        if self.commands.count() == 0 && self.unread.is_empty() && chooses_database(bytes) {
-            return Err(Refusal::ChoosesDatabase);
-        }
         self.unread.extend_from_slice(bytes);
         let done = self.commands.advance(&self.unread).map_err(|_| Refusal::NotCommands)?;
+        // What was passed on of a word before all of it had come is not carried out without the rest.
+        self.passing.check(&mut self.begun, self.unread.get(..done).unwrap_or_default())?;
         self.unread.drain(..done);
         Ok(())
     }
@@ -174,39 +189,34 @@ mod tests {
 
     #[test]
     fn a_reply_that_is_faster_than_the_end_of_its_request_waits_for_it() {
-        let mut conversation = Conversation::new();
-        conversation.ask(b"*1\r\n$4\r\nPING\r\n").unwrap();
+        let mut conversation = conversation();
+        conversation.ask(b"*1\r\n$4\r\nINFO\r\n").unwrap();
         assert_eq!(conversation.answer(b"+PONG\r\n"), Ok(None));
         assert_eq!(conversation.end_asking(), Ok(Some(b"+PONG\r\n".to_vec())));
     }
 
     #[test]
-    fn a_connection_that_others_share_is_not_led_into_another_database() {
-        let command = |parts: &[&[u8]]| {
-            let mut bytes = Vec::new();
-            push_command(&mut bytes, parts);
-            bytes
-        };
-        let request = |commands: &[&Vec<u8>]| -> Vec<u8> { commands.iter().copied().flatten().copied().collect() };
-        let auth = &command(&[b"AUTH", b"user", b"SELECT"]);
-        let (select, eval) = (&command(&[b"select", b"3"]), &command(&[b"EVAL", b"SELECT", b"0"]));
-        for refused in [request(&[select, eval]), request(&[auth, select, eval])] {
-            assert_eq!(Conversation::new().ask(&refused), Err(Refusal::ChoosesDatabase));
+    fn a_request_of_anything_but_whole_commands_is_refused() {
+        for request in [&b""[..], b"*1\r\n$4\r\nINF", b"*1\r\n", b"*1\r\n$4\r\nINFO\r\n*"] {
+            let mut conversation = conversation();
+            assert_eq!(conversation.ask(request), Ok(()), "{}", request.escape_ascii());
+            assert_eq!(conversation.end_asking(), Err(Refusal::NotCommands), "{}", request.escape_ascii());
         }
-        for passed in [request(&[eval]), request(&[auth, eval])] {
-            assert_eq!(Conversation::new().ask(&passed), Ok(()));
+        for request in [&b"P"[..], b"{\"json\": true}", b"*0\r\n", b"*1\r\n:1\r\n", b"*1\r\n$4\r\nINFOINFO\r\n"] {
+            assert_eq!(conversation().ask(request), Err(Refusal::NotCommands), "{}", request.escape_ascii());
         }
     }
 
     #[test]
-    fn a_request_of_anything_but_whole_commands_is_refused() {
-        for request in [&b""[..], b"*1\r\n$4\r\nPIN", b"*1\r\n", b"*1\r\n$4\r\nPING\r\n*"] {
-            let mut conversation = Conversation::new();
-            assert_eq!(conversation.ask(request), Ok(()), "{}", request.escape_ascii());
-            assert_eq!(conversation.end_asking(), Err(Refusal::NotCommands), "{}", request.escape_ascii());
-        }
-        for request in [&b"P"[..], b"{\"json\": true}", b"*0\r\n", b"*1\r\n:1\r\n", b"*1\r\n$4\r\nPINGPING\r\n"] {
-            assert_eq!(Conversation::new().ask(request), Err(Refusal::NotCommands), "{}", request.escape_ascii());
+    fn what_is_not_the_filters_is_refused_before_it_is_whole_in_whatever_pieces_it_comes() {
+        let mut request = Vec::new();
+        push_command(&mut request, &[b"AUTH", b"secret"]);
+        push_command(&mut request, &[b"SET", b"idemgate:x", b"forged"]);
+        for size in 1..request.len() {
+            let mut conversation = conversation();
+            let refused = request.chunks(size).position(|piece| conversation.ask(piece).is_err());
+            let passed = refused.map_or(request.len(), |pieces| pieces * size);
+            assert!(passed < request.len() - b"$6\r\nforged\r\n".len(), "{passed} bytes passed in pieces of {size}");
         }
     }
 
@@ -220,7 +230,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_resp_is_refused_at_once() {
         assert_eq!(asked(1).answer(b"HTTP/1.1 400 Bad Request\r\n"), Err(Refusal::NotResp));
-        assert_eq!(Conversation::new().answer(b"\x15\x03"), Err(Refusal::NotResp));
+        assert_eq!(conversation().answer(b"\x15\x03"), Err(Refusal::NotResp));
     }
 
     #[test]
@@ -273,7 +283,7 @@ mod tests {
             request in prop::collection::vec(prop::sample::select(b"*$1\r\nx".as_slice()), 0..30),
             reply in prop::collection::vec(prop::sample::select(b"+-:$*1\r\nx".as_slice()), 0..30),
         ) {
-            let mut conversation = Conversation::new();
+            let mut conversation = conversation();
             if conversation.ask(&request).and_then(|()| conversation.end_asking()).is_err() {
                 return Ok(());
             }
@@ -285,12 +295,16 @@ mod tests {
         }
     }
 
+    fn conversation() -> Conversation {
+        Conversation::new(Rc::new(Passing::new("idemgate:".to_owned())))
+    }
+
     /// So many commands were sent.
     fn asked(commands: usize) -> Conversation {
-        let mut conversation = Conversation::new();
+        let mut conversation = conversation();
         for number in 0..commands {
             let mut command = Vec::new();
-            push_command(&mut command, &[b"GET", number.to_string().as_bytes()]);
+            push_command(&mut command, &[b"AUTH", number.to_string().as_bytes()]);
             // In two pieces, as pieces fall where they like.
             let (head, tail) = command.split_at(7 + number);
             conversation.ask(head).unwrap();

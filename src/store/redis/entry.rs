@@ -8,7 +8,9 @@
 //! The head is what the scripts read and compare; the end of the lease, in milliseconds of Redis's own
 //! clock, is the only part that a script makes. The seal says all of the rest again, in the codec of
 //! every store with its version and its checksum, and names the operation: a value that was changed,
-//! copied under another key, or written by something else is found out, and never replayed.
+//! copied under another key, or written by something else is found out, and never replayed. With
+//! `store.redis.integrity_key` a keyed hash of what is behind the head ([`Integrity`]) stands at the end. Since the
+//! seal says again what the head says, it covers all but the end of the lease.
 
 use std::hash::Hasher as _;
 
@@ -18,7 +20,7 @@ use siphasher::sip::SipHasher13;
 use crate::{
     record::{CodecError, Owner, StoredResponse, decode_head, encode},
     request::{Fingerprint, OperationId},
-    store::{Ending, Settled},
+    store::{Ending, Settled, integrity::Integrity},
     time::Timestamp,
 };
 
@@ -153,9 +155,9 @@ impl Seal {
 
 impl Entry {
     /// Reads the value that was found for `operation`.
-    pub(super) fn decode(value: &[u8], operation: &OperationId) -> Result<Self, Unreadable> {
+    pub(super) fn decode(value: &[u8], operation: &OperationId, integrity: &Integrity) -> Result<Self, Unreadable> {
         let (head, tail) = Head::split(value)?;
-        let (seal, rest) = Seal::read(&head, tail, operation)?;
+        let (seal, rest) = Seal::read(&head, integrity.verify(operation, tail)?, operation)?;
         let standing = match seal.phase {
             Phase::Completed { checksum: sum } if sum == checksum(rest) => {
                 Standing::Completed(StoredResponse::decode(rest, operation, seal.owner)?)
@@ -187,21 +189,32 @@ pub(super) struct Glimpse {
 }
 
 impl Glimpse {
-    /// How many bytes of a value it takes: head and seal, and the status behind them.
-    pub(super) const BYTES: usize = 256;
+    /// Up to which byte of a value it reads, as Lua counts: head and seal, and the status behind them; to the last one,
+    /// if that is where the hash of all of it ends.
+    pub(super) fn last_byte(integrity: &Integrity) -> i64 {
+        if integrity.is_configured() { -1 } else { 256 }
+    }
 
     /// Reads the `beginning` of the value of `length` bytes that was found for `operation`; `None` if the operation was
-    /// given back. Whether the response is whole shows only when it is replayed.
-    pub(super) fn read(beginning: &[u8], length: u64, operation: &OperationId) -> Result<Option<Self>, Unreadable> {
-        let (head, tail) = Head::split(beginning)?;
-        if head.state == State::Released as u8 && tail.is_empty() {
+    /// given back. Without a key, whether the response is whole shows only when it is replayed.
+    pub(super) fn read(
+        beginning: &[u8],
+        length: u64,
+        operation: &OperationId,
+        integrity: &Integrity,
+    ) -> Result<Option<Self>, Unreadable> {
+        let (head, signed) = Head::split(beginning)?;
+        if head.state == State::Released as u8 && signed.is_empty() {
             return Ok(None);
         }
+        let tail = integrity.verify(operation, signed)?;
         let (seal, rest) = Seal::read(&head, tail, operation)?;
         let (status, response_bytes) = match seal.phase {
             Phase::Completed { .. } => {
                 let status = StoredResponse::status_of(rest, operation, seal.owner)?;
-                (status, length.saturating_sub((beginning.len() - rest.len()) as u64))
+                // Behind the head and the seal, and before the hash.
+                let others = beginning.len() - rest.len();
+                (status, length.saturating_sub(others as u64))
             }
             _ if !rest.is_empty() => return Err(CodecError::Damaged.into()),
             Phase::NotKept { status } => (status, 0),

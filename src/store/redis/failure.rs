@@ -140,7 +140,7 @@ impl Failure {
             }
             503 if says("overflow") => Self::certain(RedisError::Rejected),
             503 => Self::doubtful(RedisError::Reset),
-            400 => Self::certain(RedisError::Bridge),
+            400 | 403 => Self::certain(RedisError::Bridge),
             504 => Self::doubtful(RedisError::TimedOut),
             _ => Self::doubtful(RedisError::Malformed),
         }

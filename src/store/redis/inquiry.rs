@@ -20,7 +20,7 @@ use crate::{
     config::Share,
     record::RENEWALS_PER_LEASE,
     request::{Caller, Fingerprint, OperationId},
-    store::{Answer, Claimed, Renewed, Settled, StoreError},
+    store::{Answer, Claimed, Renewed, Settled, StoreError, integrity::Integrity},
     time::Timestamp,
 };
 
@@ -57,9 +57,12 @@ pub struct Inquiry {
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(super) enum Question {
-    Claim(Terms),
+    /// And what the record has to bear that it may meet.
+    Claim(Terms, Arc<Integrity>),
     Renew,
-    Settle { settled: Settled },
+    Settle {
+        settled: Settled,
+    },
 }
 
 /// What a claim is for, besides the operation.
@@ -119,7 +122,7 @@ impl Inquiry {
         now: Timestamp,
     ) -> Self {
         let deadline = match question {
-            Question::Claim(_) | Question::Renew => now.after(patience),
+            Question::Claim(..) | Question::Renew => now.after(patience),
             Question::Settle { .. } => now.after(lease.max(patience)),
         };
         Self {
@@ -158,8 +161,8 @@ impl Inquiry {
         }
         self.ask_timeout = match self.question {
             // The first attempt leaves as much time for a second one.
-            Question::Claim(_) if self.attempts == 0 => self.patience / 2,
-            Question::Claim(_) => self.deadline.since(now).max(SHORTEST_ATTEMPT),
+            Question::Claim(..) if self.attempts == 0 => self.patience / 2,
+            Question::Claim(..) => self.deadline.since(now).max(SHORTEST_ATTEMPT),
             // Somebody may be waiting for the end of an answer, and no longer than that.
             Question::Settle { .. } if !self.is_delayed => {
                 self.begun.after(self.patience).since(now).clamp(SHORTEST_ATTEMPT, self.patience)
@@ -179,7 +182,7 @@ impl Inquiry {
         self.may_have_worked |= failure.is_doubtful;
         let error = StoreError::Redis(failure.error);
         match self.question {
-            Question::Claim(_) => {
+            Question::Claim(..) => {
                 let has_time = self.deadline.since(now) >= SHORTEST_ATTEMPT && self.attempts < CLAIM_ATTEMPTS;
                 if failure.is_doubtful && has_time {
                     return Progress::Again(error);
@@ -201,7 +204,7 @@ impl Inquiry {
     /// What is claimed, if it is a claim.
     pub(super) fn terms(&self) -> Option<Terms> {
         match self.question {
-            Question::Claim(terms) => Some(terms),
+            Question::Claim(terms, _) => Some(terms),
             Question::Renew | Question::Settle { .. } => None,
         }
     }
@@ -209,7 +212,7 @@ impl Inquiry {
     /// Whether it is a claim that was not asked yet.
     #[must_use]
     pub fn is_new_claim(&self) -> bool {
-        self.attempts == 0 && matches!(self.question, Question::Claim(_))
+        self.attempts == 0 && matches!(self.question, Question::Claim(..))
     }
 
     pub(super) fn lease(&self) -> Duration {
@@ -252,9 +255,9 @@ impl Inquiry {
 
     fn interpret(&self, reply: Value, now: Timestamp) -> Result<Answer, Failure> {
         match (&self.question, reply) {
-            (Question::Claim(_), Value::Integer(1)) => Ok(Answer::Claimed(Claimed::Granted)),
-            (Question::Claim(Terms { fingerprint, .. }), Value::Array(Some(found))) => {
-                standing(&found, &self.operation, fingerprint, now).map(Answer::Claimed)
+            (Question::Claim(..), Value::Integer(1)) => Ok(Answer::Claimed(Claimed::Granted)),
+            (Question::Claim(Terms { fingerprint, .. }, integrity), Value::Array(Some(found))) => {
+                standing(&found, &self.operation, fingerprint, integrity, now).map(Answer::Claimed)
             }
             (Question::Renew, Value::Integer(1)) => Ok(Answer::Renewed(Renewed::Extended)),
             (Question::Renew, Value::Integer(0)) => Ok(Answer::Renewed(Renewed::Fenced)),
@@ -295,12 +298,13 @@ fn standing(
     found: &[Value],
     operation: &OperationId,
     fingerprint: &Fingerprint,
+    integrity: &Integrity,
     now: Timestamp,
 ) -> Result<Claimed, Failure> {
     let [Value::Integer(lease_left), Value::Integer(lives), Value::Bulk(Some(value))] = found else {
         return Err(Failure::doubtful(RedisError::Malformed));
     };
-    let entry = Entry::decode(value, operation).map_err(Failure::from)?;
+    let entry = Entry::decode(value, operation, integrity).map_err(Failure::from)?;
     if entry.fingerprint != *fingerprint {
         return Ok(Claimed::KeyReused);
     }

@@ -1,4 +1,4 @@
--- What is known of an operation, for an operator. KEYS[1] the record; ARGV: how many bytes of it to show.
+-- What is known of an operation, for an operator. KEYS[1] the record; ARGV: up to which byte of it to show.
 local value = redis.call('GET', KEYS[1])
 if not value then
   return 0

@@ -20,21 +20,23 @@ mod checkup;
 mod entry;
 mod failure;
 mod inquiry;
+mod passing;
 pub mod resp;
 mod review;
 mod script;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 pub use checkup::{Census, Finding};
 use failure::Failure;
 pub use failure::RedisError;
 pub use inquiry::{Heard, Inquiry, Progress};
 use inquiry::{Question, Terms};
+pub use passing::Passing;
 pub use review::{Review, Reviewed};
 
 use self::{entry::State, script::Scripts};
-use super::{Answer, Call, Claimed, Settled, StoreError};
+use super::{Answer, Call, Claimed, Settled, StoreError, integrity::Integrity};
 use crate::{config::RedisConfig, record::Owner, request::OperationId, time::Timestamp};
 
 /// The store of one worker; all workers of all Envoys see the same records.
@@ -47,6 +49,7 @@ pub struct RedisStore {
     database: u32,
     scripts: Scripts,
     login: Login,
+    integrity: Arc<Integrity>,
 }
 
 /// What is sent ahead of each script.
@@ -76,7 +79,9 @@ impl RedisStore {
         if config.database != 0 {
             login.push(&[b"SELECT", config.database.to_string().as_bytes()]);
         }
+        let integrity = Arc::new(Integrity::new(&config.integrity, config.prefix.clone()));
         Self {
+            integrity,
             cluster: config.cluster,
             prefix: config.prefix,
             timeout: config.timeout,
@@ -124,7 +129,7 @@ impl RedisStore {
                         &millis(claim.lease),
                         &millis(keep),
                         if claim.retry_unknown { b"1" } else { b"0" },
-                        &tail,
+                        &self.integrity.sign(&claim.operation, tail),
                     ],
                 );
                 let terms = Terms {
@@ -133,7 +138,7 @@ impl RedisStore {
                     caller: claim.caller,
                     share: claim.share,
                 };
-                let question = Question::Claim(terms);
+                let question = Question::Claim(terms, Arc::clone(&self.integrity));
                 Ok(Inquiry::new(claim.operation, question, request, self.timeout, claim.lease, now))
             }
             Call::Renew { operation, owner, lease, ttl } => {
@@ -151,11 +156,16 @@ impl RedisStore {
                     &self.scripts.settle,
                     operation,
                     *owner,
-                    &[&[state as u8], fingerprint.as_bytes(), &millis(keep), &tail],
+                    &[&[state as u8], fingerprint.as_bytes(), &millis(keep), &self.signed(operation, state, tail)],
                 );
                 Ok(Inquiry::new(*operation, Question::Settle { settled }, request, self.timeout, *lease, now))
             }
         }
+    }
+
+    /// What stands behind the head of a value. Behind the mark of a release nothing does.
+    fn signed(&self, operation: &OperationId, state: State, tail: Vec<u8>) -> Vec<u8> {
+        if state == State::Released { tail } else { self.integrity.sign(operation, tail) }
     }
 
     /// The bytes to send, and how many replies they have.

@@ -166,7 +166,7 @@ fn push_header(out: &mut Vec<u8>, kind: u8, length: usize) {
 }
 
 /// A value, or the head of an array whose elements follow.
-enum Token<'a> {
+pub(super) enum Token<'a> {
     Simple(&'a [u8]),
     Error(&'a [u8]),
     Integer(i64),
@@ -174,28 +174,6 @@ enum Token<'a> {
     NoBulk,
     Array(usize),
     NoArray,
-}
-
-/// Whether a request begins by choosing a database, or by doing so after a login: what a connection that others use
-/// as well must not be told.
-#[must_use]
-pub fn chooses_database(request: &[u8]) -> bool {
-    let mut rest = request;
-    while let Ok((Token::Array(length), behind)) = read_token(rest) {
-        let Ok((Token::Bulk(name), mut behind)) = read_token(behind) else { return false };
-        if name.eq_ignore_ascii_case(b"SELECT") {
-            return true;
-        }
-        if !name.eq_ignore_ascii_case(b"AUTH") {
-            return false;
-        }
-        for _ in 1..length {
-            let Ok((_, next)) = read_token(behind) else { return false };
-            behind = next;
-        }
-        rest = behind;
-    }
-    false
 }
 
 /// Reads one value; `depth` is how many arrays may be inside one another.
@@ -223,7 +201,7 @@ fn read_value(bytes: &[u8], depth: usize) -> Result<(Value, &[u8]), RespError> {
     Ok((value, rest))
 }
 
-fn read_token(bytes: &[u8]) -> Result<(Token<'_>, &[u8]), RespError> {
+pub(super) fn read_token(bytes: &[u8]) -> Result<(Token<'_>, &[u8]), RespError> {
     let (&kind, rest) = bytes.split_first().ok_or(RespError::Cut)?;
     match kind {
         b'+' => read_line(rest).map(|(line, rest)| (Token::Simple(line), rest)),

@@ -86,7 +86,7 @@ impl RedisStore {
     }
 
     fn look(&self, operation: &OperationId) -> (Vec<u8>, usize) {
-        self.eval(&self.scripts.look, operation, &[Glimpse::BYTES.to_string().as_bytes()])
+        self.eval(&self.scripts.look, operation, &[Glimpse::last_byte(&self.integrity).to_string().as_bytes()])
     }
 
     fn amend(
@@ -111,7 +111,7 @@ impl RedisStore {
                 &[state as u8],
                 if force { b"1" } else { b"0" },
                 MARK_KEPT.as_millis().to_string().as_bytes(),
-                &tail,
+                &self.signed(operation, state, tail),
             ],
         ))
     }
@@ -182,7 +182,8 @@ impl Review {
             return Err(Failure::doubtful(RedisError::Malformed));
         };
         let number = |number: i64| u64::try_from(number).map_err(|_| Failure::certain(RedisError::Foreign));
-        let glimpse = Glimpse::read(beginning, number(*length)?, &self.operation).map_err(Failure::from)?;
+        let glimpse = Glimpse::read(beginning, number(*length)?, &self.operation, &store.integrity);
+        let glimpse = glimpse.map_err(Failure::from)?;
         let Some(glimpse) = glimpse else { return Ok(Some(self.not_found())) };
         // Without an expiry (-1) it was not written by a script of ours.
         let view = glimpse.view(Timestamp::from_millis(number(*clock)?), Duration::from_millis(number(*lives)?), now);

@@ -27,6 +27,14 @@ impl Scripts {
     }
 }
 
+impl Scripts {
+    /// Whether `script` is one of them.
+    pub(super) fn have(&self, script: &[u8]) -> bool {
+        let Self { claim, renew, settle, look, amend } = self;
+        [claim, renew, settle, look, amend].iter().any(|own| own.as_bytes() == script)
+    }
+}
+
 /// What is only for readers goes over the wire with each call; it need not.
 fn without_comments(script: &str) -> String {
     let lines: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.starts_with("--")).collect();

@@ -37,7 +37,9 @@ pub(crate) struct Setup {
     redis: RedisSettings,
     route_config: Value,
     pub(super) store: Store,
+    shown_variables: Vec<&'static str>,
     upstream_fields: Option<u32>,
+    upstream_filters: Value,
     pub(super) upstream_door: Door,
     pub(super) upstream_protocol: Protocol,
     virtual_host: Value,
@@ -237,7 +239,9 @@ impl Setup {
             redis: RedisSettings::default(),
             route_config: json!({}),
             store: Store::current(),
+            shown_variables: Vec::new(),
             upstream_fields: None,
+            upstream_filters: Value::Null,
             upstream_door: Door::Open,
             upstream_protocol: Protocol::Http1,
             virtual_host: json!({}),
@@ -291,6 +295,18 @@ impl Setup {
     /// Answers of the upstream may have so many fields.
     pub(crate) fn upstream_fields(mut self, count: u32) -> Self {
         self.upstream_fields = Some(count);
+        self
+    }
+
+    /// The `http_filters` of the upstream's cluster.
+    pub(crate) fn upstream_filters(mut self, filters: Value) -> Self {
+        self.upstream_filters = filters;
+        self
+    }
+
+    /// The filter is shown this environment variable of Envoy's.
+    pub(crate) fn shown_variable(mut self, name: &'static str) -> Self {
+        self.shown_variables.push(name);
         self
     }
 
@@ -484,6 +500,10 @@ impl Setup {
             }
         };
         let mut filter = wasm_filter(module, self.vm_id, configuration.as_ref());
+        if !self.shown_variables.is_empty() {
+            filter["typed_config"]["config"]["vm_config"]["environment_variables"] =
+                json!({ "host_env_keys": self.shown_variables });
+        }
         if !self.allow_on_headers_stop_iteration {
             filter["typed_config"]["config"]["allow_on_headers_stop_iteration"].take();
         }
@@ -500,6 +520,10 @@ impl Setup {
         if let Some(count) = self.upstream_fields {
             let options = &mut clusters[0]["typed_extension_protocol_options"][HTTP_OPTIONS];
             options["common_http_protocol_options"] = json!({ "max_headers_count": count });
+        }
+        if !self.upstream_filters.is_null() {
+            clusters[0]["typed_extension_protocol_options"][HTTP_OPTIONS]["http_filters"] =
+                self.upstream_filters.clone();
         }
         for limit in ["max_pending_requests", "max_requests"] {
             let mut overflowing = cluster(limit, &upstream, &protocol);

@@ -243,6 +243,11 @@ impl Envoy {
         accepted
     }
 
+    /// All of its configuration, as its admin shows it.
+    pub(crate) async fn config_dump(&self) -> String {
+        String::from_utf8_lossy(&ask(self.admin, "GET", "/config_dump").await.body).into_owned()
+    }
+
     /// Every stat whose name contains `part`, a line each.
     pub(crate) async fn stats_like(&self, part: &str) -> String {
         let stats = ask(self.admin, "GET", "/stats").await;
@@ -403,6 +408,9 @@ async fn ask(admin: SocketAddr, method: &'static str, target: &str) -> Response 
     Http1::connect(admin).await.send(&Request::new(method, target)).await
 }
 
+/// A variable in the environment of each Envoy, and its value.
+pub(crate) const SECRET: (&str, &str) = ("IDEMGATE_TEST_SECRET", "a-secret-of-thirty-two-characters-or-more");
+
 /// What is said to the process besides its configuration.
 #[derive(Clone, Copy, Debug)]
 struct Process<'a> {
@@ -462,6 +470,7 @@ impl Launched {
         fs::write(&bootstrap, configuration).expect("cannot write Envoy's configuration");
         let log = File::create(directory.join("envoy.log")).expect("cannot write Envoy's log");
         let child = Command::new(&envoy)
+            .env(SECRET.0, SECRET.1)
             .arg("--config-path")
             .arg(&bootstrap)
             .arg("--admin-address-path")

@@ -38,7 +38,7 @@ pub(crate) use answer::Answer;
 pub(crate) use bootstrap::{
     AdminListener, HotRestart, Setup, compressor, delay, deny_header, location, lua, lua_on_response, one_request_a_day,
 };
-pub(crate) use envoy::{Envoy, is_since, refusal, released_module};
+pub(crate) use envoy::{Envoy, SECRET, is_since, refusal, released_module};
 pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
     assert_unguarded, assert_unknown, idempotency_fields,

@@ -1,13 +1,22 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::{headers::Headers, record::FORMAT_VERSION};
+use crate::{config::IntegrityConfig, headers::Headers, record::FORMAT_VERSION};
 
 const OPERATION: OperationId = OperationId::from_bytes([1; 32]);
 const FINGERPRINT: Fingerprint = Fingerprint::from_bytes([9; 32]);
 const OWNER: Owner = Owner::new(7);
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const ROOM: u64 = 32 << 10;
+
+static NO_KEY: LazyLock<Integrity> = LazyLock::new(|| integrity(&[]));
+
+fn integrity(keys: &[&str]) -> Integrity {
+    let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+    Integrity::new(&IntegrityConfig { keys, ..IntegrityConfig::default() }, "idemgate:".to_owned())
+}
 
 fn response(body: Vec<u8>) -> StoredResponse {
     StoredResponse { status: 201, headers: Headers::from_iter([("etag", "1")]), body }
@@ -41,7 +50,7 @@ fn samples() -> Vec<(Vec<u8>, Standing)> {
 #[test]
 fn what_was_written_is_read() {
     for (value, standing) in samples() {
-        assert_eq!(Entry::decode(&value, &OPERATION), Ok(Entry { fingerprint: FINGERPRINT, standing }));
+        assert_eq!(Entry::decode(&value, &OPERATION, &NO_KEY), Ok(Entry { fingerprint: FINGERPRINT, standing }));
     }
 }
 
@@ -50,16 +59,16 @@ fn every_cut_every_changed_bit_and_every_addition_is_found_out() {
     const LEASE: std::ops::Range<usize> = 50..63;
     for (value, _) in samples() {
         for length in 0..value.len() {
-            assert!(Entry::decode(&value[..length], &OPERATION).is_err(), "cut at {length}");
+            assert!(Entry::decode(&value[..length], &OPERATION, &NO_KEY).is_err(), "cut at {length}");
         }
         for bit in 0..value.len() * 8 {
             let mut changed = value.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             // The end of the lease is the scripts' own; here it has to be digits.
             let is_fine = LEASE.contains(&(bit / 8)) && changed[bit / 8].is_ascii_digit();
-            assert_eq!(Entry::decode(&changed, &OPERATION).is_ok(), is_fine, "bit {bit}");
+            assert_eq!(Entry::decode(&changed, &OPERATION, &NO_KEY).is_ok(), is_fine, "bit {bit}");
         }
-        assert!(Entry::decode(&[value.as_slice(), b"\0"].concat(), &OPERATION).is_err());
+        assert!(Entry::decode(&[value.as_slice(), b"\0"].concat(), &OPERATION, &NO_KEY).is_err());
     }
 }
 
@@ -67,11 +76,11 @@ fn every_cut_every_changed_bit_and_every_addition_is_found_out() {
 fn a_value_of_another_key_or_another_state_is_refused() {
     for (value, _) in samples() {
         let other = OperationId::from_bytes([2; 32]);
-        assert_eq!(Entry::decode(&value, &other), Err(Unreadable::Codec(CodecError::Damaged)));
+        assert_eq!(Entry::decode(&value, &other, &NO_KEY), Err(Unreadable::Codec(CodecError::Damaged)));
         for state in 0..=u8::MAX {
             let mut changed = value.clone();
             changed[1] = state;
-            assert_eq!(Entry::decode(&changed, &OPERATION).is_ok(), state == value[1], "{state}");
+            assert_eq!(Entry::decode(&changed, &OPERATION, &NO_KEY).is_ok(), state == value[1], "{state}");
         }
     }
 }
@@ -86,15 +95,15 @@ fn another_layout_is_of_another_release_and_anything_else_is_foreign() {
         (b'{', Unreadable::Foreign),
     ] {
         value[0] = first;
-        assert_eq!(Entry::decode(&value, &OPERATION), Err(unreadable));
+        assert_eq!(Entry::decode(&value, &OPERATION, &NO_KEY), Err(unreadable));
     }
     let mut value = running();
     value[63] = FORMAT_VERSION + 1;
     let unreadable = Unreadable::Codec(CodecError::Version(FORMAT_VERSION + 1));
-    assert_eq!(Entry::decode(&value, &OPERATION), Err(unreadable));
+    assert_eq!(Entry::decode(&value, &OPERATION, &NO_KEY), Err(unreadable));
     let mark = ended_value(&OPERATION, OWNER, &Ending::Released);
     assert_eq!(mark.len(), 63);
-    assert!(Entry::decode(&mark, &OPERATION).is_err());
+    assert!(Entry::decode(&mark, &OPERATION, &NO_KEY).is_err());
 }
 
 #[test]
@@ -105,7 +114,7 @@ fn a_response_that_is_too_large_leaves_its_status() {
     let settled = |room| ended(&OPERATION, &FINGERPRINT, OWNER, &ending, room, NOW).unwrap().2;
     assert_eq!((settled(size), settled(size - 1)), (Settled::Stored, Settled::Tombstoned));
     let (_, tail, _) = ended(&OPERATION, &FINGERPRINT, OWNER, &ending, size - 1, NOW).unwrap();
-    let entry = Entry::decode(&value(b'n', OWNER, &FINGERPRINT, &tail), &OPERATION).unwrap();
+    let entry = Entry::decode(&value(b'n', OWNER, &FINGERPRINT, &tail), &OPERATION, &NO_KEY).unwrap();
     assert_eq!(entry.standing, Standing::NotKept { status: 201 });
 }
 
@@ -130,13 +139,13 @@ proptest! {
         let at = cut.index(first.len());
         let mixed = [&first[..at], second.get(at..).unwrap_or_default()].concat();
         prop_assume!(mixed != first && mixed != second);
-        prop_assert!(Entry::decode(&mixed, &OPERATION).is_err());
+        prop_assert!(Entry::decode(&mixed, &OPERATION, &NO_KEY).is_err());
     }
 
     #[test]
     fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(Entry::decode(&bytes, &OPERATION).is_err());
-        prop_assert!(Entry::decode(&[b"1c", bytes.as_slice()].concat(), &OPERATION).is_err());
+        prop_assert!(Entry::decode(&bytes, &OPERATION, &NO_KEY).is_err());
+        prop_assert!(Entry::decode(&[b"1c", bytes.as_slice()].concat(), &OPERATION, &NO_KEY).is_err());
     }
 }
 
@@ -151,7 +160,7 @@ fn a_glimpse_tells_an_operator_what_the_whole_value_is() {
         (of(Ending::NotKept(418)), State::NotKept, 418, 0),
         (of(Ending::Completed(response(body))), State::Completed, 201, response_bytes),
     ] {
-        let beginning = &value[..value.len().min(Glimpse::BYTES)];
+        let beginning = &value[..value.len().min(256)];
         let glimpse = Glimpse {
             owner: OWNER,
             fingerprint: FINGERPRINT,
@@ -161,12 +170,12 @@ fn a_glimpse_tells_an_operator_what_the_whole_value_is() {
             status,
             response_bytes,
         };
-        assert_eq!(Glimpse::read(beginning, value.len() as u64, &OPERATION), Ok(Some(glimpse)));
+        assert_eq!(Glimpse::read(beginning, value.len() as u64, &OPERATION, &NO_KEY), Ok(Some(glimpse)));
         let other = OperationId::from_bytes([2; 32]);
-        assert!(Glimpse::read(beginning, value.len() as u64, &other).is_err(), "{state:?} under another key");
+        assert!(Glimpse::read(beginning, value.len() as u64, &other, &NO_KEY).is_err(), "{state:?} under another key");
         for length in 0..beginning.len() {
             // What is left behind the status is the response's, which a glimpse does not check.
-            let read = Glimpse::read(&beginning[..length], value.len() as u64, &OPERATION);
+            let read = Glimpse::read(&beginning[..length], value.len() as u64, &OPERATION, &NO_KEY);
             assert!(read.is_err() || (state == State::Completed && length > 180), "{state:?} cut at {length}");
         }
     }
@@ -175,7 +184,31 @@ fn a_glimpse_tells_an_operator_what_the_whole_value_is() {
 #[test]
 fn a_mark_of_what_was_given_back_is_no_record() {
     let mark = value(b'r', OWNER, &FINGERPRINT, b"");
-    assert_eq!(Glimpse::read(&mark, mark.len() as u64, &OPERATION), Ok(None));
+    assert_eq!(Glimpse::read(&mark, mark.len() as u64, &OPERATION, &NO_KEY), Ok(None));
     let more = value(b'r', OWNER, &FINGERPRINT, b"x");
-    assert!(Glimpse::read(&more, more.len() as u64, &OPERATION).is_err());
+    assert!(Glimpse::read(&more, more.len() as u64, &OPERATION, &NO_KEY).is_err());
+}
+
+#[test]
+fn with_a_key_nothing_is_read_but_what_was_signed_except_for_the_end_of_a_lease() {
+    const LEASE: std::ops::Range<usize> = 50..63;
+    let ours = integrity(&["a key of thirty-two bytes, no less"]);
+    for (unsigned, standing) in samples() {
+        assert!(Entry::decode(&unsigned, &OPERATION, &ours).is_err(), "it is not signed");
+        let (head, tail) = unsigned.split_at(LEASE.end);
+        let signed = [head, &ours.sign(&OPERATION, tail.to_vec())].concat();
+        assert_eq!(Entry::decode(&signed, &OPERATION, &ours), Ok(Entry { fingerprint: FINGERPRINT, standing }));
+        assert!(Entry::decode(&signed, &OPERATION, &NO_KEY).is_err(), "it is read without the key");
+        for bit in 0..signed.len() * 8 {
+            let mut changed = signed.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let is_fine = LEASE.contains(&(bit / 8)) && changed[bit / 8].is_ascii_digit();
+            assert_eq!(Entry::decode(&changed, &OPERATION, &ours).is_ok(), is_fine, "bit {bit}");
+        }
+        let glimpses = [(&unsigned, &*NO_KEY), (&signed, &ours)]
+            .map(|(value, integrity)| Glimpse::read(value, value.len() as u64, &OPERATION, integrity));
+        assert!(glimpses[0].is_ok());
+        assert_eq!(glimpses[0], glimpses[1]);
+        assert!(Glimpse::read(&unsigned, unsigned.len() as u64, &OPERATION, &ours).is_err());
+    }
 }
