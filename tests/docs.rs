@@ -278,6 +278,7 @@ fn problems() -> Vec<Problem> {
         Problem::KeyMissing { header: "idempotency-key".to_owned() },
         Problem::KeyReused,
         Problem::OutcomeUnknown { retry_after: None },
+        Problem::MemoryFull,
         Problem::Overloaded,
         Problem::OverShare(Scarce::Records),
         Problem::OverShare(Scarce::Calls),
@@ -297,6 +298,7 @@ fn problems() -> Vec<Problem> {
             | Problem::KeyMissing { .. }
             | Problem::KeyReused
             | Problem::OutcomeUnknown { .. }
+            | Problem::MemoryFull
             | Problem::Overloaded
             | Problem::OverShare(_)
             | Problem::RequestInFlight { .. }

@@ -17,7 +17,7 @@ use super::policy::{
 use super::routes::{self, Criteria, Route};
 use super::store::{ENTRY_BYTES, IntegrityConfig, RedisConfig, SharedDataConfig, StoreConfig};
 use super::value::{List, Number, Percentage, Period, Size, StatusEntry, Word, bytes_text};
-use super::{Config, Environment};
+use super::{Config, DEFAULT_MEMORY, Environment};
 
 impl Document {
     /// The configuration that the document asks for.
@@ -36,6 +36,7 @@ impl Document {
             return Err(without_effect("prefix", "role", "redis_bridge"));
         }
         let limit_is_set = self.sets_response_limit();
+        let memory = self.limits.as_ref().and_then(|limits| limits.memory.map(Size::get));
         let routes = self.routes.take().unwrap_or_default();
         let store = match self.store.take() {
             Some(StoreDocument::SharedData(document)) => StoreConfig::SharedData(document.compile()?),
@@ -45,7 +46,10 @@ impl Document {
         let policy = self.over(Policy::default())?;
         largest_response_fits(&policy.limits, limit_is_set, &store)?;
         let routes = compile_routes(routes, &policy, &store)?;
-        Ok(Config { policy: Arc::new(policy.in_effect()), routes, store })
+        let config =
+            Config { policy: Arc::new(policy.in_effect()), routes, store, memory: memory.unwrap_or(DEFAULT_MEMORY) };
+        largest_bodies_fit(&config)?;
+        Ok(config)
     }
 
     fn sets_response_limit(&self) -> bool {
@@ -452,6 +456,21 @@ fn largest_response_fits(limits: &Limits, limit_is_set: bool, store: &StoreConfi
             "at least limits.response_body",
         )
     })
+}
+
+/// A body that a limit lets in is in memory up to three times; a worker that could not hold one would refuse it each time.
+fn largest_bodies_fit(config: &Config) -> Result<(), ConfigError> {
+    let policies = config.routes.iter().map(|route| &route.policy).chain([&config.policy]);
+    let limits = policies.flat_map(|policy| [policy.limits.request_body, policy.limits.response_body]);
+    let needed = limits.max().unwrap_or_default().saturating_mul(4);
+    if needed <= config.memory {
+        return Ok(());
+    }
+    Err(ConfigError::conflict(
+        "limits.memory",
+        bytes_text(config.memory),
+        format!("at least {}, four times the largest request_body or response_body", bytes_text(needed)),
+    ))
 }
 
 /// The error for a setting that would be ignored because another one is not `word`.

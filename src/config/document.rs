@@ -53,7 +53,7 @@ pub(super) struct Document {
     pub(super) lease: Option<Period<SECOND, DAY>>,
     /// Where the operation runs.
     pub(super) execution: Option<ExecutionDocument>,
-    /// The largest bodies that are held or kept.
+    /// The largest bodies that are held or kept, and how much is held in all.
     pub(super) limits: Option<LimitsDocument>,
     /// What a replay says and leaves out.
     pub(super) replay: Option<ReplayDocument>,
@@ -324,9 +324,13 @@ pub(super) struct LimitsDocument {
     /// execution.max_calls, once half is taken; a caller with more is refused alone, and its oldest completed operations
     /// go first. "100%" binds nobody.
     pub(super) caller_share: Option<Percentage>,
+    /// How much memory one worker takes, besides the records of store.shared_data, for requests that are held, responses
+    /// that are copied, detached calls, and answers that a remote store has yet to take; past it a request gets 503, and
+    /// a response is kept as a tombstone. At least four times request_body and response_body. Not in the policy of a route.
+    pub(super) memory: Option<Size<MIB, { 64 * GIB }>>,
 }
 
-read_as_object!(LimitsDocument, "an object": request_body, response_body, caller_share);
+read_as_object!(LimitsDocument, "an object": request_body, response_body, caller_share, memory);
 
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
@@ -488,7 +492,7 @@ pub(super) struct MatchDocument {
 
 read_as_object!(MatchDocument, "an object": path, methods, authority);
 
-/// What a route may change: every setting except `store`, `routes`, `role`, `guard` and `prefix`.
+/// What a route may change: every setting except `store`, `routes`, `role`, `guard`, `prefix` and `limits.memory`.
 #[derive(Debug)]
 pub(super) struct RoutePolicyDocument(pub(super) Box<Document>);
 
@@ -501,9 +505,13 @@ impl Read for RoutePolicyDocument {
             Document { role: Some(_), .. } => "role",
             Document { guard: Some(_), .. } => "guard",
             Document { prefix: Some(_), .. } => "prefix",
+            Document { limits: Some(LimitsDocument { memory: Some(_), .. }), .. } => "limits.memory",
             _ => return Ok(Self(Box::new(document))),
         };
-        Err(ConfigError::invalid_value(found, "any setting except store, routes, role, guard and prefix"))
+        Err(ConfigError::invalid_value(
+            found,
+            "any setting except store, routes, role, guard, prefix and limits.memory",
+        ))
     }
 }
 

@@ -135,7 +135,7 @@ fn bridge(node: &Node, document: Document) -> Result<Plugin, ConfigError> {
 }
 
 /// Everything that a filter's configuration says.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     /// How requests are guarded that fall under no route.
     pub policy: Arc<Policy>,
@@ -143,7 +143,18 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Where the records are kept.
     pub store: StoreConfig,
+    /// How many bytes a worker takes besides those.
+    pub memory: u64,
 }
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { policy: Arc::default(), routes: Vec::new(), store: StoreConfig::default(), memory: DEFAULT_MEMORY }
+    }
+}
+
+/// `limits.memory`, unless it is set.
+const DEFAULT_MEMORY: u64 = 256 << 20;
 
 impl Config {
     /// Reads the configuration of a filter: JSON text, or nothing at all for the defaults. No environment variable is set.

@@ -66,7 +66,7 @@ fn defaults() -> Value {
             "mode": "inline", "timeout": "60s", "max_calls": 512,
             "drop_headers": ["x-envoy-external-address", "x-envoy-internal"],
         },
-        "limits": {"request_body": "1MiB", "response_body": "1MiB", "caller_share": "25%"},
+        "limits": {"request_body": "1MiB", "response_body": "1MiB", "caller_share": "25%", "memory": "256MiB"},
         "replay": {"header": "idempotency-replayed", "drop_headers": ["set-cookie"], "keep_headers": []},
         "store": {
             "shared_data": {"max_bytes": "64MiB", "on_full": "evict_oldest", "keep_at_least": "1h"},
@@ -211,7 +211,10 @@ schema_by_hand! {
     [] RouteName => |_| json_schema!({"type": "string", "pattern": "^[a-z0-9_-]{1,32}$"});
     [] RoutePolicyDocument => |_| json_schema!({
         "$ref": "#",
-        "properties": {"store": false, "routes": false, "role": false, "guard": false, "prefix": false},
+        "properties": {
+            "store": false, "routes": false, "role": false, "guard": false, "prefix": false,
+            "limits": {"properties": {"memory": false}},
+        },
     });
     [] Secret => |_| secret(1);
     [const MIN: u64, const MAX: u64] Size<MIN, MAX> => |_| json_schema!({

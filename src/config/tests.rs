@@ -71,7 +71,7 @@ fn the_defaults_are_the_contracts() {
         on_full: OnFull::EvictOldest,
         keep_at_least: Duration::from_secs(3600),
     });
-    assert_eq!(Config::default(), Config { policy: Arc::new(policy), routes: Vec::new(), store });
+    assert_eq!(Config::default(), Config { policy: Arc::new(policy), routes: Vec::new(), store, memory: 256 << 20 });
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn every_setting_reaches_the_policy() {
             "ttl": "90m",
             "lease": "1s",
             "execution": {"mode": "inline"},
-            "limits": {"request_body": 1, "response_body": "64KiB", "caller_share": "7%"},
+            "limits": {"request_body": 1, "response_body": "64KiB", "caller_share": "7%", "memory": "8MiB"},
             "replay": {"header": "Idempotent-Replayed", "drop_headers": ["ETag"], "keep_headers": ["Set-Cookie"]},
             "store": {"shared_data": {
                 "max_entries": 5000, "max_bytes": "8MiB", "on_full": "reject", "keep_at_least": "10m"
@@ -148,7 +148,12 @@ fn every_setting_reaches_the_policy() {
     };
     assert_eq!(
         config,
-        Config { policy: Arc::new(policy), routes: Vec::new(), store: StoreConfig::SharedData(shared_data) }
+        Config {
+            policy: Arc::new(policy),
+            routes: Vec::new(),
+            store: StoreConfig::SharedData(shared_data),
+            memory: 8 << 20,
+        }
     );
 }
 
@@ -607,13 +612,19 @@ fn wrong_values_are_told_what_is_allowed() {
             r#"{"routes": [{"match": {}, "policy": {"routes": []}}]}"#,
             "routes[0].policy",
             "routes",
-            "any setting except store, routes, role, guard and prefix",
+            "any setting except store, routes, role, guard, prefix and limits.memory",
         ),
         (
             r#"{"routes": [{"match": {}, "policy": {"store": {"shared_data": {}}}}]}"#,
             "routes[0].policy",
             "store",
-            "any setting except store, routes, role, guard and prefix",
+            "any setting except store, routes, role, guard, prefix and limits.memory",
+        ),
+        (
+            r#"{"routes": [{"match": {}, "policy": {"limits": {"memory": "1GiB"}}}]}"#,
+            "routes[0].policy",
+            "limits.memory",
+            "any setting except store, routes, role, guard, prefix and limits.memory",
         ),
         (r#"{"routes": [{"match": {}, "policy": {"ttl": 5}}]}"#, "routes[0].policy.ttl", "5", ttl),
     ] {
@@ -708,6 +719,16 @@ fn settings_that_contradict_each_other_are_refused() {
         (
             r#"{"duplicates": {"in_flight": "reject", "max_waiting": 1}}"#,
             "duplicates.max_waiting: found a value that has no effect here; allowed: only if duplicates.in_flight is \"wait\"",
+        ),
+        (
+            r#"{"limits": {"memory": "3MiB"}}"#,
+            "limits.memory: found \"3MiB\"; allowed: at least \"4MiB\", four times the largest request_body or \
+             response_body",
+        ),
+        (
+            r#"{"routes": [{"match": {}, "policy": {"limits": {"request_body": "2MiB"}}}], "limits": {"memory": "4MiB"}}"#,
+            "limits.memory: found \"4MiB\"; allowed: at least \"8MiB\", four times the largest request_body or \
+             response_body",
         ),
         (
             r#"{"limits": {"response_body": "2MiB"}, "store": {"shared_data": {"max_bytes": 2000000}}}"#,

@@ -43,7 +43,9 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, mut no
             }
             event => event,
         };
-        guest.exchange.borrow_mut().handle(event, now, effects);
+        let mut exchange = guest.exchange.borrow_mut();
+        exchange.set_room(filter.memory.room());
+        exchange.handle(event, now, effects);
     };
     let mut actions = Actions::default();
     let Worklist { mut round, mut next } = filter.worklist.take();
@@ -58,10 +60,13 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, mut no
                             handle(Event::Answered(answer), now, &mut next);
                             realm.count_tally();
                         }
-                        Reaction::Asks(inquiry) => match filter.inquiries.order(guest, inquiry) {
-                            Ok(()) => filter.ring(),
-                            Err(refused) => handle(Event::Answered(Answer::Claimed(refused)), now, &mut next),
-                        },
+                        Reaction::Asks(inquiry) => {
+                            guest.inquires(&inquiry);
+                            match filter.inquiries.order(guest, inquiry) {
+                                Ok(()) => filter.ring(),
+                                Err(refused) => handle(Event::Answered(Answer::Claimed(refused)), now, &mut next),
+                            }
+                        }
                     }
                 }
                 Effect::Count(counter) => {
@@ -121,6 +126,7 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, mut no
         }
         std::mem::swap(&mut round, &mut next);
     }
+    guest.take_memory();
     filter.worklist.replace(Worklist { round, next });
     actions
 }

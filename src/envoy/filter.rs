@@ -17,6 +17,7 @@ use super::{
     guest::Guest,
     host::{self, Map, Refused},
     inquiries::Inquiries,
+    memory::Memory,
     path_watch::PathWatch,
     post::{BELL, Bell, Post},
     random::random,
@@ -54,6 +55,7 @@ pub(super) struct Filter {
     pub(super) enforced: Rc<Realm>,
     /// Present if a route is in shadow mode.
     shadow: Option<Rc<Realm>>,
+    pub(super) memory: Rc<Memory>,
     /// The time as of the last tick, for what needs to know it no better: a look at the clock is a call to the host.
     pub(super) ticked_at: Cell<Timestamp>,
     pub(super) body_watch: BodyWatch,
@@ -132,6 +134,7 @@ impl Filter {
             routes: routes.collect::<Result<_, _>>()?,
             base: route(&config.policy, None)?,
             guarded_methods: policies(&config).flat_map(|policy| policy.guarded_methods()).cloned().collect(),
+            memory: Memory::new(config.memory),
             config,
             enforced,
             shadow,
@@ -224,7 +227,7 @@ impl Filter {
     pub(super) fn receive(&self, route: &Rc<Route>, stream: u32) -> Rc<Guest> {
         let number = self.guests_so_far.get().wrapping_add(1);
         self.guests_so_far.set(number);
-        Rc::new(Guest::new(number, Rc::clone(route), stream))
+        Rc::new(Guest::new(number, Rc::clone(route), stream, &self.memory))
     }
 
     /// A token that no other execution has: random per worker, counted on from there.
@@ -336,6 +339,14 @@ impl Filter {
         let change = waiting as i64 - self.shown_waiting.replace(waiting) as i64;
         if change != 0 {
             self.enforced.metrics.add_waiting(change);
+        }
+    }
+
+    /// Shows how much memory is taken.
+    pub(super) fn show_memory(&self) {
+        match self.memory.change() {
+            0 => {}
+            change => self.enforced.metrics.add_memory(change),
         }
     }
 
@@ -458,6 +469,12 @@ impl Filter {
         let longest = if self.is_remote() { POLL } else { LONGEST_TICK };
         let shortest = policies(&self.config).map(|policy| tick_interval(policy)).min();
         shortest.unwrap_or(longest).clamp(SHORTEST_TICK, longest)
+    }
+}
+
+impl Drop for Filter {
+    fn drop(&mut self) {
+        self.enforced.metrics.add_memory(-(self.memory.shown() as i64));
     }
 }
 

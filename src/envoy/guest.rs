@@ -14,6 +14,7 @@ use super::{
     driver::drive,
     filter::Filter,
     host,
+    memory::{Memory, Share},
     route::Route,
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     exchange::{Event, Evidence, Exchange, Status, outcome},
     headers::Headers,
     request::{Caller, OperationId},
-    store::Call,
+    store::{Call, redis::Inquiry},
     time::Timestamp,
 };
 
@@ -41,6 +42,10 @@ pub(super) struct Guest {
     operation: Cell<Option<OperationId>>,
     /// Whose request it is, once its claim was asked for.
     caller: Cell<Option<Caller>>,
+    /// What it takes of the worker's memory.
+    share: Share,
+    /// Bytes of the last word that a remote store was asked to take.
+    last_word: Cell<u64>,
     /// When the store was asked for the claim, if it has not answered yet; in microseconds.
     claim_asked: Cell<Option<u64>>,
     body_wait: OnceCell<Waiting>,
@@ -48,7 +53,7 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(number: u64, route: Rc<Route>, stream: u32) -> Self {
+    pub(super) fn new(number: u64, route: Rc<Route>, stream: u32, memory: &Rc<Memory>) -> Self {
         Self {
             number,
             exchange: RefCell::new(Exchange::new(Arc::clone(&route.policy))),
@@ -57,6 +62,8 @@ impl Guest {
             redirected: Cell::default(),
             operation: Cell::default(),
             caller: Cell::default(),
+            share: Share::new(memory),
+            last_word: Cell::default(),
             claim_asked: Cell::default(),
             body_wait: OnceCell::new(),
             told: Cell::default(),
@@ -75,6 +82,18 @@ impl Guest {
             self.claim_asked.set(is_measured.then_some(micros));
             Timestamp::from_millis(micros / 1000)
         })
+    }
+
+    /// Notes what a remote store is asked.
+    pub(super) fn inquires(&self, inquiry: &Inquiry) {
+        self.last_word.set(inquiry.size() as u64);
+    }
+
+    /// Takes as much of the worker's memory as the exchange takes now.
+    pub(super) fn take_memory(&self) {
+        let exchange = self.exchange.borrow();
+        let last_word = if exchange.is_settling() { self.last_word.get() } else { 0 };
+        self.share.set(exchange.footprint().saturating_add(last_word));
     }
 
     /// Notes that the store has answered a claim; how long it took.

@@ -1,7 +1,12 @@
 //! The questions of this worker to a remote store: asked by the root context, as detached calls are made,
 //! so that an answer finds somebody also when the stream that wanted it is gone.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
 
 use super::{guest::Guest, host};
 use crate::{
@@ -9,7 +14,7 @@ use crate::{
         Answer, Claimed,
         redis::{
             Inquiry,
-            admission::{self, Admission},
+            admission::{self, Admission, Wait},
         },
     },
     time::Timestamp,
@@ -25,6 +30,10 @@ pub(super) struct Inquiries {
     under_way: RefCell<BTreeMap<u64, Box<Errand>>>,
     /// Those whose last attempt failed, and whose next one is not due yet.
     resting: RefCell<Vec<Errand>>,
+    /// How many bytes those take.
+    resting_bytes: Cell<u64>,
+    /// Whether the last write to the store that was heard of was taken.
+    takes_writes: Cell<bool>,
 }
 
 impl Inquiries {
@@ -93,8 +102,26 @@ impl Inquiries {
         self.resting.borrow().len() >= MOST_RESTING
     }
 
-    pub(super) fn rest(&self, errand: Errand) {
-        self.resting.borrow_mut().push(errand);
+    /// Keeps an errand whose last attempt failed. Hands those back that are to be given up, the oldest first, so that all
+    /// of them take no more than `limit` bytes.
+    pub(super) fn rest(&self, errand: Errand, limit: u64) -> Vec<Errand> {
+        self.takes_writes.set(false);
+        let mut resting = self.resting.borrow_mut();
+        self.resting_bytes.update(|bytes| bytes.saturating_add(errand.inquiry.size() as u64));
+        resting.push(errand);
+        let mut given_up = Vec::new();
+        while self.resting_bytes.get() > limit {
+            let oldest = resting.iter().enumerate().min_by_key(|(_, errand)| errand.inquiry.begun());
+            let Some((place, _)) = oldest else { break };
+            given_up.push(self.take(&mut resting, place));
+        }
+        given_up
+    }
+
+    fn take(&self, resting: &mut Vec<Errand>, place: usize) -> Errand {
+        let errand = resting.swap_remove(place);
+        self.resting_bytes.update(|bytes| bytes.saturating_sub(errand.inquiry.size() as u64));
+        errand
     }
 
     /// Orders the attempts that have become due, has the guests told for whom it takes longer, and refuses claims that
@@ -106,8 +133,57 @@ impl Inquiries {
             admission.tell(Rc::clone(&errand.guest), Answer::Delayed);
         }
         admission.tell_delayed(now);
-        resting.extract_if(.., |errand| errand.inquiry.is_due(now)).for_each(|errand| admission.order_again(errand));
+        let is_next = |Errand { inquiry, .. }: &Errand| !inquiry.is_late(now) && inquiry.is_due(now);
+        self.order_those(&mut resting, &mut admission, usize::MAX, is_next);
         admission.refuse_overdue(self.calls(), now);
+        self.rouse_late(&mut resting, &mut admission, now);
+    }
+
+    /// Notes that the store takes writes: what is late is asked now, so many at a time.
+    pub(super) fn note_write(&self, now: Timestamp) {
+        self.takes_writes.set(true);
+        let mut resting = self.resting.borrow_mut();
+        if !resting.is_empty() {
+            self.rouse_late(&mut resting, &mut self.admission.borrow_mut(), now);
+        }
+    }
+
+    /// Orders what is late, as far as it is due or the store takes writes again. Only so many at a time are asked: nobody
+    /// waits for them, and others are not to wait because of them.
+    fn rouse_late(&self, resting: &mut Vec<Errand>, admission: &mut Admission<Rc<Guest>>, now: Timestamp) {
+        let is_next = |Errand { inquiry, .. }: &Errand| {
+            inquiry.is_late(now) && (inquiry.is_due(now) || self.takes_writes.get() && inquiry.has_rested(now))
+        };
+        if !resting.iter().any(is_next) {
+            return;
+        }
+        let under_way = self.under_way.borrow();
+        let urgent = admission.waiting().take_while(|(wait, _)| *wait == Wait::Urgent).map(|(_, errand)| errand);
+        let late =
+            urgent.chain(under_way.values().map(|errand| &**errand)).filter(|errand| errand.inquiry.is_late(now));
+        let room = MOST_LATE.saturating_sub(late.count());
+        self.order_those(resting, admission, room, is_next);
+    }
+
+    /// Orders so many of those that rest.
+    fn order_those(
+        &self,
+        resting: &mut Vec<Errand>,
+        admission: &mut Admission<Rc<Guest>>,
+        mut room: usize,
+        is_next: impl Fn(&Errand) -> bool,
+    ) {
+        let mut place = 0;
+        while room > 0
+            && let Some(errand) = resting.get(place)
+        {
+            if is_next(errand) {
+                admission.order_again(self.take(resting, place));
+                room -= 1;
+            } else {
+                place += 1;
+            }
+        }
     }
 
     pub(super) fn are_over(&self) -> bool {
@@ -122,6 +198,9 @@ impl Inquiries {
 
 /// Errands of a few kilobytes each. More executions than these hardly end while a store is away.
 const MOST_RESTING: usize = 2048;
+
+/// What is late has so many calls at a time, of those that claims have none of (`admission::Limits::reserve`).
+const MOST_LATE: usize = 16;
 
 /// Sends bytes to a cluster, over whichever transport it stands for.
 pub(super) fn call(cluster: &str, bytes: &[u8], timeout: Duration) -> Option<u32> {

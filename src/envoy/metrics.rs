@@ -22,6 +22,7 @@ pub(super) struct Metrics {
     bytes: u32,
     bytes_limit: u32,
     horizon: u32,
+    memory: u32,
     waiting: u32,
     detached: u32,
     claim_us: u32,
@@ -46,6 +47,7 @@ impl Metrics {
             bytes: define(MetricKind::Gauge, "idemgate.store.bytes")?,
             bytes_limit: define(MetricKind::Gauge, "idemgate.store.bytes_limit")?,
             horizon: define(MetricKind::Gauge, "idemgate.store.horizon_s")?,
+            memory: define(MetricKind::Gauge, "idemgate.memory_bytes")?,
             waiting: define(MetricKind::Gauge, "idemgate.waiting")?,
             detached: define(MetricKind::Gauge, "idemgate.detached")?,
             claim_us: define(MetricKind::Histogram, "idemgate.store.claim_us")?,
@@ -72,6 +74,11 @@ impl Metrics {
     /// its own changes.
     pub(super) fn add_waiting(&self, change: i64) {
         host::increment_metric(self.waiting, change);
+    }
+
+    /// Adds to the memory that is taken, or takes some off.
+    pub(super) fn add_memory(&self, change: i64) {
+        host::increment_metric(self.memory, change);
     }
 
     /// Adds to the detached calls under way, or takes some off.

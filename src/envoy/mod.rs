@@ -22,6 +22,7 @@ mod host;
 mod inquiries;
 mod journal;
 mod logger;
+mod memory;
 mod metrics;
 mod path_watch;
 mod post;

@@ -24,7 +24,7 @@ use crate::{
     exchange::{CallFailure, Event},
     request::OperationId,
     store::{
-        Answer, Claimed, Settled,
+        Answer, Claimed, Renewed, Settled,
         redis::{Heard, Progress},
     },
     time::Timestamp,
@@ -169,6 +169,9 @@ impl Root {
                 if let Answer::Claimed(claimed) = &answer {
                     filter.inquiries.conclude(&errand, claimed, now);
                 }
+                if says_that_it_was_written(&answer) {
+                    filter.inquiries.note_write(now);
+                }
                 self.tell(filter, &errand.guest, Event::Answered(answer), now);
                 if is_over && !errand.is_shadow {
                     filter.announce_end(&operation);
@@ -188,7 +191,10 @@ impl Root {
                 if errand.inquiry.becomes_delayed(now) {
                     drive_from_root(filter, &errand.guest, Event::Answered(Answer::Delayed), now);
                 }
-                filter.inquiries.rest(errand);
+                for given_up in filter.inquiries.rest(errand, filter.memory.limit_of_records()) {
+                    let answer = given_up.inquiry.give_up();
+                    self.tell(filter, &given_up.guest, Event::Answered(answer), now);
+                }
             }
         }
     }
@@ -255,6 +261,7 @@ impl Root {
         filter.keep_post(now);
         filter.watch_bell();
         filter.inquiries.rouse(now);
+        filter.show_memory();
         for realm in filter.realms() {
             realm.sweep(filter.worker, now);
         }
@@ -398,6 +405,16 @@ impl Root {
             return Box::new(BridgeStream::new(Rc::clone(bridge)));
         }
         Box::new(Stream::new(context_id, self.filter.clone()))
+    }
+}
+
+/// Whether the store has just written what it was asked to.
+fn says_that_it_was_written(answer: &Answer) -> bool {
+    match answer {
+        Answer::Claimed(claimed) => *claimed == Claimed::Granted,
+        Answer::Settled(ended) => !matches!(ended.settled, Settled::Failed(_) | Settled::Fenced),
+        Answer::Renewed(renewed) => *renewed == Renewed::Extended,
+        Answer::Delayed => false,
     }
 }
 

@@ -24,6 +24,10 @@ pub(super) enum Store {
 }
 
 /// What a store makes of a call.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once; a box would cost each question an allocation"
+)]
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is taken apart as soon as it is made")]
 pub(super) enum Reaction {

@@ -14,19 +14,38 @@ impl Capture {
         Self::Whole { body: Vec::new(), limit }
     }
 
+    /// How many bytes it takes.
+    pub(super) fn footprint(&self) -> u64 {
+        match self {
+            Self::Whole { body, .. } => body.capacity() as u64,
+            Self::Overflown => 0,
+        }
+    }
+
+    /// How many bytes it takes more with so many of the body more.
+    pub(super) fn growth(&self, length: usize) -> u64 {
+        let Self::Whole { body, limit } = self else { return 0 };
+        Self::capacity_for(body, body.len().saturating_add(length), *limit).saturating_sub(body.capacity()) as u64
+    }
+
+    /// Doubled, as a `Vec` grows by itself, but not past the limit.
+    fn capacity_for(body: &Vec<u8>, needed: usize, limit: u64) -> usize {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        match body.capacity() {
+            capacity if needed > limit || needed <= capacity => capacity,
+            capacity => capacity.saturating_mul(2).clamp(needed, limit),
+        }
+    }
+
     pub(super) fn push(&mut self, chunk: &[u8]) {
         let Self::Whole { body, limit } = self else { return };
-        let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
         let needed = body.len().saturating_add(chunk.len());
-        if needed > limit {
+        if needed as u64 > *limit {
             *self = Self::Overflown;
             return;
         }
-        if needed > body.capacity() {
-            // Doubled, as a `Vec` grows by itself, but not past the limit.
-            let capacity = body.capacity().saturating_mul(2).clamp(needed, limit);
-            body.reserve_exact(capacity - body.len());
-        }
+        let capacity = Self::capacity_for(body, needed, *limit);
+        body.reserve_exact(capacity.saturating_sub(body.len()));
         body.extend_from_slice(chunk);
     }
 }

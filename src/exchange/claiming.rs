@@ -4,6 +4,7 @@ use super::{
     Counter, Effect, Event, NoRoom, Problem, State, Status, Step,
     detached::{AwaitCall, Job},
     execution::Execution,
+    footprint::{CALL_ANSWER, HELD_REQUEST},
     inline::AwaitResponse,
     opening::Guarded,
     reply::{Reply, is_sendable},
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{InFlight, OnStoreError, OnUnknown},
-    record::{Claim, Mailbox, Owner},
+    record::{Claim, Mailbox, Owner, StoredResponse},
     request::{Caller, Fingerprint, FingerprintBuilder, OperationId},
     store::{Answer, Call, Claimed, Ending, Scarce, StoreError, redis::RedisError},
     time::Timestamp,
@@ -22,7 +23,8 @@ use crate::{
 pub(super) struct AwaitBody {
     guarded: Guarded,
     fingerprint: FingerprintBuilder,
-    received: u64,
+    /// How often what arrives is in memory.
+    copies: u64,
 }
 
 /// Waits for the store's answer to the claim.
@@ -50,6 +52,8 @@ struct Request {
     mailbox: Option<Mailbox>,
     is_anonymous: bool,
     job: Option<Job>,
+    /// Bytes of the body.
+    body: u64,
     expects_continue: bool,
     /// Set once it has begun to wait for its turn.
     waiting: Option<Waiting>,
@@ -62,12 +66,17 @@ struct Waiting {
 }
 
 impl AwaitBody {
-    pub(super) fn new(guarded: Guarded, fingerprint: FingerprintBuilder) -> Self {
-        Self { guarded, fingerprint, received: 0 }
+    pub(super) fn new(guarded: Guarded, fingerprint: FingerprintBuilder, step: &Step<'_>) -> Self {
+        let copies = guarded.copies(step.policy);
+        Self { guarded, fingerprint, copies }
     }
 
     pub(super) fn has_seen_nothing(&self) -> bool {
-        self.received == 0
+        self.guarded.body == 0
+    }
+
+    pub(super) fn footprint(&self) -> u64 {
+        self.guarded.reserve() + self.guarded.body.saturating_mul(self.copies)
     }
 
     pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
@@ -89,10 +98,14 @@ impl AwaitBody {
     }
 
     fn on_body(mut self, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
-        self.received = self.received.saturating_add(chunk.len() as u64);
+        let length = chunk.len() as u64;
+        self.guarded.body = self.guarded.body.saturating_add(length);
         let limit = step.policy.limits.request_body;
-        if self.received > limit {
+        if self.guarded.body > limit {
             return step.refuse(&Problem::RequestTooLarge { limit });
+        }
+        if !step.has_room(length.saturating_mul(self.copies)) {
+            return step.refuse(&Problem::MemoryFull);
         }
         self.fingerprint.body(chunk);
         if let Some(job) = &mut self.guarded.job {
@@ -113,9 +126,20 @@ impl AwaitBody {
 impl Step<'_> {
     /// Asks the store for the right to run the operation.
     pub(super) fn claim(&mut self, guarded: Guarded, fingerprint: Fingerprint) -> State {
-        let Guarded { operation, caller, owner, mailbox, is_anonymous, job, expects_continue } = guarded;
-        Request { operation, caller, owner, fingerprint, mailbox, is_anonymous, job, expects_continue, waiting: None }
-            .claim(self)
+        let Guarded { operation, caller, owner, mailbox, is_anonymous, job, body, expects_continue } = guarded;
+        Request {
+            operation,
+            caller,
+            owner,
+            fingerprint,
+            mailbox,
+            is_anonymous,
+            job,
+            body,
+            expects_continue,
+            waiting: None,
+        }
+        .claim(self)
     }
 }
 
@@ -136,12 +160,27 @@ impl Request {
         State::AwaitClaim(AwaitClaim { request: self })
     }
 
+    /// What it takes as long as it is not known whether it runs.
+    fn footprint(&self) -> u64 {
+        self.footprint_waiting() + if self.job.is_some() { CALL_ANSWER } else { 0 }
+    }
+
+    /// Of those who wait for their turn, most never make a call.
+    fn footprint_waiting(&self) -> u64 {
+        let copies = if self.job.is_some() { 2 } else { 1 };
+        HELD_REQUEST + self.body.saturating_mul(copies)
+    }
+
     fn granted(&self, step: &Step<'_>) -> Execution {
         Execution::begin(self.operation, self.fingerprint, self.owner, self.is_anonymous, step)
     }
 }
 
 impl AwaitClaim {
+    pub(super) fn footprint(&self) -> u64 {
+        self.request.footprint()
+    }
+
     pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::Answered(Answer::Claimed(claimed)) => self.on_claimed(claimed, step),
@@ -218,6 +257,10 @@ impl AwaitClaim {
             Claimed::Completed { response, .. } if !is_sendable(&response.headers) => {
                 step.refuse(&Problem::ResponseNotKept { status: response.status })
             }
+            // A crowd may be woken at once, and each of it is to have its own copy.
+            Claimed::Completed { response, .. } if !self.has_room_for(&response, step) => {
+                step.refuse(&Problem::MemoryFull)
+            }
             Claimed::Completed { response, expires } => {
                 step.count(Counter::RequestsReplayed);
                 step.tell(Status::Replayed);
@@ -246,6 +289,12 @@ impl AwaitClaim {
         }
     }
 
+    /// Whether a replay finds room, which takes the place of the request.
+    fn has_room_for(&self, response: &StoredResponse, step: &Step<'_>) -> bool {
+        let bytes = (response.body.len() + response.headers.byte_len()) as u64;
+        step.has_room(bytes.saturating_sub(self.footprint()))
+    }
+
     fn fail(self, error: StoreError, step: &mut Step<'_>) -> State {
         step.effects.push(Effect::WarnStore(error));
         match step.policy.on_store_error {
@@ -266,11 +315,11 @@ impl AwaitClaim {
     fn run(self, step: &mut Step<'_>) -> State {
         step.count(Counter::RequestsExecuted);
         step.tell(Status::Executed);
-        let execution = self.request.granted(step);
+        let (execution, body) = (self.request.granted(step), self.request.body);
         match self.request.job {
             Some(job) => {
                 step.effects.push(Effect::Execute(job));
-                State::AwaitCall(AwaitCall::new(execution))
+                State::AwaitCall(AwaitCall::new(execution, body))
             }
             None => {
                 step.effects.push(Effect::Forward);
@@ -289,6 +338,10 @@ impl AwaitClaim {
 }
 
 impl AwaitTurn {
+    pub(super) fn footprint(&self) -> u64 {
+        self.request.footprint_waiting()
+    }
+
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         now >= self.waiting.until
     }

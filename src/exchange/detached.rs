@@ -4,6 +4,7 @@
 use super::{
     CallFailure, EXPIRES_HEADER, Event, POLICY_HEADER, Problem, STATUS_HEADER, State, Status, Step,
     execution::Execution,
+    footprint::{CALL_ANSWER, HELD_REQUEST},
     outcome::{self, Answer, Delivery, Evidence, LONGEST_TEXT, Verdict},
     reply::{Reply, end_to_end, is_sendable, own_fields, replayable},
     settling::Answering,
@@ -66,6 +67,8 @@ fn steers_router(name: &[u8]) -> bool {
 #[derive(Clone, Debug)]
 pub(super) struct AwaitCall {
     execution: Execution,
+    /// Bytes of the request's body.
+    body: u64,
     client: Client,
 }
 
@@ -76,8 +79,14 @@ enum Client {
 }
 
 impl AwaitCall {
-    pub(super) fn new(execution: Execution) -> Self {
-        Self { execution, client: Client::Waits }
+    pub(super) fn new(execution: Execution, body: u64) -> Self {
+        Self { execution, body, client: Client::Waits }
+    }
+
+    /// The call has a copy of the body, and as long as the client waits, Envoy holds it as well.
+    pub(super) fn footprint(&self) -> u64 {
+        let copies = if self.client == Client::Waits { 2 } else { 1 };
+        HELD_REQUEST + CALL_ANSWER + self.body.saturating_mul(copies)
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
@@ -134,6 +143,9 @@ impl AwaitCall {
             Verdict::Release => Ending::Released,
             Verdict::Unknown | Verdict::Unread => Ending::Unknown,
             Verdict::Store if !self.execution.may_keep(headers) => Ending::NotKept(status),
+            Verdict::Store if !step.has_room((body.len() as u64).saturating_sub(CALL_ANSWER)) => {
+                Ending::NotKept(status)
+            }
             Verdict::Store if body.len() as u64 <= step.policy.limits.response_body => {
                 match replayable(headers, step.policy) {
                     headers if is_sendable(&headers) => {

@@ -112,6 +112,10 @@ impl AwaitResponse {
 }
 
 impl AwaitEnd {
+    pub(super) fn footprint(&self) -> u64 {
+        self.capture.footprint() + self.headers.byte_len() as u64
+    }
+
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         self.execution.is_due(now)
     }
@@ -131,7 +135,11 @@ impl AwaitEnd {
     }
 
     fn on_body(mut self, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
-        self.capture.push(chunk);
+        if step.has_room(self.capture.growth(chunk.len())) {
+            self.capture.push(chunk);
+        } else {
+            self.capture = Capture::Overflown;
+        }
         if end_of_stream { self.on_end(step) } else { State::AwaitEnd(self) }
     }
 
@@ -147,6 +155,10 @@ impl AwaitEnd {
 }
 
 impl AwaitText {
+    pub(super) fn footprint(&self) -> u64 {
+        (self.text.capacity() + self.headers.byte_len()) as u64
+    }
+
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         self.execution.is_due(now)
     }

@@ -20,6 +20,7 @@ mod capture;
 mod claiming;
 mod detached;
 mod execution;
+mod footprint;
 mod inline;
 mod opening;
 pub mod outcome;
@@ -41,6 +42,7 @@ use self::{
 };
 pub use self::{
     detached::Job,
+    footprint::{CALL_ANSWER, HELD_REQUEST},
     outcome::Evidence,
     outgoing::{CONTENT_LENGTH, Outgoing},
     problem::Problem,
@@ -70,6 +72,8 @@ pub struct Exchange {
     state: State,
     /// Present in shadow mode.
     shadow: Option<Box<Shadow>>,
+    /// How much more memory it may take.
+    room: u64,
 }
 
 /// What happened.
@@ -298,7 +302,7 @@ impl Exchange {
     #[must_use]
     pub fn new(policy: Arc<Policy>) -> Self {
         let shadow = (policy.mode == Mode::Shadow).then(Box::default);
-        Self { policy, state: State::Idle, shadow }
+        Self { policy, state: State::Idle, shadow, room: u64::MAX }
     }
 
     /// Takes `event` in, and appends what is to be done to `effects`.
@@ -313,7 +317,7 @@ impl Exchange {
     }
 
     fn advance(&mut self, event: Event<'_>, now: Timestamp, effects: &mut Vec<Effect>) {
-        let mut step = Step { policy: &self.policy, now, effects };
+        let mut step = Step { policy: &self.policy, now, room: self.room, effects };
         if let Event::Answered(Answer::Renewed(renewed)) = event {
             if let Renewed::Failed(error) = renewed {
                 step.warn(error);
@@ -434,6 +438,12 @@ impl Exchange {
         !self.is_shadow() && matches!(&self.state, State::Settling(state) if state.holds_response())
     }
 
+    /// Whether the store is to take the last word on an execution.
+    #[must_use]
+    pub fn is_settling(&self) -> bool {
+        matches!(self.state, State::Settling(_))
+    }
+
     /// Whether the request waits for the end of an execution that another one has under way.
     #[must_use]
     pub fn awaits_turn(&self) -> bool {
@@ -470,6 +480,7 @@ impl Exchange {
 struct Step<'a> {
     policy: &'a Policy,
     now: Timestamp,
+    room: u64,
     effects: &'a mut Vec<Effect>,
 }
 

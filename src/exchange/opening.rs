@@ -1,7 +1,11 @@
 //! From a request's headers to the first decision: is it guarded, and may it go on?
 
 use super::{
-    Attributes, Counter, Effect, Notice, Problem, State, Step, claiming::AwaitBody, detached::Job, reply::own_fields,
+    Attributes, Counter, Effect, Notice, Problem, State, Step,
+    claiming::AwaitBody,
+    detached::Job,
+    footprint::{CALL_ANSWER, HELD_REQUEST},
+    reply::own_fields,
 };
 use crate::{
     config::{BodyFingerprint, ExecutionMode, Policy},
@@ -20,8 +24,23 @@ pub(super) struct Guarded {
     pub(super) is_anonymous: bool,
     /// The call that executes it, if that is to be apart from the stream.
     pub(super) job: Option<Job>,
+    /// How much of its body has arrived.
+    pub(super) body: u64,
     /// Its client sends no body before somebody asks for it, which the filter cannot.
     pub(super) expects_continue: bool,
+}
+
+impl Guarded {
+    /// What it takes in any case, as long as it is held.
+    pub(super) fn reserve(&self) -> u64 {
+        HELD_REQUEST + if self.job.is_some() { CALL_ANSWER } else { 0 }
+    }
+
+    /// How often its body is in memory: Envoy holds it, a call has one of its own, and so has what reads JSON.
+    pub(super) fn copies(&self, policy: &Policy) -> u64 {
+        let is_json = matches!(policy.fingerprint.body, BodyFingerprint::Json { .. });
+        1 + u64::from(self.job.is_some()) + u64::from(is_json)
+    }
 }
 
 impl Step<'_> {
@@ -69,22 +88,28 @@ impl Step<'_> {
         }
         let expects_continue = !end_of_stream && expects_continue(headers);
         let is_anonymous = doubt == Some(Doubt::Anonymous);
-        let guarded = Guarded { operation, caller, owner, mailbox, is_anonymous, job, expects_continue };
+        let guarded = Guarded { operation, caller, owner, mailbox, is_anonymous, job, body: 0, expects_continue };
+        let (declared, copies) = (declared_length(headers), guarded.copies(self.policy));
+        let body = if end_of_stream || !needs_body { 0 } else { declared.unwrap_or_default() };
+        let limit = self.policy.limits.request_body;
+        // What is too large in any case is told so below.
+        if body <= limit && !self.has_room(guarded.reserve() + body.saturating_mul(copies)) {
+            return self.refuse(&Problem::MemoryFull);
+        }
         if end_of_stream || !needs_body {
             if expects_continue && is_store_remote {
                 return self.refuse(&Problem::ExpectationFailed);
             }
             return self.claim(guarded, fingerprint.finish());
         }
-        let limit = self.policy.limits.request_body;
-        if declared_length(headers).is_some_and(|length| length > limit) {
+        if declared.is_some_and(|length| length > limit) {
             return self.refuse(&Problem::RequestTooLarge { limit });
         }
         if expects_continue {
             return self.refuse(&Problem::ExpectationFailed);
         }
         self.effects.push(Effect::Hold);
-        State::AwaitBody(AwaitBody::new(guarded, fingerprint))
+        State::AwaitBody(AwaitBody::new(guarded, fingerprint, self))
     }
 
     /// Counts and tells of a caller that may not be told from others as the operator expects.

@@ -34,6 +34,11 @@ impl Outgoing {
         Self { reply, body: Passage::Awaited }
     }
 
+    /// As long as its client reads it.
+    pub(super) fn footprint(&self) -> u64 {
+        self.reply.footprint()
+    }
+
     /// Whether a head of this many fields and bytes (names and values, `:status` included) is the one that was sent.
     ///
     /// Looking at the fields themselves would cost more than all else that a reply still costs. A value that was

@@ -31,6 +31,8 @@ pub enum Problem {
     },
     /// The key belongs to a different request.
     KeyReused,
+    /// The worker holds as much as it may.
+    MemoryFull,
     /// The operation may have run.
     OutcomeUnknown {
         /// When a retry may run it anew, if the policy allows that.
@@ -76,7 +78,7 @@ impl Problem {
             Self::KeyMissing { .. } => "key-missing",
             Self::KeyReused => "key-reused",
             Self::OutcomeUnknown { .. } => "outcome-unknown",
-            Self::Overloaded | Self::OverShare(_) | Self::TooManyCalls => "overloaded",
+            Self::MemoryFull | Self::Overloaded | Self::OverShare(_) | Self::TooManyCalls => "overloaded",
             Self::RequestInFlight { .. } => "request-in-flight",
             Self::RequestTooLarge { .. } => "request-too-large",
             Self::ResponseNotKept { .. } => "response-not-kept",
@@ -97,9 +99,12 @@ impl Problem {
             // The Idempotency-Key draft, section 2.7: "Unprocessable Content" for a reused key.
             Self::KeyReused => 422,
             Self::HostUnsupported => 500,
-            Self::Overloaded | Self::OverShare(_) | Self::StoreFull | Self::StoreUnavailable | Self::TooManyCalls => {
-                503
-            }
+            Self::MemoryFull
+            | Self::Overloaded
+            | Self::OverShare(_)
+            | Self::StoreFull
+            | Self::StoreUnavailable
+            | Self::TooManyCalls => 503,
         }
     }
 
@@ -116,6 +121,7 @@ impl Problem {
             | Self::HostUnsupported
             | Self::KeyInvalid(_)
             | Self::KeyMissing { .. }
+            | Self::MemoryFull
             | Self::Overloaded
             | Self::OverShare(_)
             | Self::RequestTooLarge { .. }
@@ -135,6 +141,7 @@ impl Problem {
             Self::KeyInvalid(_) => Counter::RequestsKeyInvalid,
             Self::KeyMissing { .. } => Counter::RequestsKeyMissing,
             Self::KeyReused => Counter::RequestsKeyReused,
+            Self::MemoryFull => Counter::RequestsMemoryFull,
             Self::OutcomeUnknown { .. } => Counter::RequestsUnknown,
             Self::RequestInFlight { .. } => Counter::RequestsInFlight,
             Self::RequestTooLarge { .. } => Counter::RequestsTooLarge,
@@ -187,7 +194,7 @@ impl Problem {
             Self::KeyMissing { .. } => "Idempotency key is missing",
             Self::KeyReused => "Idempotency key was used for a different request",
             Self::OutcomeUnknown { .. } => "Outcome of the first request is unknown",
-            Self::Overloaded | Self::TooManyCalls => "Too many idempotent requests at once",
+            Self::MemoryFull | Self::Overloaded | Self::TooManyCalls => "Too many idempotent requests at once",
             Self::OverShare(_) => "Too many idempotent requests of one caller",
             Self::RequestInFlight { .. } => "First request with this idempotency key is still running",
             Self::RequestTooLarge { .. } => "Request body is too large",
@@ -224,6 +231,9 @@ impl Problem {
                  what was sent then."
                     .into()
             }
+            Self::MemoryFull => "Nothing was executed by this request: the proxy holds as much of idempotent requests and \
+                 responses as it may. Send it again with the same key after the time in Retry-After."
+                .into(),
             Self::OutcomeUnknown { retry_after: None } => "An earlier request with this key may or may not have been \
                  executed: no conclusive response was seen. The proxy does not execute it again. Look up the state of \
                  the resource before you try again with a new key."
@@ -297,7 +307,8 @@ impl Problem {
             Self::OutcomeUnknown { retry_after } => {
                 retry_after.map(|left| left.as_millis().div_ceil(1000).max(1) as u64)
             }
-            Self::Overloaded
+            Self::MemoryFull
+            | Self::Overloaded
             | Self::OverShare(_)
             | Self::RequestInFlight { .. }
             | Self::StoreFull
@@ -331,7 +342,7 @@ impl Problem {
             Self::KeyMissing { .. } => "idemgate_key_missing",
             Self::KeyReused => "idemgate_key_reused",
             Self::OutcomeUnknown { .. } => "idemgate_outcome_unknown",
-            Self::Overloaded => "idemgate_overloaded",
+            Self::MemoryFull | Self::Overloaded => "idemgate_overloaded",
             Self::OverShare(_) => "idemgate_over_share",
             Self::RequestInFlight { .. } => "idemgate_request_in_flight",
             Self::RequestTooLarge { .. } => "idemgate_request_too_large",
@@ -377,6 +388,7 @@ mod tests {
             (Problem::KeyReused, "key-reused", 422, "key-reused", None),
             (Problem::OutcomeUnknown { retry_after: None }, "outcome-unknown", 409, "unknown", None),
             (Problem::OutcomeUnknown { retry_after: Some(LEFT) }, "outcome-unknown", 409, "unknown", Some(20)),
+            (Problem::MemoryFull, "overloaded", 503, "rejected", Some(1)),
             (Problem::Overloaded, "overloaded", 503, "rejected", Some(1)),
             (Problem::RequestInFlight { lease_left: LEFT }, "request-in-flight", 409, "in-flight", Some(1)),
             (Problem::RequestTooLarge { limit: 1_048_576 }, "request-too-large", 413, "rejected", None),
@@ -447,6 +459,7 @@ mod tests {
                 Problem::KeyReused => "Use a new key for a new operation",
                 Problem::OutcomeUnknown { retry_after: None } => "Look up the state of the resource",
                 Problem::OutcomeUnknown { retry_after: Some(_) }
+                | Problem::MemoryFull
                 | Problem::Overloaded
                 | Problem::OverShare(_)
                 | Problem::RequestInFlight { .. }

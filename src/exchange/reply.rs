@@ -43,6 +43,13 @@ impl Reply {
     }
 }
 
+impl Reply {
+    /// What it takes, here or in Envoy's hands.
+    pub(super) fn footprint(&self) -> u64 {
+        (self.body.len() + self.headers.byte_len()) as u64
+    }
+}
+
 impl Deref for Body {
     type Target = [u8];
 

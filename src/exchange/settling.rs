@@ -4,7 +4,7 @@
 //! gets the same. A store that answers at once makes nobody wait; one that takes too long makes the client
 //! wait for a bounded time, and goes on trying.
 
-use super::{Counter, Effect, Event, State, Status, Step, outgoing::Outgoing, reply::Reply};
+use super::{Counter, Effect, Event, State, Status, Step, footprint::HELD_REQUEST, outgoing::Outgoing, reply::Reply};
 use crate::{
     request::OperationId,
     store::{Answer, Ended, Settled},
@@ -50,6 +50,14 @@ impl Settling {
         matches!(self.answer, Answering::Passing | Answering::Held)
     }
 
+    pub(super) fn footprint(&self) -> u64 {
+        match &self.answer {
+            Answering::Owed(reply) => HELD_REQUEST + reply.footprint(),
+            Answering::Sent(reply) => reply.footprint(),
+            Answering::Passing | Answering::Held | Answering::Done => 0,
+        }
+    }
+
     /// The reply of the filter's own that passes by.
     pub(super) fn outgoing(&mut self) -> Option<&mut Outgoing> {
         match &mut self.answer {
@@ -84,8 +92,11 @@ impl Settling {
             Settled::Released => step.count(Counter::OutcomesReleased),
             Settled::Unknown => step.count(Counter::OutcomesUnknown),
             Settled::Fenced => step.count(Counter::OutcomesFenced),
-            // The claim stays until its lease is over, and is of unknown outcome then.
-            Settled::Failed(error) => step.warn(error),
+            // The claim stays, and is of unknown outcome when its lease is over.
+            Settled::Failed(error) => {
+                step.warn(error);
+                step.count(Counter::OutcomesUnrecorded);
+            }
         }
         if !ended.watchers.is_empty() {
             step.effects.push(Effect::Wake { operation: self.operation, watchers: ended.watchers });

@@ -20,6 +20,8 @@ struct Early {
     head: Option<Head>,
     /// Its first bytes, as far as they are of interest.
     body: Vec<u8>,
+    /// Whether there was no memory for more of it.
+    is_cut: bool,
     end: Option<End>,
 }
 
@@ -53,7 +55,7 @@ impl Exchange {
         let is_over = matches!((&self.state, &event), (State::AwaitBody(_), Event::Gone { .. }));
         if is_undecided && !is_over {
             let limit = usize::try_from(self.policy.limits.response_body).unwrap_or(usize::MAX);
-            if let Some(event) = shadow.keep(event, limit) {
+            if let Some(event) = shadow.keep(event, limit, self.room) {
                 self.advance(event, now, &mut all);
             }
         } else {
@@ -79,7 +81,11 @@ impl Exchange {
 
     /// Hands in what came before the decision.
     fn catch_up(&mut self, early: Early, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Early { head, body, end } = early;
+        let Early { head, body, is_cut, end } = early;
+        if is_cut {
+            // What there is of it is not kept as if it were the whole.
+            self.room = 0;
+        }
         if let Some(Head { status, headers, evidence }) = head {
             let event = Event::ResponseHeaders { status, headers: &headers, evidence: &evidence, end_of_stream: false };
             self.advance(event, now, effects);
@@ -98,20 +104,32 @@ impl Shadow {
         self.early.as_ref().is_some_and(|early| early.head.is_some() && early.end.is_none())
     }
 
-    /// Keeps what belongs to the response; hands back what does not.
-    fn keep<'a>(&mut self, event: Event<'a>, limit: usize) -> Option<Event<'a>> {
+    pub(super) fn footprint(&self) -> u64 {
+        self.early.as_ref().map_or(0, |early| early.body.capacity() as u64)
+    }
+
+    /// Keeps what belongs to the response, as far as there is room; hands back what does not.
+    fn keep<'a>(&mut self, event: Event<'a>, limit: usize, room: u64) -> Option<Event<'a>> {
         match (event, &mut self.early) {
             (Event::ResponseHeaders { status, headers, evidence, end_of_stream }, None) => {
                 self.early = Some(Early {
                     head: Some(Head { status, headers: headers.clone(), evidence: evidence.clone() }),
                     body: Vec::new(),
+                    is_cut: false,
                     end: end_of_stream.then_some(End::Complete),
                 });
             }
             (Event::ResponseBody { chunk, end_of_stream }, Some(early)) => {
                 // One byte over the limit says that it is over.
-                let room = limit.saturating_add(1).saturating_sub(early.body.len());
-                early.body.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+                let rest = limit.saturating_add(1).saturating_sub(early.body.len());
+                let chunk = chunk.get(..rest).unwrap_or(chunk);
+                if chunk.len() as u64 > room {
+                    early.is_cut = true;
+                    // Where there is no room, one byte is too much as well.
+                    early.body.extend(chunk.first());
+                } else if !early.is_cut {
+                    early.body.extend_from_slice(chunk);
+                }
                 if end_of_stream {
                     early.end = Some(End::Complete);
                 }
@@ -122,7 +140,7 @@ impl Shadow {
             }
             (Event::Gone { evidence }, None) => {
                 let end = Some(End::Gone(evidence.clone()));
-                self.early = Some(Early { head: None, body: Vec::new(), end });
+                self.early = Some(Early { head: None, body: Vec::new(), is_cut: false, end });
             }
             (Event::ResponseHeaders { .. } | Event::ResponseBody { .. } | Event::ResponseTrailers, _) => {}
             (event, _) => return Some(event),

@@ -82,6 +82,8 @@ pub enum Counter {
     RequestsKeyUnguarded,
     /// Answered 409: the operation ran, the response is not kept.
     RequestsNotKept,
+    /// Refused: the worker has no memory left for it.
+    RequestsMemoryFull,
     /// Refused, or answered 409 at once instead of waiting: its caller has its share of what all use.
     RequestsOverShare,
     /// Answered from the stored response.
@@ -108,6 +110,8 @@ pub enum Counter {
     OutcomesTombstoned,
     /// The operation counts as perhaps run.
     OutcomesUnknown,
+    /// How the operation ended could not be recorded, and was given up.
+    OutcomesUnrecorded,
     /// A response was given up before its time; a tombstone stays.
     StoreDroppedResponses,
     /// The store could not do what it was asked.
@@ -124,7 +128,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::RequestsBypassed,
         Self::RequestsCallerAbsent,
         Self::RequestsCallerUnknown,
@@ -137,6 +141,7 @@ impl Counter {
         Self::RequestsKeyReused,
         Self::RequestsKeyUnguarded,
         Self::RequestsNotKept,
+        Self::RequestsMemoryFull,
         Self::RequestsOverShare,
         Self::RequestsReplayed,
         Self::RequestsTooLarge,
@@ -150,6 +155,7 @@ impl Counter {
         Self::OutcomesStored,
         Self::OutcomesTombstoned,
         Self::OutcomesUnknown,
+        Self::OutcomesUnrecorded,
         Self::StoreDroppedResponses,
         Self::StoreErrors,
         Self::StoreEvicted,
@@ -174,6 +180,7 @@ impl Counter {
             Self::RequestsKeyReused => "refused: its key belongs to a different request",
             Self::RequestsKeyUnguarded => "passed on: its method is not guarded, though it has a key",
             Self::RequestsNotKept => "answered 409: it ran, and the response is not kept",
+            Self::RequestsMemoryFull => "refused: the worker holds as much as limits.memory allows",
             Self::RequestsOverShare => "its caller has its share",
             Self::RequestsReplayed => "answered with the stored response",
             Self::RequestsTooLarge => "refused: its body is over the limit",
@@ -187,6 +194,7 @@ impl Counter {
             Self::OutcomesStored => "ran; its response is kept",
             Self::OutcomesTombstoned => "ran; its response is not kept",
             Self::OutcomesUnknown => "may have run: no conclusive answer was seen",
+            Self::OutcomesUnrecorded => "how it ended could not be recorded: a retry finds it unknown",
             Self::StoreDroppedResponses => "its response was given up before its time",
             Self::StoreErrors => "the store failed",
             Self::StoreEvicted => "given up before its time",
@@ -213,7 +221,14 @@ impl Counter {
     /// Whether an operator wants to know of each single one.
     #[must_use]
     pub const fn is_notable(self) -> bool {
-        matches!(self, Self::OutcomesFenced | Self::OutcomesUnknown | Self::RequestsBypassed | Self::RequestsKeyReused)
+        matches!(
+            self,
+            Self::OutcomesFenced
+                | Self::OutcomesUnknown
+                | Self::OutcomesUnrecorded
+                | Self::RequestsBypassed
+                | Self::RequestsKeyReused
+        )
     }
 
     /// The name of the counter, without the host's prefix.
@@ -232,6 +247,7 @@ impl Counter {
             Self::RequestsKeyReused => "idemgate.requests.key_reused",
             Self::RequestsKeyUnguarded => "idemgate.requests.key_unguarded",
             Self::RequestsNotKept => "idemgate.requests.not_kept",
+            Self::RequestsMemoryFull => "idemgate.requests.memory_full",
             Self::RequestsOverShare => "idemgate.requests.over_share",
             Self::RequestsReplayed => "idemgate.requests.replayed",
             Self::RequestsTooLarge => "idemgate.requests.too_large",
@@ -245,6 +261,7 @@ impl Counter {
             Self::OutcomesStored => "idemgate.outcomes.stored",
             Self::OutcomesTombstoned => "idemgate.outcomes.tombstoned",
             Self::OutcomesUnknown => "idemgate.outcomes.unknown",
+            Self::OutcomesUnrecorded => "idemgate.outcomes.unrecorded",
             Self::StoreDroppedResponses => "idemgate.store.dropped_responses",
             Self::StoreErrors => "idemgate.store.errors",
             Self::StoreEvicted => "idemgate.store.evicted",
@@ -282,11 +299,12 @@ mod tests {
                 "expectation_failed",
                 "wait_timeouts",
                 "key_unguarded",
+                "memory_full",
                 "over_share",
                 "too_many_calls",
             ],
         ),
-        ("outcomes", &["stored", "tombstoned", "released", "unknown", "fenced", "policy_ignored"]),
+        ("outcomes", &["stored", "tombstoned", "released", "unknown", "fenced", "policy_ignored", "unrecorded"]),
         ("store", &["errors", "timeouts", "full", "evicted", "expired", "dropped_responses"]),
     ];
 
@@ -314,6 +332,7 @@ mod tests {
             | Counter::RequestsKeyReused
             | Counter::RequestsKeyUnguarded
             | Counter::RequestsNotKept
+            | Counter::RequestsMemoryFull
             | Counter::RequestsOverShare
             | Counter::RequestsReplayed
             | Counter::RequestsTooLarge
@@ -327,6 +346,7 @@ mod tests {
             | Counter::OutcomesStored
             | Counter::OutcomesTombstoned
             | Counter::OutcomesUnknown
+            | Counter::OutcomesUnrecorded
             | Counter::StoreErrors
             | Counter::StoreDroppedResponses
             | Counter::StoreEvicted

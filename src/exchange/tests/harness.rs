@@ -191,9 +191,15 @@ impl<'w> Request<'w> {
 
     /// Its headers have arrived, the rest has not.
     pub(super) fn begin(&self) -> Stream<'w> {
+        self.begin_in(u64::MAX)
+    }
+
+    /// The same in a worker that has so much memory left.
+    pub(super) fn begin_in(&self, room: u64) -> Stream<'w> {
         let owner = self.world.owners.get() + 1;
         self.world.owners.set(owner);
         let mut stream = Stream::idle(self.world);
+        stream.exchange.set_room(room);
         stream.on(Event::RequestHeaders {
             headers: &self.headers,
             attribute: &self.subject,

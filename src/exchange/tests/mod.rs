@@ -3,6 +3,7 @@
 mod detached;
 mod harness;
 mod laws;
+mod memory;
 mod outcomes;
 mod replays;
 mod settling;

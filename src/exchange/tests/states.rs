@@ -383,7 +383,8 @@ fn a_settlement_that_fails_is_an_error_of_the_store_and_ends_the_exchange() {
     let world = World::granting();
     let stream = world.order().send().answered(&Response::created());
     let stream = stream.answer(Answer::Settled(Settled::Failed(StoreError::Contended).into()));
-    assert_eq!(stream.counters(), [Counter::RequestsExecuted, Counter::StoreErrors]);
+    let counters = [Counter::RequestsExecuted, Counter::StoreErrors, Counter::OutcomesUnrecorded];
+    assert_eq!(stream.counters(), counters);
     assert!(stream.effects.contains(&Effect::WarnStore(StoreError::Contended)));
     assert!(stream.exchange.is_finished());
 }

@@ -4,12 +4,21 @@
 //! - A **claim** whose reply is lost is asked again with the same owner, which Redis takes for the same
 //!   claim; all within the time that the request may wait.
 //! - A **renewal** is asked once; the next one is due soon.
-//! - The **end of an execution** is asked again, more and more rarely, as long as the claim could live:
-//!   then a retry finds the operation unknown. The client waits for it no longer than for a claim. It is
-//!   asked at least as often as the lease would be renewed, and stands in for the renewals: whatever keeps
-//!   Redis from taking the one keeps it from taking the other.
+//! - The **end of an execution** is asked again, more and more rarely, as long as the record would be kept.
+//!   The client waits for it no longer than for a claim. As long as the claim could live, it is asked at
+//!   least as often as the lease would be renewed, and stands in for the renewals: whatever keeps Redis from
+//!   taking the one keeps it from taking the other. An outcome that is unknown is not asked for any longer
+//!   than that: a claim whose lease is over says the same.
+//!
+//! Why an end may be recorded **late**, when the lease is over: until another owner writes, the record is what
+//! this one left, in flight with a lease that is over, which its own token alone may end. The first word
+//! that is written in between wins: a new claim (`on_unknown: "retry"`), whatever became of it, and what an
+//! operator made of the record bear another token or another state, and the script changes nothing. Where
+//! nothing is left, Redis has lost the record, or its time was over. An execution that took place meanwhile
+//! has left a record of its own, for as long as its `ttl`; if that is gone as well, or if there was none, the
+//! answer is the truest word there is, and keeps the operation from being run once more.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use super::{
     Failure, RedisError, admission,
@@ -41,8 +50,10 @@ pub struct Inquiry {
     begun: Timestamp,
     /// When it is given up.
     deadline: Timestamp,
-    /// The time between two attempts at most.
-    longest_rest: Duration,
+    /// What is kept of a record, in its bytes.
+    keep: Option<Keep>,
+    /// How long to rest after the last attempt.
+    rest: Duration,
     attempts: u32,
     asked: Timestamp,
     ask_timeout: Duration,
@@ -52,6 +63,17 @@ pub struct Inquiry {
     is_delayed: bool,
     /// When the next attempt is due, while none is under way.
     rests_until: Option<Timestamp>,
+    /// Why the last attempt failed.
+    error: Option<StoreError>,
+}
+
+/// How long the record is kept, which is less if it is written late.
+#[derive(Clone, Debug)]
+pub(super) struct Keep {
+    /// Where that stands in what is sent: the milliseconds, in [`KEEP_DIGITS`] digits.
+    pub(super) place: Range<usize>,
+    /// As long if it is written at once.
+    pub(super) time: Duration,
 }
 
 /// What is asked.
@@ -134,14 +156,23 @@ impl Inquiry {
             lease,
             begun: now,
             deadline,
-            longest_rest: LONGEST_REST.min(lease / RENEWALS_PER_LEASE),
+            keep: None,
+            rest: Duration::ZERO,
             attempts: 0,
             asked: now,
             ask_timeout: patience,
             may_have_worked: false,
             is_delayed: false,
             rests_until: None,
+            error: None,
         }
+    }
+
+    /// The same, asked for as long as the record would be kept.
+    pub(super) fn lasting(mut self, keep: Option<Keep>, ttl: Duration) -> Self {
+        self.deadline = self.deadline.max(self.begun.after(ttl));
+        self.keep = keep;
+        self
     }
 
     /// The operation that it is about.
@@ -169,6 +200,9 @@ impl Inquiry {
             }
             Question::Renew | Question::Settle { .. } => self.patience,
         };
+        if self.is_late(now) {
+            self.shorten_keep(now);
+        }
         self.attempts = self.attempts.saturating_add(1);
         (&self.bytes, self.ask_timeout)
     }
@@ -181,6 +215,7 @@ impl Inquiry {
         };
         self.may_have_worked |= failure.is_doubtful;
         let error = StoreError::Redis(failure.error);
+        self.error = Some(error);
         match self.question {
             Question::Claim(..) => {
                 let has_time = self.deadline.since(now) >= SHORTEST_ATTEMPT && self.attempts < CLAIM_ATTEMPTS;
@@ -195,7 +230,8 @@ impl Inquiry {
                 Progress::Answered(Answer::Settled(Settled::Failed(error).into()))
             }
             Question::Settle { .. } => {
-                self.rests_until = Some(now.after(rest(self.attempts).min(self.longest_rest)));
+                self.rest = self.next_rest(now);
+                self.rests_until = Some(now.after(self.rest));
                 Progress::Later(error)
             }
         }
@@ -229,6 +265,31 @@ impl Inquiry {
         self.begun.after(self.patience).has_come(now, self.patience)
     }
 
+    /// Whether it is the end of an execution whose claim could live no longer.
+    #[must_use]
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        matches!(self.question, Question::Settle { .. }) && now >= self.begun.after(self.lease)
+    }
+
+    /// How many bytes it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// When it was to be asked.
+    #[must_use]
+    pub fn begun(&self) -> Timestamp {
+        self.begun
+    }
+
+    /// What whoever waits for the end of an execution is told that is not asked again.
+    #[must_use]
+    pub fn give_up(&self) -> Answer {
+        let error = self.error.unwrap_or(StoreError::Redis(RedisError::Overloaded));
+        Answer::Settled(Settled::Failed(error).into())
+    }
+
     /// Whether it gives a claim back. If that is given up, the claim ends with its lease.
     #[must_use]
     pub fn is_release(&self) -> bool {
@@ -239,13 +300,37 @@ impl Inquiry {
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         // However far the clock was set back meanwhile.
-        self.rests_until.is_some_and(|until| until.has_come(now, self.longest_rest))
+        self.rests_until.is_some_and(|until| until.has_come(now, self.rest))
+    }
+
+    /// Whether it may be asked before it is due, because the store takes writes: of others, if not of this one.
+    #[must_use]
+    pub fn has_rested(&self, now: Timestamp) -> bool {
+        self.rests_until.is_some() && self.asked.after(LONGEST_REST).has_come(now, LONGEST_REST)
     }
 
     /// Whether it is time to tell whoever waits that it takes longer; says so once.
     pub fn becomes_delayed(&mut self, now: Timestamp) -> bool {
         let is_late = matches!(self.question, Question::Settle { .. }) && now >= self.begun.after(self.patience);
         is_late && !std::mem::replace(&mut self.is_delayed, true)
+    }
+
+    /// How long to rest now: twice as long as the last time, and a part of its age once it is late.
+    fn next_rest(&self, now: Timestamp) -> Duration {
+        let longest = LONGEST_REST.min(self.lease / RENEWALS_PER_LEASE);
+        if self.is_late(now) {
+            return (now.since(self.begun) / LATE_RESTS).max(longest).min(LONGEST_LATE_REST);
+        }
+        FIRST_REST.saturating_mul(2_u32.saturating_pow(self.attempts.saturating_sub(1))).min(longest)
+    }
+
+    /// Has the record end when it would have ended if it had been written at once.
+    fn shorten_keep(&mut self, now: Timestamp) {
+        let Some(Keep { place, time }) = &self.keep else { return };
+        let left = keep_digits(self.begun.after(*time).since(now).max(Duration::from_millis(1)));
+        if let Some(digits) = self.bytes.get_mut(place.clone()) {
+            digits.iter_mut().zip(left).for_each(|(digit, left)| *digit = left);
+        }
     }
 
     fn understand(&self, heard: Heard<'_>, now: Timestamp) -> Result<Answer, Failure> {
@@ -330,10 +415,19 @@ fn cut_off(body: &[u8], replies: usize) -> Failure {
     }
 }
 
-/// How long to rest after this many attempts.
-fn rest(attempts: u32) -> Duration {
-    FIRST_REST.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1)))
+/// How long a record is kept, as the script that ends an execution takes it.
+pub(super) fn keep_digits(time: Duration) -> [u8; KEEP_DIGITS] {
+    let mut millis = time.as_millis();
+    let mut digits = [b'0'; KEEP_DIGITS];
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(millis % 10).unwrap_or_default();
+        millis /= 10;
+    }
+    digits
 }
+
+/// Enough for any `ttl` and lease.
+pub(super) const KEEP_DIGITS: usize = 13;
 
 /// The first attempt, and what a broken connection or a slow server may need.
 const CLAIM_ATTEMPTS: u32 = 3;
@@ -346,6 +440,11 @@ pub(super) const CLOCK_STEP: Duration = Duration::from_millis(5);
 
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// What is late rests for this part of its age, so that a server that is gone for hours is not asked by all of them each
+/// second. Others see it come back before, and then they need not wait.
+const LATE_RESTS: u32 = 4;
+const LONGEST_LATE_REST: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

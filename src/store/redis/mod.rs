@@ -10,8 +10,8 @@
 //!   makes it void should Redis carry it out later.
 //! - *The owner dies*: its claim outlives its lease, so that the operation is found unknown, and does
 //!   not vanish and run again.
-//! - *The end of an execution cannot be recorded*: it is tried as long as the lease could live; after
-//!   that, too, the operation is found unknown.
+//! - *The end of an execution cannot be recorded*: it is tried as long as the record would be kept. From the
+//!   end of the lease until it is there the operation is found unknown (`inquiry`).
 //! - *Redis loses a record*: what its owner says at the end is written all the same.
 
 pub mod admission;
@@ -31,7 +31,7 @@ pub use checkup::{Census, Finding};
 use failure::Failure;
 pub use failure::RedisError;
 pub use inquiry::{Heard, Inquiry, Progress};
-use inquiry::{Question, Terms};
+use inquiry::{KEEP_DIGITS, Keep, Question, Terms, keep_digits};
 pub use passing::Passing;
 pub use review::{Review, Reviewed};
 
@@ -150,15 +150,24 @@ impl RedisStore {
                 let ended = entry::ended(operation, fingerprint, *owner, ending, self.max_record, now);
                 let (state, tail, settled) =
                     ended.map_err(|error| Answer::Settled(Settled::Failed(StoreError::Unreadable(error)).into()))?;
+                let tail = self.signed(operation, state, tail);
                 // The mark of a release is of use as long as a claim of its owner may be on the way.
                 let keep = if state == State::Released { *lease } else { *ttl };
                 let request = self.request(
                     &self.scripts.settle,
                     operation,
                     *owner,
-                    &[&[state as u8], fingerprint.as_bytes(), &millis(keep), &self.signed(operation, state, tail)],
+                    &[&[state as u8], fingerprint.as_bytes(), &keep_digits(keep), &tail],
                 );
-                Ok(Inquiry::new(*operation, Question::Settle { settled }, request, self.timeout, *lease, now))
+                let keep_ends = request.0.len().saturating_sub(resp::bulk_length(&tail) + resp::LINE_END);
+                let place = keep_ends.saturating_sub(KEEP_DIGITS)..keep_ends;
+                let inquiry =
+                    Inquiry::new(*operation, Question::Settle { settled }, request, self.timeout, *lease, now);
+                Ok(match state {
+                    State::Completed | State::NotKept => inquiry.lasting(Some(Keep { place, time: keep }), *ttl),
+                    State::Released => inquiry.lasting(None, *ttl),
+                    State::InFlight | State::Unknown => inquiry,
+                })
             }
         }
     }

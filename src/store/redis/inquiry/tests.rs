@@ -13,6 +13,7 @@ use crate::{
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const PATIENCE: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_secs(30);
+const TTL: Duration = Duration::from_secs(600);
 const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
 
 fn inquiry_of(config: RedisConfig, call: &Call) -> Inquiry {
@@ -44,8 +45,13 @@ fn settle() -> Call {
         owner: Owner::new(1),
         ending: Ending::Completed(StoredResponse { status: 201, headers: Headers::new(), body: b"x".to_vec() }),
         lease: LEASE,
-        ttl: Duration::from_secs(60),
+        ttl: TTL,
     }
+}
+
+fn settle_as(ending: Ending) -> Call {
+    let Call::Settle { operation, fingerprint, owner, lease, ttl, .. } = settle() else { panic!("{:?}", settle()) };
+    Call::Settle { operation, fingerprint, owner, ending, lease, ttl }
 }
 
 fn asked(call: &Call) -> Inquiry {
@@ -155,7 +161,7 @@ fn a_doubt_is_not_forgotten_over_a_later_certainty() {
 }
 
 #[test]
-fn the_end_of_an_execution_is_tried_ever_more_rarely_until_the_lease_must_be_over() {
+fn the_end_of_an_execution_is_tried_ever_more_rarely_as_long_as_it_would_be_kept() {
     let mut inquiry = inquiry_of(config(), &settle());
     let mut now = NOW;
     let mut rests = Vec::new();
@@ -179,10 +185,70 @@ fn the_end_of_an_execution_is_tried_ever_more_rarely_until_the_lease_must_be_ove
         rests.push(now.since(begun).as_millis());
     };
     assert_eq!(rests[..6], [50, 100, 200, 400, 800, 1000]);
-    assert!(rests[5..].iter().all(|rest| *rest == 1000));
+    let late = rests.iter().position(|rest| *rest != 1000 && *rest > 800).expect("longer rests");
+    assert!(rests[5..late].iter().all(|rest| *rest == 1000));
+    assert!(
+        (29..=31).contains(&rests[..late].iter().map(|rest| rest / 1000).sum::<u128>()),
+        "as long as the claim lives"
+    );
+    assert!(rests[late..].is_sorted() && rests[late] >= 7_500 && rests.last() == Some(&10_000), "{rests:?}");
     assert_eq!(answer, Answer::Settled(Settled::Failed(StoreError::Redis(RedisError::Unreachable)).into()));
-    assert!(now >= NOW.after(LEASE) && now <= NOW.after(LEASE + Duration::from_secs(1)));
+    assert!(now >= NOW.after(TTL) && now <= NOW.after(TTL + Duration::from_secs(10)));
     assert_eq!(delays, 1, "said once");
+}
+
+/// When the end of an execution is given up that is told each second that it cannot be written.
+fn given_up_after(call: &Call) -> Duration {
+    let mut inquiry = inquiry_of(config(), call);
+    (0..)
+        .map(|seconds| NOW.after(Duration::from_secs(seconds)))
+        .find_map(|now| {
+            inquiry.ask(now);
+            matches!(inquiry.hear(reply(b"-NOREPLICAS no\r\n"), now), Progress::Answered(_)).then(|| now.since(NOW))
+        })
+        .unwrap()
+}
+
+#[test]
+fn what_is_late_may_be_asked_before_it_is_due_but_once_a_second() {
+    let mut inquiry = asked(&settle());
+    let now = NOW.after(2 * LEASE);
+    inquiry.ask(now);
+    assert!(inquiry.is_late(now) && !inquiry.has_rested(now), "it is under way");
+    inquiry.hear(reply(b"-NOREPLICAS no\r\n"), now);
+    assert!(!inquiry.has_rested(now.after(Duration::from_millis(999))));
+    let rested = now.after(Duration::from_secs(1));
+    assert!(inquiry.has_rested(rested) && !inquiry.is_due(rested));
+    assert!(inquiry.is_due(now.after(Duration::from_secs(10))));
+}
+
+#[test]
+fn an_unknown_outcome_is_recorded_for_as_long_as_the_claim_does_not_say_the_same() {
+    assert_eq!(given_up_after(&settle_as(Ending::Unknown)), LEASE);
+    for ending in [Ending::Released, Ending::NotKept(201)] {
+        assert_eq!(given_up_after(&settle_as(ending)), TTL);
+    }
+}
+
+/// The milliseconds for which the record is to be kept, as they are sent at `now`.
+fn keep_sent(call: &Call, now: Timestamp) -> u64 {
+    let mut inquiry = inquiry_of(config(), call);
+    let values = resp::decode_all(inquiry.ask(now).0, 1).unwrap();
+    let [Value::Array(Some(parts))] = &values[..] else { panic!("{values:?}") };
+    let Some(Value::Bulk(Some(keep))) = parts.get(7) else { panic!("{parts:?}") };
+    std::str::from_utf8(keep).unwrap().parse().unwrap()
+}
+
+#[test]
+fn what_is_recorded_late_ends_when_it_would_have_ended() {
+    for ending in [settle(), settle_as(Ending::NotKept(503))] {
+        assert_eq!(keep_sent(&ending, NOW), 600_000);
+        assert_eq!(keep_sent(&ending, NOW.after(LEASE)), 570_000);
+        assert_eq!(keep_sent(&ending, NOW.after(TTL - Duration::from_secs(1))), 1_000);
+        assert_eq!(keep_sent(&ending, NOW.after(2 * TTL)), 1, "no record lives for ever");
+    }
+    // The mark of a release is of use for as long, whenever it is made.
+    assert_eq!(keep_sent(&settle_as(Ending::Released), NOW.after(2 * LEASE)), 30_000);
 }
 
 #[test]
