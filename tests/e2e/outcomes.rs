@@ -26,7 +26,7 @@ async fn an_answer_that_says_not_now_releases_the_key() {
 #[tokio::test]
 async fn an_answer_that_settles_the_matter_is_stored() {
     let bench = Bench::new(json!({})).await;
-    for status in [200, 202, 206, 300, 302, 307, 400, 402, 404, 405, 409, 410, 415, 422, 451, 499, 600, 799] {
+    for status in [200, 202, 206, 300, 302, 307, 400, 402, 404, 405, 409, 410, 415, 422, 451, 499] {
         let path = format!("/{status}");
         bench.upstream.script(&path, [Answer::new(status).body("settled"), Answer::new(299).body("executed twice")]);
         let request = Request::post(&path).key("k");
@@ -34,7 +34,21 @@ async fn an_answer_that_settles_the_matter_is_stored() {
         assert_executed(&first, status);
         assert_replay_of(&first, &bench.send(&request).await);
     }
-    bench.assert_executions(18);
+    bench.assert_executions(16);
+}
+
+#[tokio::test]
+async fn an_answer_with_a_status_that_http_does_not_know_settles_the_matter_and_is_not_kept() {
+    let bench = Bench::new(json!({})).await;
+    for status in [600, 799] {
+        let path = format!("/{status}");
+        bench.upstream.script(&path, [Answer::new(status).body("settled"), Answer::new(299).body("executed twice")]);
+        let request = Request::post(&path).key("k");
+        assert_executed(&bench.send(&request).await, status);
+        let problem = assert_problem(&bench.send_once_settled(&request).await, 409, "response-not-kept");
+        assert_eq!(problem["original_status"], status);
+    }
+    bench.assert_executions(2);
 }
 
 #[tokio::test]
@@ -326,6 +340,7 @@ crate::bench::also_detached! {
     an_answer_of_a_gateway_leaves_the_outcome_unknown,
     an_answer_that_says_not_now_releases_the_key,
     an_answer_that_settles_the_matter_is_stored,
+    an_answer_with_a_status_that_http_does_not_know_settles_the_matter_and_is_not_kept,
     an_unknown_outcome_can_be_retried_once_the_lease_has_run_out,
     an_upstream_can_steer_what_becomes_of_its_response,
     an_upstream_that_hangs_up_leaves_the_outcome_unknown,

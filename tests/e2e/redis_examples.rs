@@ -56,14 +56,15 @@ async fn a_bridge_takes_nothing_from_a_socket() {
         .push(text("name: redis_bridge\n    internal_listener: {}", &format!("name: redis_bridge\n    {on_socket}")));
     let bench = Bench::example_with("redis-pooled", &replaced).await;
     let bridge = SocketAddr::from(([127, 0, 0, 1], port));
-    for body in ["*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n", "*1\r\n$4\r\nINFO\r\n"] {
+    for body in ["*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n", "*1\r\n$4\r\nINFO\r\n"].repeat(5) {
         let request = Request::post("/").header("content-type", "text/plain").body(body);
         let refused = try_send(bridge, Protocol::Http1, &request).await.expect("the bridge answers");
         assert_eq!(refused.status, 403, "{refused:?}");
         assert!(String::from_utf8_lossy(&refused.body).contains("takes nothing from a socket"), "{refused:?}");
     }
     assert!(redis.keys().await.is_empty());
-    assert_eq!(bench.envoy.log().matches("takes nothing from a socket").count(), 1);
+    let lines = bench.envoy.log().matches("takes nothing from a socket").count();
+    assert!((1..=2).contains(&lines), "{lines} lines: one per worker");
 }
 
 #[tokio::test]
