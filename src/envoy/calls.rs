@@ -31,8 +31,10 @@ impl Calls {
             return Some(NoRoom::AllTaken);
         }
         let guests = ordered.iter().map(|(guest, _)| guest).chain(under_way.values());
-        let held = guests.filter(|other| other.caller() == guest.caller()).count() as u64;
-        (!share.allows(held, taken, places)).then_some(NoRoom::OverShare)
+        let held = || guests.filter(|other| other.caller() == guest.caller()).count() as u64;
+        // They are counted only where that matters.
+        let may = share.allows(u64::MAX, taken, places) || share.allows(held(), taken, places);
+        (!may).then_some(NoRoom::OverShare)
     }
 
     /// Leaves a job for the root context.

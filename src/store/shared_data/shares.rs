@@ -177,8 +177,9 @@ impl Shares {
     }
 
     /// Whether the records have to be counted.
-    pub(super) fn are_unknown(&self) -> bool {
-        matches!(*self.view.borrow(), View::NotCounted)
+    pub(super) fn are_unknown(&self, memory: &impl SharedMemory) -> Result<bool, StoreError> {
+        self.look(memory)?;
+        Ok(matches!(*self.view.borrow(), View::NotCounted))
     }
 
     /// Notes one more record.
@@ -225,7 +226,7 @@ impl Shares {
     pub(super) fn put(&self, counted: &Sketch, memory: &impl SharedMemory) -> Result<(), StoreError> {
         let Seen { cas, .. } = self.look(memory)?;
         // If somebody else has done so already, that is as good.
-        if self.are_unknown() {
+        if matches!(*self.view.borrow(), View::NotCounted) {
             memory.set(slots::SHARES, &counted.to_bytes(), cas)?;
         }
         Ok(())

@@ -155,7 +155,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
             totals: Totals::default(),
             callers: Sketch::default(),
         };
-        let is_needed = is_estimate || self.shares.are_unknown();
+        // The sweeper may be a worker that gets no requests, such as the main thread's.
+        let is_needed = is_estimate || self.shares.are_unknown(&self.memory)?;
         Ok(is_needed.then(|| self.recount.take().filter(goes_on).unwrap_or_else(begin)))
     }
 
