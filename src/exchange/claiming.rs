@@ -4,7 +4,7 @@ use super::{
     Counter, Effect, Event, NoRoom, Problem, State, Status, Step,
     detached::{AwaitCall, Job},
     execution::Execution,
-    footprint::{CALL_ANSWER, HELD_REQUEST},
+    footprint::CALL_ANSWER,
     inline::AwaitResponse,
     opening::Guarded,
     reply::{Reply, is_sendable},
@@ -52,6 +52,8 @@ struct Request {
     mailbox: Option<Mailbox>,
     is_anonymous: bool,
     job: Option<Job>,
+    /// How much it takes besides its body.
+    held: u64,
     /// Bytes of the body.
     body: u64,
     expects_continue: bool,
@@ -126,7 +128,7 @@ impl AwaitBody {
 impl Step<'_> {
     /// Asks the store for the right to run the operation.
     pub(super) fn claim(&mut self, guarded: Guarded, fingerprint: Fingerprint) -> State {
-        let Guarded { operation, caller, owner, mailbox, is_anonymous, job, body, expects_continue } = guarded;
+        let Guarded { operation, caller, owner, mailbox, is_anonymous, job, held, body, expects_continue } = guarded;
         Request {
             operation,
             caller,
@@ -135,6 +137,7 @@ impl Step<'_> {
             mailbox,
             is_anonymous,
             job,
+            held,
             body,
             expects_continue,
             waiting: None,
@@ -168,7 +171,7 @@ impl Request {
     /// Of those who wait for their turn, most never make a call.
     fn footprint_waiting(&self) -> u64 {
         let copies = if self.job.is_some() { 2 } else { 1 };
-        HELD_REQUEST + self.body.saturating_mul(copies)
+        self.held + self.body.saturating_mul(copies)
     }
 
     fn granted(&self, step: &Step<'_>) -> Execution {
@@ -315,11 +318,12 @@ impl AwaitClaim {
     fn run(self, step: &mut Step<'_>) -> State {
         step.count(Counter::RequestsExecuted);
         step.tell(Status::Executed);
-        let (execution, body) = (self.request.granted(step), self.request.body);
+        let execution = self.request.granted(step);
+        let Request { held, body, .. } = self.request;
         match self.request.job {
             Some(job) => {
                 step.effects.push(Effect::Execute(job));
-                State::AwaitCall(AwaitCall::new(execution, body))
+                State::AwaitCall(AwaitCall::new(execution, held, body))
             }
             None => {
                 step.effects.push(Effect::Forward);

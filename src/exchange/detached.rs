@@ -4,7 +4,7 @@
 use super::{
     CallFailure, EXPIRES_HEADER, Event, POLICY_HEADER, Problem, STATUS_HEADER, State, Status, Step,
     execution::Execution,
-    footprint::{CALL_ANSWER, HELD_REQUEST},
+    footprint::CALL_ANSWER,
     outcome::{self, Answer, Delivery, Evidence, LONGEST_TEXT, Verdict},
     reply::{Reply, end_to_end, is_sendable, own_fields, replayable},
     settling::Answering,
@@ -67,6 +67,8 @@ fn steers_router(name: &[u8]) -> bool {
 #[derive(Clone, Debug)]
 pub(super) struct AwaitCall {
     execution: Execution,
+    /// How much the request takes besides its body.
+    held: u64,
     /// Bytes of the request's body.
     body: u64,
     client: Client,
@@ -79,14 +81,14 @@ enum Client {
 }
 
 impl AwaitCall {
-    pub(super) fn new(execution: Execution, body: u64) -> Self {
-        Self { execution, body, client: Client::Waits }
+    pub(super) fn new(execution: Execution, held: u64, body: u64) -> Self {
+        Self { execution, held, body, client: Client::Waits }
     }
 
     /// The call has a copy of the body, and as long as the client waits, Envoy holds it as well.
     pub(super) fn footprint(&self) -> u64 {
         let copies = if self.client == Client::Waits { 2 } else { 1 };
-        HELD_REQUEST + CALL_ANSWER + self.body.saturating_mul(copies)
+        self.held + CALL_ANSWER + self.body.saturating_mul(copies)
     }
 
     pub(super) fn is_due(&self, now: Timestamp) -> bool {

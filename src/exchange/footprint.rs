@@ -5,7 +5,7 @@
 
 use super::{Exchange, State, Step};
 
-/// What a request takes that is held, besides its body: its stream in Envoy and in the filter. 10,000 that wait took 12 KB
+/// What a request takes that is held, besides its fields and its body: its stream in Envoy and in the filter. 10,000 that wait took 12 KB
 /// each, over HTTP/2 (docs/guarantees.md).
 pub const HELD_REQUEST: u64 = 16 << 10;
 

@@ -24,6 +24,8 @@ pub(super) struct Guarded {
     pub(super) is_anonymous: bool,
     /// The call that executes it, if that is to be apart from the stream.
     pub(super) job: Option<Job>,
+    /// How much it takes as long as it is held, besides its body.
+    pub(super) held: u64,
     /// How much of its body has arrived.
     pub(super) body: u64,
     /// Its client sends no body before somebody asks for it, which the filter cannot.
@@ -33,7 +35,7 @@ pub(super) struct Guarded {
 impl Guarded {
     /// What it takes in any case, as long as it is held.
     pub(super) fn reserve(&self) -> u64 {
-        HELD_REQUEST + if self.job.is_some() { CALL_ANSWER } else { 0 }
+        self.held + if self.job.is_some() { CALL_ANSWER } else { 0 }
     }
 
     /// How often its body is in memory: Envoy holds it, a call has one of its own, and so has what reads JSON.
@@ -88,7 +90,9 @@ impl Step<'_> {
         }
         let expects_continue = !end_of_stream && expects_continue(headers);
         let is_anonymous = doubt == Some(Doubt::Anonymous);
-        let guarded = Guarded { operation, caller, owner, mailbox, is_anonymous, job, body: 0, expects_continue };
+        // A call has fields of its own.
+        let held = HELD_REQUEST + headers.byte_len() as u64 * if job.is_some() { 2 } else { 1 };
+        let guarded = Guarded { operation, caller, owner, mailbox, is_anonymous, job, held, body: 0, expects_continue };
         let (declared, copies) = (declared_length(headers), guarded.copies(self.policy));
         let body = if end_of_stream || !needs_body { 0 } else { declared.unwrap_or_default() };
         let limit = self.policy.limits.request_body;

@@ -21,8 +21,10 @@ fn begun(world: &World, room: u64) -> Stream<'_> {
 
 #[test]
 fn a_request_is_refused_that_cannot_be_held_and_nothing_is_claimed() {
-    for (change, reserve) in [(json as fn(&mut Policy), HELD_REQUEST), (detached, HELD_REQUEST + CALL_ANSWER)] {
+    for (change, least) in [(json as fn(&mut Policy), HELD_REQUEST), (detached, HELD_REQUEST + CALL_ANSWER)] {
         let world = World::with(change);
+        let reserve = begun(&world, u64::MAX).exchange.footprint();
+        assert!(reserve > least, "its fields");
         let stream = begun(&world, reserve - 1);
         stream.assert_refused(&Problem::MemoryFull);
         assert!(stream.calls().next().is_none() && stream.counted(Counter::RequestsMemoryFull));
@@ -35,8 +37,9 @@ fn a_request_is_refused_that_cannot_be_held_and_nothing_is_claimed() {
 fn a_request_that_says_how_long_it_is_is_refused_before_it_is_sent() {
     let world = World::new();
     let order = |room| world.order().header("content-length", "1000").begin_in(room);
-    order(HELD_REQUEST + 999).assert_refused(&Problem::MemoryFull);
-    assert!(order(HELD_REQUEST + 1_000).exchange.holds_request());
+    let reserve = order(u64::MAX).exchange.footprint();
+    order(reserve + 999).assert_refused(&Problem::MemoryFull);
+    assert!(order(reserve + 1_000).exchange.holds_request());
     // What is too large in any case is told so.
     let limit = world.policy.limits.request_body;
     let large = world.order().header("content-length", (limit + 1).to_string()).begin_in(0);
