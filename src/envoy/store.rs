@@ -29,7 +29,6 @@ pub(super) enum Store {
     reason = "it is taken apart at once; a box would cost each question an allocation"
 )]
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is taken apart as soon as it is made")]
 pub(super) enum Reaction {
     Answered(Answer),
     /// The answer is to be asked for.
