@@ -85,3 +85,16 @@ fn duplicates_that_join_a_claim_and_wait_while_another_envoy_runs_it() {
     let scenario = scenario.request(0, 0, envoy(0)).request(1, 0, envoy(1)).request(2, 0, envoy(1));
     Worlds::new(scenario, 1, STEP).keep_every_promise(10_000);
 }
+
+#[test]
+fn an_end_that_is_recorded_when_its_lease_is_over() {
+    let faults = Faults { refusals: 2, ..Faults::default() };
+    Worlds::new(two_envoys().retries_unknown().faults(faults), 3, STEP).keep_every_promise(39_000);
+}
+
+#[test]
+fn an_end_that_is_recorded_late_and_blocks_until_then() {
+    let faults = Faults { refusals: 2, ..Faults::default() };
+    let scenario = two_envoys().request(1, 0, envoy(1)).deeds(&[Conduct::Answers]);
+    Worlds::new(scenario.faults(faults), 3, STEP).keep_every_promise(83_000);
+}

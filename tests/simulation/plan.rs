@@ -125,7 +125,7 @@ impl Plan {
             restarts: up_to(1, 15),
             hangups: up_to(3, 50),
             losses: up_to(8, 60),
-            refusals: up_to(2, 20),
+            refusals: up_to(6, 25),
             flushes: up_to(1, 10),
             sweeps: up_to(3, 30),
             stalls: up_to(3, 40),

@@ -64,6 +64,7 @@ impl World {
     /// Goes on, with a network and a service that work, until nothing is left to do.
     fn come_to_rest(&mut self) -> Result<(), Breach> {
         let patience = 4 * (self.scenario.lease() + millis(self.scenario.policy.duplicates.wait_timeout) + 1000);
+        let patience = patience + LATE_REST;
         let until = self.now + patience;
         let mut actions = Vec::new();
         while self.now < until {
@@ -98,6 +99,9 @@ impl World {
             && self.seats().all(|(_, seat)| seat.worker.is_empty())
     }
 }
+
+/// How long the end of an execution rests that is recorded late (`inquiry.rs`), in milliseconds.
+const LATE_REST: u64 = 10_000;
 
 /// How far time is moved on when nothing else can happen, in milliseconds.
 const POLL: u64 = 100;
