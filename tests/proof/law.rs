@@ -150,6 +150,6 @@ pub(crate) enum Lawful {
 /// entries, a checksum.
 pub(crate) fn entries_of(bucket: Option<&[u8]>) -> Vec<(OperationId, Entry)> {
     let Some((_, encoded)) = bucket.and_then(<[u8]>::split_first) else { return Vec::new() };
-    let (entries, _) = postcard::take_from_bytes::<Vec<(OperationId, u8, Record)>>(encoded).unwrap();
-    entries.iter().map(|(operation, _, record)| (*operation, Entry::from(record))).collect()
+    let (entries, _) = postcard::take_from_bytes::<Vec<(OperationId, u8, Option<u32>, Record)>>(encoded).unwrap();
+    entries.iter().map(|(operation, _, _, record)| (*operation, Entry::from(record))).collect()
 }
