@@ -26,7 +26,7 @@ impl World {
         world.now += world.scenario.lease() + world.scenario.ttl() + 1;
         for (attempt, place) in &operations {
             let probe = world.probe(*attempt, *place)?;
-            let is_full = world.attempts[probe].answer == Some("idemgate_store_full");
+            let is_full = matches!(world.attempts[probe].answer, Some("idemgate_store_full" | "idemgate_over_share"));
             if !world.history.has_run(probe) && !is_full {
                 return breach(Promise::ClaimEnds, format!("the key of attempt {attempt} is never free again"));
             }
