@@ -145,7 +145,7 @@ fn take_u32(bytes: &mut &[u8]) -> Option<usize> {
     usize::try_from(u32::from_le_bytes(*number)).ok()
 }
 
-/// Equal are the same fields in the same order, however they came here.
+/// Headers are equal if their fields are, in the same order.
 impl PartialEq for Headers {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())

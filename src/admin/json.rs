@@ -64,7 +64,7 @@ fn push_text(out: &mut String, text: &str) {
                 out.push('\\');
                 out.push(character);
             }
-            // Nothing that is told has a line break worth keeping.
+            // No field that is written has a meaningful control character.
             control if control.is_ascii_control() => out.push(' '),
             other => out.push(other),
         }

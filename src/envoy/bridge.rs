@@ -6,7 +6,10 @@
 //! stream is answered here, with all that came back, when it is as many values as commands were sent.
 //! What decides is in [`crate::store::redis::bridge`]; the listeners are in `examples/redis-pooled/envoy.yaml`.
 
-use std::{cell::Cell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use super::{
     context::{Action, HttpContext},
@@ -25,7 +28,8 @@ use crate::{
 pub(super) struct Bridge {
     passing: Rc<Passing>,
     replies: ReplyWatch,
-    has_refused_socket: Cell<bool>,
+    /// Of what the log has a line already: a wrong prefix, or whoever came over a socket, shall not fill it.
+    told: RefCell<Vec<Refusal>>,
 }
 
 /// One call.
@@ -52,7 +56,7 @@ impl Bridge {
     /// A bridge for records whose keys begin with `prefix`.
     pub(super) fn new(prefix: String) -> Self {
         let passing = Rc::new(Passing::new(prefix));
-        Self { passing, replies: ReplyWatch::default(), has_refused_socket: Cell::new(false) }
+        Self { passing, replies: ReplyWatch::default(), told: RefCell::default() }
     }
 }
 
@@ -68,11 +72,13 @@ impl BridgeStream {
             Ok(None) => {}
             Ok(Some(reply)) => self.reply(200, "idemgate_redis_reply", "application/octet-stream", &reply),
             Err(refusal) => {
-                // The filter that asks does not know that it speaks to a bridge. Whoever came over a socket shall not
-                // fill the log.
-                if refusal != Refusal::FromSocket || !self.bridge.has_refused_socket.replace(true) {
+                // The filter that asks does not know that it speaks to a bridge.
+                let mut told = self.bridge.told.borrow_mut();
+                if !told.contains(&refusal) {
+                    told.push(refusal);
                     log::warn!("{refusal}");
                 }
+                drop(told);
                 self.reply(refusal.status(), "idemgate_redis_refused", "text/plain", refusal.to_string().as_bytes());
             }
         }

@@ -1,8 +1,8 @@
 //! The contexts of one worker's VM, by the numbers that the host has for them.
 //!
-//! The Rust SDK has the like, with two differences. There a number that is unknown is a panic, which takes the VM with
-//! it. And there a context goes when the host says so with `proxy_on_delete`; each callback costs a request something,
-//! whatever is done in it, so this module does not export that one: nothing follows `proxy_on_done`.
+//! Like the dispatcher of the Rust SDK, with two differences. An unknown context id is ignored rather than a panic, which
+//! would end the VM. And a context ends with `proxy_on_done`: `proxy_on_delete` is not exported, because each callback
+//! costs every request something, and nothing follows it.
 
 use std::{cell::RefCell, collections::BTreeMap};
 

@@ -492,7 +492,7 @@ const ORDERS_LEFT: &[u8] = b"orders";
 /// The time between two log lines about the same kind of error: a store that is down fails each request.
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 
-/// The sweep wants to come by now and then, however long the leases are.
+/// Upper bound of the tick period, so that sweeping continues when leases are long.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 
 /// However short the leases and waits are, a tick is not to be the worker's main work.

@@ -102,20 +102,20 @@ impl Inquiries {
         self.resting.borrow().len() >= MOST_RESTING
     }
 
-    /// Keeps an errand whose last attempt failed. Hands those back that are to be given up, the oldest first, so that all
-    /// of them take no more than `limit` bytes.
-    pub(super) fn rest(&self, errand: Errand, limit: u64) -> Vec<Errand> {
+    /// Keeps an errand whose last attempt failed, and gives up the oldest of all that rest, so that they take no more than
+    /// `limit` bytes. Whoever waits for those is told in turn: one that is large may take the place of hundreds.
+    pub(super) fn rest(&self, errand: Errand, limit: u64) {
         self.takes_writes.set(false);
         let mut resting = self.resting.borrow_mut();
         self.resting_bytes.update(|bytes| bytes.saturating_add(errand.inquiry.size() as u64));
         resting.push(errand);
-        let mut given_up = Vec::new();
         while self.resting_bytes.get() > limit {
             let oldest = resting.iter().enumerate().min_by_key(|(_, errand)| errand.inquiry.begun());
             let Some((place, _)) = oldest else { break };
-            given_up.push(self.take(&mut resting, place));
+            let given_up = self.take(&mut resting, place);
+            let answer = given_up.inquiry.give_up();
+            self.admission.borrow_mut().tell(given_up.guest, answer);
         }
-        given_up
     }
 
     fn take(&self, resting: &mut Vec<Errand>, place: usize) -> Errand {

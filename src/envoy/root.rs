@@ -191,10 +191,8 @@ impl Root {
                 if errand.inquiry.becomes_delayed(now) {
                     drive_from_root(filter, &errand.guest, Event::Answered(Answer::Delayed), now);
                 }
-                for given_up in filter.inquiries.rest(errand, filter.memory.limit_of_records()) {
-                    let answer = given_up.inquiry.give_up();
-                    self.tell(filter, &given_up.guest, Event::Answered(answer), now);
-                }
+                filter.inquiries.rest(errand, filter.memory.limit_of_records());
+                filter.ring();
             }
         }
     }

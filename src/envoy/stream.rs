@@ -52,8 +52,8 @@ impl Stream {
         self.on_timeless(event)
     }
 
-    /// The same for what may have come at any time, as a piece of a body: a look at the clock is a call to the host. What
-    /// the end of a request's body leads to is a claim, which looks at it.
+    /// Like `on`, without reading the clock, which is a host call: for events that do not depend on time, such as pieces of
+    /// a body. The claim that the end of a request's body leads to reads it.
     fn on_timeless(&self, event: Event<'_>) -> Actions {
         match (&self.filter, &self.guest) {
             (Some(filter), Some(guest)) => drive(filter, guest, event, self.told_at),

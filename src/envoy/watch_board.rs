@@ -106,7 +106,7 @@ impl<M: SharedMemory> WatchBoard<M> {
 
     fn read(&self, key: &str) -> (Vec<Notice>, Cas) {
         match self.memory.get(key) {
-            // What cannot be read, another release has left; it is overwritten.
+            // Unreadable data was left by another release; overwrite it.
             Ok(Some((bytes, cas))) => (decode(&bytes).unwrap_or_default(), cas),
             Ok(None) | Err(_) => (Vec::new(), Cas::NEVER_ISSUED),
         }

@@ -6,22 +6,40 @@ use super::{
     execution::Execution,
     footprint::CALL_ANSWER,
     inline::AwaitResponse,
-    opening::Guarded,
     reply::{Reply, is_sendable},
     settling::Answering,
 };
 use crate::{
-    config::{InFlight, OnStoreError, OnUnknown},
+    config::{BodyFingerprint, InFlight, OnStoreError, OnUnknown, Policy},
     record::{Claim, Mailbox, Owner, StoredResponse},
     request::{Caller, Fingerprint, FingerprintBuilder, OperationId},
     store::{Answer, Call, Claimed, Ending, Scarce, StoreError, redis::RedisError},
     time::Timestamp,
 };
 
+/// A request that bears a key and is to be run at most once.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) operation: OperationId,
+    pub(super) caller: Caller,
+    pub(super) owner: Owner,
+    pub(super) mailbox: Option<Mailbox>,
+    /// Whether its caller is one with all others that have no identity.
+    pub(super) is_anonymous: bool,
+    /// The call that executes it, if that is to be apart from the stream.
+    pub(super) job: Option<Job>,
+    /// How much it takes as long as it is held, besides its body.
+    pub(super) held: u64,
+    /// How much of its body has arrived.
+    pub(super) body: u64,
+    /// Its client sends no body before somebody asks for it, which the filter cannot.
+    pub(super) expects_continue: bool,
+}
+
 /// Waits for the rest of the request's body.
 #[derive(Clone, Debug)]
 pub(super) struct AwaitBody {
-    guarded: Guarded,
+    request: Request,
     fingerprint: FingerprintBuilder,
     /// How often what arrives is in memory.
     copies: u64,
@@ -31,54 +49,39 @@ pub(super) struct AwaitBody {
 #[derive(Clone, Debug)]
 pub(super) struct AwaitClaim {
     request: Request,
+    fingerprint: Fingerprint,
+    /// Set once it has begun to wait for its turn.
+    waiting: Option<Waiting>,
 }
 
 /// Waits for the end of an execution that another request has under way.
 #[derive(Clone, Debug)]
 pub(super) struct AwaitTurn {
     request: Request,
+    fingerprint: Fingerprint,
     waiting: Waiting,
     /// When the owner's lease runs out.
     lease_until: Timestamp,
 }
 
-/// A request that is known in full.
-#[derive(Clone, Debug)]
-struct Request {
-    operation: OperationId,
-    caller: Caller,
-    owner: Owner,
-    fingerprint: Fingerprint,
-    mailbox: Option<Mailbox>,
-    is_anonymous: bool,
-    job: Option<Job>,
-    /// How much it takes besides its body.
-    held: u64,
-    /// Bytes of the body.
-    body: u64,
-    expects_continue: bool,
-    /// Set once it has begun to wait for its turn.
-    waiting: Option<Waiting>,
-}
-
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     since: Timestamp,
     until: Timestamp,
 }
 
 impl AwaitBody {
-    pub(super) fn new(guarded: Guarded, fingerprint: FingerprintBuilder, step: &Step<'_>) -> Self {
-        let copies = guarded.copies(step.policy);
-        Self { guarded, fingerprint, copies }
+    pub(super) fn new(request: Request, fingerprint: FingerprintBuilder, step: &Step<'_>) -> Self {
+        let copies = request.copies(step.policy);
+        Self { request, fingerprint, copies }
     }
 
     pub(super) fn has_seen_nothing(&self) -> bool {
-        self.guarded.body == 0
+        self.request.body == 0
     }
 
     pub(super) fn footprint(&self) -> u64 {
-        self.guarded.reserve() + self.guarded.body.saturating_mul(self.copies)
+        self.request.reserve() + self.request.body.saturating_mul(self.copies)
     }
 
     pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
@@ -101,16 +104,16 @@ impl AwaitBody {
 
     fn on_body(mut self, chunk: &[u8], end_of_stream: bool, step: &mut Step<'_>) -> State {
         let length = chunk.len() as u64;
-        self.guarded.body = self.guarded.body.saturating_add(length);
+        self.request.body = self.request.body.saturating_add(length);
         let limit = step.policy.limits.request_body;
-        if self.guarded.body > limit {
+        if self.request.body > limit {
             return step.refuse(&Problem::RequestTooLarge { limit });
         }
         if !step.has_room(length.saturating_mul(self.copies)) {
             return step.refuse(&Problem::MemoryFull);
         }
         self.fingerprint.body(chunk);
-        if let Some(job) = &mut self.guarded.job {
+        if let Some(job) = &mut self.request.job {
             job.body.extend_from_slice(chunk);
         }
         if end_of_stream {
@@ -121,61 +124,58 @@ impl AwaitBody {
     }
 
     fn on_end(self, step: &mut Step<'_>) -> State {
-        step.claim(self.guarded, self.fingerprint.finish())
+        step.claim(self.request, self.fingerprint.finish(), None)
     }
 }
 
 impl Step<'_> {
     /// Asks the store for the right to run the operation.
-    pub(super) fn claim(&mut self, guarded: Guarded, fingerprint: Fingerprint) -> State {
-        let Guarded { operation, caller, owner, mailbox, is_anonymous, job, held, body, expects_continue } = guarded;
-        Request {
-            operation,
-            caller,
-            owner,
+    pub(super) fn claim(&mut self, request: Request, fingerprint: Fingerprint, waiting: Option<Waiting>) -> State {
+        self.effects.push(Effect::Hold);
+        self.effects.push(Effect::Call(Call::Claim(Claim {
+            operation: request.operation,
+            caller: request.caller,
+            share: self.policy.limits.caller_share,
             fingerprint,
-            mailbox,
-            is_anonymous,
-            job,
-            held,
-            body,
-            expects_continue,
-            waiting: None,
-        }
-        .claim(self)
+            owner: request.owner,
+            lease: self.policy.lease,
+            ttl: self.policy.ttl,
+            retry_unknown: self.policy.outcome.on_unknown == OnUnknown::Retry,
+            watcher: request.mailbox.filter(|_| self.policy.duplicates.in_flight == InFlight::Wait),
+        })));
+        State::AwaitClaim(AwaitClaim { request, fingerprint, waiting })
     }
 }
 
 impl Request {
-    fn claim(self, step: &mut Step<'_>) -> State {
-        step.effects.push(Effect::Hold);
-        step.effects.push(Effect::Call(Call::Claim(Claim {
-            operation: self.operation,
-            caller: self.caller,
-            share: step.policy.limits.caller_share,
-            fingerprint: self.fingerprint,
-            owner: self.owner,
-            lease: step.policy.lease,
-            ttl: step.policy.ttl,
-            retry_unknown: step.policy.outcome.on_unknown == OnUnknown::Retry,
-            watcher: self.mailbox.filter(|_| step.policy.duplicates.in_flight == InFlight::Wait),
-        })));
-        State::AwaitClaim(AwaitClaim { request: self })
+    /// What it takes in any case, as long as it is held.
+    pub(super) fn reserve(&self) -> u64 {
+        self.held + if self.job.is_some() { CALL_ANSWER } else { 0 }
+    }
+
+    /// How often its body is in memory: Envoy holds it, a call has one of its own, and so has what reads JSON.
+    pub(super) fn copies(&self, policy: &Policy) -> u64 {
+        let is_json = matches!(policy.fingerprint.body, BodyFingerprint::Json { .. });
+        1 + u64::from(self.job.is_some()) + u64::from(is_json)
     }
 
     /// What it takes as long as it is not known whether it runs.
     fn footprint(&self) -> u64 {
-        self.footprint_waiting() + if self.job.is_some() { CALL_ANSWER } else { 0 }
+        self.reserve() + self.footprint_of_body()
     }
 
     /// Of those who wait for their turn, most never make a call.
     fn footprint_waiting(&self) -> u64 {
-        let copies = if self.job.is_some() { 2 } else { 1 };
-        self.held + self.body.saturating_mul(copies)
+        self.held + self.footprint_of_body()
     }
 
-    fn granted(&self, step: &Step<'_>) -> Execution {
-        Execution::begin(self.operation, self.fingerprint, self.owner, self.is_anonymous, step)
+    /// It is read by now.
+    fn footprint_of_body(&self) -> u64 {
+        self.body.saturating_mul(if self.job.is_some() { 2 } else { 1 })
+    }
+
+    fn granted(&self, fingerprint: Fingerprint, step: &Step<'_>) -> Execution {
+        Execution::begin(self.operation, fingerprint, self.owner, self.is_anonymous, step)
     }
 }
 
@@ -205,7 +205,7 @@ impl AwaitClaim {
     pub(super) fn on_moot(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::Answered(Answer::Claimed(Claimed::Granted)) => {
-                self.request.granted(step).settle(Ending::Released, Answering::Done, step)
+                self.request.granted(self.fingerprint, step).settle(Ending::Released, Answering::Done, step)
             }
             Event::Answered(Answer::Claimed(Claimed::Failed(error))) => {
                 step.warn(error);
@@ -213,7 +213,7 @@ impl AwaitClaim {
             }
             Event::Answered(Answer::Claimed(Claimed::InDoubt(error))) => {
                 step.warn(error);
-                self.request.granted(step).disown(step);
+                self.request.granted(self.fingerprint, step).disown(step);
                 State::Finished
             }
             Event::Answered(Answer::Claimed(_)) => State::Finished,
@@ -228,7 +228,7 @@ impl AwaitClaim {
 
     /// The claim is granted, and nothing can be made of it.
     fn give_back(self, no_room: NoRoom, step: &mut Step<'_>) -> State {
-        if let Some(waiting) = self.request.waiting {
+        if let Some(waiting) = self.waiting {
             step.effects.push(Effect::Waited(step.now.since(waiting.since)));
         }
         let problem = match no_room {
@@ -238,7 +238,7 @@ impl AwaitClaim {
         step.count(problem.counter());
         step.tell(problem.status());
         let answer = Answering::Owed(problem.reply(step.policy.docs_uri.as_deref(), step.policy.status_header));
-        self.request.granted(step).settle(Ending::Released, answer, step)
+        self.request.granted(self.fingerprint, step).settle(Ending::Released, answer, step)
     }
 
     fn on_claimed(self, claimed: Claimed, step: &mut Step<'_>) -> State {
@@ -251,7 +251,7 @@ impl AwaitClaim {
             }
             return self.wait(step.now.after(lease_left), step);
         }
-        if let Some(waiting) = self.request.waiting {
+        if let Some(waiting) = self.waiting {
             step.effects.push(Effect::Waited(step.now.since(waiting.since)));
         }
         match claimed {
@@ -285,7 +285,7 @@ impl AwaitClaim {
             Claimed::InDoubt(error) => {
                 // If the request runs unprotected, the claim stays: it ends as unknown, which is the truth.
                 if step.policy.on_store_error == OnStoreError::Reject {
-                    self.request.granted(step).disown(step);
+                    self.request.granted(self.fingerprint, step).disown(step);
                 }
                 self.fail(error, step)
             }
@@ -305,6 +305,7 @@ impl AwaitClaim {
                 step.refuse(&Problem::Overloaded)
             }
             OnStoreError::Reject => step.refuse(&Problem::StoreUnavailable),
+            OnStoreError::Bypass if error.hides_a_record() => step.refuse(&Problem::StoreUnavailable),
             OnStoreError::Bypass => {
                 step.count(Counter::StoreErrors);
                 step.count(Counter::RequestsBypassed);
@@ -318,7 +319,7 @@ impl AwaitClaim {
     fn run(self, step: &mut Step<'_>) -> State {
         step.count(Counter::RequestsExecuted);
         step.tell(Status::Executed);
-        let execution = self.request.granted(step);
+        let execution = self.request.granted(self.fingerprint, step);
         let Request { held, body, .. } = self.request;
         match self.request.job {
             Some(job) => {
@@ -332,12 +333,12 @@ impl AwaitClaim {
         }
     }
 
-    fn wait(mut self, lease_until: Timestamp, step: &mut Step<'_>) -> State {
+    fn wait(self, lease_until: Timestamp, step: &mut Step<'_>) -> State {
         let until = step.now.after(step.policy.duplicates.wait_timeout);
-        let waiting = *self.request.waiting.get_or_insert(Waiting { since: step.now, until });
+        let waiting = self.waiting.unwrap_or(Waiting { since: step.now, until });
         step.effects.push(Effect::Hold);
         step.effects.push(Effect::Wait { operation: self.request.operation, recheck: lease_until });
-        State::AwaitTurn(AwaitTurn { request: self.request, waiting, lease_until })
+        State::AwaitTurn(AwaitTurn { request: self.request, fingerprint: self.fingerprint, waiting, lease_until })
     }
 }
 
@@ -353,7 +354,7 @@ impl AwaitTurn {
     pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         let operation = self.request.operation;
         match event {
-            Event::Woken => self.request.claim(step),
+            Event::Woken => step.claim(self.request, self.fingerprint, Some(self.waiting)),
             Event::NoRoomToWait(no_room) => {
                 if no_room == NoRoom::OverShare {
                     step.count(Counter::RequestsOverShare);

@@ -5,8 +5,8 @@
 
 use super::{Exchange, State, Step};
 
-/// What a request takes that is held, besides its fields and its body: its stream in Envoy and in the filter. 10,000 that wait took 12 KB
-/// each, over HTTP/2 (docs/guarantees.md).
+/// What a request takes that is held, besides its fields and its body: its stream in Envoy and in the filter. 10,000 that
+/// wait took 12 KB each, over HTTP/2 (docs/guarantees.md).
 pub const HELD_REQUEST: u64 = 16 << 10;
 
 /// What is set aside for the answer to a detached call, besides the call itself. Of a larger one the rest is counted once

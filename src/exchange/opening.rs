@@ -2,9 +2,9 @@
 
 use super::{
     Attributes, Counter, Effect, Notice, Problem, State, Step,
-    claiming::AwaitBody,
+    claiming::{AwaitBody, Request},
     detached::Job,
-    footprint::{CALL_ANSWER, HELD_REQUEST},
+    footprint::HELD_REQUEST,
     reply::own_fields,
 };
 use crate::{
@@ -13,37 +13,6 @@ use crate::{
     record::{Mailbox, Owner},
     request::{Caller, Doubt, FingerprintBuilder, Identified, Key, OperationId, Target},
 };
-
-/// A request that bears a key and is to be run at most once.
-#[derive(Clone, Debug)]
-pub(super) struct Guarded {
-    pub(super) operation: OperationId,
-    pub(super) caller: Caller,
-    pub(super) owner: Owner,
-    pub(super) mailbox: Option<Mailbox>,
-    pub(super) is_anonymous: bool,
-    /// The call that executes it, if that is to be apart from the stream.
-    pub(super) job: Option<Job>,
-    /// How much it takes as long as it is held, besides its body.
-    pub(super) held: u64,
-    /// How much of its body has arrived.
-    pub(super) body: u64,
-    /// Its client sends no body before somebody asks for it, which the filter cannot.
-    pub(super) expects_continue: bool,
-}
-
-impl Guarded {
-    /// What it takes in any case, as long as it is held.
-    pub(super) fn reserve(&self) -> u64 {
-        self.held + if self.job.is_some() { CALL_ANSWER } else { 0 }
-    }
-
-    /// How often its body is in memory: Envoy holds it, a call has one of its own, and so has what reads JSON.
-    pub(super) fn copies(&self, policy: &Policy) -> u64 {
-        let is_json = matches!(policy.fingerprint.body, BodyFingerprint::Json { .. });
-        1 + u64::from(self.job.is_some()) + u64::from(is_json)
-    }
-}
 
 impl Step<'_> {
     /// Decides on the request's headers.
@@ -92,19 +61,19 @@ impl Step<'_> {
         let is_anonymous = doubt == Some(Doubt::Anonymous);
         // A call has fields of its own.
         let held = HELD_REQUEST + headers.byte_len() as u64 * if job.is_some() { 2 } else { 1 };
-        let guarded = Guarded { operation, caller, owner, mailbox, is_anonymous, job, held, body: 0, expects_continue };
-        let (declared, copies) = (declared_length(headers), guarded.copies(self.policy));
+        let request = Request { operation, caller, owner, mailbox, is_anonymous, job, held, body: 0, expects_continue };
+        let (declared, copies) = (declared_length(headers), request.copies(self.policy));
         let body = if end_of_stream || !needs_body { 0 } else { declared.unwrap_or_default() };
         let limit = self.policy.limits.request_body;
         // What is too large in any case is told so below.
-        if body <= limit && !self.has_room(guarded.reserve() + body.saturating_mul(copies)) {
+        if body <= limit && !self.has_room(request.reserve() + body.saturating_mul(copies)) {
             return self.refuse(&Problem::MemoryFull);
         }
         if end_of_stream || !needs_body {
             if expects_continue && is_store_remote {
                 return self.refuse(&Problem::ExpectationFailed);
             }
-            return self.claim(guarded, fingerprint.finish());
+            return self.claim(request, fingerprint.finish(), None);
         }
         if declared.is_some_and(|length| length > limit) {
             return self.refuse(&Problem::RequestTooLarge { limit });
@@ -113,7 +82,7 @@ impl Step<'_> {
             return self.refuse(&Problem::ExpectationFailed);
         }
         self.effects.push(Effect::Hold);
-        State::AwaitBody(AwaitBody::new(guarded, fingerprint, self))
+        State::AwaitBody(AwaitBody::new(request, fingerprint, self))
     }
 
     /// Counts and tells of a caller that may not be told from others as the operator expects.

@@ -206,7 +206,7 @@ impl Problem {
 
     fn detail(&self) -> Cow<'static, str> {
         match self {
-            Self::CallerUnknown => "Nothing was executed. Idempotent requests must bear the credentials that identify \
+            Self::CallerUnknown => "Nothing was executed. Idempotent requests must carry the credentials that identify \
                  the caller. Authenticate and send the request again with the same key."
                 .into(),
             Self::ExpectationFailed => {
@@ -245,8 +245,8 @@ impl Problem {
                     .into()
             }
             Self::Overloaded => {
-                "Nothing was executed by this request: too many came at once to be looked up in time. It cannot be told \
-                 now whether an earlier one with this key was. Send it again with the same key after the time in \
+                "Nothing was executed by this request: too many came at once to be looked up in time. The proxy \
+                 cannot currently tell whether an earlier one with this key was. Send it again with the same key after the time in \
                  Retry-After."
                     .into()
             }
@@ -257,8 +257,8 @@ impl Problem {
                     .into()
             }
             Self::OverShare(Scarce::Questions) => {
-                "Nothing was executed by this request: too many of this caller's are waiting already. It cannot be told now \
-                 whether an earlier one with this key was. Send it again with the same key after the time in Retry-After."
+                "Nothing was executed by this request: too many of this caller's are waiting already. The proxy cannot \
+                 currently tell whether an earlier one with this key was. Send it again with the same key after the time in Retry-After."
                     .into()
             }
             Self::OverShare(Scarce::Calls | Scarce::Places) => {
@@ -273,7 +273,7 @@ impl Problem {
                     .into()
             }
             Self::RequestTooLarge { limit } => format!(
-                "Nothing was executed. The body of an idempotent request may have {limit} bytes at most here. Send a \
+                "Nothing was executed. The body of an idempotent request is limited to {limit} bytes here. Send a \
                  smaller body, or split the operation into several with a key each."
             )
             .into(),
@@ -287,7 +287,7 @@ impl Problem {
                  request again with the same key after the time in Retry-After."
                     .into()
             }
-            Self::StoreUnavailable => "Nothing was executed by this request, but it cannot be told now whether an \
+            Self::StoreUnavailable => "Nothing was executed by this request, but the proxy cannot currently tell whether an \
                  earlier one with this key was. Send it again with the same key after the time in Retry-After."
                 .into(),
             Self::TooManyCalls => {

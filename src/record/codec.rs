@@ -98,7 +98,7 @@ impl Flavor for Appended {
 /// What all but buckets and responses fit into, in bytes.
 const SMALL: usize = 64;
 
-/// Tells accidents from records; whoever can write to the store can make a sum that fits.
+/// Detects corruption, not tampering: anyone who can write to the store can compute a valid checksum.
 fn checksum(bytes: &[u8]) -> [u8; 4] {
     let mut hasher = SipHasher13::new();
     hasher.write(bytes);

@@ -219,6 +219,12 @@ impl StoreError {
         }
     }
 
+    /// Whether a record is there that cannot be read: the operation may have run, so nothing may run by this.
+    #[must_use]
+    pub const fn hides_a_record(&self) -> bool {
+        matches!(self, Self::Unreadable(_) | Self::Redis(redis::RedisError::Unreadable(_)))
+    }
+
     /// All kinds.
     pub const KINDS: [&'static str; 19] = [
         "authentication",

@@ -78,11 +78,11 @@ async fn what_was_answered_is_replayed(transport: Transport, configuration: Valu
         assert_replay_of(first, &late.reaches(*number, "replayed").await);
     }
     late.bench.assert_executions(ENDS);
-    // It is kept no longer than if it had been recorded at once.
+    // It is kept for its whole time: how much of that is over only the clock of an Envoy could tell.
     let redis = late.bench.redis.as_ref().unwrap();
     for key in redis.keys().await {
         let Reply::Integer(left) = redis.must(&[b"PTTL", key.as_slice()]).await else { panic!("no number") };
-        assert!(left > 0 && left <= 86_400_000 - 2 * LEASE.as_millis() as i64, "{left} ms");
+        assert!((86_400_000 - 600_000..=86_400_000).contains(&left), "{left} ms");
     }
 }
 

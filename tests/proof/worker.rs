@@ -51,7 +51,7 @@ pub(crate) struct Worker {
     recent: Recent,
 }
 
-/// One attempt to ask Redis a question: the how manieth of whose.
+/// Which attempt of which request asks Redis.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct QuestionId {
     pub(crate) attempt: AttemptId,

@@ -243,7 +243,7 @@ impl Phase {
     }
 }
 
-/// Tells accidents; whoever can write to Redis can make a sum that fits.
+/// Detects corruption, not tampering: anyone who can write to Redis can compute a valid checksum. See `integrity`.
 fn checksum(bytes: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new();
     hasher.write(bytes);

@@ -16,9 +16,10 @@
 //! operator made of the record bear another token or another state, and the script changes nothing. Where
 //! nothing is left, Redis has lost the record, or its time was over. An execution that took place meanwhile
 //! has left a record of its own, for as long as its `ttl`; if that is gone as well, or if there was none, the
-//! answer is the truest word there is, and keeps the operation from being run once more.
+//! answer is the truest word there is, and keeps the operation from being run once more. It is kept for its whole `ttl`
+//! from then on: how long ago the execution ended only this worker's clock could tell, which may have been set.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Failure, RedisError, admission,
@@ -50,8 +51,6 @@ pub struct Inquiry {
     begun: Timestamp,
     /// When it is given up.
     deadline: Timestamp,
-    /// What is kept of a record, in its bytes.
-    keep: Option<Keep>,
     /// How long to rest after the last attempt.
     rest: Duration,
     attempts: u32,
@@ -65,15 +64,6 @@ pub struct Inquiry {
     rests_until: Option<Timestamp>,
     /// Why the last attempt failed.
     error: Option<StoreError>,
-}
-
-/// How long the record is kept, which is less if it is written late.
-#[derive(Clone, Debug)]
-pub(super) struct Keep {
-    /// Where that stands in what is sent: the milliseconds, in [`KEEP_DIGITS`] digits.
-    pub(super) place: Range<usize>,
-    /// As long if it is written at once.
-    pub(super) time: Duration,
 }
 
 /// What is asked.
@@ -156,7 +146,6 @@ impl Inquiry {
             lease,
             begun: now,
             deadline,
-            keep: None,
             rest: Duration::ZERO,
             attempts: 0,
             asked: now,
@@ -169,9 +158,8 @@ impl Inquiry {
     }
 
     /// The same, asked for as long as the record would be kept.
-    pub(super) fn lasting(mut self, keep: Option<Keep>, ttl: Duration) -> Self {
+    pub(super) fn lasting(mut self, ttl: Duration) -> Self {
         self.deadline = self.deadline.max(self.begun.after(ttl));
-        self.keep = keep;
         self
     }
 
@@ -200,9 +188,6 @@ impl Inquiry {
             }
             Question::Renew | Question::Settle { .. } => self.patience,
         };
-        if self.is_late(now) {
-            self.shorten_keep(now);
-        }
         self.attempts = self.attempts.saturating_add(1);
         (&self.bytes, self.ask_timeout)
     }
@@ -324,15 +309,6 @@ impl Inquiry {
         FIRST_REST.saturating_mul(2_u32.saturating_pow(self.attempts.saturating_sub(1))).min(longest)
     }
 
-    /// Has the record end when it would have ended if it had been written at once.
-    fn shorten_keep(&mut self, now: Timestamp) {
-        let Some(Keep { place, time }) = &self.keep else { return };
-        let left = keep_digits(self.begun.after(*time).since(now).max(Duration::from_millis(1)));
-        if let Some(digits) = self.bytes.get_mut(place.clone()) {
-            digits.iter_mut().zip(left).for_each(|(digit, left)| *digit = left);
-        }
-    }
-
     fn understand(&self, heard: Heard<'_>, now: Timestamp) -> Result<Answer, Failure> {
         let is_late = now.since(self.asked).saturating_add(CLOCK_STEP) >= self.ask_timeout;
         self.interpret(last_value(heard, self.replies, is_late)?, now)
@@ -414,20 +390,6 @@ fn cut_off(body: &[u8], replies: usize) -> Failure {
         _ => Failure::doubtful(RedisError::Cut),
     }
 }
-
-/// How long a record is kept, as the script that ends an execution takes it.
-pub(super) fn keep_digits(time: Duration) -> [u8; KEEP_DIGITS] {
-    let mut millis = time.as_millis();
-    let mut digits = [b'0'; KEEP_DIGITS];
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(millis % 10).unwrap_or_default();
-        millis /= 10;
-    }
-    digits
-}
-
-/// Enough for any `ttl` and lease.
-pub(super) const KEEP_DIGITS: usize = 13;
 
 /// The first attempt, and what a broken connection or a slow server may need.
 const CLAIM_ATTEMPTS: u32 = 3;

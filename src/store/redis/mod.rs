@@ -31,7 +31,7 @@ pub use checkup::{Census, Finding};
 use failure::Failure;
 pub use failure::RedisError;
 pub use inquiry::{Heard, Inquiry, Progress};
-use inquiry::{KEEP_DIGITS, Keep, Question, Terms, keep_digits};
+use inquiry::{Question, Terms};
 pub use passing::Passing;
 pub use review::{Review, Reviewed};
 
@@ -157,15 +157,12 @@ impl RedisStore {
                     &self.scripts.settle,
                     operation,
                     *owner,
-                    &[&[state as u8], fingerprint.as_bytes(), &keep_digits(keep), &tail],
+                    &[&[state as u8], fingerprint.as_bytes(), &millis(keep), &tail],
                 );
-                let keep_ends = request.0.len().saturating_sub(resp::bulk_length(&tail) + resp::LINE_END);
-                let place = keep_ends.saturating_sub(KEEP_DIGITS)..keep_ends;
                 let inquiry =
                     Inquiry::new(*operation, Question::Settle { settled }, request, self.timeout, *lease, now);
                 Ok(match state {
-                    State::Completed | State::NotKept => inquiry.lasting(Some(Keep { place, time: keep }), *ttl),
-                    State::Released => inquiry.lasting(None, *ttl),
+                    State::Completed | State::NotKept | State::Released => inquiry.lasting(*ttl),
                     State::InFlight | State::Unknown => inquiry,
                 })
             }

@@ -159,15 +159,6 @@ fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// How many bytes of a command an argument takes.
-pub(super) fn bulk_length(bytes: &[u8]) -> usize {
-    let digits = bytes.len().checked_ilog10().map_or(1, |log| log as usize + 1);
-    1 + digits + LINE_END + bytes.len() + LINE_END
-}
-
-/// Bytes of the end of a line.
-pub(super) const LINE_END: usize = 2;
-
 fn push_header(out: &mut Vec<u8>, kind: u8, length: usize) {
     out.push(kind);
     out.extend_from_slice(length.to_string().as_bytes());

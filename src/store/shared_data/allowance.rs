@@ -1,7 +1,7 @@
 //! Room in the table that a worker has taken ahead of its need.
 //!
-//! The totals are one key for all workers. Would each claim and each response take its room there, every request of
-//! every worker would read and write that key twice. So a worker takes room for several records in one step, and
+//! The totals live under one key. If every claim and response updated it, every request would contend for that key. So a
+//! worker takes room for several records in one step, and
 //! gives back at its next tick what it has not used. Room counts as used from the moment it is taken, so the bounds
 //! hold; what it costs is that a table may count as full when there is still room for as many records as the other
 //! workers have taken ahead. Where that would matter, in a small table, room is taken record by record.
