@@ -22,6 +22,8 @@ const WAITING: &str = "wasmcustom.idemgate.waiting";
 fn waiting(mut configuration: Value) -> Value {
     configuration["duplicates"]["in_flight"] = json!("wait");
     configuration["duplicates"]["max_waiting"] = json!(20_000);
+    // All are one caller, and may all be with one worker.
+    configuration["limits"]["caller_share"] = json!("100%");
     if configuration["duplicates"].get("wait_timeout").is_none() {
         configuration["duplicates"]["wait_timeout"] = json!("60s");
     }
