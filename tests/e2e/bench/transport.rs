@@ -99,7 +99,7 @@ fn pooled(transport: Transport, redis: &Redis) -> Value {
 fn tcp_cluster(name: &str, redis: &Redis) -> Value {
     let hosts: Vec<_> = redis.addresses.iter().map(|server| address(*server)).collect();
     let mut tcp = cluster(name, &hosts, &json!({}));
-    tcp["connect_timeout"] = json!("0.25s");
+    tcp["connect_timeout"] = json!("5s");
     if let Some(connections) = redis.connections {
         let limits = json!({ "max_connections": connections, "max_pending_requests": connections });
         tcp["circuit_breakers"]["thresholds"] = json!([limits]);
