@@ -21,11 +21,10 @@ trap '[ -z "$server" ] || kill "$server"; wait; rm -rf "$work"' EXIT
 (
     cd "$work"
     apt-get download -q redis-tools=5:7.0.15-1~deb12u* libjemalloc2 liblua5.1-0 lua-bitop lua-cjson liblzf1 libatomic1
-    for package in *.deb; do dpkg -x "$package" root; done
+    for package in *.deb; do dpkg -x "$package" unpacked; done
 ) >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-libraries=$(find "$work/root" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
-redis=$work/root/usr/bin/redis-check-rdb
-ln -s "$redis" "$work/redis-server"
+libraries=$(find "$work/unpacked" -name '*.so*' -printf '%h\n' | sort -u | paste -sd:)
+ln -s unpacked/usr/bin/redis-check-rdb "$work/redis-server"
 LD_LIBRARY_PATH=$libraries "$work/redis-server" --version
 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')

@@ -422,8 +422,8 @@ pub(super) struct RedisDocument {
     /// The largest response, as it is stored; of a larger one only the fact that there was one is kept. Over 32 KiB only
     /// with the pooled transport: over a raw one, Redis cuts long replies.
     pub(super) max_record: Option<Size<KIB, { 16 * MIB }>>,
-    /// A secret text, or the environment variable that holds it, or several of these with the newest first: each record is signed with the first, and one that is signed with
-    /// none of them is damaged. The same for all Envoys. Never shown.
+    /// A secret text, or the environment variable that holds it, or several of these with the newest first: each record is
+    /// signed with the first, and one that is signed with none of them is damaged. The same for all Envoys. Never shown.
     pub(super) integrity_key: Option<IntegrityKeys>,
     /// What becomes of records that are not signed, for the time in which a fleet is given its first integrity_key: they
     /// are damaged ("refuse"), are read ("accept"), or are still written, too ("write"). Only with integrity_key.

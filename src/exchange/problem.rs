@@ -246,8 +246,8 @@ impl Problem {
             }
             Self::Overloaded => {
                 "Nothing was executed by this request: too many came at once to be looked up in time. The proxy \
-                 cannot currently tell whether an earlier one with this key was. Send it again with the same key after the time in \
-                 Retry-After."
+                 cannot currently tell whether an earlier one with this key was. Send it again with the same key after \
+                 the time in Retry-After."
                     .into()
             }
             Self::OverShare(Scarce::Records) => {
@@ -258,7 +258,8 @@ impl Problem {
             }
             Self::OverShare(Scarce::Questions) => {
                 "Nothing was executed by this request: too many of this caller's are waiting already. The proxy cannot \
-                 currently tell whether an earlier one with this key was. Send it again with the same key after the time in Retry-After."
+                 currently tell whether an earlier one with this key was. Send it again with the same key after the \
+                 time in Retry-After."
                     .into()
             }
             Self::OverShare(Scarce::Calls | Scarce::Places) => {
@@ -287,8 +288,8 @@ impl Problem {
                  request again with the same key after the time in Retry-After."
                     .into()
             }
-            Self::StoreUnavailable => "Nothing was executed by this request, but the proxy cannot currently tell whether an \
-                 earlier one with this key was. Send it again with the same key after the time in Retry-After."
+            Self::StoreUnavailable => "Nothing was executed by this request, but the proxy cannot currently tell \
+                 whether an earlier one with this key was. Send it again with the same key after the time in Retry-After."
                 .into(),
             Self::TooManyCalls => {
                 "Nothing was executed. Too many idempotent requests are running. Send the request again with the same \

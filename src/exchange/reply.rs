@@ -41,9 +41,7 @@ impl Reply {
         let (status, body) = (response.status, Body::Stored(response));
         Self { status, headers, body, details: "idemgate_replay" }
     }
-}
 
-impl Reply {
     /// What it takes, here or in Envoy's hands.
     pub(super) fn footprint(&self) -> u64 {
         (self.body.len() + self.headers.byte_len()) as u64

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::cost::{Allowed, Cost};
 use crate::{
-    bench::{Envoy, Lot, PATIENCE, Protocol, Setup, Upstream},
+    bench::{Envoy, Lot, PATIENCE, Setup, Upstream},
     clients::ask_again,
     judge::judge,
     plan::{Deployment, StoreKind},
@@ -216,14 +216,7 @@ impl Client {
 
 /// One that the service answers after so much work.
 pub(crate) fn attempt(asked: Asked, envoys: usize, work: Duration, lot: &mut Lot) -> Attempt {
-    Attempt {
-        asked,
-        envoy: lot.below(envoys as u64) as usize,
-        protocol: lot.of(&Protocol::BOTH),
-        intent: Intent::answers_after(work),
-        departure: None,
-        crash: None,
-    }
+    Attempt { intent: Intent::answers_after(work), ..Attempt::draw(asked, envoys, lot) }
 }
 
 /// One key for each number, where Envoy has patience (`stage::is_impatient`).
