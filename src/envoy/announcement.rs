@@ -7,12 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::store::HostMemory;
-use crate::{
-    record::{decode, encode},
-    store::shared_data::{Cas, SharedMemory as _, Written},
-    time::Timestamp,
-};
+use super::store::{HostMemory, Updated};
+use crate::time::Timestamp;
 
 /// The configurations that were put to work lately, in shared data: a hash of each, and when it was told of.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -30,29 +26,16 @@ pub(super) fn announce(configuration: &[u8], summary: &str, now: Timestamp) {
 }
 
 fn is_first(configuration: u64, now: Timestamp) -> bool {
-    for _ in 0..ATTEMPTS {
-        let found = HostMemory::ENFORCED.get(KEY).ok().flatten();
-        let (mut told, cas) = match found {
-            Some((bytes, cas)) => (decode::<Told>(&bytes).unwrap_or_default(), cas),
-            None => (Told::default(), Cas::NEVER_ISSUED),
-        };
-        told.0.retain(|(_, at)| now.since(*at) < PERIOD);
-        if told.0.iter().any(|(known, _)| *known == configuration) {
-            return false;
-        }
-        told.0.push((configuration, now));
-        let bytes = encode(&told).unwrap_or_default();
-        if HostMemory::ENFORCED.set(KEY, &bytes, cas).is_ok_and(|written| written == Written::Done) {
-            return true;
-        }
-    }
-    true
+    let updated = HostMemory::ENFORCED.update(KEY, |Told(mut told)| {
+        told.retain(|(_, at)| now.since(*at) < PERIOD);
+        let is_known = told.iter().any(|(known, _)| *known == configuration);
+        told.push((configuration, now));
+        (!is_known).then_some(Told(told))
+    });
+    updated != Updated::Unchanged
 }
 
 const KEY: &str = "idemgate/v1/told";
 
 /// The workers take up a configuration within a moment of each other. One that comes back later is told of anew.
 const PERIOD: Duration = Duration::from_secs(10);
-
-/// How often a write is tried that other workers' writes come in the way of.
-const ATTEMPTS: usize = 16;

@@ -7,14 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     filter::Filter,
     inquiries,
-    store::{HostMemory, Store},
+    store::{HostMemory, Store, Updated},
 };
 use crate::{
-    record::{decode, encode},
-    store::{
-        redis::{Finding, Heard, RedisStore},
-        shared_data::{Cas, SharedMemory as _, Written},
-    },
+    store::redis::{Finding, Heard, RedisStore},
     time::Timestamp,
 };
 
@@ -33,7 +29,7 @@ enum Progress {
 }
 
 /// What the workers of an Envoy know of each other's looks, in shared data.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 struct Look {
     /// When somebody may look again.
     next: Timestamp,
@@ -81,20 +77,7 @@ impl Checkup {
 
 /// Changes what the workers know; `false` if `change` has nothing to change.
 fn change(change: impl Fn(Look) -> Option<Look>) -> bool {
-    for _ in 0..ATTEMPTS {
-        let found = HostMemory::ENFORCED.get(KEY).ok().flatten();
-        let (look, cas) = match found {
-            Some((bytes, cas)) => (decode(&bytes).ok(), cas),
-            None => (None, Cas::NEVER_ISSUED),
-        };
-        let look = look.unwrap_or(Look { next: Timestamp::default(), has_failed: false });
-        let Some(changed) = change(look) else { return false };
-        let bytes = encode(&changed).unwrap_or_default();
-        if HostMemory::ENFORCED.set(KEY, &bytes, cas).is_ok_and(|written| written == Written::Done) {
-            return true;
-        }
-    }
-    false
+    HostMemory::ENFORCED.update(KEY, change) == Updated::Written
 }
 
 fn tell(findings: &[Finding], store: &RedisStore) {
@@ -116,6 +99,3 @@ const KEY: &str = "idemgate/v1/checkup";
 
 /// How long one look is good for: a new configuration in the meantime is not looked at anew.
 const PERIOD: Duration = Duration::from_secs(600);
-
-/// How often a write is tried that other workers' writes come in the way of.
-const ATTEMPTS: usize = 16;
