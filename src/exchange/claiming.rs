@@ -1,89 +1,26 @@
 //! From a guarded request to the right to run its operation: its body, its claim, and its turn.
 
 use super::{
-    Counter, Effect, Event, NoRoom, Problem, State, Status, Step,
-    detached::{AwaitCall, Job},
-    execution::Execution,
-    footprint::CALL_ANSWER,
-    inline::AwaitResponse,
+    effect::Effect,
+    event::{Event, NoRoom},
+    problem::Problem,
     reply::{Reply, is_sendable},
-    settling::Answering,
+    state::{
+        Answering, AwaitBody, AwaitCall, AwaitClaim, AwaitResponse, AwaitTurn, Client, Execution, Request, State,
+        Waiting,
+    },
+    step::Step,
+    vocabulary::{Counter, Status},
 };
 use crate::{
-    config::{BodyFingerprint, InFlight, OnStoreError, OnUnknown, Policy},
-    record::{Claim, Mailbox, Owner, StoredResponse},
-    request::{Caller, Fingerprint, FingerprintBuilder, OperationId},
+    config::{InFlight, OnStoreError, OnUnknown},
+    record::{Claim, StoredResponse},
+    request::Fingerprint,
     store::{Answer, Call, Claimed, Ending, Scarce, StoreError, redis::RedisError},
     time::Timestamp,
 };
 
-/// A request that bears a key and is to be run at most once.
-#[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) operation: OperationId,
-    pub(super) caller: Caller,
-    pub(super) owner: Owner,
-    pub(super) mailbox: Option<Mailbox>,
-    /// Whether its caller is one with all others that have no identity.
-    pub(super) is_anonymous: bool,
-    /// The call that executes it, if that is to be apart from the stream.
-    pub(super) job: Option<Job>,
-    /// How much it takes as long as it is held, besides its body.
-    pub(super) held: u64,
-    /// How much of its body has arrived.
-    pub(super) body: u64,
-    /// Its client sends no body before somebody asks for it, which the filter cannot.
-    pub(super) expects_continue: bool,
-}
-
-/// Waits for the rest of the request's body.
-#[derive(Clone, Debug)]
-pub(super) struct AwaitBody {
-    request: Request,
-    fingerprint: FingerprintBuilder,
-    /// How often what arrives is in memory.
-    copies: u64,
-}
-
-/// Waits for the store's answer to the claim.
-#[derive(Clone, Debug)]
-pub(super) struct AwaitClaim {
-    request: Request,
-    fingerprint: Fingerprint,
-    /// Set once it has begun to wait for its turn.
-    waiting: Option<Waiting>,
-}
-
-/// Waits for the end of an execution that another request has under way.
-#[derive(Clone, Debug)]
-pub(super) struct AwaitTurn {
-    request: Request,
-    fingerprint: Fingerprint,
-    waiting: Waiting,
-    /// When the owner's lease runs out.
-    lease_until: Timestamp,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
-    since: Timestamp,
-    until: Timestamp,
-}
-
 impl AwaitBody {
-    pub(super) fn new(request: Request, fingerprint: FingerprintBuilder, step: &Step<'_>) -> Self {
-        let copies = request.copies(step.policy);
-        Self { request, fingerprint, copies }
-    }
-
-    pub(super) fn has_seen_nothing(&self) -> bool {
-        self.request.body == 0
-    }
-
-    pub(super) fn footprint(&self) -> u64 {
-        self.request.reserve() + self.request.body.saturating_mul(self.copies)
-    }
-
     pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::RequestBody { chunk, end_of_stream } => self.on_body(chunk, end_of_stream, step),
@@ -147,43 +84,7 @@ impl Step<'_> {
     }
 }
 
-impl Request {
-    /// What it takes in any case, as long as it is held.
-    pub(super) fn reserve(&self) -> u64 {
-        self.held + if self.job.is_some() { CALL_ANSWER } else { 0 }
-    }
-
-    /// How often its body is in memory: Envoy holds it, a call has one of its own, and so has what reads JSON.
-    pub(super) fn copies(&self, policy: &Policy) -> u64 {
-        let is_json = matches!(policy.fingerprint.body, BodyFingerprint::Json { .. });
-        1 + u64::from(self.job.is_some()) + u64::from(is_json)
-    }
-
-    /// What it takes as long as it is not known whether it runs.
-    fn footprint(&self) -> u64 {
-        self.reserve() + self.footprint_of_body()
-    }
-
-    /// Of those who wait for their turn, most never make a call.
-    fn footprint_waiting(&self) -> u64 {
-        self.held + self.footprint_of_body()
-    }
-
-    /// It is read by now.
-    fn footprint_of_body(&self) -> u64 {
-        self.body.saturating_mul(if self.job.is_some() { 2 } else { 1 })
-    }
-
-    fn granted(&self, fingerprint: Fingerprint, step: &Step<'_>) -> Execution {
-        Execution::begin(self.operation, fingerprint, self.owner, self.is_anonymous, step)
-    }
-}
-
 impl AwaitClaim {
-    pub(super) fn footprint(&self) -> u64 {
-        self.request.footprint()
-    }
-
     pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::Answered(Answer::Claimed(claimed)) => self.on_claimed(claimed, step),
@@ -205,7 +106,7 @@ impl AwaitClaim {
     pub(super) fn on_moot(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::Answered(Answer::Claimed(Claimed::Granted)) => {
-                self.request.granted(self.fingerprint, step).settle(Ending::Released, Answering::Done, step)
+                self.granted(step).settle(Ending::Released, Answering::Done, step)
             }
             Event::Answered(Answer::Claimed(Claimed::Failed(error))) => {
                 step.warn(error);
@@ -213,7 +114,7 @@ impl AwaitClaim {
             }
             Event::Answered(Answer::Claimed(Claimed::InDoubt(error))) => {
                 step.warn(error);
-                self.request.granted(self.fingerprint, step).disown(step);
+                self.granted(step).disown(step);
                 State::Finished
             }
             Event::Answered(Answer::Claimed(_)) => State::Finished,
@@ -221,9 +122,8 @@ impl AwaitClaim {
         }
     }
 
-    /// Whether a call is made once the claim is granted.
-    pub(super) fn wants_call(&self) -> bool {
-        self.request.job.is_some()
+    fn granted(&self, step: &Step<'_>) -> Execution {
+        Execution::begin(&self.request, self.fingerprint, step)
     }
 
     /// The claim is granted, and nothing can be made of it.
@@ -238,7 +138,7 @@ impl AwaitClaim {
         step.count(problem.counter());
         step.tell(problem.status());
         let answer = Answering::Owed(problem.reply(step.policy.docs_uri.as_deref(), step.policy.status_header));
-        self.request.granted(self.fingerprint, step).settle(Ending::Released, answer, step)
+        self.granted(step).settle(Ending::Released, answer, step)
     }
 
     fn on_claimed(self, claimed: Claimed, step: &mut Step<'_>) -> State {
@@ -285,7 +185,7 @@ impl AwaitClaim {
             Claimed::InDoubt(error) => {
                 // If the request runs unprotected, the claim stays: it ends as unknown, which is the truth.
                 if step.policy.on_store_error == OnStoreError::Reject {
-                    self.request.granted(self.fingerprint, step).disown(step);
+                    self.granted(step).disown(step);
                 }
                 self.fail(error, step)
             }
@@ -295,7 +195,7 @@ impl AwaitClaim {
     /// Whether a replay finds room, which takes the place of the request.
     fn has_room_for(&self, response: &StoredResponse, step: &Step<'_>) -> bool {
         let bytes = (response.body.len() + response.headers.byte_len()) as u64;
-        step.has_room(bytes.saturating_sub(self.footprint()))
+        step.has_room(bytes.saturating_sub(self.request.footprint()))
     }
 
     fn fail(self, error: StoreError, step: &mut Step<'_>) -> State {
@@ -319,16 +219,16 @@ impl AwaitClaim {
     fn run(self, step: &mut Step<'_>) -> State {
         step.count(Counter::RequestsExecuted);
         step.tell(Status::Executed);
-        let execution = self.request.granted(self.fingerprint, step);
+        let execution = self.granted(step);
         let Request { held, body, .. } = self.request;
         match self.request.job {
             Some(job) => {
                 step.effects.push(Effect::Execute(job));
-                State::AwaitCall(AwaitCall::new(execution, held, body))
+                State::AwaitCall(AwaitCall { execution, held, body, client: Client::Waits })
             }
             None => {
                 step.effects.push(Effect::Forward);
-                State::AwaitResponse(AwaitResponse::new(execution))
+                State::AwaitResponse(AwaitResponse { execution })
             }
         }
     }
@@ -343,14 +243,6 @@ impl AwaitClaim {
 }
 
 impl AwaitTurn {
-    pub(super) fn footprint(&self) -> u64 {
-        self.request.footprint_waiting()
-    }
-
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        now >= self.waiting.until
-    }
-
     pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         let operation = self.request.operation;
         match event {
@@ -362,7 +254,7 @@ impl AwaitTurn {
                 }
                 self.give_up(step)
             }
-            Event::Tick if self.is_due(step.now) => {
+            Event::Tick if self.waiting.until <= step.now => {
                 step.effects.push(Effect::StopWaiting(operation));
                 step.count(Counter::RequestsWaitTimeouts);
                 self.give_up(step)

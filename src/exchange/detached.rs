@@ -2,99 +2,18 @@
 //! goes on, and its response is kept, when the client hangs up.
 
 use super::{
-    CallFailure, EXPIRES_HEADER, Event, POLICY_HEADER, Problem, STATUS_HEADER, State, Status, Step,
-    execution::Execution,
+    event::{CallFailure, Event},
     footprint::CALL_ANSWER,
     outcome::{self, Answer, Delivery, Evidence, LONGEST_TEXT, Verdict},
-    reply::{Reply, end_to_end, is_sendable, own_fields, replayable},
-    settling::Answering,
+    problem::Problem,
+    reply::{Reply, end_to_end, is_sendable, replayable},
+    state::{Answering, AwaitCall, Client, State},
+    step::Step,
+    vocabulary::{EXPIRES_HEADER, POLICY_HEADER, STATUS_HEADER, Status},
 };
-use crate::{config::Policy, headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
-
-/// A call to be made.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Job {
-    /// Envoy's name of the cluster that executes.
-    pub cluster: String,
-    /// The request's fields as the upstream is to get them.
-    pub headers: Headers,
-    /// The whole body.
-    pub body: Vec<u8>,
-}
-
-impl std::fmt::Debug for Job {
-    /// Neither fields nor body: they are the caller's.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Job").field("cluster", &self.cluster).field("body", &self.body.len()).finish_non_exhaustive()
-    }
-}
-
-impl Job {
-    /// The call that `request` asks for; its body is still to come.
-    pub(super) fn new(cluster: String, request: &Headers, policy: &Policy) -> Self {
-        let own = own_fields(policy);
-        let is_own = |name: &[u8]| own.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
-        let drops = &policy.execution.drop_headers;
-        let is_dropped = |name: &[u8]| drops.iter().any(|dropped| name.eq_ignore_ascii_case(dropped.as_bytes()));
-        let passes_on = |name: &[u8]| !steers_router(name) && !is_own(name) && !is_dropped(name);
-        let mut headers: Headers = end_to_end(request).filter(|(name, _)| passes_on(name)).collect();
-        // A cluster may have a retry policy of its own. The router obeys this, and does not send it on.
-        headers.push("x-envoy-max-retries", "0");
-        Self { cluster, headers, body: Vec::new() }
-    }
-}
-
-/// Fields by which a client could make Envoy's router try a call again, or give up on it early: the
-/// policy's own timeout and exactly one attempt are what the outcome is judged by.
-fn steers_router(name: &[u8]) -> bool {
-    const NAMES: [&str; 11] = [
-        "expect",
-        "x-envoy-hedge-on-per-try-timeout",
-        "x-envoy-max-retries",
-        "x-envoy-retriable-header-names",
-        "x-envoy-retriable-status-codes",
-        "x-envoy-retry-grpc-on",
-        "x-envoy-retry-on",
-        "x-envoy-upstream-alt-stat-name",
-        "x-envoy-upstream-rq-per-try-timeout-ms",
-        "x-envoy-upstream-rq-timeout-alt-response",
-        "x-envoy-upstream-rq-timeout-ms",
-    ];
-    NAMES.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
-}
-
-/// Runs the operation, and waits for the whole answer.
-#[derive(Clone, Debug)]
-pub(super) struct AwaitCall {
-    execution: Execution,
-    /// How much the request takes besides its body.
-    held: u64,
-    /// Bytes of the request's body.
-    body: u64,
-    client: Client,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Client {
-    Waits,
-    IsGone,
-}
+use crate::{headers::Headers, record::StoredResponse, store::Ending};
 
 impl AwaitCall {
-    pub(super) fn new(execution: Execution, held: u64, body: u64) -> Self {
-        Self { execution, held, body, client: Client::Waits }
-    }
-
-    /// The call has a copy of the body, and as long as the client waits, Envoy holds it as well.
-    pub(super) fn footprint(&self) -> u64 {
-        let copies = if self.client == Client::Waits { 2 } else { 1 };
-        self.held + CALL_ANSWER + self.body.saturating_mul(copies)
-    }
-
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.execution.is_due(now)
-    }
-
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::CallAnswered { status, headers, body } => self.on_answer(status, headers, body, step),
@@ -112,10 +31,6 @@ impl AwaitCall {
             Event::ResponseHeaders { headers, .. } if self.client == Client::Waits => {
                 step.mark(Status::Unknown, headers);
                 self.client = Client::IsGone;
-                State::AwaitCall(self)
-            }
-            Event::Tick => {
-                self.execution.renew_if_due(step);
                 State::AwaitCall(self)
             }
             _ => State::AwaitCall(self),

@@ -3,38 +3,22 @@
 use std::time::Duration;
 
 use super::{
-    Effect, State, Step,
-    settling::{Answering, Settling},
+    effect::Effect,
+    state::{Answering, Execution, Request, Settling, State},
+    step::Step,
 };
 use crate::{
     config::Policy,
     headers::Headers,
-    record::{Owner, RENEWALS_PER_LEASE},
-    request::{Fingerprint, OperationId},
+    record::RENEWALS_PER_LEASE,
+    request::Fingerprint,
     store::{Call, Ending},
-    time::Timestamp,
 };
 
-/// The right to run an operation; it ends with [`settle`](Self::settle), or with its lease.
-#[derive(Clone, Debug)]
-pub(super) struct Execution {
-    operation: OperationId,
-    fingerprint: Fingerprint,
-    owner: Owner,
-    /// Whether its caller is one with all others that have no identity.
-    is_anonymous: bool,
-    renew_at: Timestamp,
-    interval: Duration,
-}
-
 impl Execution {
-    pub(super) fn begin(
-        operation: OperationId,
-        fingerprint: Fingerprint,
-        owner: Owner,
-        is_anonymous: bool,
-        step: &Step<'_>,
-    ) -> Self {
+    /// The claim of `request` is granted.
+    pub(super) fn begin(request: &Request, fingerprint: Fingerprint, step: &Step<'_>) -> Self {
+        let &Request { operation, owner, is_anonymous, .. } = request;
         let interval = renewal_interval(step.policy);
         Self { operation, fingerprint, owner, is_anonymous, renew_at: step.now.after(interval), interval }
     }
@@ -63,12 +47,6 @@ impl Execution {
     fn settlement(&self, ending: Ending, step: &Step<'_>) -> Call {
         let Self { operation, fingerprint, owner, .. } = *self;
         Call::Settle { operation, fingerprint, owner, ending, lease: step.policy.lease, ttl: step.policy.ttl }
-    }
-
-    /// Whether the lease is to be extended at `now`.
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        // A clock that was set back must not keep a lease from being renewed that another clock judges.
-        self.renew_at.has_come(now, self.interval)
     }
 
     /// Extends the lease well before it runs out, so that a slow upstream does not look like a dead owner.

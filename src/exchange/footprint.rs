@@ -1,9 +1,10 @@
 //! How much memory an exchange takes, in the filter and in Envoy because of it.
 //!
 //! It is a figure of the state alone: whatever ends a state gives back what it took, and nothing has to be counted on the
-//! way. What a state is about to take more is held against the room that is left ([`Step::has_room`]).
+//! way. What a state is about to take more is held against the room that is left (`Step::has_room`).
 
-use super::{Exchange, State, Step};
+use super::state::{Answering, Client, Request, State};
+use crate::config::{BodyFingerprint, Policy};
 
 /// What a request takes that is held, besides its fields and its body: its stream in Envoy and in the filter. 10,000 that
 /// wait took 12 KB each, over HTTP/2 (docs/guarantees.md).
@@ -13,49 +14,59 @@ pub const HELD_REQUEST: u64 = 16 << 10;
 /// it is there: Envoy collects it, and does not say how far it is.
 pub const CALL_ANSWER: u64 = 64 << 10;
 
-impl Exchange {
-    /// How many bytes it takes now.
-    #[must_use]
-    pub fn footprint(&self) -> u64 {
-        if let Some(shadow) = &self.shadow {
-            // Nothing is held, and nothing is answered.
-            return shadow.footprint() + self.captured();
-        }
-        self.captured()
-            + match &self.state {
-                State::AwaitBody(state) => state.footprint(),
-                State::AwaitClaim(state) | State::AwaitMootClaim(state) => state.footprint(),
-                State::AwaitTurn(state) => state.footprint(),
-                State::AwaitCall(state) => state.footprint(),
-                State::Settling(state) => state.footprint(),
-                State::Replied(reply) => reply.footprint(),
-                State::Idle
-                | State::AwaitResponse(_)
-                | State::AwaitEnd(_)
-                | State::AwaitText(_)
-                | State::Bypassed
-                | State::Finished => 0,
+impl State {
+    /// How many bytes it takes.
+    pub(super) fn footprint(&self) -> u64 {
+        match self {
+            Self::AwaitBody(state) => state.request.reserve() + state.request.body.saturating_mul(state.copies),
+            Self::AwaitClaim(state) | Self::AwaitMootClaim(state) => state.request.footprint(),
+            // Of those who wait for their turn, most never make a call.
+            Self::AwaitTurn(state) => state.request.held + state.request.footprint_of_body(),
+            Self::AwaitCall(state) => {
+                // The call has a copy of the body, and as long as the client waits, Envoy holds it as well.
+                let copies = if state.client == Client::Waits { 2 } else { 1 };
+                state.held + CALL_ANSWER + state.body.saturating_mul(copies)
             }
+            Self::Settling(state) => match &state.answer {
+                Answering::Owed(reply) => HELD_REQUEST + reply.footprint(),
+                Answering::Sent(reply) => reply.footprint(),
+                Answering::Passing | Answering::Held | Answering::Done => 0,
+            },
+            Self::Replied(reply) => reply.footprint(),
+            Self::AwaitEnd(_) | Self::AwaitText(_) => self.captured(),
+            Self::Idle | Self::AwaitResponse(_) | Self::Bypassed | Self::Finished => 0,
+        }
     }
 
     /// What has been copied of the response.
-    fn captured(&self) -> u64 {
-        match &self.state {
-            State::AwaitEnd(state) => state.footprint(),
-            State::AwaitText(state) => state.footprint(),
+    pub(super) fn captured(&self) -> u64 {
+        match self {
+            Self::AwaitEnd(state) => state.capture.footprint() + state.headers.byte_len() as u64,
+            Self::AwaitText(state) => (state.text.capacity() + state.headers.byte_len()) as u64,
             _ => 0,
         }
     }
-
-    /// Says how much more may be taken than is taken now; as much as there is, if nobody says.
-    pub fn set_room(&mut self, room: u64) {
-        self.room = room;
-    }
 }
 
-impl Step<'_> {
-    /// Whether the exchange may take so much more.
-    pub(super) fn has_room(&self, bytes: u64) -> bool {
-        bytes <= self.room
+impl Request {
+    /// What it takes in any case, as long as it is held.
+    pub(super) fn reserve(&self) -> u64 {
+        self.held + if self.job.is_some() { CALL_ANSWER } else { 0 }
+    }
+
+    /// How often its body is in memory: Envoy holds it, a call has one of its own, and so has what reads JSON.
+    pub(super) fn copies(&self, policy: &Policy) -> u64 {
+        let is_json = matches!(policy.fingerprint.body, BodyFingerprint::Json { .. });
+        1 + u64::from(self.job.is_some()) + u64::from(is_json)
+    }
+
+    /// What it takes as long as it is not known whether it runs.
+    pub(super) fn footprint(&self) -> u64 {
+        self.reserve() + self.footprint_of_body()
+    }
+
+    /// It is read by now.
+    fn footprint_of_body(&self) -> u64 {
+        self.body.saturating_mul(if self.job.is_some() { 2 } else { 1 })
     }
 }

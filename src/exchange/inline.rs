@@ -1,59 +1,23 @@
 //! An execution in the client's own stream: the request goes down the filter chain.
 
 use super::{
-    Event, State, Status, Step,
     capture::Capture,
-    execution::Execution,
+    event::Event,
     outcome::{self, Answer, Delivery, Evidence, LONGEST_TEXT, Verdict},
     reply::{is_sendable, replayable},
-    settling::Answering,
+    state::{Answering, AwaitEnd, AwaitResponse, AwaitText, Execution, State},
+    step::Step,
+    vocabulary::Status,
 };
-use crate::{headers::Headers, record::StoredResponse, store::Ending, time::Timestamp};
-
-/// Runs the operation, and waits for the response.
-#[derive(Clone, Debug)]
-pub(super) struct AwaitResponse {
-    execution: Execution,
-}
-
-/// Copies the response while it passes, and waits for its end.
-#[derive(Clone, Debug)]
-pub(super) struct AwaitEnd {
-    execution: Execution,
-    status: u16,
-    headers: Headers,
-    capture: Capture,
-}
-
-/// Copies what the body begins with, and waits for the end of the response: the text decides on the outcome.
-#[derive(Clone, Debug)]
-pub(super) struct AwaitText {
-    execution: Execution,
-    status: u16,
-    headers: Headers,
-    evidence: Evidence,
-    text: Vec<u8>,
-}
+use crate::{headers::Headers, record::StoredResponse, store::Ending};
 
 impl AwaitResponse {
-    pub(super) fn new(execution: Execution) -> Self {
-        Self { execution }
-    }
-
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.execution.is_due(now)
-    }
-
-    pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
+    pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::ResponseHeaders { status, headers, evidence, end_of_stream } => {
                 self.on_headers(status, headers, evidence, end_of_stream, step)
             }
             Event::Gone { evidence } => self.on_gone(evidence, step),
-            Event::Tick => {
-                self.execution.renew_if_due(step);
-                State::AwaitResponse(self)
-            }
             _ => State::AwaitResponse(self),
         }
     }
@@ -112,24 +76,12 @@ impl AwaitResponse {
 }
 
 impl AwaitEnd {
-    pub(super) fn footprint(&self) -> u64 {
-        self.capture.footprint() + self.headers.byte_len() as u64
-    }
-
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.execution.is_due(now)
-    }
-
-    pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
+    pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::ResponseBody { chunk, end_of_stream } => self.on_body(chunk, end_of_stream, step),
             Event::ResponseTrailers => self.on_end(step),
             // A second response on one stream is one in place of the first, which never got to its end.
             Event::Gone { .. } | Event::ResponseHeaders { .. } => cut(self.execution, step),
-            Event::Tick => {
-                self.execution.renew_if_due(step);
-                State::AwaitEnd(self)
-            }
             _ => State::AwaitEnd(self),
         }
     }
@@ -155,14 +107,6 @@ impl AwaitEnd {
 }
 
 impl AwaitText {
-    pub(super) fn footprint(&self) -> u64 {
-        (self.text.capacity() + self.headers.byte_len()) as u64
-    }
-
-    pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.execution.is_due(now)
-    }
-
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::ResponseBody { chunk, end_of_stream } => {
@@ -173,10 +117,6 @@ impl AwaitText {
             Event::ResponseTrailers => self.on_end(step),
             // As above.
             Event::Gone { .. } | Event::ResponseHeaders { .. } => cut(self.execution, step),
-            Event::Tick => {
-                self.execution.renew_if_due(step);
-                State::AwaitText(self)
-            }
             _ => State::AwaitText(self),
         }
     }

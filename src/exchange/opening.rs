@@ -1,11 +1,15 @@
 //! From a request's headers to the first decision: is it guarded, and may it go on?
 
 use super::{
-    Attributes, Counter, Effect, Notice, Problem, State, Step,
-    claiming::{AwaitBody, Request},
-    detached::Job,
+    call::Job,
+    effect::{Effect, Notice},
+    event::{Attributes, Event},
     footprint::HELD_REQUEST,
+    problem::Problem,
     reply::own_fields,
+    state::{AwaitBody, Request, State},
+    step::Step,
+    vocabulary::Counter,
 };
 use crate::{
     config::{BodyFingerprint, ExecutionMode, Policy},
@@ -15,8 +19,18 @@ use crate::{
 };
 
 impl Step<'_> {
+    pub(super) fn on_idle(&mut self, event: Event<'_>) -> State {
+        match event {
+            Event::RequestHeaders { headers, attribute, owner, mailbox, is_store_remote, end_of_stream } => {
+                self.open(headers, attribute, owner, mailbox, is_store_remote, end_of_stream)
+            }
+            Event::Gone { .. } => State::Finished,
+            _ => State::Idle,
+        }
+    }
+
     /// Decides on the request's headers.
-    pub(super) fn open(
+    fn open(
         &mut self,
         headers: &Headers,
         attributes: &dyn Attributes,
@@ -82,7 +96,7 @@ impl Step<'_> {
             return self.refuse(&Problem::ExpectationFailed);
         }
         self.effects.push(Effect::Hold);
-        State::AwaitBody(AwaitBody::new(request, fingerprint, self))
+        State::AwaitBody(AwaitBody { request, fingerprint, copies })
     }
 
     /// Counts and tells of a caller that may not be told from others as the operator expects.

@@ -3,7 +3,7 @@
 //! Decided on the response code's details and the number of attempts, never on the status alone: a 503
 //! of the upstream and a 503 that Envoy made up look alike to a client.
 
-use super::{POLICY_HEADER, STATUS_HEADER, Status};
+use super::vocabulary::{POLICY_HEADER, STATUS_HEADER, Status};
 use crate::{
     config::{Disposition, OutcomePolicy},
     headers::Headers,

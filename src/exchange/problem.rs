@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     reply::Reply,
-    vocabulary::{Counter, Status},
+    vocabulary::{Counter, STATUS_HEADER, Status},
 };
 use crate::{headers::Headers, request::InvalidKey, store::Scarce};
 
@@ -167,7 +167,7 @@ impl Problem {
             headers.push("link", format!("<{uri}>; rel=\"describedby\""));
         }
         if status_header {
-            headers.push(super::STATUS_HEADER, self.status().as_str());
+            headers.push(STATUS_HEADER, self.status().as_str());
         }
         let document = Document {
             r#type: format!("urn:idemgate:{}", self.name()),

@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use super::{EXPIRES_HEADER, POLICY_HEADER, STATUS_HEADER, vocabulary::Status};
+use super::vocabulary::{EXPIRES_HEADER, POLICY_HEADER, STATUS_HEADER, Status};
 use crate::{config::Policy, headers::Headers, record::StoredResponse, time::Timestamp};
 
 /// A whole response of the filter's own.

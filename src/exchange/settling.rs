@@ -4,68 +4,16 @@
 //! gets the same. A store that answers at once makes nobody wait; one that takes too long makes the client
 //! wait for a bounded time, and goes on trying.
 
-use super::{Counter, Effect, Event, State, Status, Step, footprint::HELD_REQUEST, outgoing::Outgoing, reply::Reply};
-use crate::{
-    request::OperationId,
-    store::{Answer, Ended, Settled},
+use super::{
+    effect::Effect,
+    event::Event,
+    state::{Answering, Settling, State},
+    step::Step,
+    vocabulary::{Counter, Status},
 };
-
-/// Waits for the store's word on how the execution was settled.
-#[derive(Clone, Debug)]
-pub(super) struct Settling {
-    pub(super) operation: OperationId,
-    pub(super) answer: Answering,
-}
-
-impl Answering {
-    /// The response that passes by, at its end or before.
-    pub(super) fn response(end_of_stream: bool) -> Self {
-        if end_of_stream { Self::Held } else { Self::Passing }
-    }
-}
-
-/// What the client still lacks of its answer.
-#[derive(Clone, Debug)]
-pub(super) enum Answering {
-    /// All of it: the answer to a detached call.
-    Owed(Reply),
-    /// The end of a response that passes by.
-    Passing,
-    /// The end of a response, which is held back.
-    Held,
-    /// Nothing, or there is no client.
-    Done,
-    /// Nothing; the reply is still to pass by.
-    Sent(Outgoing),
-}
+use crate::store::{Answer, Ended, Settled};
 
 impl Settling {
-    /// Whether the client's request is kept back.
-    pub(super) fn holds_request(&self) -> bool {
-        matches!(self.answer, Answering::Owed(_))
-    }
-
-    /// Whether the end of the response is to be kept back, or is.
-    pub(super) fn holds_response(&self) -> bool {
-        matches!(self.answer, Answering::Passing | Answering::Held)
-    }
-
-    pub(super) fn footprint(&self) -> u64 {
-        match &self.answer {
-            Answering::Owed(reply) => HELD_REQUEST + reply.footprint(),
-            Answering::Sent(reply) => reply.footprint(),
-            Answering::Passing | Answering::Held | Answering::Done => 0,
-        }
-    }
-
-    /// The reply of the filter's own that passes by.
-    pub(super) fn outgoing(&mut self) -> Option<&mut Outgoing> {
-        match &mut self.answer {
-            Answering::Sent(reply) => Some(reply),
-            _ => None,
-        }
-    }
-
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match (event, &self.answer) {
             (Event::Answered(Answer::Settled(ended)), _) => return self.settled(ended, step),

@@ -4,7 +4,7 @@
 //! left out. And nothing is kept back, so the upstream may answer before it is decided whether this request
 //! would have run at all: its answer is kept until then.
 
-use super::{Effect, Event, Exchange, State, outcome::Evidence};
+use super::{effect::Effect, event::Event, machine::Machine, outcome::Evidence, state::State};
 use crate::{headers::Headers, time::Timestamp};
 
 /// What an exchange in shadow mode has besides its state.
@@ -40,65 +40,45 @@ enum End {
     Gone(Evidence),
 }
 
-impl Exchange {
-    /// Takes `event` in as [`handle`](Self::handle) does, and leaves the wire alone.
+impl Shadow {
+    /// Takes `event` in as the machine would, and leaves the wire alone.
     pub(super) fn observe(
         &mut self,
-        mut shadow: Box<Shadow>,
+        machine: &mut Machine,
         event: Event<'_>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
         let mut all = Vec::new();
-        let is_undecided = matches!(self.state, State::AwaitBody(_) | State::AwaitClaim(_));
+        let is_undecided = matches!(machine.state, State::AwaitBody(_) | State::AwaitClaim(_));
         // A request that has no end is never claimed for.
-        let is_over = matches!((&self.state, &event), (State::AwaitBody(_), Event::Gone { .. }));
-        if is_undecided && !is_over {
-            let limit = usize::try_from(self.policy.limits.response_body).unwrap_or(usize::MAX);
-            if let Some(event) = shadow.keep(event, limit, self.room) {
-                self.advance(event, now, &mut all);
-            }
+        let is_over = matches!((&machine.state, &event), (State::AwaitBody(_), Event::Gone { .. }));
+        let event = if is_undecided && !is_over {
+            let limit = usize::try_from(machine.policy.limits.response_body).unwrap_or(usize::MAX);
+            self.keep(event, limit, machine.room)
         } else {
-            self.advance(event, now, &mut all);
+            Some(event)
+        };
+        if let Some(event) = event {
+            machine.advance(event, now, &mut all);
         }
-        match self.state {
+        match machine.state {
             State::AwaitBody(_) | State::AwaitClaim(_) => {}
             State::AwaitResponse(_) => {
-                if let Some(early) = shadow.early.take() {
-                    self.catch_up(early, now, &mut all);
+                if let Some(early) = self.early.take() {
+                    early.catch_up(machine, now, &mut all);
                 }
             }
             // It would not have run. If its answer or its end came before that was known, nothing more comes of it.
             _ => {
-                if shadow.early.take().is_some() {
-                    self.state = State::Finished;
+                if self.early.take().is_some() {
+                    machine.state = State::Finished;
                 }
             }
         }
         effects.extend(all.into_iter().filter(|effect| !touches_the_wire(effect)));
-        self.shadow = Some(shadow);
     }
 
-    /// Hands in what came before the decision.
-    fn catch_up(&mut self, early: Early, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Early { head, body, is_cut, end } = early;
-        if is_cut {
-            // What there is of it is not kept as if it were the whole.
-            self.room = 0;
-        }
-        if let Some(Head { status, headers, evidence }) = head {
-            let event = Event::ResponseHeaders { status, headers: &headers, evidence: &evidence, end_of_stream: false };
-            self.advance(event, now, effects);
-            let end_of_stream = matches!(end, Some(End::Complete));
-            self.advance(Event::ResponseBody { chunk: &body, end_of_stream }, now, effects);
-        }
-        if let Some(End::Gone(evidence)) = end {
-            self.advance(Event::Gone { evidence: &evidence }, now, effects);
-        }
-    }
-}
-
-impl Shadow {
     /// Whether the body of a response that came early is of interest.
     pub(super) fn captures(&self) -> bool {
         self.early.as_ref().is_some_and(|early| early.head.is_some() && early.end.is_none())
@@ -146,6 +126,26 @@ impl Shadow {
             (event, _) => return Some(event),
         }
         None
+    }
+}
+
+impl Early {
+    /// Hands in what came before the decision.
+    fn catch_up(self, machine: &mut Machine, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Self { head, body, is_cut, end } = self;
+        if is_cut {
+            // What there is of it is not kept as if it were the whole.
+            machine.room = 0;
+        }
+        if let Some(Head { status, headers, evidence }) = head {
+            let event = Event::ResponseHeaders { status, headers: &headers, evidence: &evidence, end_of_stream: false };
+            machine.advance(event, now, effects);
+            let end_of_stream = matches!(end, Some(End::Complete));
+            machine.advance(Event::ResponseBody { chunk: &body, end_of_stream }, now, effects);
+        }
+        if let Some(End::Gone(evidence)) = end {
+            machine.advance(Event::Gone { evidence: &evidence }, now, effects);
+        }
     }
 }
 

@@ -1,4 +1,11 @@
-//! The words by which users, operators and logs know what happened.
+//! The words by which users, operators and logs know what happened, and the fields that say them.
+
+/// Says on every response to a guarded request what was done.
+pub const STATUS_HEADER: &str = "idempotency-status";
+/// Says on a replay until when there will be one.
+pub const EXPIRES_HEADER: &str = "idempotency-expires";
+/// By which an upstream steers what becomes of one response; never leaves the proxy.
+pub const POLICY_HEADER: &str = "idempotency-policy";
 
 /// The value of `idempotency-status`, and of the filter state `wasm.idemgate.status`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
