@@ -69,87 +69,50 @@ impl Problem {
     /// The name of the problem: its type is `urn:idemgate:` and this.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        match self {
-            Self::OverShare(Scarce::Records) => "store-full",
-            Self::CallerUnknown => "caller-unknown",
-            Self::ExpectationFailed => "expectation-failed",
-            Self::HostUnsupported => "host-unsupported",
-            Self::KeyInvalid(_) => "key-invalid",
-            Self::KeyMissing { .. } => "key-missing",
-            Self::KeyReused => "key-reused",
-            Self::OutcomeUnknown { .. } => "outcome-unknown",
-            Self::MemoryFull | Self::Overloaded | Self::OverShare(_) | Self::TooManyCalls => "overloaded",
-            Self::RequestInFlight { .. } => "request-in-flight",
-            Self::RequestTooLarge { .. } => "request-too-large",
-            Self::ResponseNotKept { .. } => "response-not-kept",
-            Self::StoreFull => "store-full",
-            Self::StoreUnavailable => "store-unavailable",
-        }
+        self.row().name
     }
 
     /// The HTTP status code.
     #[must_use]
     pub const fn http_status(&self) -> u16 {
-        match self {
-            Self::KeyInvalid(_) | Self::KeyMissing { .. } => 400,
-            Self::CallerUnknown => 403,
-            Self::OutcomeUnknown { .. } | Self::RequestInFlight { .. } | Self::ResponseNotKept { .. } => 409,
-            Self::RequestTooLarge { .. } => 413,
-            Self::ExpectationFailed => 417,
-            // The Idempotency-Key draft, section 2.7: "Unprocessable Content" for a reused key.
-            Self::KeyReused => 422,
-            Self::HostUnsupported => 500,
-            Self::MemoryFull
-            | Self::Overloaded
-            | Self::OverShare(_)
-            | Self::StoreFull
-            | Self::StoreUnavailable
-            | Self::TooManyCalls => 503,
-        }
+        self.row().http_status
     }
 
     /// The word for `idempotency-status`.
     #[must_use]
     pub const fn status(&self) -> Status {
-        match self {
-            Self::KeyReused => Status::KeyReused,
-            Self::OutcomeUnknown { .. } => Status::Unknown,
-            Self::RequestInFlight { .. } => Status::InFlight,
-            Self::ResponseNotKept { .. } => Status::NotKept,
-            Self::CallerUnknown
-            | Self::ExpectationFailed
-            | Self::HostUnsupported
-            | Self::KeyInvalid(_)
-            | Self::KeyMissing { .. }
-            | Self::MemoryFull
-            | Self::Overloaded
-            | Self::OverShare(_)
-            | Self::RequestTooLarge { .. }
-            | Self::StoreFull
-            | Self::StoreUnavailable
-            | Self::TooManyCalls => Status::Rejected,
-        }
+        self.row().status
     }
 
     /// What counts it.
     #[must_use]
     pub const fn counter(&self) -> Counter {
+        self.row().counter
+    }
+
+    const fn row(&self) -> Row {
+        use Status::{InFlight, KeyReused, NotKept, Rejected, Unknown};
         match self {
-            Self::CallerUnknown => Counter::RequestsCallerUnknown,
-            Self::ExpectationFailed => Counter::RequestsExpectationFailed,
-            Self::HostUnsupported => Counter::RequestsHostUnsupported,
-            Self::KeyInvalid(_) => Counter::RequestsKeyInvalid,
-            Self::KeyMissing { .. } => Counter::RequestsKeyMissing,
-            Self::KeyReused => Counter::RequestsKeyReused,
-            Self::MemoryFull => Counter::RequestsMemoryFull,
-            Self::OutcomeUnknown { .. } => Counter::RequestsUnknown,
-            Self::RequestInFlight { .. } => Counter::RequestsInFlight,
-            Self::RequestTooLarge { .. } => Counter::RequestsTooLarge,
-            Self::ResponseNotKept { .. } => Counter::RequestsNotKept,
-            Self::OverShare(_) => Counter::RequestsOverShare,
-            Self::StoreFull => Counter::StoreFull,
-            Self::TooManyCalls => Counter::RequestsTooManyCalls,
-            Self::Overloaded | Self::StoreUnavailable => Counter::StoreErrors,
+            Self::CallerUnknown => Row::new("caller-unknown", 403, Rejected, Counter::RequestsCallerUnknown),
+            Self::ExpectationFailed => {
+                Row::new("expectation-failed", 417, Rejected, Counter::RequestsExpectationFailed)
+            }
+            Self::HostUnsupported => Row::new("host-unsupported", 500, Rejected, Counter::RequestsHostUnsupported),
+            Self::KeyInvalid(_) => Row::new("key-invalid", 400, Rejected, Counter::RequestsKeyInvalid),
+            Self::KeyMissing { .. } => Row::new("key-missing", 400, Rejected, Counter::RequestsKeyMissing),
+            // The Idempotency-Key draft, section 2.7: "Unprocessable Content" for a reused key.
+            Self::KeyReused => Row::new("key-reused", 422, KeyReused, Counter::RequestsKeyReused),
+            Self::MemoryFull => Row::new("overloaded", 503, Rejected, Counter::RequestsMemoryFull),
+            Self::OutcomeUnknown { .. } => Row::new("outcome-unknown", 409, Unknown, Counter::RequestsUnknown),
+            Self::Overloaded => Row::new("overloaded", 503, Rejected, Counter::StoreErrors),
+            Self::OverShare(Scarce::Records) => Row::new("store-full", 503, Rejected, Counter::RequestsOverShare),
+            Self::OverShare(_) => Row::new("overloaded", 503, Rejected, Counter::RequestsOverShare),
+            Self::RequestInFlight { .. } => Row::new("request-in-flight", 409, InFlight, Counter::RequestsInFlight),
+            Self::RequestTooLarge { .. } => Row::new("request-too-large", 413, Rejected, Counter::RequestsTooLarge),
+            Self::ResponseNotKept { .. } => Row::new("response-not-kept", 409, NotKept, Counter::RequestsNotKept),
+            Self::StoreFull => Row::new("store-full", 503, Rejected, Counter::StoreFull),
+            Self::StoreUnavailable => Row::new("store-unavailable", 503, Rejected, Counter::StoreErrors),
+            Self::TooManyCalls => Row::new("overloaded", 503, Rejected, Counter::RequestsTooManyCalls),
         }
     }
 
@@ -169,7 +132,7 @@ impl Problem {
         if status_header {
             headers.push(STATUS_HEADER, self.status().as_str());
         }
-        let document = Document {
+        let document = Details {
             r#type: format!("urn:idemgate:{}", self.name()),
             title: self.title(),
             status: self.http_status(),
@@ -308,21 +271,8 @@ impl Problem {
             Self::OutcomeUnknown { retry_after } => {
                 retry_after.map(|left| left.as_millis().div_ceil(1000).max(1) as u64)
             }
-            Self::MemoryFull
-            | Self::Overloaded
-            | Self::OverShare(_)
-            | Self::RequestInFlight { .. }
-            | Self::StoreFull
-            | Self::StoreUnavailable
-            | Self::TooManyCalls => Some(1),
-            Self::CallerUnknown
-            | Self::ExpectationFailed
-            | Self::HostUnsupported
-            | Self::KeyInvalid(_)
-            | Self::KeyMissing { .. }
-            | Self::KeyReused
-            | Self::RequestTooLarge { .. }
-            | Self::ResponseNotKept { .. } => None,
+            Self::RequestInFlight { .. } => Some(1),
+            _ => (self.http_status() == 503).then_some(1),
         }
     }
 
@@ -355,9 +305,23 @@ impl Problem {
     }
 }
 
+/// What is fixed of a problem.
+struct Row {
+    name: &'static str,
+    http_status: u16,
+    status: Status,
+    counter: Counter,
+}
+
+impl Row {
+    const fn new(name: &'static str, http_status: u16, status: Status, counter: Counter) -> Self {
+        Self { name, http_status, status, counter }
+    }
+}
+
 /// RFC 9457, section 3.1, and one extension member.
 #[derive(Serialize)]
-struct Document {
+struct Details {
     r#type: String,
     title: &'static str,
     status: u16,
