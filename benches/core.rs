@@ -22,7 +22,7 @@ use idemgate::{
     record::{Claim, Owner, Record, StoredResponse, decode, encode},
     request::{Caller, Fingerprint, FingerprintBuilder, Key, OperationId, Target},
     store::{
-        Answer, Call, Claimed, Ended, Ending, Settled, StoreError,
+        Answer, Call, Claimed, Ending, Settled, Settlement, StoreError,
         redis::{
             Heard, Inquiry, Progress, RedisStore,
             resp::{Value, decode_all},
@@ -150,7 +150,8 @@ mod shared_data {
     fn replay(bencher: Bencher, bytes: usize) {
         let store = store();
         store.call(Call::Claim(claim(0)), NOW);
-        let Answer::Settled(Ended { settled: Settled::Stored, .. }) = store.call(completed(0, bytes), NOW) else {
+        let Answer::Settled(Settlement { settled: Settled::Completed, .. }) = store.call(completed(0, bytes), NOW)
+        else {
             panic!("it is not stored");
         };
         bencher.with_inputs(|| Call::Claim(claim(0))).bench_local_values(|call| store.call(call, NOW));

@@ -30,14 +30,14 @@ use idemgate::{
     config::{IntegrityConfig, RedisConfig, Share},
     headers::Headers,
     record::{
-        Admission, Amended, Amendment, Claim, Objection, Owner, Phase, Record, Settlement, Standing, State,
-        StoredResponse, Verb, View,
+        Amended, Amendment, Claim, Conflict, Decision, KeptResponse, Owner, Phase, Record, Standing, StoredResponse,
+        Verb, View,
     },
     request::{Caller, Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
         redis::{
-            Heard, Progress, RedisError, RedisStore, Review, Reviewed,
+            Heard, OperatorAnswer, OperatorInquiry, Progress, RedisError, RedisStore,
             resp::{Value, decode_all, push_command},
         },
     },
@@ -234,11 +234,11 @@ fn settle(server: &Server, number: u8, owner: u128, ending: Ending) -> Settled {
 }
 
 /// What an operator is told; the calls that it takes are made as Envoy makes them.
-fn review(server: &Server, number: u8, amendment: Option<Amendment>) -> Reviewed {
-    finish(server, &store(), store().review(operation(number), amendment))
+fn review(server: &Server, number: u8, amendment: Option<Amendment>) -> OperatorAnswer {
+    finish(server, &store(), store().operator_inquiry(operation(number), amendment))
 }
 
-fn finish(server: &Server, store: &RedisStore, mut review: Review) -> Reviewed {
+fn finish(server: &Server, store: &RedisStore, mut review: OperatorInquiry) -> OperatorAnswer {
     loop {
         let (bytes, _) = review.ask(wrong_clock());
         let reply = send(server.address, bytes).unwrap();
@@ -250,18 +250,18 @@ fn finish(server: &Server, store: &RedisStore, mut review: Review) -> Reviewed {
 
 fn look(server: &Server, number: u8) -> Option<View> {
     match review(server, number, None) {
-        Reviewed::Seen(view) => view,
+        OperatorAnswer::Seen(view) => view,
         other => panic!("{other:?}"),
     }
 }
 
-fn state(server: &Server, number: u8) -> Option<State> {
-    look(server, number).map(|view| view.state)
+fn state(server: &Server, number: u8) -> Option<Standing> {
+    look(server, number).map(|view| timeless_standing(view.standing))
 }
 
 fn amend(server: &Server, number: u8, verb: Verb, force: bool) -> Amended {
     match review(server, number, Some(Amendment { verb, force })) {
-        Reviewed::Amended(amended) => amended,
+        OperatorAnswer::Amended(amended) => amended,
         other => panic!("{other:?}"),
     }
 }
@@ -297,13 +297,13 @@ fn the_first_claim_is_granted_and_each_other_row_of_the_rules_has_its_answer() {
     assert_eq!(run(&server, Claim { fingerprint: other, ..claim(1, 2) }), Claimed::KeyReused);
     assert_eq!(run(&server, claim(2, 5)), Claimed::Granted, "another operation");
 
-    assert_eq!(settle(&server, 1, 1, completed(b"body")), Settled::Stored);
+    assert_eq!(settle(&server, 1, 1, completed(b"body")), Settled::Completed);
     let Claimed::Completed { response: replayed, expires } = run(&server, claim(1, 2)) else { panic!("no replay") };
     assert_eq!(*replayed, response(b"body"));
     assert!(is_about(expires.since(wrong_clock()), TTL), "by the asking Envoy's clock");
     assert_eq!(run(&server, Claim { fingerprint: other, ..claim(1, 2) }), Claimed::KeyReused);
 
-    assert_eq!(settle(&server, 2, 5, Ending::NotKept(418)), Settled::Tombstoned);
+    assert_eq!(settle(&server, 2, 5, Ending::NotKept(418)), Settled::NotKept);
     assert_eq!(run(&server, claim(2, 4)), Claimed::NotKept { status: 418 });
 }
 
@@ -348,7 +348,7 @@ fn an_owner_that_nobody_took_over_from_has_its_say_however_late() {
     assert_eq!(renew(&server, 1, 1), Renewed::Extended);
     assert!(matches!(run(&server, claim(1, 2)), Claimed::InFlight { .. }));
     lapse(&server, 1);
-    assert_eq!(settle(&server, 1, 1, completed(b"late")), Settled::Stored);
+    assert_eq!(settle(&server, 1, 1, completed(b"late")), Settled::Completed);
     assert!(matches!(run(&server, claim(1, 2)), Claimed::Completed { .. }));
     assert_eq!(renew(&server, 1, 1), Renewed::Fenced, "there is nothing left to renew");
 }
@@ -360,8 +360,8 @@ fn what_was_asked_before_and_is_asked_again_is_the_same() {
         assert_eq!(run(&server, claim(1, 1)), Claimed::Granted);
     }
     for (number, ending, settled) in [
-        (1, completed(b"body"), Settled::Stored),
-        (2, Ending::NotKept(200), Settled::Tombstoned),
+        (1, completed(b"body"), Settled::Completed),
+        (2, Ending::NotKept(200), Settled::NotKept),
         (3, Ending::Unknown, Settled::Unknown),
         (4, Ending::Released, Settled::Released),
     ] {
@@ -408,7 +408,7 @@ fn a_record_that_redis_lost_is_written_at_the_end() {
     run(&server, claim(1, 1));
     server.command(&[b"FLUSHALL"]);
     assert_eq!(renew(&server, 1, 1), Renewed::Fenced);
-    assert_eq!(settle(&server, 1, 1, completed(b"body")), Settled::Stored);
+    assert_eq!(settle(&server, 1, 1, completed(b"body")), Settled::Completed);
     assert!(matches!(run(&server, claim(1, 2)), Claimed::Completed { .. }));
     assert!(is_about(server.lives(1), TTL));
 
@@ -536,7 +536,7 @@ fn a_server_without_memory_grants_nothing_and_still_lets_go() {
     assert_eq!(settle(&server, 2, 1, Ending::Released), Settled::Released);
     assert_eq!(server.value(2), None);
     server.command(&[b"CONFIG", b"SET", b"maxmemory", b"0"]);
-    assert_eq!(settle(&server, 1, 1, completed(b"body")), Settled::Stored);
+    assert_eq!(settle(&server, 1, 1, completed(b"body")), Settled::Completed);
     assert_eq!(run(&server, claim(2, 2)), Claimed::Granted);
 }
 
@@ -568,25 +568,25 @@ fn an_operator_sees_and_changes_signed_records_alone() {
         };
         assert!(matches!(attempt(&server, store, &settle), Progress::Answered(_)));
     }
-    let review = |number, amendment| finish(&server, &signing, signing.review(operation(number), amendment));
+    let review = |number, amendment| finish(&server, &signing, signing.operator_inquiry(operation(number), amendment));
     let state = || match review(1, None) {
-        Reviewed::Seen(view) => view.map(|view| (view.state, view.response_bytes)),
+        OperatorAnswer::Seen(view) => view.map(|view| (view.standing, view.response_bytes)),
         other => panic!("{other:?}"),
     };
     let size = response(&body).encode(&operation(1), Owner::new(1)).unwrap().len() as u64;
-    assert_eq!(state(), Some((State::Completed { status: 201 }, size)));
+    assert_eq!(state(), Some((Standing::Completed { status: 201 }, size)));
     let [not_kept, purge] =
         [Verb::NotKept { status: 201 }, Verb::Purge].map(|verb| Some(Amendment { verb, force: false }));
-    assert!(matches!(review(1, not_kept), Reviewed::Amended(Amended::Done { .. })));
-    assert_eq!(state(), Some((State::NotKept { status: 201 }, 0)));
+    assert!(matches!(review(1, not_kept), OperatorAnswer::Amended(Amended::Done { .. })));
+    assert_eq!(state(), Some((Standing::NotKept { status: 201 }, 0)));
     let found = Progress::Answered(Answer::Claimed(Claimed::NotKept { status: 201 }));
     assert_eq!(attempt(&server, &signing, &Call::Claim(claim(1, 2))), found);
-    assert!(matches!(review(1, purge), Reviewed::Amended(Amended::Done { .. })));
+    assert!(matches!(review(1, purge), OperatorAnswer::Amended(Amended::Done { .. })));
     assert_eq!(state(), None);
     assert_eq!(attempt(&server, &signing, &Call::Claim(claim(1, 2))), granted);
     for amendment in [None, not_kept, purge] {
         let reviewed = review(2, amendment);
-        assert!(matches!(reviewed, Reviewed::Failed { may_have_amended: false, .. }), "not signed: {reviewed:?}");
+        assert!(matches!(reviewed, OperatorAnswer::Failed { may_have_amended: false, .. }), "not signed: {reviewed:?}");
     }
 }
 
@@ -625,23 +625,23 @@ fn an_operator_sees_each_state_and_nothing_of_a_response_but_its_status_and_size
     assert_eq!(look(&server, 1), None);
     run(&server, claim(1, 1));
     let running = look(&server, 1).unwrap();
-    assert_eq!((running.state, running.response_bytes), (State::InFlight, 0));
-    assert!(is_about(running.lease_left, LEASE) && !running.lease_left.is_zero());
+    assert_eq!((timeless_standing(running.standing), running.response_bytes), (IN_FLIGHT, 0));
+    assert!(is_about(running.lease_left(), LEASE) && !running.lease_left().is_zero());
     assert!(is_about(running.expires.since(wrong_clock()), LEASE + TTL), "by the asking Envoy's clock");
     lapse(&server, 1);
-    assert_eq!(state(&server, 1), Some(State::Lapsed));
+    assert_eq!(state(&server, 1), Some(Standing::Lapsed));
 
     let large = vec![b'x'; 20_000];
     settle(&server, 1, 1, completed(&large));
     let kept = look(&server, 1).unwrap();
-    assert_eq!((kept.state, kept.lease_left), (State::Completed { status: 201 }, Duration::ZERO));
+    assert_eq!((kept.standing, kept.lease_left()), (Standing::Completed { status: 201 }, Duration::ZERO));
     let size = response(&large).encode(&operation(1), Owner::new(1)).unwrap().len() as u64;
     assert_eq!(kept.response_bytes, size);
     assert!(is_about(kept.expires.since(wrong_clock()), TTL));
 
     for (number, ending, seen) in [
-        (2, Ending::NotKept(418), Some(State::NotKept { status: 418 })),
-        (3, Ending::Unknown, Some(State::Unknown)),
+        (2, Ending::NotKept(418), Some(Standing::NotKept { status: 418 })),
+        (3, Ending::Unknown, Some(UNKNOWN)),
         (4, Ending::Released, None),
     ] {
         run(&server, claim(number, 1));
@@ -659,8 +659,8 @@ fn what_an_operator_gave_back_runs_anew_and_its_late_owner_is_fenced() {
         server.command(&[b"FLUSHALL"]);
         run(&server, claim(1, 1));
         let alive = amend(&server, 1, verb, false);
-        assert!(matches!(alive, Amended::Refused(Objection::Alive { lease_left }) if is_about(lease_left, LEASE)));
-        assert_eq!(state(&server, 1), Some(State::InFlight));
+        assert!(matches!(alive, Amended::Refused(Conflict::Alive { lease_left }) if is_about(lease_left, LEASE)));
+        assert_eq!(state(&server, 1), Some(IN_FLIGHT));
         assert_done(&amend(&server, 1, verb, true));
         assert_eq!(state(&server, 1), None);
         assert_eq!(amend(&server, 1, verb, true), Amended::NoRecord);
@@ -673,7 +673,7 @@ fn what_an_operator_gave_back_runs_anew_and_its_late_owner_is_fenced() {
         assert!(!matches!(run(&server, claim(1, 1)), Claimed::Granted), "nor is a late copy of its claim granted");
         assert_eq!(run(&server, claim(1, 2)), Claimed::Granted);
         assert_eq!(settle(&server, 1, 1, completed(b"late")), Settled::Fenced);
-        assert_eq!(settle(&server, 1, 2, completed(b"body")), Settled::Stored);
+        assert_eq!(settle(&server, 1, 2, completed(b"body")), Settled::Completed);
     }
 }
 
@@ -702,16 +702,16 @@ fn what_ran_is_not_released_but_purged_or_kept_without_its_response() {
         run(&server, claim(number, 1));
         settle(&server, number, 1, completed(b"body"));
     }
-    assert_eq!(amend(&server, 1, Verb::Release, true), Amended::Refused(Objection::Ran));
+    assert_eq!(amend(&server, 1, Verb::Release, true), Amended::Refused(Conflict::Ran));
     assert_done(&amend(&server, 1, Verb::Purge, false));
     assert_eq!(run(&server, claim(1, 2)), Claimed::Granted);
     let other = amend(&server, 2, Verb::NotKept { status: 200 }, true);
-    assert_eq!(other, Amended::Refused(Objection::OtherStatus { status: 201 }));
+    assert_eq!(other, Amended::Refused(Conflict::OtherStatus { status: 201 }));
     assert_done(&amend(&server, 2, Verb::NotKept { status: 201 }, false));
     assert_eq!(run(&server, claim(2, 2)), Claimed::NotKept { status: 201 });
     assert!(is_about(server.lives(2), TTL), "for as long as it would have been kept");
-    assert_eq!(amend(&server, 2, Verb::NotKept { status: 201 }, true), Amended::Refused(Objection::AlreadyNotKept));
-    assert_eq!(state(&server, 3), Some(State::Completed { status: 201 }), "no other operation is changed");
+    assert_eq!(amend(&server, 2, Verb::NotKept { status: 201 }, true), Amended::Refused(Conflict::AlreadyNotKept));
+    assert_eq!(state(&server, 3), Some(Standing::Completed { status: 201 }), "no other operation is changed");
 }
 
 #[test]
@@ -720,14 +720,14 @@ fn an_operator_whose_reply_was_lost_asks_again_and_has_changed_it_once() {
     for verb in VERBS {
         server.command(&[b"FLUSHALL"]);
         run(&server, claim(1, 1));
-        let mut review = store().review(operation(1), Some(Amendment { verb, force: true }));
+        let mut review = store().operator_inquiry(operation(1), Some(Amendment { verb, force: true }));
         let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
         assert_eq!(review.hear(&store(), Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
         send(server.address, review.ask(wrong_clock()).0).unwrap();
         assert_eq!(review.hear(&store(), Heard::Nothing, wrong_clock()), None, "the reply to the change is lost");
         let changed = server.value(1);
         let done = finish(&server, &store(), review);
-        assert!(matches!(done, Reviewed::Amended(Amended::Done { .. })), "{done:?}");
+        assert!(matches!(done, OperatorAnswer::Amended(Amended::Done { .. })), "{done:?}");
         assert_eq!(server.value(1), changed);
     }
 }
@@ -736,14 +736,14 @@ fn an_operator_whose_reply_was_lost_asks_again_and_has_changed_it_once() {
 fn an_operator_whose_reply_was_lost_does_not_change_what_began_since() {
     let server = Server::start();
     run(&server, claim(1, 1));
-    let mut review = store().review(operation(1), Some(Amendment { verb: Verb::Release, force: true }));
+    let mut review = store().operator_inquiry(operation(1), Some(Amendment { verb: Verb::Release, force: true }));
     let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
     assert_eq!(review.hear(&store(), Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
     send(server.address, review.ask(wrong_clock()).0).unwrap();
     assert_eq!(review.hear(&store(), Heard::Nothing, wrong_clock()), None);
     assert_eq!(run(&server, claim(1, 2)), Claimed::Granted);
     let told = finish(&server, &store(), review);
-    assert!(matches!(told, Reviewed::Failed { may_have_amended: true, .. }), "{told:?}");
+    assert!(matches!(told, OperatorAnswer::Failed { may_have_amended: true, .. }), "{told:?}");
     assert_eq!(renew(&server, 1, 2), Renewed::Extended, "the new execution is left alone");
 }
 
@@ -753,7 +753,7 @@ fn what_changes_under_the_hands_of_an_operator_is_judged_anew() {
     run(&server, claim(1, 1));
     lapse(&server, 1);
     let judged = |server: &Server| {
-        let mut review = store().review(operation(1), Some(Amendment { verb: Verb::Release, force: false }));
+        let mut review = store().operator_inquiry(operation(1), Some(Amendment { verb: Verb::Release, force: false }));
         let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
         assert_eq!(review.hear(&store(), Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
         review
@@ -761,12 +761,12 @@ fn what_changes_under_the_hands_of_an_operator_is_judged_anew() {
     let review = judged(&server);
     assert_eq!(renew(&server, 1, 1), Renewed::Extended, "its owner was only late");
     let told = finish(&server, &store(), review);
-    assert!(matches!(told, Reviewed::Amended(Amended::Refused(Objection::Alive { .. }))), "{told:?}");
+    assert!(matches!(told, OperatorAnswer::Amended(Amended::Refused(Conflict::Alive { .. }))), "{told:?}");
 
     lapse(&server, 1);
     let review = judged(&server);
     settle(&server, 1, 1, completed(b"body"));
-    assert_eq!(finish(&server, &store(), review), Reviewed::Amended(Amended::Refused(Objection::Ran)));
+    assert_eq!(finish(&server, &store(), review), OperatorAnswer::Amended(Amended::Refused(Conflict::Ran)));
     assert!(matches!(run(&server, claim(1, 2)), Claimed::Completed { .. }));
 }
 
@@ -780,13 +780,16 @@ fn a_damaged_or_foreign_value_is_shown_to_nobody_and_changed_by_nobody() {
         server.overwrite(1, &damaged);
         for amendment in [None, Some(Amendment { verb: Verb::Purge, force: true })] {
             let told = review(&server, 1, amendment);
-            assert!(matches!(told, Reviewed::Failed { may_have_amended: false, .. }), "{told:?} of {damaged:02x?}");
+            assert!(
+                matches!(told, OperatorAnswer::Failed { may_have_amended: false, .. }),
+                "{told:?} of {damaged:02x?}"
+            );
         }
         assert_eq!(server.value(1), Some(damaged));
     }
     server.command(&[b"DEL", key(1).as_bytes()]);
     server.command(&[b"LPUSH", key(1).as_bytes(), b"x"]);
-    let foreign = Reviewed::Failed { error: StoreError::Redis(RedisError::Foreign), may_have_amended: false };
+    let foreign = OperatorAnswer::Failed { error: StoreError::Redis(RedisError::Foreign), may_have_amended: false };
     assert_eq!(review(&server, 1, None), foreign);
 }
 
@@ -861,17 +864,22 @@ impl Model {
         }
         if let Some((record, response)) = self.records.get(&number)
             && !is_claim_of(record, claim.owner)
-            && let Admission::Refuse(standing) = record.admit(claim, now)
         {
-            return Some(match standing {
-                Standing::KeyReused => Claimed::KeyReused,
-                Standing::InFlight { .. } => Claimed::InFlight { lease_left: Duration::ZERO },
-                Standing::Unknown { .. } => Claimed::Unknown { lease_left: Duration::ZERO },
-                Standing::Completed { .. } => {
-                    Claimed::Completed { response: response.clone().unwrap().into(), expires: Timestamp::default() }
-                }
-                Standing::NotKept { status } => Claimed::NotKept { status },
-            });
+            let standing = match record.admit(claim, now) {
+                Decision::KeyReused => return Some(Claimed::KeyReused),
+                Decision::Refuse(standing) => Some(standing),
+                Decision::Take | Decision::Watch { .. } => None,
+            };
+            if let Some(standing) = standing {
+                return Some(match standing {
+                    Standing::InFlight { .. } => Claimed::InFlight { lease_left: Duration::ZERO },
+                    Standing::Lapsed | Standing::Unknown { .. } => Claimed::Unknown { lease_left: Duration::ZERO },
+                    Standing::Completed { .. } => {
+                        Claimed::Completed { response: response.clone().unwrap().into(), expires: Timestamp::default() }
+                    }
+                    Standing::NotKept { status } => Claimed::NotKept { status },
+                });
+            }
         }
         self.marks.remove(&number);
         self.words.remove(&number);
@@ -895,18 +903,19 @@ impl Model {
             let is_same = *last == owner && std::mem::discriminant(word) == std::mem::discriminant(ending);
             return if is_same { *settled } else { Settled::Fenced };
         }
-        let (settlement, response, settled) = match ending {
+        let (recorded, response, settled) = match ending {
             Ending::Completed(response) => {
-                (Settlement::Stored { status: response.status, size: 0 }, Some(response.clone()), Settled::Stored)
+                let kept = KeptResponse { status: response.status, size: 0 };
+                (Ending::Completed(kept), Some(response.clone()), Settled::Completed)
             }
-            Ending::NotKept(status) => (Settlement::Tombstoned { status: *status }, None, Settled::Tombstoned),
-            Ending::Released => (Settlement::Released, None, Settled::Released),
-            Ending::Unknown => (Settlement::Unknown, None, Settled::Unknown),
+            Ending::NotKept(status) => (Ending::NotKept(*status), None, Settled::NotKept),
+            Ending::Released => (Ending::Released, None, Settled::Released),
+            Ending::Unknown => (Ending::Unknown, None, Settled::Unknown),
         };
         // What was never there, Redis has lost: the owner is believed, and counts as one whose lease is over.
         let lost = || Claim { lease: Duration::ZERO, ..claim(number, token) }.granted(now);
         let record = self.records.get(&number).map_or_else(lost, |(record, _)| record.clone());
-        let Ok(left) = record.settle(owner, settlement, TTL, now) else { return Settled::Fenced };
+        let Ok(left) = record.settle(owner, recorded, TTL, now) else { return Settled::Fenced };
         self.words.insert(number, (owner, ending.clone(), settled));
         match left {
             Some(record) => {
@@ -921,14 +930,14 @@ impl Model {
     }
 
     /// What an operator is told; whose execution it was is fenced from then on, unless it says what is so already.
-    fn amend(&mut self, number: u8, amendment: Amendment, now: Timestamp) -> Option<Result<(), Objection>> {
+    fn amend(&mut self, number: u8, amendment: Amendment, now: Timestamp) -> Option<Result<(), Conflict>> {
         let (record, _) = self.records.get(&number)?;
         let (owner, left) = (record.owner, record.amended(amendment, now));
         Some(left.map(|left| {
             let word = match (amendment.verb, left) {
                 (Verb::NotKept { status }, Some(left)) => {
                     self.records.insert(number, (left, None));
-                    (owner, Ending::NotKept(status), Settled::Tombstoned)
+                    (owner, Ending::NotKept(status), Settled::NotKept)
                 }
                 _ => {
                     self.records.remove(&number);
@@ -951,14 +960,26 @@ impl Model {
 }
 
 /// The time that is left of a lease is real on one side only.
-const LIVE: Objection = Objection::Alive { lease_left: Duration::ZERO };
+const LIVE: Conflict = Conflict::Alive { lease_left: Duration::ZERO };
 
 /// Whether this is the running claim of `owner`, which may be asked again.
 fn is_claim_of(record: &Record, owner: Owner) -> bool {
     record.owner == owner && matches!(record.phase, Phase::InFlight { .. })
 }
 
+const IN_FLIGHT: Standing = Standing::InFlight { lease_left: Duration::ZERO };
+const UNKNOWN: Standing = Standing::Unknown { lease_left: Duration::ZERO };
+
 /// Without times, which are real on one side only.
+fn timeless_standing(standing: Standing) -> Standing {
+    match standing {
+        Standing::InFlight { .. } => IN_FLIGHT,
+        Standing::Unknown { .. } => UNKNOWN,
+        other => other,
+    }
+}
+
+/// The same of what a claim met.
 fn timeless(claimed: Claimed) -> Claimed {
     match claimed {
         Claimed::InFlight { .. } => Claimed::InFlight { lease_left: Duration::ZERO },
@@ -1000,18 +1021,21 @@ fn redis_says_what_the_rules_of_a_record_say() {
                     let told = match amend(&server, number, amendment.verb, amendment.force) {
                         Amended::Done { .. } => Some(Ok(())),
                         Amended::NoRecord => None,
-                        Amended::Refused(Objection::Alive { .. }) => Some(Err(LIVE)),
-                        Amended::Refused(objection) => Some(Err(objection)),
+                        Amended::Refused(Conflict::Alive { .. }) => Some(Err(LIVE)),
+                        Amended::Refused(conflict) => Some(Err(conflict)),
                     };
                     let rule = model.amend(number, amendment, now).map(|rule| {
-                        rule.map_err(|objection| match objection {
-                            Objection::Alive { .. } => LIVE,
+                        rule.map_err(|conflict| match conflict {
+                            Conflict::Alive { .. } => LIVE,
                             other => other,
                         })
                     });
                     prop_assert_eq!(told, rule);
                     let seen = state(&server, number);
-                    prop_assert_eq!(seen, model.records.get(&number).map(|(record, _)| record.view(now).state));
+                    prop_assert_eq!(
+                        seen,
+                        model.records.get(&number).map(|(record, _)| timeless_standing(record.standing(now)))
+                    );
                 }
                 Step::Lapse { number } => {
                     if server.value(number).is_some() {

@@ -8,7 +8,7 @@ use idemgate::{
     record::{Amendment, Claim, Owner, StoredResponse, Verb},
     request::{Caller, Fingerprint, OperationId},
     store::{
-        Answer, Call, Claimed, Ended, Ending, Renewed, Settled,
+        Answer, Call, Claimed, Ending, Renewed, Settled, Settlement,
         redis::{
             Heard, Progress, RedisStore,
             resp::{Value, decode_all},
@@ -89,10 +89,11 @@ fn check_calls(status: u16, body: &[u8]) {
                     let kept = response.encode(&operation(), OWNER).expect("a response");
                     assert!(body.windows(kept.len()).any(|part| part == kept), "it was not kept");
                 }
-                Answer::Renewed(Renewed::Extended) | Answer::Settled(Ended { settled: Settled::Stored, .. }) => {
+                Answer::Renewed(Renewed::Extended)
+                | Answer::Settled(Settlement { settled: Settled::Completed, .. }) => {
                     assert!(is(":1\r\n"));
                 }
-                Answer::Renewed(Renewed::Fenced) | Answer::Settled(Ended { settled: Settled::Fenced, .. }) => {
+                Answer::Renewed(Renewed::Fenced) | Answer::Settled(Settlement { settled: Settled::Fenced, .. }) => {
                     assert!(is(":0\r\n"));
                 }
                 _ => {}
@@ -109,7 +110,7 @@ fn check_operators(status: u16, body: &[u8]) {
     }
     let _ = STORE.census(heard);
     for amendment in [None, Some(Amendment { verb: Verb::NotKept { status: 201 }, force: true })] {
-        let mut review = STORE.review(operation(), amendment);
+        let mut review = STORE.operator_inquiry(operation(), amendment);
         let ends = (0..10).any(|_| {
             review.ask(NOW);
             review.hear(&STORE, heard, NOW).is_some()

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 use idemgate::{
     config::{OnFull, Share, SharedDataConfig},
     headers::Headers,
-    record::{Amended, Amendment, Claim, Owner, State, StoredResponse, Verb},
+    record::{Amended, Amendment, Claim, Owner, Standing, StoredResponse, Verb},
     request::{Caller, Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
@@ -166,7 +166,7 @@ fn check_bounds(shape: u8, steps: &[Step]) {
                 if settled != Settled::Fenced {
                     assert_eq!(running.remove(&number).map(|(owner, _)| owner), Some(owner), "{at}");
                 }
-                if let (Settled::Stored, Ending::Completed(response)) = (settled, ending) {
+                if let (Settled::Completed, Ending::Completed(response)) = (settled, ending) {
                     stored.insert(number, response);
                 }
             }
@@ -175,7 +175,8 @@ fn check_bounds(shape: u8, steps: &[Step]) {
         }
         for (number, _) in running.iter().filter(|(_, (_, lease_until))| *lease_until > now) {
             let view = store.look(&operation(*number), now).expect("the host never refuses");
-            assert_eq!(view.map(|view| view.state), Some(State::InFlight), "{at}: {number} is running");
+            let standing = view.map(|view| view.standing);
+            assert!(matches!(standing, Some(Standing::InFlight { .. })), "{at}: {number} is running: {standing:?}");
         }
         let totals = store.totals().expect("the host never refuses");
         assert!(

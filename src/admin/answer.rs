@@ -3,7 +3,7 @@
 use super::{json::Object, problem::seconds_rounded_up};
 use crate::{
     config::SharedDataConfig,
-    record::{State, Verb, View},
+    record::{Standing, Verb, View},
     request::OperationId,
     store::{
         redis::Census,
@@ -43,20 +43,20 @@ impl Answer {
     pub fn seen(operation: &OperationId, view: &View) -> Self {
         let mut body = Object::new()
             .text("operation", &operation.to_string())
-            .text("state", view.state.word())
+            .text("state", view.standing.word())
             .number("age_seconds", view.age.as_secs());
-        if let Some(reason) = view.state.reason() {
+        if let Some(reason) = view.standing.reason() {
             body = body.text("unknown_because", reason);
         }
-        match view.state {
-            State::InFlight | State::Lapsed | State::Unknown => {
-                body = body.number("lease_left_seconds", seconds_rounded_up(view.lease_left));
+        match view.standing {
+            Standing::InFlight { .. } | Standing::Lapsed | Standing::Unknown { .. } => {
+                body = body.number("lease_left_seconds", seconds_rounded_up(view.lease_left()));
             }
-            State::Completed { status } | State::NotKept { status } => {
+            Standing::Completed { status } | Standing::NotKept { status } => {
                 body = body.number("original_status", u64::from(status));
             }
         }
-        if let State::Completed { .. } = view.state {
+        if let Standing::Completed { .. } = view.standing {
             body = body.number("response_bytes", view.response_bytes);
         }
         Self::json(body.text("expires", &String::from_utf8_lossy(&view.expires.to_rfc3339())))
@@ -111,7 +111,7 @@ impl Answer {
         let mut body = Object::new()
             .text("operation", &verdict.operation.to_string())
             .text("done", verdict.verb.participle())
-            .text("was", verdict.before.state.word());
+            .text("was", verdict.before.standing.word());
         if let Some(status) = status {
             body = body.number("original_status", u64::from(status));
         }
@@ -129,14 +129,14 @@ impl Answer {
     }
 }
 
-impl State {
+impl Standing {
     /// The word for it, in answers and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Completed { .. } => "completed",
-            Self::InFlight => "in_flight",
-            Self::Lapsed | Self::Unknown => "unknown",
+            Self::InFlight { .. } => "in_flight",
+            Self::Lapsed | Self::Unknown { .. } => "unknown",
             Self::NotKept { .. } => "not_kept",
         }
     }
@@ -144,8 +144,8 @@ impl State {
     const fn reason(self) -> Option<&'static str> {
         match self {
             Self::Lapsed => Some("its lease expired before an outcome was recorded"),
-            Self::Unknown => Some("no conclusive response was seen"),
-            Self::Completed { .. } | Self::InFlight | Self::NotKept { .. } => None,
+            Self::Unknown { .. } => Some("no conclusive response was seen"),
+            Self::Completed { .. } | Self::InFlight { .. } | Self::NotKept { .. } => None,
         }
     }
 }

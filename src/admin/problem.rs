@@ -3,13 +3,13 @@
 use std::{borrow::Cow, time::Duration};
 
 use super::{Answer, Stranger, json::Object};
-use crate::{record::Objection, request::OperationId, store::StoreError};
+use crate::{record::Conflict, request::OperationId, store::StoreError};
 
 /// Why a request is not done. Each says what to do next.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Problem {
     /// The rules for the record are against the change.
-    Conflict(Objection),
+    Conflict(Conflict),
     /// The host does not hand over the body, or the client does not send it.
     NoBody,
     /// The body is not what the request needs.
@@ -52,7 +52,7 @@ impl Problem {
         match self {
             Self::BadRequest(_) => "admin-bad-request",
             Self::BodyTooLarge => "admin-body-too-large",
-            Self::Conflict(Objection::Alive { .. }) => "operation-alive",
+            Self::Conflict(Conflict::Alive { .. }) => "operation-alive",
             Self::Conflict(_) => "operation-executed",
             Self::MethodNotAllowed { .. } => "admin-method-not-allowed",
             Self::NoBody => "admin-no-body",
@@ -91,10 +91,10 @@ impl Problem {
             .number("status", u64::from(self.http_status()))
             .text("detail", &self.detail());
         match self {
-            Self::Conflict(Objection::Alive { lease_left }) => {
+            Self::Conflict(Conflict::Alive { lease_left }) => {
                 body = body.number("lease_left_seconds", seconds_rounded_up(*lease_left));
             }
-            Self::Conflict(Objection::OtherStatus { status }) => {
+            Self::Conflict(Conflict::OtherStatus { status }) => {
                 body = body.number("original_status", u64::from(*status));
             }
             Self::NotFound(Some(operation)) => body = body.text("operation", &operation.to_string()),
@@ -122,7 +122,7 @@ impl Problem {
         match self {
             Self::BadRequest(_) => "The request cannot be understood",
             Self::BodyTooLarge => "The body is too large",
-            Self::Conflict(Objection::Alive { .. }) => "The operation may still be running",
+            Self::Conflict(Conflict::Alive { .. }) => "The operation may still be running",
             Self::Conflict(_) => "The operation was executed",
             Self::MethodNotAllowed { .. } => "There is no such method here",
             Self::NoBody => "The body did not come",
@@ -140,23 +140,23 @@ impl Problem {
         match self {
             Self::BadRequest(detail) => detail.clone(),
             Self::BodyTooLarge => "Nothing was done. A body may have 64 KiB at most here.".into(),
-            Self::Conflict(Objection::Alive { .. }) => {
+            Self::Conflict(Conflict::Alive { .. }) => {
                 "Nothing was changed. The lease of this operation has not run out, so that it may be running now: after \
                  this change a retry could run it a second time. Ask again when lease_left_seconds are over; or send \
                  {\"force\": true} if you know that it is not running."
                     .into()
             }
-            Self::Conflict(Objection::AlreadyNotKept) => {
+            Self::Conflict(Conflict::AlreadyNotKept) => {
                 "Nothing was changed: it is known to have run, and its response is not kept. To let a retry run it \
                  again, purge it."
                     .into()
             }
-            Self::Conflict(Objection::OtherStatus { .. }) => {
+            Self::Conflict(Conflict::OtherStatus { .. }) => {
                 "Nothing was changed: it is known to have run with the status in original_status. Send that status to \
                  drop its response alone; to let a retry run it again, purge it."
                     .into()
             }
-            Self::Conflict(Objection::Ran) => "Nothing was changed: it ran, and what ran is not released. If a retry is to \
+            Self::Conflict(Conflict::Ran) => "Nothing was changed: it ran, and what ran is not released. If a retry is to \
                  run it a second time all the same, purge it."
                 .into(),
             Self::MethodNotAllowed { allow } => format!("Nothing was done. This path takes the method {allow}.").into(),

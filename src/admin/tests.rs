@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     config::{Guard, Plugin},
     headers::Headers,
-    record::{Amendment, Objection, State, Verb, View},
+    record::{Amendment, Conflict, Standing, Verb, View},
     request::{Caller, Key, OperationId, OperationPrefix},
     store::{StoreError, redis::RedisError},
     time::Timestamp,
@@ -293,10 +293,10 @@ fn problems() -> Vec<Problem> {
     vec![
         Problem::BadRequest("Nothing was done. \"quoted\" \\ and\nbroken".into()),
         Problem::BodyTooLarge,
-        Problem::Conflict(Objection::Alive { lease_left: Duration::from_millis(1) }),
-        Problem::Conflict(Objection::AlreadyNotKept),
-        Problem::Conflict(Objection::OtherStatus { status: 201 }),
-        Problem::Conflict(Objection::Ran),
+        Problem::Conflict(Conflict::Alive { lease_left: Duration::from_millis(1) }),
+        Problem::Conflict(Conflict::AlreadyNotKept),
+        Problem::Conflict(Conflict::OtherStatus { status: 201 }),
+        Problem::Conflict(Conflict::Ran),
         Problem::MethodNotAllowed { allow: "GET" },
         Problem::NoBody,
         Problem::NoSuchPath,
@@ -322,38 +322,38 @@ fn each_problem_is_json_with_its_own_status_and_says_what_to_do() {
         assert!(document["detail"].as_str().unwrap().len() > 30, "{document}");
         assert_eq!(answer.allow.is_some(), answer.status == 405, "{problem:?}");
     }
-    let alive = Problem::Conflict(Objection::Alive { lease_left: Duration::from_millis(1) }).answer();
+    let alive = Problem::Conflict(Conflict::Alive { lease_left: Duration::from_millis(1) }).answer();
     let document: Value = serde_json::from_slice(&alive.body).unwrap();
     assert_eq!(document["lease_left_seconds"], 1, "as long as any is left");
 }
 
 #[test]
 fn a_record_is_told_with_what_its_state_has() {
-    let view = |state| View {
-        state,
+    let lease_left = Duration::from_millis(1);
+    let view = |standing| View {
+        standing,
         age: Duration::from_millis(61_999),
-        lease_left: Duration::from_millis(1),
         expires: Timestamp::from_millis(1_700_000_000_000),
         response_bytes: 77,
     };
     let hash = OPERATION.to_string();
-    for (state, expected) in [
-        (State::InFlight, r#""state":"in_flight","age_seconds":61,"lease_left_seconds":1"#),
+    for (standing, expected) in [
+        (Standing::InFlight { lease_left }, r#""state":"in_flight","age_seconds":61,"lease_left_seconds":1"#),
         (
-            State::Unknown,
+            Standing::Unknown { lease_left },
             r#""state":"unknown","age_seconds":61,"unknown_because":"no conclusive response was seen","lease_left_seconds":1"#,
         ),
         (
-            State::Lapsed,
-            r#""state":"unknown","age_seconds":61,"unknown_because":"its lease expired before an outcome was recorded","lease_left_seconds":1"#,
+            Standing::Lapsed,
+            r#""state":"unknown","age_seconds":61,"unknown_because":"its lease expired before an outcome was recorded","lease_left_seconds":0"#,
         ),
         (
-            State::Completed { status: 201 },
+            Standing::Completed { status: 201 },
             r#""state":"completed","age_seconds":61,"original_status":201,"response_bytes":77"#,
         ),
-        (State::NotKept { status: 418 }, r#""state":"not_kept","age_seconds":61,"original_status":418"#),
+        (Standing::NotKept { status: 418 }, r#""state":"not_kept","age_seconds":61,"original_status":418"#),
     ] {
-        let body = String::from_utf8(Answer::seen(&OPERATION, &view(state)).body).unwrap();
+        let body = String::from_utf8(Answer::seen(&OPERATION, &view(standing)).body).unwrap();
         assert_eq!(body, format!(r#"{{"operation":"{hash}",{expected},"expires":"2023-11-14T22:13:20Z"}}"#));
     }
 }

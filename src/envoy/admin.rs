@@ -28,11 +28,11 @@ use crate::{
     admin::{Answer, LONGEST_BODY, Origin, Problem, Route, Stranger, Task, Verdict},
     config::{Config, Guard},
     headers::Headers,
-    record::{Amended, Amendment, Mailbox, Owner, State, Verb, View},
+    record::{Amended, Amendment, Mailbox, Owner, Verb, View},
     request::{OperationId, OperationPrefix},
     store::{
         StoreError,
-        redis::{Heard, Review, Reviewed},
+        redis::{Heard, OperatorAnswer, OperatorInquiry},
         shared_data::{SharedDataStore, Survey},
     },
     time::Timestamp,
@@ -81,7 +81,7 @@ enum Errand {
     /// To ask Redis how much it holds.
     Census,
     /// To ask Redis about an operation.
-    Review(Box<Review>),
+    Review(Box<OperatorInquiry>),
 }
 
 impl Admin {
@@ -241,10 +241,10 @@ impl Admin {
                 return self.order_walk(visit, Some(prefix));
             }
             (Store::Redis(store), Task::Look(operation)) => {
-                return self.order(visit, Errand::Review(store.review(operation, None).into()));
+                return self.order(visit, Errand::Review(store.operator_inquiry(operation, None).into()));
             }
             (Store::Redis(store), Task::Amend(operation, amendment)) => {
-                return self.order(visit, Errand::Review(store.review(operation, Some(amendment)).into()));
+                return self.order(visit, Errand::Review(store.operator_inquiry(operation, Some(amendment)).into()));
             }
             (Store::Redis(_), Task::Count) => return self.order(visit, Errand::Census),
             (Store::Redis(store), Task::Find(_)) => {
@@ -268,13 +268,13 @@ impl Admin {
         }
     }
 
-    fn reviewed(&self, visit: &Visit, review: &Review, reviewed: Reviewed) -> Answer {
+    fn reviewed(&self, visit: &Visit, review: &OperatorInquiry, reviewed: OperatorAnswer) -> Answer {
         let operation = review.operation();
         match (reviewed, review.amendment()) {
-            (Reviewed::Seen(view), _) => self.seen(operation, view),
-            (Reviewed::Amended(amended), Some(amendment)) => self.amended(visit, operation, amendment, amended),
-            (Reviewed::Amended(_), None) => Problem::NotFound(Some(*operation)).answer(),
-            (Reviewed::Failed { error, may_have_amended }, amendment) => {
+            (OperatorAnswer::Seen(view), _) => self.seen(operation, view),
+            (OperatorAnswer::Amended(amended), Some(amendment)) => self.amended(visit, operation, amendment, amended),
+            (OperatorAnswer::Amended(_), None) => Problem::NotFound(Some(*operation)).answer(),
+            (OperatorAnswer::Failed { error, may_have_amended }, amendment) => {
                 if let (true, Some(amendment)) = (may_have_amended, amendment) {
                     let done = amendment.verb.participle();
                     log::warn!(
@@ -302,13 +302,13 @@ impl Admin {
         let (before, watchers) = match amended {
             Amended::Done { before, watchers } => (before, watchers),
             Amended::NoRecord => return Problem::NotFound(Some(*operation)).answer(),
-            Amended::Refused(objection) => return Problem::Conflict(objection).answer(),
+            Amended::Refused(conflict) => return Problem::Conflict(conflict).answer(),
         };
-        let is_risky = !before.lease_left.is_zero() && matches!(before.state, State::InFlight | State::Unknown);
+        let is_risky = !before.lease_left().is_zero();
         log::warn!(
             "idemgate: admin: operation {} was {} and is {} now, as {} asked{}",
             operation.short(),
-            before.state.word(),
+            before.standing.word(),
             amendment.verb.participle(),
             visit.from,
             if is_risky { ", while its lease lived" } else { "" }

@@ -7,8 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::store::{HostMemory, Updated};
-use crate::time::Timestamp;
+use super::store::HostMemory;
+use crate::{store::shared_data::update_hint, time::Timestamp};
 
 /// The configurations that were put to work lately, in shared data: a hash of each, and when it was told of.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -26,13 +26,13 @@ pub(super) fn announce(configuration: &[u8], summary: &str, now: Timestamp) {
 }
 
 fn is_first(configuration: u64, now: Timestamp) -> bool {
-    let updated = HostMemory::ENFORCED.update(KEY, |Told(mut told)| {
+    let updated = update_hint(&HostMemory::ENFORCED, KEY, |Told(mut told)| {
         told.retain(|(_, at)| now.since(*at) < PERIOD);
         let is_known = told.iter().any(|(known, _)| *known == configuration);
         told.push((configuration, now));
         (!is_known).then_some(Told(told))
     });
-    updated != Updated::Unchanged
+    updated != Ok(false)
 }
 
 const KEY: &str = "idemgate/v1/told";

@@ -7,21 +7,24 @@ use serde::{Deserialize, Serialize};
 use super::{
     filter::Filter,
     inquiries,
-    store::{HostMemory, Store, Updated},
+    store::{HostMemory, Store},
 };
 use crate::{
-    store::redis::{Finding, Heard, RedisStore},
+    store::{
+        redis::{Finding, Heard, RedisStore},
+        shared_data::{Lease, update_hint},
+    },
     time::Timestamp,
 };
 
 /// One worker's part in looking at the store of one configuration.
 #[derive(Debug, Default)]
 pub(super) struct Checkup {
-    progress: Cell<Progress>,
+    state: Cell<CheckupState>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-enum Progress {
+enum CheckupState {
     #[default]
     Due,
     UnderWay(u32),
@@ -31,8 +34,8 @@ enum Progress {
 /// What the workers of an Envoy know of each other's looks, in shared data.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 struct Look {
-    /// When somebody may look again.
-    next: Timestamp,
+    /// Who has looked, and until when that is good enough.
+    lease: Lease,
     /// Whether somebody has looked, and could not reach it.
     has_failed: bool,
 }
@@ -42,19 +45,19 @@ impl Checkup {
     ///
     /// To be called with the root context active.
     pub(super) fn begin(&self, filter: &Filter, now: Timestamp) {
-        let (Store::Redis(store), Progress::Due) = (&filter.enforced.store, self.progress.get()) else { return };
-        if !change(|look| (look.next <= now).then_some(Look { next: now.after(PERIOD), ..look })) {
+        let (Store::Redis(store), CheckupState::Due) = (&filter.enforced.store, self.state.get()) else { return };
+        if !change(|look| Some(Look { lease: look.lease.take(filter.worker, PERIOD, now)?, ..look })) {
             return;
         }
         match inquiries::call(store.cluster(), &store.checkup(), store.timeout()) {
-            Some(token) => self.progress.set(Progress::UnderWay(token)),
+            Some(token) => self.state.set(CheckupState::UnderWay(token)),
             None => self.conclude(&store.findings(Heard::NotMade), store),
         }
     }
 
     /// Takes in what came of it, if `token` is its own.
     pub(super) fn end(&self, filter: &Filter, token: u32, heard: Heard<'_>) {
-        if let (Store::Redis(store), Progress::UnderWay(own)) = (&filter.enforced.store, self.progress.get())
+        if let (Store::Redis(store), CheckupState::UnderWay(own)) = (&filter.enforced.store, self.state.get())
             && own == token
         {
             self.conclude(&store.findings(heard), store);
@@ -62,12 +65,12 @@ impl Checkup {
     }
 
     fn conclude(&self, findings: &[Finding], store: &RedisStore) {
-        self.progress.set(Progress::Over);
+        self.state.set(CheckupState::Over);
         let was_reached = !findings.iter().any(|finding| matches!(finding, Finding::Failed(_)));
         // Envoy's main thread runs the filter as well, and has no internal listeners, which a pooled transport begins
         // with. So the first one who fails leaves the look to another.
         let is_first_failure = |look: Look| {
-            (!was_reached && !look.has_failed).then_some(Look { next: Timestamp::default(), has_failed: true })
+            (!was_reached && !look.has_failed).then_some(Look { lease: Lease::default(), has_failed: true })
         };
         if !change(is_first_failure) {
             tell(findings, store);
@@ -77,7 +80,7 @@ impl Checkup {
 
 /// Changes what the workers know; `false` if `change` has nothing to change.
 fn change(change: impl Fn(Look) -> Option<Look>) -> bool {
-    HostMemory::ENFORCED.update(KEY, change) == Updated::Written
+    update_hint(&HostMemory::ENFORCED, KEY, change) == Ok(true)
 }
 
 fn tell(findings: &[Finding], store: &RedisStore) {

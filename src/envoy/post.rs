@@ -8,14 +8,12 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::host;
 use crate::{
     record::{Mailbox, Owner, decode, encode},
     store::{
         StoreError,
-        shared_data::{Cas, SharedMemory, Written},
+        shared_data::{Change, Lease, SharedMemory, update},
     },
     time::Timestamp,
 };
@@ -66,12 +64,6 @@ const TERM: Duration = Duration::from_secs(30);
 /// configuration.
 const PLACES: u32 = 2048;
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-struct Tenancy {
-    holder: Owner,
-    until: Timestamp,
-}
-
 impl Post {
     /// Takes the first place that is free; `None` if there is none or the host refuses.
     pub(super) fn open(memory: &impl SharedMemory, worker: Owner, now: Timestamp) -> Option<Self> {
@@ -101,16 +93,11 @@ fn key(place: u32) -> String {
 
 /// Takes the place under `key` for a term, or keeps it; `false` if another worker has it.
 fn take(memory: &impl SharedMemory, key: &str, worker: Owner, now: Timestamp) -> Result<bool, StoreError> {
-    let cas = match memory.get(key)? {
-        None => Cas::NEVER_ISSUED,
-        Some((bytes, cas)) => {
-            let tenancy = decode::<Tenancy>(&bytes)?;
-            if tenancy.holder != worker && tenancy.until > now {
-                return Ok(false);
-            }
-            cas
-        }
-    };
-    let tenancy = encode(&Tenancy { holder: worker, until: now.after(TERM) })?;
-    Ok(memory.set(key, &tenancy, cas)? == Written::Done)
+    update(memory, key, |found| {
+        let lease: Lease = found.map(decode).transpose()?.unwrap_or_default();
+        Ok(match lease.take(worker, TERM, now) {
+            Some(lease) => Change::Write(encode(&lease)?, true),
+            None => Change::Keep(false),
+        })
+    })
 }

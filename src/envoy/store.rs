@@ -2,12 +2,9 @@
 
 use std::borrow::Cow;
 
-use serde::{Serialize, de::DeserializeOwned};
-
 use super::host::{self, Refused, SharedWrite};
 use crate::{
     config::StoreConfig,
-    record::{decode, encode},
     store::{
         Answer, Call, StoreError,
         redis::{Inquiry, RedisStore},
@@ -79,39 +76,6 @@ impl HostMemory {
     fn name(self, key: &str) -> Cow<'_, str> {
         if self.is_shadow { Cow::Owned(key.replacen("/v1/", "/s1/", 1)) } else { Cow::Borrowed(key) }
     }
-
-    /// Changes what the workers tell each other under `key`. What is not there, or cannot be read, is the default.
-    pub(super) fn update<T>(&self, key: &str, change: impl Fn(T) -> Option<T>) -> Updated
-    where
-        T: Default + DeserializeOwned + Serialize,
-    {
-        // How often a write is tried that other workers' writes come in the way of.
-        const ATTEMPTS: usize = 16;
-
-        for _ in 0..ATTEMPTS {
-            let found = self.get(key).ok().flatten();
-            let (value, cas) = match found {
-                Some((bytes, cas)) => (decode(&bytes).unwrap_or_default(), cas),
-                None => (T::default(), Cas::NEVER_ISSUED),
-            };
-            let Some(changed) = change(value) else { return Updated::Unchanged };
-            let bytes = encode(&changed).unwrap_or_default();
-            if self.set(key, &bytes, cas).is_ok_and(|written| written == Written::Done) {
-                return Updated::Written;
-            }
-        }
-        Updated::Lost
-    }
-}
-
-/// What became of a change of what workers tell each other.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Updated {
-    Written,
-    /// There was nothing to change.
-    Unchanged,
-    /// The host refused it, or others came in the way each time.
-    Lost,
 }
 
 impl SharedMemory for HostMemory {

@@ -11,7 +11,7 @@ use super::{
     step::Step,
     vocabulary::{Counter, Status},
 };
-use crate::store::{Answer, Ended, Settled};
+use crate::store::{Answer, Settled, Settlement};
 
 impl Settling {
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
@@ -33,10 +33,10 @@ impl Settling {
         State::Settling(self)
     }
 
-    fn settled(mut self, ended: Ended, step: &mut Step<'_>) -> State {
+    fn settled(mut self, ended: Settlement, step: &mut Step<'_>) -> State {
         match ended.settled {
-            Settled::Stored => step.count(Counter::OutcomesStored),
-            Settled::Tombstoned => step.count(Counter::OutcomesTombstoned),
+            Settled::Completed => step.count(Counter::OutcomesStored),
+            Settled::NotKept => step.count(Counter::OutcomesTombstoned),
             Settled::Released => step.count(Counter::OutcomesReleased),
             Settled::Unknown => step.count(Counter::OutcomesUnknown),
             Settled::Fenced => step.count(Counter::OutcomesFenced),

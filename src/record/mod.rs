@@ -4,7 +4,7 @@
 //! compare-and-swap, a remote store within its script. The rules themselves know no store.
 
 mod codec;
-mod oversight;
+mod operator;
 mod response;
 
 use std::time::Duration;
@@ -16,8 +16,7 @@ pub(crate) use codec::{decode_head, encode_into};
 // For the stores, and for the fuzzers; nobody else has a use for them.
 #[doc(hidden)]
 pub use codec::{decode, encode};
-pub(crate) use oversight::Remains;
-pub use oversight::{Amended, Amendment, Objection, State, Verb, View};
+pub use operator::{Amended, Amendment, Conflict, Verb, View};
 pub use response::StoredResponse;
 
 use crate::{
@@ -147,13 +146,15 @@ pub enum Phase {
     },
 }
 
-/// What a claim meets.
+/// What becomes of a claim.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Admission {
+pub enum Decision {
     /// The claimant takes the operation; what was there is void.
     Take,
     /// The operation is spoken for.
     Refuse(Standing),
+    /// The fingerprint is another one: the key is reused for something else.
+    KeyReused,
     /// An execution is under way, and the claimant's worker is to be told of its end: the record is to
     /// become this one.
     Watch {
@@ -164,54 +165,61 @@ pub enum Admission {
     },
 }
 
-/// Why an operation is not to be run now, whoever asks.
+/// How far an execution got, as it counts now.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Standing {
-    /// The fingerprint is another one: the key is reused for something else.
-    KeyReused,
-    /// An execution is under way.
+    /// It ran, and its response is kept.
+    Completed {
+        /// The status of the response.
+        status: u16,
+    },
+    /// Its owner is alive.
     InFlight {
         /// What is left of its lease.
         lease_left: Duration,
     },
-    /// An execution may have happened.
-    Unknown {
-        /// How long until its lease has run out; zero if it has.
-        lease_left: Duration,
-    },
-    /// It was executed and the response is kept.
-    Completed {
-        /// The status of the response.
-        status: u16,
-        /// When the record ends.
-        expires: Timestamp,
-    },
-    /// It was executed and the response is not kept.
+    /// Its owner's lease ran out without a word: it counts as unknown.
+    Lapsed,
+    /// It ran; its response is not kept.
     NotKept {
         /// The status of the response.
         status: u16,
     },
+    /// Its owner said that it may have run.
+    Unknown {
+        /// How long until its lease has run out; zero if it has.
+        lease_left: Duration,
+    },
 }
 
-/// What an owner says of its execution when it ends.
+/// How an execution ended, with what there is of its response.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Settlement {
-    /// The response is kept, `size` bytes of it.
-    Stored {
-        /// The status of the response.
-        status: u16,
-        /// Bytes that the stored response takes.
-        size: u32,
-    },
-    /// It was executed; the response is not kept.
-    Tombstoned {
-        /// The status of the response.
-        status: u16,
-    },
+pub enum Ending<Response = StoredResponse> {
+    /// The upstream answered, and its answer is to be replayed.
+    Completed(Response),
+    /// The upstream answered with this status, and the answer is not to be kept.
+    NotKept(u16),
     /// It certainly or declaredly did not happen.
     Released,
     /// It may have happened.
     Unknown,
+}
+
+impl Ending {
+    /// The end of an execution with this answer, which is kept if it can be sent again.
+    #[must_use]
+    pub fn answered(response: StoredResponse) -> Self {
+        if response.is_well_formed() { Self::Completed(response) } else { Self::NotKept(response.status) }
+    }
+}
+
+/// A response that is kept apart from its record.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct KeptResponse {
+    /// Its status.
+    pub status: u16,
+    /// Bytes that it takes.
+    pub size: u32,
 }
 
 /// A write was refused because the claim belongs to another owner, or to nobody any more.
@@ -232,34 +240,40 @@ impl Record {
         matches!(self.phase, Phase::InFlight { lease_until, .. } if lease_until > now)
     }
 
-    /// What `claim` meets here at `now`.
+    /// How far the execution got, as it counts at `now`.
     #[must_use]
-    pub fn admit(&self, claim: &Claim, now: Timestamp) -> Admission {
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        match self.phase {
+            Phase::InFlight { lease_until, .. } if lease_until <= now => Standing::Lapsed,
+            Phase::InFlight { lease_until, .. } => Standing::InFlight { lease_left: lease_until.since(now) },
+            Phase::Unknown { lease_until, .. } => Standing::Unknown { lease_left: lease_until.since(now) },
+            Phase::Completed { status, .. } => Standing::Completed { status },
+            Phase::NotKept { status, .. } => Standing::NotKept { status },
+        }
+    }
+
+    /// What becomes of `claim` at `now`.
+    #[must_use]
+    pub fn admit(&self, claim: &Claim, now: Timestamp) -> Decision {
         if self.is_expired(now) {
-            return Admission::Take;
+            return Decision::Take;
         }
         if self.fingerprint != claim.fingerprint {
-            return Admission::Refuse(Standing::KeyReused);
+            return Decision::KeyReused;
         }
-        let standing = match self.phase {
-            Phase::InFlight { lease_until, .. } if lease_until > now => {
-                let lease_left = lease_until.since(now);
-                if let Some(record) = claim.watcher.and_then(|watcher| self.watched_by(watcher)) {
-                    return Admission::Watch { record, lease_left };
-                }
-                Standing::InFlight { lease_left }
+        match self.standing(now) {
+            Standing::InFlight { lease_left } => match claim.watcher.and_then(|watcher| self.watched_by(watcher)) {
+                Some(record) => Decision::Watch { record, lease_left },
+                None => Decision::Refuse(Standing::InFlight { lease_left }),
+            },
+            // An owner takes over from another one. Its own claim comes again only as a late copy.
+            Standing::Lapsed | Standing::Unknown { lease_left: Duration::ZERO }
+                if claim.retry_unknown && self.owner != claim.owner =>
+            {
+                Decision::Take
             }
-            Phase::InFlight { lease_until, .. } | Phase::Unknown { lease_until, .. } => {
-                // An owner takes over from another one. Its own claim comes again only as a late copy.
-                if claim.retry_unknown && lease_until <= now && self.owner != claim.owner {
-                    return Admission::Take;
-                }
-                Standing::Unknown { lease_left: lease_until.since(now) }
-            }
-            Phase::Completed { status, expires, .. } => Standing::Completed { status, expires },
-            Phase::NotKept { status, .. } => Standing::NotKept { status },
-        };
-        Admission::Refuse(standing)
+            standing => Decision::Refuse(standing),
+        }
     }
 
     /// The record with the owner's lease extended to `lease` from `now`.
@@ -281,18 +295,18 @@ impl Record {
     pub fn settle(
         &self,
         owner: Owner,
-        settlement: Settlement,
+        ending: Ending<KeptResponse>,
         ttl: Duration,
         now: Timestamp,
     ) -> Result<Option<Self>, Fenced> {
         self.check_owner(owner)?;
         let Phase::InFlight { lease_until, .. } = self.phase else { return Err(Fenced) };
         let expires = now.after(ttl);
-        let phase = match settlement {
-            Settlement::Released => return Ok(None),
-            Settlement::Stored { status, size } => Phase::Completed { status, at: now, expires, size },
-            Settlement::Tombstoned { status } => Phase::NotKept { status, at: now, expires },
-            Settlement::Unknown => Phase::Unknown { at: now, lease_until, expires: expires.max(lease_until) },
+        let phase = match ending {
+            Ending::Released => return Ok(None),
+            Ending::Completed(KeptResponse { status, size }) => Phase::Completed { status, at: now, expires, size },
+            Ending::NotKept(status) => Phase::NotKept { status, at: now, expires },
+            Ending::Unknown => Phase::Unknown { at: now, lease_until, expires: expires.max(lease_until) },
         };
         Ok(Some(self.at_phase(phase)))
     }

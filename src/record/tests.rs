@@ -39,20 +39,20 @@ fn in_flight() -> Record {
     Claim { owner: OWNER, ..claim() }.granted(NOW)
 }
 
-fn settled(settlement: Settlement) -> Record {
-    in_flight().settle(OWNER, settlement, TTL, NOW).unwrap().unwrap()
+fn settled(ending: Ending<KeptResponse>) -> Record {
+    in_flight().settle(OWNER, ending, TTL, NOW).unwrap().unwrap()
 }
 
 fn completed() -> Record {
-    settled(Settlement::Stored { status: 201, size: 77 })
+    settled(Ending::Completed(KeptResponse { status: 201, size: 77 }))
 }
 
 fn tombstone() -> Record {
-    settled(Settlement::Tombstoned { status: 201 })
+    settled(Ending::NotKept(201))
 }
 
 fn unknown() -> Record {
-    settled(Settlement::Unknown)
+    settled(Ending::Unknown)
 }
 
 fn every_phase() -> [Record; 4] {
@@ -77,16 +77,15 @@ mod admission {
     fn a_running_operation_is_refused_with_what_is_left_of_its_lease() {
         let standing = |now| in_flight().admit(&claim(), now);
 
-        assert_eq!(standing(NOW), Admission::Refuse(Standing::InFlight { lease_left: LEASE }));
+        assert_eq!(standing(NOW), Decision::Refuse(Standing::InFlight { lease_left: LEASE }));
         let last = NOW.after(LEASE - MOMENT);
-        assert_eq!(standing(last), Admission::Refuse(Standing::InFlight { lease_left: MOMENT }));
+        assert_eq!(standing(last), Decision::Refuse(Standing::InFlight { lease_left: MOMENT }));
     }
 
     #[test]
     fn a_lapsed_lease_leaves_the_outcome_unknown() {
         let end = NOW.after(LEASE);
-        let unknown = Admission::Refuse(Standing::Unknown { lease_left: Duration::ZERO });
-        assert_eq!(in_flight().admit(&claim(), end), unknown);
+        assert_eq!(in_flight().admit(&claim(), end), Decision::Refuse(Standing::Lapsed));
     }
 
     #[test]
@@ -94,41 +93,34 @@ mod admission {
         let claim = claim_that_retries_unknown();
         let before = NOW.after(LEASE - MOMENT);
 
-        assert_eq!(in_flight().admit(&claim, before), Admission::Refuse(Standing::InFlight { lease_left: MOMENT }));
-        assert_eq!(in_flight().admit(&claim, NOW.after(LEASE)), Admission::Take);
-        assert_eq!(unknown().admit(&claim, before), Admission::Refuse(Standing::Unknown { lease_left: MOMENT }));
-        assert_eq!(unknown().admit(&claim, NOW.after(LEASE)), Admission::Take);
+        assert_eq!(in_flight().admit(&claim, before), Decision::Refuse(Standing::InFlight { lease_left: MOMENT }));
+        assert_eq!(in_flight().admit(&claim, NOW.after(LEASE)), Decision::Take);
+        assert_eq!(unknown().admit(&claim, before), Decision::Refuse(Standing::Unknown { lease_left: MOMENT }));
+        assert_eq!(unknown().admit(&claim, NOW.after(LEASE)), Decision::Take);
     }
 
     #[test]
     fn a_late_copy_of_an_owners_own_claim_takes_nothing_over() {
         let copy = Claim { owner: OWNER, ..claim_that_retries_unknown() };
-        let lapsed = Admission::Refuse(Standing::Unknown { lease_left: Duration::ZERO });
-        for record in [in_flight(), unknown()] {
-            assert_eq!(record.admit(&copy, NOW.after(LEASE)), lapsed, "{record:?}");
+        let over = Standing::Unknown { lease_left: Duration::ZERO };
+        for (record, standing) in [(in_flight(), Standing::Lapsed), (unknown(), over)] {
+            assert_eq!(record.admit(&copy, NOW.after(LEASE)), Decision::Refuse(standing), "{record:?}");
         }
     }
 
     #[test]
     fn an_unknown_outcome_stays_blocked_until_the_record_ends() {
         let last = NOW.after(TTL - MOMENT);
-        assert_eq!(
-            unknown().admit(&claim(), last),
-            Admission::Refuse(Standing::Unknown { lease_left: Duration::ZERO })
-        );
-        assert_eq!(unknown().admit(&claim(), NOW.after(TTL)), Admission::Take);
+        assert_eq!(unknown().admit(&claim(), last), Decision::Refuse(Standing::Unknown { lease_left: Duration::ZERO }));
+        assert_eq!(unknown().admit(&claim(), NOW.after(TTL)), Decision::Take);
     }
 
     #[test]
     fn what_completed_is_never_run_again_before_it_ends_even_by_a_policy_that_retries() {
-        let expires = NOW.after(TTL);
         let last = NOW.after(TTL - MOMENT);
         for claim in [claim(), claim_that_retries_unknown()] {
-            assert_eq!(
-                completed().admit(&claim, last),
-                Admission::Refuse(Standing::Completed { status: 201, expires })
-            );
-            assert_eq!(tombstone().admit(&claim, last), Admission::Refuse(Standing::NotKept { status: 201 }));
+            assert_eq!(completed().admit(&claim, last), Decision::Refuse(Standing::Completed { status: 201 }));
+            assert_eq!(tombstone().admit(&claim, last), Decision::Refuse(Standing::NotKept { status: 201 }));
         }
     }
 
@@ -137,7 +129,7 @@ mod admission {
         let claim = Claim { retry_unknown: true, ..claim_for_something_else() };
         for record in every_phase() {
             for now in [NOW, NOW.after(LEASE), NOW.after(TTL - MOMENT)] {
-                assert_eq!(record.admit(&claim, now), Admission::Refuse(Standing::KeyReused), "{record:?} at {now:?}");
+                assert_eq!(record.admit(&claim, now), Decision::KeyReused, "{record:?} at {now:?}");
             }
         }
     }
@@ -147,7 +139,7 @@ mod admission {
         for record in every_phase() {
             let end = record.phase.expires();
             for claim in [claim(), claim_for_something_else()] {
-                assert_eq!(record.admit(&claim, end), Admission::Take, "{record:?}");
+                assert_eq!(record.admit(&claim, end), Decision::Take, "{record:?}");
             }
             assert!(record.is_expired(end));
             assert!(!record.is_expired(Timestamp::from_millis(end.as_millis() - 1)));
@@ -168,9 +160,9 @@ mod admission {
         let before = Timestamp::from_millis(NOW.as_millis() - 60_000);
         let lease_left = LEASE + Duration::from_mins(1);
 
-        assert_eq!(in_flight().admit(&claim(), before), Admission::Refuse(Standing::InFlight { lease_left }));
+        assert_eq!(in_flight().admit(&claim(), before), Decision::Refuse(Standing::InFlight { lease_left }));
         for record in every_phase() {
-            assert_ne!(record.admit(&claim_that_retries_unknown(), before), Admission::Take, "{record:?}");
+            assert_ne!(record.admit(&claim_that_retries_unknown(), before), Decision::Take, "{record:?}");
         }
     }
 }
@@ -222,7 +214,7 @@ mod watching {
 
     fn watched(record: &Record, mailbox: Mailbox, now: Timestamp) -> Record {
         match record.admit(&watches(mailbox), now) {
-            Admission::Watch { record, .. } => record,
+            Decision::Watch { record, .. } => record,
             other => panic!("{other:?}"),
         }
     }
@@ -234,7 +226,7 @@ mod watching {
         assert_eq!(both.watchers(), [FIRST, SECOND]);
         let lease_left = LEASE - MOMENT;
         for mailbox in [FIRST, SECOND] {
-            let refused = Admission::Refuse(Standing::InFlight { lease_left });
+            let refused = Decision::Refuse(Standing::InFlight { lease_left });
             assert_eq!(both.admit(&watches(mailbox), later), refused);
         }
         let Phase::InFlight { lease_until, expires, .. } = both.phase else { panic!("{both:?}") };
@@ -246,10 +238,10 @@ mod watching {
     fn only_a_running_execution_of_the_same_request_is_watched() {
         let end = NOW.after(LEASE);
         let other = Claim { fingerprint: Fingerprint::from_bytes([8; 32]), ..watches(FIRST) };
-        assert_eq!(in_flight().admit(&other, NOW), Admission::Refuse(Standing::KeyReused));
-        assert!(!matches!(in_flight().admit(&watches(FIRST), end), Admission::Watch { .. }));
+        assert_eq!(in_flight().admit(&other, NOW), Decision::KeyReused);
+        assert!(!matches!(in_flight().admit(&watches(FIRST), end), Decision::Watch { .. }));
         for record in [completed(), tombstone(), unknown()] {
-            assert!(!matches!(record.admit(&watches(FIRST), NOW), Admission::Watch { .. }), "{record:?}");
+            assert!(!matches!(record.admit(&watches(FIRST), NOW), Decision::Watch { .. }), "{record:?}");
             assert_eq!(record.watchers(), []);
         }
     }
@@ -263,40 +255,41 @@ mod watching {
     #[test]
     fn an_execution_that_takes_over_begins_without_watchers_as_they_look_again_when_the_lease_is_over() {
         let lapsed = watched(&in_flight(), FIRST, NOW);
-        let Admission::Watch { lease_left, .. } = in_flight().admit(&watches(FIRST), NOW) else { panic!() };
+        let Decision::Watch { lease_left, .. } = in_flight().admit(&watches(FIRST), NOW) else { panic!() };
         let retries = claim_that_retries_unknown();
         // Not a moment before they were told to look again.
-        assert_ne!(lapsed.admit(&retries, NOW.after(lease_left - MOMENT)), Admission::Take);
-        assert_eq!(lapsed.admit(&retries, NOW.after(lease_left)), Admission::Take);
+        assert_ne!(lapsed.admit(&retries, NOW.after(lease_left - MOMENT)), Decision::Take);
+        assert_eq!(lapsed.admit(&retries, NOW.after(lease_left)), Decision::Take);
         assert_eq!(retries.granted(NOW.after(lease_left)).watchers(), []);
     }
 
     #[test]
     fn what_the_owner_says_leaves_no_watchers_in_the_record() {
-        for settlement in
-            [Settlement::Stored { status: 200, size: 1 }, Settlement::Tombstoned { status: 200 }, Settlement::Unknown]
+        for ending in [Ending::Completed(KeptResponse { status: 200, size: 1 }), Ending::NotKept(200), Ending::Unknown]
         {
-            let settled = watched(&in_flight(), FIRST, NOW).settle(OWNER, settlement, TTL, NOW).unwrap().unwrap();
-            assert_eq!(settled.watchers(), [], "{settlement:?}");
+            let settled = watched(&in_flight(), FIRST, NOW).settle(OWNER, ending, TTL, NOW).unwrap().unwrap();
+            assert_eq!(settled.watchers(), [], "{ending:?}");
         }
     }
 }
 
-mod settlement {
+mod ending {
     use super::*;
 
-    const EVERY: [Settlement; 4] = [
-        Settlement::Stored { status: 201, size: 77 },
-        Settlement::Tombstoned { status: 201 },
-        Settlement::Released,
-        Settlement::Unknown,
+    const EVERY: [Ending<KeptResponse>; 4] = [
+        Ending::Completed(KeptResponse { status: 201, size: 77 }),
+        Ending::NotKept(201),
+        Ending::Released,
+        Ending::Unknown,
     ];
 
     #[test]
     fn a_response_is_retained_from_its_completion() {
         let later = NOW.after(LEASE / 2);
-        let record =
-            in_flight().settle(OWNER, Settlement::Stored { status: 201, size: 77 }, TTL, later).unwrap().unwrap();
+        let record = in_flight()
+            .settle(OWNER, Ending::Completed(KeptResponse { status: 201, size: 77 }), TTL, later)
+            .unwrap()
+            .unwrap();
 
         let expires = later.after(TTL);
         assert_eq!(record.phase, Phase::Completed { status: 201, at: later, expires, size: 77 });
@@ -310,7 +303,7 @@ mod settlement {
 
     #[test]
     fn a_released_operation_leaves_nothing() {
-        assert_eq!(in_flight().settle(OWNER, Settlement::Released, TTL, NOW), Ok(None));
+        assert_eq!(in_flight().settle(OWNER, Ending::Released, TTL, NOW), Ok(None));
     }
 
     #[test]
@@ -318,30 +311,30 @@ mod settlement {
         let lease_until = NOW.after(LEASE);
         assert_eq!(unknown().phase, Phase::Unknown { at: NOW, lease_until, expires: NOW.after(TTL) });
 
-        let short = in_flight().settle(OWNER, Settlement::Unknown, MOMENT, NOW).unwrap().unwrap();
+        let short = in_flight().settle(OWNER, Ending::Unknown, MOMENT, NOW).unwrap().unwrap();
         assert_eq!(short.phase, Phase::Unknown { at: NOW, lease_until, expires: lease_until });
     }
 
     #[test]
     fn a_late_owner_still_has_its_word_while_nobody_took_over() {
         let late = NOW.after(LEASE * 2);
-        for settlement in EVERY {
-            assert!(in_flight().settle(OWNER, settlement, TTL, late).is_ok(), "{settlement:?}");
+        for ending in EVERY {
+            assert!(in_flight().settle(OWNER, ending, TTL, late).is_ok(), "{ending:?}");
         }
     }
 
     #[test]
     fn is_refused_to_another_owner_whatever_it_says() {
-        for settlement in EVERY {
-            assert_eq!(in_flight().settle(OTHER_OWNER, settlement, TTL, NOW), Err(Fenced), "{settlement:?}");
+        for ending in EVERY {
+            assert_eq!(in_flight().settle(OTHER_OWNER, ending, TTL, NOW), Err(Fenced), "{ending:?}");
         }
     }
 
     #[test]
     fn is_said_once() {
         for record in [completed(), tombstone(), unknown()] {
-            for settlement in EVERY {
-                assert_eq!(record.settle(OWNER, settlement, TTL, NOW), Err(Fenced), "{settlement:?} of {record:?}");
+            for ending in EVERY {
+                assert_eq!(record.settle(OWNER, ending, TTL, NOW), Err(Fenced), "{ending:?} of {record:?}");
             }
         }
     }
@@ -350,7 +343,7 @@ mod settlement {
     fn an_owner_that_was_taken_over_from_is_fenced() {
         let taken = claim_that_retries_unknown().granted(NOW.after(LEASE));
         assert_eq!(taken.renew(OWNER, LEASE, TTL, NOW.after(LEASE)), Err(Fenced));
-        assert_eq!(taken.settle(OWNER, Settlement::Released, TTL, NOW.after(LEASE)), Err(Fenced));
+        assert_eq!(taken.settle(OWNER, Ending::Released, TTL, NOW.after(LEASE)), Err(Fenced));
     }
 }
 
@@ -572,30 +565,29 @@ mod codec {
     }
 }
 
-mod oversight {
+mod operator {
     use super::*;
 
     const VERBS: [Verb; 3] = [Verb::Release, Verb::Purge, Verb::NotKept { status: 201 }];
 
-    fn amend(record: &Record, verb: Verb, force: bool, now: Timestamp) -> Result<Option<Record>, Objection> {
+    fn amend(record: &Record, verb: Verb, force: bool, now: Timestamp) -> Result<Option<Record>, Conflict> {
         record.amended(Amendment { verb, force }, now)
     }
 
     #[test]
     fn a_view_says_how_far_it_got_for_how_long_and_until_when() {
         let later = NOW.after(Duration::from_secs(10));
-        let view = |state, lease_left, expires, response_bytes| View {
-            state,
+        let view = |standing, expires, response_bytes| View {
+            standing,
             age: Duration::from_secs(10),
-            lease_left,
             expires,
             response_bytes,
         };
-        let (left, ends) = (Duration::from_secs(20), NOW.after(TTL));
-        assert_eq!(in_flight().view(later), view(State::InFlight, left, NOW.after(LEASE).after(TTL), 0));
-        assert_eq!(unknown().view(later), view(State::Unknown, left, ends, 0));
-        assert_eq!(completed().view(later), view(State::Completed { status: 201 }, Duration::ZERO, ends, 77));
-        assert_eq!(tombstone().view(later), view(State::NotKept { status: 201 }, Duration::ZERO, ends, 0));
+        let (lease_left, ends) = (Duration::from_secs(20), NOW.after(TTL));
+        assert_eq!(in_flight().view(later), view(Standing::InFlight { lease_left }, NOW.after(LEASE).after(TTL), 0));
+        assert_eq!(unknown().view(later), view(Standing::Unknown { lease_left }, ends, 0));
+        assert_eq!(completed().view(later), view(Standing::Completed { status: 201 }, ends, 77));
+        assert_eq!(tombstone().view(later), view(Standing::NotKept { status: 201 }, ends, 0));
     }
 
     #[test]
@@ -603,12 +595,13 @@ mod oversight {
         let renewed = in_flight().renew(OWNER, LEASE, TTL, NOW.after(LEASE)).unwrap();
         assert_eq!(renewed.view(NOW.after(LEASE)).age, LEASE);
         let lapsed = in_flight().view(NOW.after(LEASE * 3));
-        assert_eq!((lapsed.state, lapsed.age, lapsed.lease_left), (State::Lapsed, LEASE * 2, Duration::ZERO));
+        assert_eq!((lapsed.standing, lapsed.age), (Standing::Lapsed, LEASE * 2));
+        assert_eq!(lapsed.lease_left(), Duration::ZERO);
     }
 
     #[test]
     fn what_may_still_run_is_amended_only_by_force() {
-        let alive = Err(Objection::Alive { lease_left: LEASE });
+        let alive = Err(Conflict::Alive { lease_left: LEASE });
         for verb in VERBS {
             assert_eq!(amend(&in_flight(), verb, false, NOW), alive, "{verb:?}");
             assert!(amend(&in_flight(), verb, true, NOW).is_ok(), "{verb:?}");
@@ -625,7 +618,7 @@ mod oversight {
     fn what_ran_is_purged_and_never_released() {
         for record in [completed(), tombstone()] {
             for force in [false, true] {
-                assert_eq!(amend(&record, Verb::Release, force, NOW), Err(Objection::Ran));
+                assert_eq!(amend(&record, Verb::Release, force, NOW), Err(Conflict::Ran));
                 assert_eq!(amend(&record, Verb::Purge, force, NOW), Ok(None));
             }
         }
@@ -639,17 +632,17 @@ mod oversight {
             let phase = Phase::NotKept { status: 201, at: later, expires: record.phase.expires() };
             assert_eq!(left(&record), Ok(Some(Record { phase, ..record })));
         }
-        assert_eq!(left(&tombstone()), Err(Objection::AlreadyNotKept));
+        assert_eq!(left(&tombstone()), Err(Conflict::AlreadyNotKept));
         let other = amend(&completed(), Verb::NotKept { status: 500 }, true, later);
-        assert_eq!(other, Err(Objection::OtherStatus { status: 201 }));
+        assert_eq!(other, Err(Conflict::OtherStatus { status: 201 }));
     }
 
     #[test]
     fn the_owner_of_what_was_amended_is_fenced() {
         let told = amend(&in_flight(), Verb::NotKept { status: 201 }, true, NOW).unwrap().unwrap();
         assert_eq!(told.renew(OWNER, LEASE, TTL, NOW), Err(Fenced));
-        for settlement in [Settlement::Stored { status: 200, size: 1 }, Settlement::Released, Settlement::Unknown] {
-            assert_eq!(told.settle(OWNER, settlement, TTL, NOW), Err(Fenced));
+        for ending in [Ending::Completed(KeptResponse { status: 200, size: 1 }), Ending::Released, Ending::Unknown] {
+            assert_eq!(told.settle(OWNER, ending, TTL, NOW), Err(Fenced));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Where records live, and the calls by which the exchange asks for them.
 //!
 //! The exchange emits a [`Call`] and is handed the [`Answer`] to it. The shared-data store answers at
-//! once; a remote store would answer later. The exchange does not know which.
+//! once, Redis later. The exchange does not know which.
 
 pub mod integrity;
 pub mod redis;
@@ -9,6 +9,8 @@ pub mod shared_data;
 
 use std::{sync::Arc, time::Duration};
 
+// How an execution ended is a word of its record, and of whoever tells a store of it.
+pub use crate::record::Ending;
 use crate::{
     record::{Claim, Mailbox, Owner, StoredResponse},
     request::{Fingerprint, OperationId},
@@ -59,27 +61,6 @@ impl Call {
     }
 }
 
-/// How an execution ended.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Ending {
-    /// The upstream answered, and its answer is to be replayed.
-    Completed(StoredResponse),
-    /// The upstream answered with this status, and the answer is not to be kept.
-    NotKept(u16),
-    /// It certainly or declaredly did not happen.
-    Released,
-    /// It may have happened.
-    Unknown,
-}
-
-impl Ending {
-    /// The end of an execution with this answer, which is kept if it can be sent again.
-    #[must_use]
-    pub fn answered(response: StoredResponse) -> Self {
-        if response.is_well_formed() { Self::Completed(response) } else { Self::NotKept(response.status) }
-    }
-}
-
 /// What the store says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Answer {
@@ -88,7 +69,7 @@ pub enum Answer {
     /// To [`Call::Renew`].
     Renewed(Renewed),
     /// To [`Call::Settle`].
-    Settled(Ended),
+    Settled(Settlement),
     /// To [`Call::Settle`], for the time being: the store has not answered in time, and is asked on.
     Delayed,
 }
@@ -158,14 +139,14 @@ pub enum Renewed {
 
 /// What became of an owner's last word, and who waits for it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Ended {
+pub struct Settlement {
     /// What the record says now.
     pub settled: Settled,
     /// The workers with requests that wait for the operation.
     pub watchers: Vec<Mailbox>,
 }
 
-impl From<Settled> for Ended {
+impl From<Settled> for Settlement {
     /// Nobody waits for it.
     fn from(settled: Settled) -> Self {
         Self { settled, watchers: Vec::new() }
@@ -175,10 +156,10 @@ impl From<Settled> for Ended {
 /// What became of an owner's last word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Settled {
-    /// The response is kept.
-    Stored,
-    /// The execution is known, its response is not kept.
-    Tombstoned,
+    /// It ran, and its response is kept.
+    Completed,
+    /// It ran; its response is not kept.
+    NotKept,
     /// The operation counts as never run.
     Released,
     /// The operation counts as perhaps run.

@@ -116,8 +116,8 @@ fn answers() -> impl Strategy<Value = Answer> {
         1 => prop::sample::select(vec![Renewed::Extended, Renewed::Fenced, Renewed::Failed(StoreError::Contended)])
             .prop_map(Answer::Renewed),
         2 => prop::sample::select(vec![
-            Settled::Stored,
-            Settled::Tombstoned,
+            Settled::Completed,
+            Settled::NotKept,
             Settled::Released,
             Settled::Unknown,
             Settled::Fenced,
@@ -215,7 +215,7 @@ proptest! {
         prop_assert_eq!(stream.endings().len(), granted, "{:?}", stream.effects);
         prop_assert!(!stream.is_waiting);
         // Either there was nothing to settle, or only the store's word on it is missing.
-        Told::Answered(Answer::Settled(Settled::Stored.into())).to(&mut stream);
+        Told::Answered(Answer::Settled(Settled::Completed.into())).to(&mut stream);
         prop_assert!(stream.exchange.is_finished(), "{:?}", stream.exchange);
     }
 

@@ -10,8 +10,8 @@ use crate::{
 const ERROR: StoreError = StoreError::Contended;
 
 const SETTLED: [Settled; 6] = [
-    Settled::Stored,
-    Settled::Tombstoned,
+    Settled::Completed,
+    Settled::NotKept,
     Settled::Released,
     Settled::Unknown,
     Settled::Fenced,
@@ -80,7 +80,7 @@ fn a_store_that_takes_too_long_keeps_nobody_and_is_still_heard() {
         let stream = world.order().send().answered(&response).answer(Answer::Delayed);
         assert_eq!((holds(&stream), releases(&stream)), (1, 1));
         assert!(!stream.exchange.is_finished(), "the recording goes on");
-        let stream = leaves(stream.answer(Answer::Delayed)).answer(Answer::Settled(Settled::Stored.into()));
+        let stream = leaves(stream.answer(Answer::Delayed)).answer(Answer::Settled(Settled::Completed.into()));
         assert_eq!((holds(&stream), releases(&stream)), (1, 1), "let go once");
         assert!(stream.counted(Counter::OutcomesStored) && stream.exchange.is_finished());
     }
@@ -104,7 +104,7 @@ fn nothing_is_held_for_a_client_that_is_gone() {
     }
     let world = World::granting();
     let stream = leaves(world.order().send().answered(&Response::created()));
-    let stream = stream.answer(Answer::Settled(Settled::Stored.into()));
+    let stream = stream.answer(Answer::Settled(Settled::Completed.into()));
     assert_eq!((holds(&stream), releases(&stream)), (1, 0), "it left while its answer was held");
 }
 
@@ -121,11 +121,11 @@ fn the_answer_to_a_detached_call_waits_for_the_store_and_is_given_once() {
         let stream = stream.answer(word.clone());
         assert_eq!((stream.reply().status, &*stream.reply().body), (201, b"done".as_slice()));
         // The harness fails the test if it replies twice.
-        let stream = stream.answer(Answer::Settled(Settled::Stored.into())).own_reply_passes();
+        let stream = stream.answer(Answer::Settled(Settled::Completed.into())).own_reply_passes();
         assert!(stream.exchange.is_finished());
     }
     let world = world();
-    let stream = leaves(world.order().send().call_answered(&answer)).answer(Answer::Settled(Settled::Stored.into()));
+    let stream = leaves(world.order().send().call_answered(&answer)).answer(Answer::Settled(Settled::Completed.into()));
     assert!(stream.find_reply().is_none() && stream.counted(Counter::OutcomesStored));
 }
 

@@ -217,7 +217,7 @@ fn happen(stream: &mut Stream<'_>, event: Happens) {
         Happens::Claimed => Event::Answered(Answer::Claimed(Claimed::Granted)),
         Happens::Renewed => Event::Answered(Answer::Renewed(Renewed::Extended)),
         Happens::RenewalFailed => Event::Answered(Answer::Renewed(Renewed::Failed(StoreError::Contended))),
-        Happens::Settled => Event::Answered(Answer::Settled(Settled::Stored.into())),
+        Happens::Settled => Event::Answered(Answer::Settled(Settled::Completed.into())),
         Happens::Delayed => Event::Answered(Answer::Delayed),
         Happens::Woken => Event::Woken,
         Happens::NoRoomToWait => Event::NoRoomToWait(NoRoom::AllTaken),
@@ -392,8 +392,8 @@ fn a_settlement_that_fails_is_an_error_of_the_store_and_ends_the_exchange() {
 #[test]
 fn each_settlement_has_a_counter() {
     for (settled, counter) in [
-        (Settled::Stored, Counter::OutcomesStored),
-        (Settled::Tombstoned, Counter::OutcomesTombstoned),
+        (Settled::Completed, Counter::OutcomesStored),
+        (Settled::NotKept, Counter::OutcomesTombstoned),
         (Settled::Released, Counter::OutcomesReleased),
         (Settled::Unknown, Counter::OutcomesUnknown),
         (Settled::Fenced, Counter::OutcomesFenced),

@@ -8,7 +8,7 @@ use crate::{
     exchange::{Counter, Effect, Event, NoRoom, Problem, Status, needs_mailbox, tick_interval},
     record::Mailbox,
     request::OperationId,
-    store::{Answer, Call, Claimed, Ended, Ending, Scarce, Settled, StoreError},
+    store::{Answer, Call, Claimed, Ending, Scarce, Settled, Settlement, StoreError},
 };
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -84,12 +84,12 @@ fn it_is_answered_with_the_first_response_when_that_is_there() {
 
 #[test]
 fn the_end_of_an_execution_wakes_the_workers_that_watch_it_whatever_it_was() {
-    for settled in [Settled::Stored, Settled::Tombstoned, Settled::Released, Settled::Unknown] {
+    for settled in [Settled::Completed, Settled::NotKept, Settled::Released, Settled::Unknown] {
         let world = World::granting();
         let stream = world.order().send().answered(&Response::created());
         let operation = operation_of(&stream);
         let watchers = vec![Mailbox(3), Mailbox(9)];
-        let stream = stream.answer(Answer::Settled(Ended { settled, watchers: watchers.clone() }));
+        let stream = stream.answer(Answer::Settled(Settlement { settled, watchers: watchers.clone() }));
         assert!(stream.effects.contains(&Effect::Wake { operation, watchers }), "{:?}", stream.effects);
     }
     let world = World::new();

@@ -26,24 +26,29 @@ use crate::{
 
 /// What is known of an operation, as Redis keeps it.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct RedisRecord {
     pub(super) fingerprint: Fingerprint,
-    pub(super) standing: Standing,
+    pub(super) phase: SealedPhase<StoredResponse>,
 }
 
-/// How far its execution got.
-#[derive(Debug, Eq, PartialEq)]
-pub(super) enum Standing {
+/// How far its execution got, with what the seal says of its response, or what there is of it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) enum SealedPhase<Response> {
     InFlight,
     Unknown,
-    Completed(StoredResponse),
+    Completed(Response),
     NotKept { status: u16 },
 }
+
+/// The checksum of a response's bytes: the codec's own leaves out the body, which in shared data nobody but this filter
+/// can reach.
+#[derive(Clone, Copy, Deserialize, Eq, PartialEq, Serialize)]
+struct Checksum(u64);
 
 /// The byte by which the scripts know how far an execution got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
-pub(super) enum State {
+pub(super) enum PhaseByte {
     InFlight = b'i',
     Unknown = b'u',
     Completed = b'c',
@@ -75,21 +80,7 @@ struct Seal {
     owner: Owner,
     /// When it was claimed, or when it ended, by the clock of the Envoy that says so.
     at: Timestamp,
-    phase: Phase,
-}
-
-#[derive(Clone, Copy, Deserialize, Serialize)]
-enum Phase {
-    InFlight,
-    Unknown,
-    /// With the checksum of the response's bytes: the codec's own leaves out the body, which in shared data
-    /// nobody but this filter can reach.
-    Completed {
-        checksum: u64,
-    },
-    NotKept {
-        status: u16,
-    },
+    phase: SealedPhase<Checksum>,
 }
 
 /// The tail of a claim's value.
@@ -99,7 +90,7 @@ pub(super) fn claimed(
     owner: Owner,
     now: Timestamp,
 ) -> Result<Vec<u8>, CodecError> {
-    seal(operation, fingerprint, owner, now, Phase::InFlight)
+    seal(operation, fingerprint, owner, now, SealedPhase::InFlight)
 }
 
 /// How an execution ended: the state, the tail of the value, and what that makes of it. A response of
@@ -111,23 +102,22 @@ pub(super) fn ended(
     ending: &Ending,
     max_record: u64,
     now: Timestamp,
-) -> Result<(State, Vec<u8>, Settled), CodecError> {
+) -> Result<(PhaseByte, Vec<u8>, Settled), CodecError> {
     let seal = |phase| seal(operation, fingerprint, owner, now, phase);
-    let not_kept = |status| Ok((State::NotKept, seal(Phase::NotKept { status })?, Settled::Tombstoned));
+    let not_kept = |status| Ok((PhaseByte::NotKept, seal(SealedPhase::NotKept { status })?, Settled::NotKept));
     match ending {
         Ending::Completed(response) => {
             let bytes = response.encode(operation, owner)?;
             if bytes.len() as u64 > max_record {
                 return not_kept(response.status);
             }
-            let checksum = checksum(&bytes);
-            let mut tail = seal(Phase::Completed { checksum })?;
+            let mut tail = seal(SealedPhase::Completed(Checksum::of(&bytes)))?;
             tail.extend_from_slice(&bytes);
-            Ok((State::Completed, tail, Settled::Stored))
+            Ok((PhaseByte::Completed, tail, Settled::Completed))
         }
         Ending::NotKept(status) => not_kept(*status),
-        Ending::Released => Ok((State::Released, Vec::new(), Settled::Released)),
-        Ending::Unknown => Ok((State::Unknown, seal(Phase::Unknown)?, Settled::Unknown)),
+        Ending::Released => Ok((PhaseByte::Released, Vec::new(), Settled::Released)),
+        Ending::Unknown => Ok((PhaseByte::Unknown, seal(SealedPhase::Unknown)?, Settled::Unknown)),
     }
 }
 
@@ -136,59 +126,59 @@ fn seal(
     fingerprint: &Fingerprint,
     owner: Owner,
     at: Timestamp,
-    phase: Phase,
+    phase: SealedPhase<Checksum>,
 ) -> Result<Vec<u8>, CodecError> {
     encode(&Seal { operation: *operation, fingerprint: *fingerprint, owner, at, phase })
 }
 
 impl Seal {
     /// Reads the seal behind a head; also gives what stands behind the seal.
-    fn read<'a>(head: &Head<'_>, tail: &'a [u8], operation: &OperationId) -> Result<(Self, &'a [u8]), Unreadable> {
+    fn read<'a>(head: &ValueHead<'_>, tail: &'a [u8], operation: &OperationId) -> Result<(Self, &'a [u8]), Unreadable> {
         let (seal, rest) = decode_head::<Self>(tail)?;
         let is_as_sealed = seal.operation == *operation
             && seal.owner.to_bytes() == *head.owner
             && seal.fingerprint.as_bytes() == head.fingerprint
-            && seal.phase.state() as u8 == head.state;
+            && seal.phase.byte() as u8 == head.state;
         if is_as_sealed { Ok((seal, rest)) } else { Err(CodecError::Damaged.into()) }
     }
 }
 
-impl Entry {
+impl RedisRecord {
     /// Reads the value that was found for `operation`.
     pub(super) fn decode(value: &[u8], operation: &OperationId, integrity: &Integrity) -> Result<Self, Unreadable> {
-        let (head, tail) = Head::split(value)?;
+        let (head, tail) = ValueHead::split(value)?;
         let (seal, rest) = Seal::read(&head, integrity.verify(operation, tail)?, operation)?;
-        let standing = match seal.phase {
-            Phase::Completed { checksum: sum } if sum == checksum(rest) => {
-                Standing::Completed(StoredResponse::decode(rest, operation, seal.owner)?)
+        let phase = match seal.phase {
+            SealedPhase::Completed(checksum) if checksum == Checksum::of(rest) => {
+                SealedPhase::Completed(StoredResponse::decode(rest, operation, seal.owner)?)
             }
-            Phase::Completed { .. } => return Err(CodecError::Damaged.into()),
+            SealedPhase::Completed(_) => return Err(CodecError::Damaged.into()),
             _ if !rest.is_empty() => return Err(CodecError::Damaged.into()),
-            Phase::InFlight => Standing::InFlight,
-            Phase::Unknown => Standing::Unknown,
-            Phase::NotKept { status } => Standing::NotKept { status },
+            SealedPhase::InFlight => SealedPhase::InFlight,
+            SealedPhase::Unknown => SealedPhase::Unknown,
+            SealedPhase::NotKept { status } => SealedPhase::NotKept { status },
         };
-        Ok(Self { fingerprint: seal.fingerprint, standing })
+        Ok(Self { fingerprint: seal.fingerprint, phase })
     }
 }
 
 /// What the beginning of a value tells an operator, without the response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Glimpse {
+pub(super) struct RecordSummary {
     pub(super) owner: Owner,
     pub(super) fingerprint: Fingerprint,
     /// By the clock of the Envoy that wrote it.
     pub(super) at: Timestamp,
     /// By the clock of Redis.
     pub(super) lease_until: Timestamp,
-    pub(super) state: State,
+    pub(super) phase: PhaseByte,
     /// The status of the response, if it ran.
     pub(super) status: u16,
     /// Bytes of the stored response.
     pub(super) response_bytes: u64,
 }
 
-impl Glimpse {
+impl RecordSummary {
     /// Up to which byte of a value it reads, as Lua counts: head and seal, and the status behind them; to the last one,
     /// if that is where the hash of all of it ends.
     pub(super) fn last_byte(integrity: &Integrity) -> i64 {
@@ -203,61 +193,63 @@ impl Glimpse {
         operation: &OperationId,
         integrity: &Integrity,
     ) -> Result<Option<Self>, Unreadable> {
-        let (head, signed) = Head::split(beginning)?;
-        if head.state == State::Released as u8 && signed.is_empty() {
+        let (head, signed) = ValueHead::split(beginning)?;
+        if head.state == PhaseByte::Released as u8 && signed.is_empty() {
             return Ok(None);
         }
         let tail = integrity.verify(operation, signed)?;
         let (seal, rest) = Seal::read(&head, tail, operation)?;
         let (status, response_bytes) = match seal.phase {
-            Phase::Completed { .. } => {
+            SealedPhase::Completed(_) => {
                 let status = StoredResponse::status_of(rest, operation, seal.owner)?;
                 // Behind the head and the seal, and before the hash.
                 let others = beginning.len() - rest.len();
                 (status, length.saturating_sub(others as u64))
             }
             _ if !rest.is_empty() => return Err(CodecError::Damaged.into()),
-            Phase::NotKept { status } => (status, 0),
-            Phase::InFlight | Phase::Unknown => (0, 0),
+            SealedPhase::NotKept { status } => (status, 0),
+            SealedPhase::InFlight | SealedPhase::Unknown => (0, 0),
         };
         Ok(Some(Self {
             owner: seal.owner,
             fingerprint: seal.fingerprint,
             at: seal.at,
             lease_until: head.lease_until,
-            state: seal.phase.state(),
+            phase: seal.phase.byte(),
             status,
             response_bytes,
         }))
     }
 }
 
-impl Phase {
-    fn state(self) -> State {
+impl SealedPhase<Checksum> {
+    fn byte(self) -> PhaseByte {
         match self {
-            Self::InFlight => State::InFlight,
-            Self::Unknown => State::Unknown,
-            Self::Completed { .. } => State::Completed,
-            Self::NotKept { .. } => State::NotKept,
+            Self::InFlight => PhaseByte::InFlight,
+            Self::Unknown => PhaseByte::Unknown,
+            Self::Completed(_) => PhaseByte::Completed,
+            Self::NotKept { .. } => PhaseByte::NotKept,
         }
     }
 }
 
-/// Detects corruption, not tampering: anyone who can write to Redis can compute a valid checksum. See `integrity`.
-fn checksum(bytes: &[u8]) -> u64 {
-    let mut hasher = SipHasher13::new();
-    hasher.write(bytes);
-    hasher.finish()
+impl Checksum {
+    /// Detects corruption, not tampering: anyone who can write to Redis can compute a valid checksum. See `integrity`.
+    fn of(bytes: &[u8]) -> Self {
+        let mut hasher = SipHasher13::new();
+        hasher.write(bytes);
+        Self(hasher.finish())
+    }
 }
 
-struct Head<'a> {
+struct ValueHead<'a> {
     state: u8,
     owner: &'a [u8; 16],
     fingerprint: &'a [u8; 32],
     lease_until: Timestamp,
 }
 
-impl<'a> Head<'a> {
+impl<'a> ValueHead<'a> {
     fn split(value: &'a [u8]) -> Result<(Self, &'a [u8]), Unreadable> {
         match value.split_first() {
             Some((&LAYOUT, _)) => {}
@@ -272,7 +264,7 @@ impl<'a> Head<'a> {
             let (lease, rest) = rest.split_first_chunk::<LEASE_DIGITS>()?;
             let digits = lease.iter().all(u8::is_ascii_digit).then_some(lease)?;
             let lease_until = digits.iter().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-            Some((Head { state, owner, fingerprint, lease_until: Timestamp::from_millis(lease_until) }, rest))
+            Some((ValueHead { state, owner, fingerprint, lease_until: Timestamp::from_millis(lease_until) }, rest))
         };
         parts().ok_or(Unreadable::Foreign)
     }

@@ -23,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Failure, RedisError, admission,
-    entry::{Entry, Standing},
+    entry::{RedisRecord, SealedPhase},
     resp::{self, RespError, Value},
 };
 use crate::{
@@ -318,7 +318,7 @@ impl Inquiry {
         match (&self.question, reply) {
             (Question::Claim(..), Value::Integer(1)) => Ok(Answer::Claimed(Claimed::Granted)),
             (Question::Claim(Terms { fingerprint, .. }, integrity), Value::Array(Some(found))) => {
-                standing(&found, &self.operation, fingerprint, integrity, now).map(Answer::Claimed)
+                claimed(&found, &self.operation, fingerprint, integrity, now).map(Answer::Claimed)
             }
             (Question::Renew, Value::Integer(1)) => Ok(Answer::Renewed(Renewed::Extended)),
             (Question::Renew, Value::Integer(0)) => Ok(Answer::Renewed(Renewed::Fenced)),
@@ -355,7 +355,7 @@ pub(super) fn last_value(heard: Heard<'_>, count: usize, is_late: bool) -> Resul
 }
 
 /// What a claim has met: what is left of the lease, how long the record lives, and its value.
-fn standing(
+fn claimed(
     found: &[Value],
     operation: &OperationId,
     fingerprint: &Fingerprint,
@@ -365,20 +365,20 @@ fn standing(
     let [Value::Integer(lease_left), Value::Integer(lives), Value::Bulk(Some(value))] = found else {
         return Err(Failure::doubtful(RedisError::Malformed));
     };
-    let entry = Entry::decode(value, operation, integrity).map_err(Failure::from)?;
-    if entry.fingerprint != *fingerprint {
+    let record = RedisRecord::decode(value, operation, integrity).map_err(Failure::from)?;
+    if record.fingerprint != *fingerprint {
         return Ok(Claimed::KeyReused);
     }
     let lease_left = Duration::from_millis(u64::try_from(*lease_left).unwrap_or_default());
     // Without an expiry (-1) it was not written by a script of ours; it is kept for ever.
     let lives = u64::try_from(*lives).map_err(|_| Failure::certain(RedisError::Foreign))?;
-    Ok(match entry.standing {
-        Standing::InFlight if !lease_left.is_zero() => Claimed::InFlight { lease_left },
-        Standing::InFlight | Standing::Unknown => Claimed::Unknown { lease_left },
-        Standing::Completed(response) => {
+    Ok(match record.phase {
+        SealedPhase::InFlight if !lease_left.is_zero() => Claimed::InFlight { lease_left },
+        SealedPhase::InFlight | SealedPhase::Unknown => Claimed::Unknown { lease_left },
+        SealedPhase::Completed(response) => {
             Claimed::Completed { response: Arc::new(response), expires: now.after(Duration::from_millis(lives)) }
         }
-        Standing::NotKept { status } => Claimed::NotKept { status },
+        SealedPhase::NotKept { status } => Claimed::NotKept { status },
     })
 }
 

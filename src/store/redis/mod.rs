@@ -20,9 +20,9 @@ mod checkup;
 mod entry;
 mod failure;
 mod inquiry;
+mod operator;
 mod passing;
 pub mod resp;
-mod review;
 mod script;
 
 use std::{sync::Arc, time::Duration};
@@ -32,10 +32,10 @@ use failure::Failure;
 pub use failure::RedisError;
 pub use inquiry::{Heard, Inquiry, Progress};
 use inquiry::{Question, Terms};
+pub use operator::{OperatorAnswer, OperatorInquiry};
 pub use passing::Passing;
-pub use review::{Review, Reviewed};
 
-use self::{entry::State, script::Scripts};
+use self::{entry::PhaseByte, script::Scripts};
 use super::{Answer, Call, Claimed, Settled, StoreError, integrity::Integrity};
 use crate::{config::RedisConfig, record::Owner, request::OperationId, time::Timestamp};
 
@@ -148,30 +148,30 @@ impl RedisStore {
             }
             Call::Settle { operation, fingerprint, owner, ending, lease, ttl } => {
                 let ended = entry::ended(operation, fingerprint, *owner, ending, self.max_record, now);
-                let (state, tail, settled) =
+                let (phase, tail, settled) =
                     ended.map_err(|error| Answer::Settled(Settled::Failed(StoreError::Unreadable(error)).into()))?;
-                let tail = self.signed(operation, state, tail);
+                let tail = self.signed(operation, phase, tail);
                 // The mark of a release is of use as long as a claim of its owner may be on the way.
-                let keep = if state == State::Released { *lease } else { *ttl };
+                let keep = if phase == PhaseByte::Released { *lease } else { *ttl };
                 let request = self.request(
                     &self.scripts.settle,
                     operation,
                     *owner,
-                    &[&[state as u8], fingerprint.as_bytes(), &millis(keep), &tail],
+                    &[&[phase as u8], fingerprint.as_bytes(), &millis(keep), &tail],
                 );
                 let inquiry =
                     Inquiry::new(*operation, Question::Settle { settled }, request, self.timeout, *lease, now);
-                Ok(match state {
-                    State::Completed | State::NotKept | State::Released => inquiry.lasting(*ttl),
-                    State::InFlight | State::Unknown => inquiry,
+                Ok(match phase {
+                    PhaseByte::Completed | PhaseByte::NotKept | PhaseByte::Released => inquiry.lasting(*ttl),
+                    PhaseByte::InFlight | PhaseByte::Unknown => inquiry,
                 })
             }
         }
     }
 
     /// What stands behind the head of a value. Behind the mark of a release nothing does.
-    fn signed(&self, operation: &OperationId, state: State, tail: Vec<u8>) -> Vec<u8> {
-        if state == State::Released { tail } else { self.integrity.sign(operation, tail) }
+    fn signed(&self, operation: &OperationId, phase: PhaseByte, tail: Vec<u8>) -> Vec<u8> {
+        if phase == PhaseByte::Released { tail } else { self.integrity.sign(operation, tail) }
     }
 
     /// The bytes to send, and how many replies they have.

@@ -75,16 +75,13 @@ impl Bucket {
         self.entries.push(entry);
     }
 
-    /// Puts `record` in place of the operation's present one, which it hands back.
-    pub(super) fn replace(&mut self, operation: &OperationId, record: Record) -> Option<Record> {
-        let entry = self.entries.iter_mut().find(|entry| entry.operation == *operation)?;
-        Some(mem::replace(&mut entry.record, record))
-    }
-
-    /// Takes an operation out.
-    pub(super) fn remove(&mut self, operation: &OperationId) -> Option<Entry> {
+    /// Puts `record` in place of the operation's present one, or takes that out; the entry as it was before.
+    pub(super) fn replace(&mut self, operation: &OperationId, record: Option<Record>) -> Option<Entry> {
         let index = self.entries.iter().position(|entry| entry.operation == *operation)?;
-        Some(self.entries.swap_remove(index))
+        let Some(record) = record else { return Some(self.entries.swap_remove(index)) };
+        let entry = self.entries.get_mut(index)?;
+        let Entry { operation, position, caller, .. } = *entry;
+        Some(Entry { operation, position, caller, record: mem::replace(&mut entry.record, record) })
     }
 
     /// Takes out every record that has ended.

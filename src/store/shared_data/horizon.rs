@@ -7,7 +7,10 @@ use std::{cell::Cell, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ATTEMPTS, Cas, SharedMemory, Written, slots};
+use super::{
+    memory::{Change, SharedMemory, update},
+    slots,
+};
 use crate::{
     config::SharedDataConfig,
     record::{decode, encode},
@@ -90,22 +93,16 @@ impl Horizon {
         memory: &impl SharedMemory,
         now: Timestamp,
     ) -> Result<Option<Forgotten>, StoreError> {
-        for _ in 0..ATTEMPTS {
-            let (hour, cas) = match memory.get(slots::HORIZON)? {
-                // What cannot be read says nothing.
-                Some((bytes, cas)) => (decode::<Hour>(&bytes).ok().filter(|hour| hour.lasts(now)), cas),
-                None => (None, Cas::NEVER_ISSUED),
-            };
+        update(memory, slots::HORIZON, |found| {
+            // What cannot be read says nothing.
+            let hour = found.and_then(|bytes| decode::<Hour>(bytes).ok()).filter(|hour| hour.lasts(now));
             let before = hour.map(|hour| hour.youngest);
             let youngest = own.map(|own| own.younger(before)).or(before);
             self.known.set(youngest);
-            let Some(youngest) = youngest.filter(|_| youngest != before) else { return Ok(None) };
+            let Some(youngest) = youngest.filter(|_| youngest != before) else { return Ok(Change::Keep(None)) };
             let since = hour.map_or(now, |hour| hour.since);
-            if memory.set(slots::HORIZON, &encode(&Hour { since, youngest })?, cas)? == Written::Done {
-                return Ok(hour.is_none().then_some(youngest));
-            }
-        }
-        Err(StoreError::Contended)
+            Ok(Change::Write(encode(&Hour { since, youngest })?, hour.is_none().then_some(youngest)))
+        })
     }
 }
 

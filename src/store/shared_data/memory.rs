@@ -1,6 +1,11 @@
 //! The host's shared data as the store sees it.
 
-use crate::store::StoreError;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    record::{decode, encode},
+    store::StoreError,
+};
 
 /// A key-value memory with compare-and-swap, common to all workers of an Envoy.
 ///
@@ -45,3 +50,69 @@ pub enum Written {
     /// Somebody else wrote first; nothing was changed.
     Lost,
 }
+
+/// What is to become of the value under a key.
+#[derive(Debug)]
+pub enum Change<R> {
+    /// It stays as it is; this is the result.
+    Keep(R),
+    /// It becomes this; then that is the result.
+    Write(Vec<u8>, R),
+}
+
+/// Changes the value under `key` by compare-and-swap. `change` says what is to become of the value that was found, and is
+/// asked anew whenever somebody else has written first.
+///
+/// # Errors
+/// [`StoreError`] if the host refuses, if others write first each time, or that of `change`.
+pub fn update<R>(
+    memory: &impl SharedMemory,
+    key: &str,
+    mut change: impl FnMut(Option<&[u8]>) -> Result<Change<R>, StoreError>,
+) -> Result<R, StoreError> {
+    retry(|| {
+        let found = memory.get(key)?;
+        match change(found.as_ref().map(|(bytes, _)| bytes.as_slice()))? {
+            Change::Keep(result) => Ok(Some(result)),
+            Change::Write(bytes, result) => {
+                let cas = found.map_or(Cas::NEVER_ISSUED, |(_, cas)| cas);
+                Ok((memory.set(key, &bytes, cas)? == Written::Done).then_some(result))
+            }
+        }
+    })
+}
+
+/// The same for a value that is a hint: what is not there, or cannot be read, is the default. `false` if `change` leaves
+/// it as it is.
+///
+/// # Errors
+/// As above.
+pub fn update_hint<T: Default + DeserializeOwned + Serialize>(
+    memory: &impl SharedMemory,
+    key: &str,
+    mut change: impl FnMut(T) -> Option<T>,
+) -> Result<bool, StoreError> {
+    update(memory, key, |found| {
+        let value = found.and_then(|bytes| decode(bytes).ok()).unwrap_or_default();
+        Ok(match change(value) {
+            Some(changed) => Change::Write(encode(&changed)?, true),
+            None => Change::Keep(false),
+        })
+    })
+}
+
+/// Tries until an attempt comes to something; `None` says that somebody else has written first.
+pub(super) fn retry<R>(mut attempt: impl FnMut() -> Result<Option<R>, StoreError>) -> Result<R, StoreError> {
+    for _ in 0..ATTEMPTS {
+        if let Some(result) = attempt()? {
+            return Ok(result);
+        }
+    }
+    Err(StoreError::Contended)
+}
+
+/// How often a compare-and-swap is tried before it is given up.
+///
+/// Each lost try means that another worker's write succeeded, so this many in a row take that many
+/// writes to one key within microseconds.
+const ATTEMPTS: usize = 64;

@@ -19,8 +19,9 @@
 mod allowance;
 mod bucket;
 mod horizon;
+mod lease;
 mod memory;
-mod oversight;
+mod operator;
 mod queue;
 mod recent;
 mod room;
@@ -40,8 +41,9 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
 pub use horizon::Forgotten;
-pub use memory::{Cas, SharedMemory, Written};
-pub use oversight::Survey;
+pub use lease::Lease;
+pub use memory::{Cas, Change, SharedMemory, Written, update, update_hint};
+pub use operator::Survey;
 // For test benches, which keep it from one callback to the next.
 #[doc(hidden)]
 pub use recent::Recent;
@@ -52,24 +54,21 @@ use self::{
     allowance::Allowance,
     bucket::{Bucket, Entry},
     horizon::Horizon,
+    memory::retry,
     queue::Queue,
     shares::{Shares, Tag},
     slots::{BucketIndex, SlotKey},
     sweeper::Recount,
 };
-use super::{Answer, Call, Claimed, Ended, Ending, Renewed, Scarce, Settled, StoreError};
+use super::{Answer, Call, Claimed, Ending, Renewed, Scarce, Settled, Settlement, StoreError};
 use crate::{
     config::{Share, SharedDataConfig},
-    record::{Admission, Claim, CodecError, Owner, Record, Settlement, Standing, StoredResponse, decode, encode},
+    record::{
+        Claim, CodecError, Decision, Fenced, KeptResponse, Owner, Record, Standing, StoredResponse, decode, encode,
+    },
     request::OperationId,
     time::Timestamp,
 };
-
-/// How often a compare-and-swap is tried before the store gives up.
-///
-/// Each lost try means that another worker's write succeeded, so this many in a row take that many
-/// writes to one bucket within microseconds.
-const ATTEMPTS: usize = 64;
 
 /// How buckets are written. A table whose buckets are written otherwise is not opened.
 const LAYOUT: u8 = 1;
@@ -191,7 +190,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// # Errors
     /// [`StoreError`] if the totals cannot be read.
     pub fn totals(&self) -> Result<Totals, StoreError> {
-        totals::read(&self.memory).map(|(sum, _)| sum.totals)
+        totals::read(&self.memory).map(|sum| sum.totals)
     }
 
     /// Gives back the room that this worker has taken ahead of its need, and tells whose records it has added and taken
@@ -225,63 +224,60 @@ impl<M: SharedMemory> SharedDataStore<M> {
 
     fn claim(&self, claim: &Claim, now: Timestamp) -> Result<Claimed, StoreError> {
         let index = self.index_of(&claim.operation);
-        for _ in 0..ATTEMPTS {
+        retry(|| {
             let found = self.memory.get(&index.key())?;
             if let Some((_, cas)) = &found
                 && let Some((record, response)) = self.recent.borrow().replay(claim, *cas, now)
             {
-                return Ok(Claimed::Completed { response, expires: self.kept_until(record, now) });
+                return Ok(Some(Claimed::Completed { response, expires: self.kept_until(record, now) }));
             }
             let (mut bucket, cas) = decode_bucket(found)?;
             if bucket.entries().iter().any(|entry| entry.record.is_expired(now)) {
                 self.reclaim(index, now)?;
-                continue;
+                return Ok(None);
             }
-            let Some(entry) = bucket.find(&claim.operation) else {
-                match self.insert(index, bucket, cas, claim, now)? {
-                    Inserted::Done => return Ok(Claimed::Granted),
-                    Inserted::Full => return Ok(Claimed::Full),
-                    Inserted::OverShare => return Ok(Claimed::OverShare(Scarce::Records)),
-                    Inserted::Lost => continue,
+            let Some(entry) = bucket.find(&claim.operation) else { return self.insert(index, bucket, cas, claim, now) };
+            let (record, claimed) = match entry.record.admit(claim, now) {
+                Decision::Take => (claim.granted(now), Claimed::Granted),
+                Decision::Watch { record, lease_left } => (record, Claimed::InFlight { lease_left }),
+                Decision::KeyReused => return Ok(Some(Claimed::KeyReused)),
+                Decision::Refuse(Standing::Completed { status }) => {
+                    return self.replay(index, entry, cas, status, now);
                 }
+                Decision::Refuse(Standing::InFlight { lease_left }) => {
+                    return Ok(Some(Claimed::InFlight { lease_left }));
+                }
+                Decision::Refuse(Standing::Lapsed) => {
+                    return Ok(Some(Claimed::Unknown { lease_left: Duration::ZERO }));
+                }
+                Decision::Refuse(Standing::NotKept { status }) => return Ok(Some(Claimed::NotKept { status })),
+                Decision::Refuse(Standing::Unknown { lease_left }) => return Ok(Some(Claimed::Unknown { lease_left })),
             };
-            let standing = match entry.record.admit(claim, now) {
-                Admission::Take => {
-                    bucket.replace(&claim.operation, claim.granted(now));
-                    match self.write_bucket(index, &bucket, cas)? {
-                        Written::Done => return Ok(Claimed::Granted),
-                        Written::Lost => continue,
-                    }
-                }
-                Admission::Watch { record, lease_left } => {
-                    bucket.replace(&claim.operation, record);
-                    match self.write_bucket(index, &bucket, cas)? {
-                        Written::Done => return Ok(Claimed::InFlight { lease_left }),
-                        Written::Lost => continue,
-                    }
-                }
-                Admission::Refuse(standing) => standing,
-            };
-            return Ok(match standing {
-                Standing::KeyReused => Claimed::KeyReused,
-                Standing::InFlight { lease_left } => Claimed::InFlight { lease_left },
-                Standing::Unknown { lease_left } => Claimed::Unknown { lease_left },
-                Standing::NotKept { status } => Claimed::NotKept { status },
-                Standing::Completed { status, .. } => match self.response(index, entry)? {
-                    Some(response) => {
-                        let response = Arc::new(response);
-                        self.recent.borrow_mut().remember(entry, cas, &response);
-                        Claimed::Completed { response, expires: self.kept_until(&entry.record, now) }
-                    }
-                    // Evicted between the two reads: the next look finds a tombstone or nothing.
-                    None if self.read_bucket(index)?.1 != cas => continue,
-                    // Damaged from outside. That it ran is known all the same, and must be said: a
-                    // store that merely fails may be bypassed.
-                    None => Claimed::NotKept { status },
-                },
-            });
-        }
-        Err(StoreError::Contended)
+            bucket.replace(&claim.operation, Some(record));
+            Ok((self.write_bucket(index, &bucket, cas)? == Written::Done).then_some(claimed))
+        })
+    }
+
+    /// The response of a completed entry; `None` if it was given up since the bucket was read.
+    fn replay(
+        &self,
+        index: BucketIndex,
+        entry: &Entry,
+        cas: Cas,
+        status: u16,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, StoreError> {
+        Ok(match self.response(index, entry)? {
+            Some(response) => {
+                let response = Arc::new(response);
+                self.recent.borrow_mut().remember(entry, cas, &response);
+                Some(Claimed::Completed { response, expires: self.kept_until(&entry.record, now) })
+            }
+            None if self.read_bucket(index)?.1 != cas => None,
+            // Damaged from outside. That it ran is known all the same, and must be said: a store that merely fails may be
+            // bypassed.
+            None => Some(Claimed::NotKept { status }),
+        })
     }
 
     /// Until when a completed record is sure to be there. In a table that gives up records it is theirs only for as long
@@ -294,7 +290,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         record.phase.since().after(self.limits.keep_at_least).max(now).min(expires)
     }
 
-    /// Adds a claim to a bucket that does not know its operation.
+    /// Adds a claim to a bucket that does not know its operation; `None` if something has changed meanwhile.
     fn insert(
         &self,
         index: BucketIndex,
@@ -302,21 +298,24 @@ impl<M: SharedMemory> SharedDataStore<M> {
         cas: Cas,
         claim: &Claim,
         now: Timestamp,
-    ) -> Result<Inserted, StoreError> {
+    ) -> Result<Option<Claimed>, StoreError> {
         let Some(position) = bucket.free_position() else {
             let made_room = self.may_evict() && self.evict_from(index, claim.share, now)?;
-            return Ok(if made_room { Inserted::Lost } else { Inserted::Full });
+            return Ok((!made_room).then_some(Claimed::Full));
         };
         let caller = self.tag_of(claim);
         if let Some(tag) = caller
             && !self.shares.allow(claim.share, tag, self.limits.max_entries, &self.memory)?
-            && !self.give_up_own(tag, index, now)?
         {
-            return Ok(Inserted::OverShare);
+            match self.give_up_own(tag, index, now)? {
+                Some(Written::Done) => {}
+                Some(Written::Lost) => return Ok(None),
+                None => return Ok(Some(Claimed::OverShare(Scarce::Records))),
+            }
         }
         let room = Totals::of_entry(0);
         if !self.take_room(room, &claim.operation, claim.share, now)? {
-            return Ok(Inserted::Full);
+            return Ok(Some(Claimed::Full));
         }
         bucket.insert(Entry { operation: claim.operation, position, caller, record: claim.granted(now) });
         let written = self.write_bucket(index, &bucket, cas);
@@ -325,10 +324,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         } else {
             totals::give_back(&self.memory, room)?;
         }
-        Ok(match written? {
-            Written::Done => Inserted::Done,
-            Written::Lost => Inserted::Lost,
-        })
+        Ok((written? == Written::Done).then_some(Claimed::Granted))
     }
 
     fn renew(
@@ -339,8 +335,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
         ttl: Duration,
         now: Timestamp,
     ) -> Result<Renewed, StoreError> {
-        let changed = self.change(operation, |record| record.renew(owner, lease, ttl, now).ok().map(Some))?;
-        Ok(if changed.is_some() { Renewed::Extended } else { Renewed::Fenced })
+        let changed = self.change(operation, &Fenced, |record| record.renew(owner, lease, ttl, now).map(Some))?;
+        Ok(if changed.is_ok() { Renewed::Extended } else { Renewed::Fenced })
     }
 
     fn settle(
@@ -350,15 +346,18 @@ impl<M: SharedMemory> SharedDataStore<M> {
         ending: &Ending,
         ttl: Duration,
         now: Timestamp,
-    ) -> Result<Ended, StoreError> {
-        let (settlement, settled) = match ending {
+    ) -> Result<Settlement, StoreError> {
+        let (ending, settled) = match ending {
             Ending::Completed(response) => return self.complete(operation, owner, response, ttl, now),
-            Ending::NotKept(status) => (Settlement::Tombstoned { status: *status }, Settled::Tombstoned),
-            Ending::Released => (Settlement::Released, Settled::Released),
-            Ending::Unknown => (Settlement::Unknown, Settled::Unknown),
+            Ending::NotKept(status) => (Ending::NotKept(*status), Settled::NotKept),
+            Ending::Released => (Ending::Released, Settled::Released),
+            Ending::Unknown => (Ending::Unknown, Settled::Unknown),
         };
-        let before = self.change(operation, |record| record.settle(owner, settlement, ttl, now).ok())?;
-        Ok(Ended::new(settled, before))
+        let changed = self.change(operation, &Fenced, |record| record.settle(owner, ending, ttl, now))?;
+        if let Ok(changed) = &changed {
+            self.give_back(changed)?;
+        }
+        Ok(Settlement::new(settled, changed.ok().map(|changed| changed.entry.record)))
     }
 
     /// Keeps the response if there is room for it, else the fact that there was one.
@@ -369,7 +368,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         response: &StoredResponse,
         ttl: Duration,
         now: Timestamp,
-    ) -> Result<Ended, StoreError> {
+    ) -> Result<Settlement, StoreError> {
         // Seen to before room is made: an owner that lost its claim must cost nobody anything.
         let index = self.index_of(operation);
         let (bucket, cas) = self.read_bucket(index)?;
@@ -381,7 +380,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
         let room = Totals::of_response(size);
         if self.take_room(room, operation, Share::WHOLE, now)? {
             let stored = self.store_response(Seen { index, bucket, cas }, operation, owner, &bytes, |record| {
-                record.settle(owner, Settlement::Stored { status: response.status, size }, ttl, now).ok().flatten()
+                let kept = KeptResponse { status: response.status, size };
+                record.settle(owner, Ending::Completed(kept), ttl, now).ok().flatten()
             });
             if matches!(stored, Ok(Some(_))) {
                 // One that the queue does not know is found without it.
@@ -389,7 +389,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
             } else {
                 totals::give_back(&self.memory, room)?;
             }
-            return Ok(Ended::new(Settled::Stored, stored?));
+            return Ok(Settlement::new(Settled::Completed, stored?));
         }
         self.settle(operation, owner, &Ending::NotKept(response.status), ttl, now)
     }
@@ -430,13 +430,13 @@ impl<M: SharedMemory> SharedDataStore<M> {
         };
         let Seen { index, bucket, cas } = seen;
         let mut seen = Some((bucket, cas));
-        for _ in 0..ATTEMPTS {
+        retry(|| {
             // However old the first look is, the write fails if the bucket has changed since.
             let (mut bucket, mut cas) = match seen.take() {
                 Some(seen) => seen,
                 None => self.read_bucket(index)?,
             };
-            let Some((position, mut settled)) = settled_in(&bucket) else { return Ok(None) };
+            let Some((position, mut settled)) = settled_in(&bucket) else { return Ok(Some(None)) };
             let key = index.response_key(position);
             let (present, response_cas) = self.memory.get(&key)?.unwrap_or((Vec::new(), Cas::NEVER_ISSUED));
             if !StoredResponse::belongs_to(&present, owner) {
@@ -444,47 +444,52 @@ impl<M: SharedMemory> SharedDataStore<M> {
                     // Left by a dead worker, or just written by an owner that took the claim over. The
                     // version of it is known now, so a second look at the claim decides safely.
                     (bucket, cas) = self.read_bucket(index)?;
-                    let Some(again) = settled_in(&bucket) else { return Ok(None) };
+                    let Some(again) = settled_in(&bucket) else { return Ok(Some(None)) };
                     settled = again.1;
                 }
                 if self.memory.set(&key, bytes, response_cas)? == Written::Lost {
-                    continue;
+                    return Ok(None);
                 }
             }
             *written = Some(key);
-            let before = bucket.replace(operation, settled);
-            if self.write_bucket(index, &bucket, cas)? == Written::Done {
-                return Ok(before);
-            }
-        }
-        Err(StoreError::Contended)
+            let before = bucket.replace(operation, Some(settled)).map(|entry| entry.record);
+            Ok((self.write_bucket(index, &bucket, cas)? == Written::Done).then_some(before))
+        })
     }
 
-    /// Changes one record by compare-and-swap; `None` if there is none or `change` refuses, else the
-    /// record as it was before.
-    ///
-    /// `change` says what the record becomes, or `Some(None)` to take it out.
-    fn change(
+    /// Changes one record by compare-and-swap to what `change` makes of it, or takes it out if that is nothing. Otherwise
+    /// what `change` has against it, or `missing` if there is none.
+    fn change<R: Clone>(
         &self,
         operation: &OperationId,
-        change: impl Fn(&Record) -> Option<Option<Record>>,
-    ) -> Result<Option<Record>, StoreError> {
+        missing: &R,
+        change: impl Fn(&Record) -> Result<Option<Record>, R>,
+    ) -> Result<Result<Changed, R>, StoreError> {
         let index = self.index_of(operation);
-        for _ in 0..ATTEMPTS {
-            let (mut bucket, cas) = self.read_bucket(index)?;
-            let Some(changed) = bucket.find(operation).and_then(|entry| change(&entry.record)) else { return Ok(None) };
-            let (before, removed) = match changed {
-                Some(record) => (bucket.replace(operation, record), None),
-                None => (None, bucket.remove(operation)),
+        update(&self.memory, &index.key(), |found| {
+            let mut bucket = Bucket::decode(found.unwrap_or_default())?;
+            let entry = bucket.find(operation).ok_or_else(|| missing.clone());
+            let left = match entry.and_then(|entry| change(&entry.record)) {
+                Ok(left) => left,
+                Err(refused) => return Ok(Change::Keep(Err(refused))),
             };
-            if self.write_bucket(index, &bucket, cas)? == Written::Done {
-                if let Some(entry) = &removed {
-                    self.discard(index, entry)?;
-                }
-                return Ok(before.or(removed.map(|entry| entry.record)));
-            }
+            let is_gone = left.is_none();
+            let before = bucket.replace(operation, left).ok_or_else(|| missing.clone());
+            Ok(Change::Write(bucket.encode()?, before.map(|entry| Changed { index, entry, is_gone })))
+        })
+    }
+
+    /// Gives back what a record took that was changed.
+    fn give_back(&self, Changed { index, entry, is_gone }: &Changed) -> Result<(), StoreError> {
+        let size = entry.record.phase.response_size();
+        if *is_gone {
+            self.discard(*index, entry)
+        } else if size > 0 {
+            self.empty_response(index.response_key(entry.position), entry.record.owner)?;
+            totals::give_back(&self.memory, Totals::of_response(size))
+        } else {
+            Ok(())
         }
-        Err(StoreError::Contended)
     }
 
     /// The stored response of a completed entry; `None` if it is no longer there.
@@ -495,23 +500,22 @@ impl<M: SharedMemory> SharedDataStore<M> {
 
     /// Takes out what has ended in one bucket, and hands back what is left.
     fn reclaim(&self, index: BucketIndex, now: Timestamp) -> Result<Bucket, StoreError> {
-        for _ in 0..ATTEMPTS {
-            let (mut bucket, cas) = self.read_bucket(index)?;
+        let (bucket, expired) = update(&self.memory, &index.key(), |found| {
+            let mut bucket = Bucket::decode(found.unwrap_or_default())?;
             let expired = bucket.remove_expired(now);
-            if expired.is_empty() {
-                return Ok(bucket);
-            }
-            if self.write_bucket(index, &bucket, cas)? == Written::Done {
-                self.count(|tally| tally.expired += u32::try_from(expired.len()).unwrap_or(u32::MAX));
-                let mut discarded = Ok(());
-                for entry in &expired {
-                    // All of them, even if one fails: nobody else will.
-                    discarded = discarded.and(self.discard(index, entry));
-                }
-                return discarded.map(|()| bucket);
-            }
+            Ok(if expired.is_empty() {
+                Change::Keep((bucket, expired))
+            } else {
+                Change::Write(bucket.encode()?, (bucket, expired))
+            })
+        })?;
+        self.count(|tally| tally.expired += u32::try_from(expired.len()).unwrap_or(u32::MAX));
+        let mut discarded = Ok(());
+        for entry in &expired {
+            // All of them, even if one fails: nobody else will.
+            discarded = discarded.and(self.discard(index, entry));
         }
-        Err(StoreError::Contended)
+        discarded.map(|()| bucket)
     }
 
     /// Gives back what an entry took that is no longer in its bucket.
@@ -522,12 +526,6 @@ impl<M: SharedMemory> SharedDataStore<M> {
             self.empty_response(index.response_key(entry.position), entry.record.owner)?;
         }
         totals::give_back(&self.memory, Totals::of_entry(size))
-    }
-
-    /// Gives back what the response of an entry took that has none any more.
-    fn discard_response(&self, index: BucketIndex, entry: &Entry) -> Result<(), StoreError> {
-        self.empty_response(index.response_key(entry.position), entry.record.owner)?;
-        totals::give_back(&self.memory, Totals::of_response(entry.record.phase.response_size()))
     }
 
     /// Empties a response's key if what is there is `owner`'s.
@@ -581,7 +579,7 @@ fn decode_bucket(found: Option<(Vec<u8>, Cas)>) -> Result<(Bucket, Cas), StoreEr
     }
 }
 
-impl Ended {
+impl Settlement {
     /// The end of an execution whose record was `before`; without one the owner was fenced off.
     fn new(settled: Settled, before: Option<Record>) -> Self {
         match before {
@@ -598,16 +596,13 @@ struct Seen {
     cas: Cas,
 }
 
-/// What became of a new record.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Inserted {
-    Done,
-    /// The bucket has changed: look again.
-    Lost,
-    /// There is no room, and none can be made.
-    Full,
-    /// There is none for this caller.
-    OverShare,
+/// An entry as it was before it was changed.
+#[derive(Debug)]
+struct Changed {
+    index: BucketIndex,
+    entry: Entry,
+    /// Whether it was taken out.
+    is_gone: bool,
 }
 
 #[cfg(test)]

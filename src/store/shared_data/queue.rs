@@ -2,11 +2,11 @@
 //!
 //! A table of many buckets may be full of a few hundred large responses. Whoever makes room for another would read
 //! dozens of buckets to find some to compare, and still not find the oldest. So there is a queue of them in shared
-//! data. Workers write to it and read from it by stretches of many responses, so that a request that runs seldom
+//! data. Workers write to it and read from it by segments of many responses, so that a request that runs seldom
 //! touches it, and no two workers wait for each other.
 //!
 //! What the queue says is a hint: a response may have ended, or gone, since. What it leads to is read before it is
-//! given up, and what is not in it (because its worker died, or has too few for a stretch) is found by looking around.
+//! given up, and what is not in it (because its worker died, or has too few for a segment) is found by looking around.
 //! Small tables need none: they are looked at whole.
 //!
 //! It is written as plain numbers, little-endian: nothing depends on it that a checksum should guard.
@@ -14,7 +14,7 @@
 use std::{cell::Cell, collections::VecDeque, fmt, iter};
 
 use super::{
-    ATTEMPTS, Cas, SharedMemory, Written,
+    memory::{Cas, Change, SharedMemory, update},
     room::SMALL,
     slots::{self, BucketIndex, SlotKey},
 };
@@ -31,25 +31,25 @@ const LONGEST: u32 = 32;
 /// What part of the table's bytes is written at once, at most. So much of each worker's is not in the queue yet.
 const PART: u32 = 256;
 
-/// How many stretches one request reads for a response that has not ended.
+/// How many segments one request reads for a response that has not ended.
 const PATIENCE: u32 = 4;
 
 /// One worker's end of the queue.
 pub(super) struct Queue {
-    /// How many stretches there is room for; none if there is no queue.
+    /// How many segments there is room for; none if there is no queue.
     room: u32,
-    /// With so many responses a stretch is long enough.
+    /// With so many responses a segment is long enough.
     long: usize,
     /// Or with so many bytes of them.
     large: u64,
-    unwritten: Cell<Stretch>,
+    unwritten: Cell<Segment>,
     /// What was read and not asked for yet.
     read: Cell<VecDeque<Stored>>,
 }
 
 /// Responses that one worker stored, in order.
 #[derive(Debug, Default)]
-struct Stretch {
+struct Segment {
     responses: Vec<Stored>,
     bytes: u64,
 }
@@ -61,7 +61,7 @@ struct Stored {
     expires: Timestamp,
 }
 
-/// The numbers of the stretches that are written: from `first` on, up to `end`.
+/// The numbers of the segments that are written: from `first` on, up to `end`.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ends {
     first: u32,
@@ -72,8 +72,8 @@ impl Queue {
     /// The end of a worker that has nothing to write and has read nothing, in a table of so many buckets.
     pub(super) fn new(buckets: u32, limits: &SharedDataConfig) -> Self {
         let is_needed = limits.on_full == OnFull::EvictOldest && buckets > SMALL;
-        // For as many responses as a full table may hold, in long stretches and in large ones. All workers must find
-        // the same place for a stretch, so it goes by what none of them can change.
+        // For as many responses as a full table may hold, in long segments and in large ones. All workers must find
+        // the same place for a segment, so it goes by what none of them can change.
         let entries = buckets.saturating_mul(slots::BUCKET_LOAD);
         let long = (entries / 64).clamp(1, LONGEST);
         Self {
@@ -99,13 +99,13 @@ impl Queue {
         if self.room == 0 {
             return Ok(());
         }
-        let mut stretch = self.unwritten.take();
-        stretch.responses.push(Stored { bucket: bucket.0, expires });
-        stretch.bytes = stretch.bytes.saturating_add(bytes.into());
-        if stretch.responses.len() >= self.long || stretch.bytes >= self.large {
-            return self.append(&stretch.responses, memory);
+        let mut segment = self.unwritten.take();
+        segment.responses.push(Stored { bucket: bucket.0, expires });
+        segment.bytes = segment.bytes.saturating_add(bytes.into());
+        if segment.responses.len() >= self.long || segment.bytes >= self.large {
+            return self.append(&segment.responses, memory);
         }
-        self.unwritten.set(stretch);
+        self.unwritten.set(segment);
         Ok(())
     }
 
@@ -124,58 +124,47 @@ impl Queue {
                 }
             }
             match self.take_first(memory)? {
-                Some(stretch) => read = stretch,
+                Some(segment) => read = segment,
                 None => break,
             }
         }
         Ok(None)
     }
 
-    /// Writes a stretch behind all others. Where there is no room for so many the first is lost.
+    /// Writes a segment behind all others. Where there is no room for so many the first is lost.
     fn append(&self, responses: &[Stored], memory: &impl SharedMemory) -> Result<(), StoreError> {
-        for _ in 0..ATTEMPTS {
-            let (ends, cas) = ends(memory)?;
-            let end = ends.end.wrapping_add(1);
+        let number = update(memory, slots::QUEUE, |found| {
+            let ends = Ends::decode(found);
             let is_full = ends.end.wrapping_sub(ends.first) >= self.room;
             let first = if is_full { ends.first.wrapping_add(1) } else { ends.first };
-            // Whoever reads before the stretch is there finds another number, and goes on with the next one.
-            if memory.set(slots::QUEUE, &Ends { first, end }.to_bytes(), cas)? == Written::Done {
-                let key = self.key(ends.end);
-                let cas = memory.get(&key)?.map_or(Cas::NEVER_ISSUED, |(_, cas)| cas);
-                memory.set(&key, &stretch_to_bytes(ends.end, responses), cas)?;
-                return Ok(());
-            }
-        }
-        Err(StoreError::Contended)
+            Ok(Change::Write(Ends { first, end: ends.end.wrapping_add(1) }.to_bytes(), ends.end))
+        })?;
+        // Whoever reads before the segment is there finds another number, and goes on with the next one.
+        let key = self.key(number);
+        let cas = memory.get(&key)?.map_or(Cas::NEVER_ISSUED, |(_, cas)| cas);
+        memory.set(&key, &segment_to_bytes(number, responses), cas)?;
+        Ok(())
     }
 
-    /// Takes out the first stretch; `None` if there is none, and an empty one if it cannot be read.
+    /// Takes out the first segment; `None` if there is none, and an empty one if it cannot be read.
     fn take_first(&self, memory: &impl SharedMemory) -> Result<Option<VecDeque<Stored>>, StoreError> {
-        for _ in 0..ATTEMPTS {
-            let (ends, cas) = ends(memory)?;
-            if self.room == 0 || ends.first == ends.end {
-                return Ok(None);
-            }
-            let rest = Ends { first: ends.first.wrapping_add(1), ..ends };
-            if memory.set(slots::QUEUE, &rest.to_bytes(), cas)? == Written::Done {
-                let bytes = memory.get(&self.key(ends.first))?.map(|(bytes, _)| bytes).unwrap_or_default();
-                return Ok(Some(stretch_from_bytes(ends.first, &bytes)));
-            }
-        }
-        Err(StoreError::Contended)
+        let first = update(memory, slots::QUEUE, |found| {
+            let ends = Ends::decode(found);
+            Ok(if self.room == 0 || ends.first == ends.end {
+                Change::Keep(None)
+            } else {
+                let rest = Ends { first: ends.first.wrapping_add(1), ..ends };
+                Change::Write(rest.to_bytes(), Some(ends.first))
+            })
+        })?;
+        let Some(number) = first else { return Ok(None) };
+        let bytes = memory.get(&self.key(number))?.map(|(bytes, _)| bytes).unwrap_or_default();
+        Ok(Some(segment_from_bytes(number, &bytes)))
     }
 
     fn key(&self, number: u32) -> SlotKey {
-        slots::stretch_key(number.checked_rem(self.room).unwrap_or(0))
+        slots::segment_key(number.checked_rem(self.room).unwrap_or(0))
     }
-}
-
-/// Both ends, with the version to change them by. What cannot be read is as good as empty.
-fn ends(memory: &impl SharedMemory) -> Result<(Ends, Cas), StoreError> {
-    Ok(match memory.get(slots::QUEUE)? {
-        Some((bytes, cas)) => (Ends::from_bytes(&bytes).unwrap_or_default(), cas),
-        None => (Ends::default(), Cas::NEVER_ISSUED),
-    })
 }
 
 impl Ends {
@@ -183,13 +172,16 @@ impl Ends {
         [self.first.to_le_bytes(), self.end.to_le_bytes()].concat()
     }
 
-    fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
-        Some(Self { first: take_u32(&mut bytes)?, end: take_u32(&mut bytes)? })
+    /// The value that was found; one that cannot be read is as good as empty.
+    fn decode(found: Option<&[u8]>) -> Self {
+        let mut bytes = found.unwrap_or_default();
+        let ends = (take_u32(&mut bytes), take_u32(&mut bytes));
+        if let (Some(first), Some(end)) = ends { Self { first, end } } else { Self::default() }
     }
 }
 
-/// A stretch as it is written: its number, because others have the same key before and after, and the responses.
-fn stretch_to_bytes(number: u32, responses: &[Stored]) -> Vec<u8> {
+/// A segment as it is written: its number, because others have the same key before and after, and the responses.
+fn segment_to_bytes(number: u32, responses: &[Stored]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(4 + 12 * responses.len());
     bytes.extend(number.to_le_bytes());
     for stored in responses {
@@ -199,8 +191,8 @@ fn stretch_to_bytes(number: u32, responses: &[Stored]) -> Vec<u8> {
     bytes
 }
 
-/// The responses of the stretch with this number; none if another one is there.
-fn stretch_from_bytes(number: u32, mut bytes: &[u8]) -> VecDeque<Stored> {
+/// The responses of the segment with this number; none if another one is there.
+fn segment_from_bytes(number: u32, mut bytes: &[u8]) -> VecDeque<Stored> {
     if take_u32(&mut bytes) != Some(number) {
         return VecDeque::new();
     }

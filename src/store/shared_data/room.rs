@@ -15,10 +15,10 @@
 //! How much one request looks at is bounded, however full the table is, and with what.
 
 use super::{
-    Cas, SharedDataStore, SharedMemory,
+    SharedDataStore,
     bucket::{Bucket, Entry},
     horizon::Forgotten,
-    memory::Written,
+    memory::{Cas, SharedMemory, Written},
     shares::Tag,
     slots::BucketIndex,
     totals::{Reserved, Totals},
@@ -178,7 +178,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
                 Reserved::TooManyBytes { lacking, holds_responses } => (Need::ResponseBytes(lacking), holds_responses),
             };
             let search = Search { need, share, only: None, now };
-            if !self.sacrifice(&search, holds_responses, self.index_of(operation), &mut left)? {
+            if self.sacrifice(&search, holds_responses, self.index_of(operation), &mut left)?.is_none() {
                 return Ok(false);
             }
         }
@@ -193,10 +193,15 @@ impl<M: SharedMemory> SharedDataStore<M> {
         Ok(true)
     }
 
-    /// Gives up the oldest record of a caller in a sample from `start` on; `false` if there is none that may go.
+    /// Gives up the oldest record of a caller in a sample from `start` on; `None` if there is none that may go.
     ///
     /// A caller that has its share has many in any sample.
-    pub(super) fn give_up_own(&self, caller: Tag, start: BucketIndex, now: Timestamp) -> Result<bool, StoreError> {
+    pub(super) fn give_up_own(
+        &self,
+        caller: Tag,
+        start: BucketIndex,
+        now: Timestamp,
+    ) -> Result<Option<Written>, StoreError> {
         let search = Search { need: Need::Entry, share: Share::WHOLE, only: Some(caller), now };
         self.sacrifice(&search, false, start, &mut MOST_READ.clone())
     }
@@ -206,8 +211,8 @@ impl<M: SharedMemory> SharedDataStore<M> {
     }
 
     /// Gives up the oldest response that the queue knows, or else the oldest record (or response) of a sample, and
-    /// keeps the room that it took; `false` if there is none within reach that may go. `left` is how many buckets may
-    /// be read.
+    /// keeps the room that it took; `None` if there is none within reach that may go. `left` is how many buckets may be
+    /// read.
     ///
     /// The sample begins at `start`, where an operation's keyed hash says, which is as good as at random.
     fn sacrifice(
@@ -216,7 +221,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         holds_responses: bool,
         start: BucketIndex,
         left: &mut u32,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Written>, StoreError> {
         let mut sample = Sample::default();
         if holds_responses && self.may_evict() {
             self.ask_queue(&mut sample, search, left)?;
@@ -224,10 +229,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         if !sample.has_response() {
             self.look_around(&mut sample, search, start, left)?;
         }
-        match sample.oldest {
-            Some(chosen) => self.give_up(chosen, search.now).map(|()| true),
-            None => Ok(false),
-        }
+        sample.oldest.map(|chosen| self.give_up(chosen, search.now)).transpose()
     }
 
     /// Makes a sample of the oldest response, if the queue knows it.
@@ -319,25 +321,17 @@ impl<M: SharedMemory> SharedDataStore<M> {
 
     /// Takes a victim out, or its response, and keeps the room that it took; does nothing if its bucket has changed,
     /// because then it may no longer be what it was, and the caller looks again.
-    fn give_up(&self, Chosen { victim, mut bucket, cas }: Chosen, now: Timestamp) -> Result<(), StoreError> {
-        let Some(entry) = bucket.find(&victim.operation).cloned() else { return Ok(()) };
+    fn give_up(&self, Chosen { victim, mut bucket, cas }: Chosen, now: Timestamp) -> Result<Written, StoreError> {
+        let Some(entry) = bucket.find(&victim.operation).cloned() else { return Ok(Written::Lost) };
         let tombstone = match victim.rank {
             Rank::Response => entry.record.without_response(),
             Rank::Expired | Rank::Record => None,
         };
         let size = entry.record.phase.response_size();
-        let room = match tombstone {
-            Some(record) => {
-                bucket.replace(&victim.operation, record);
-                Totals::of_response(size)
-            }
-            None => {
-                bucket.remove(&victim.operation);
-                Totals::of_entry(size)
-            }
-        };
+        let room = if tombstone.is_some() { Totals::of_response(size) } else { Totals::of_entry(size) };
+        bucket.replace(&victim.operation, tombstone);
         if self.write_bucket(victim.index, &bucket, cas)? == Written::Lost {
-            return Ok(());
+            return Ok(Written::Lost);
         }
         self.count(|tally| match victim.rank {
             Rank::Expired => tally.expired += 1,
@@ -355,6 +349,6 @@ impl<M: SharedMemory> SharedDataStore<M> {
             self.empty_response(victim.index.response_key(entry.position), entry.record.owner)?;
         }
         self.allowance.keep(room);
-        Ok(())
+        Ok(Written::Done)
     }
 }

@@ -13,13 +13,18 @@
 //!
 //! Plain numbers, little-endian. Each change counts once in each row, so all rows have the same sum: a value in which
 //! they have not is damaged. Then nobody is over its share until the sweeper has counted anew. So it is as well if a
-//! counter would fall below zero, because a worker died before it told what it had added.
+//! counter would fall below zero, because a worker died before it told what it had added. If it died before it told what
+//! it had taken away, the counts are too high until the sweeper finds fewer records than they say on a walk on which less
+//! than that was added.
 
 use std::cell::RefCell;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ATTEMPTS, Cas, SharedMemory, Written, slots};
+use super::{
+    memory::{Cas, Change, SharedMemory, update},
+    slots,
+};
 use crate::{config::Share, store::StoreError};
 
 /// Rows of counters.
@@ -74,6 +79,17 @@ impl Sketch {
         true
     }
 
+    /// `false` if there was nothing to take away.
+    fn apply(&mut self, tag: Tag, delta: Delta) -> bool {
+        match delta {
+            Delta::Added => {
+                self.add(tag);
+                true
+            }
+            Delta::Removed => self.remove(tag),
+        }
+    }
+
     fn change(&mut self, tag: Tag, change: impl Fn(u32) -> u32) {
         for place in tag.places() {
             if let Some(counter) = self.counters.get_mut(place) {
@@ -107,39 +123,36 @@ impl Sketch {
 pub(super) struct Shares {
     /// How many changes are told at once.
     batch: usize,
-    view: RefCell<View>,
+    counts: RefCell<Counts>,
     /// What the others do not know of.
-    untold: RefCell<Vec<(Tag, Change)>>,
+    untold: RefCell<Vec<(Tag, Delta)>>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Change {
+enum Delta {
     Added,
     Removed,
 }
 
 /// The sketch as it was when it was last looked at, with the worker's own changes since.
 #[derive(Debug, Default)]
-enum View {
+enum Counts {
     #[default]
     Unseen,
-    /// It is damaged, and will be counted anew.
-    NotCounted,
-    Counted(Sketch),
+    /// They are damaged, and will be counted anew.
+    Unknown,
+    Known(Sketch),
 }
 
-impl View {
-    fn apply(&mut self, tag: Tag, change: Change) {
-        if let Self::Counted(sketch) = self {
-            match change {
-                Change::Added => sketch.add(tag),
-                Change::Removed => drop(sketch.remove(tag)),
-            }
+impl Counts {
+    fn apply(&mut self, tag: Tag, delta: Delta) {
+        if let Self::Known(sketch) = self {
+            sketch.apply(tag, delta);
         }
     }
 
     fn bytes(&self) -> Vec<u8> {
-        if let Self::Counted(sketch) = self { sketch.to_bytes() } else { Vec::new() }
+        if let Self::Known(sketch) = self { sketch.to_bytes() } else { Vec::new() }
     }
 }
 
@@ -148,7 +161,7 @@ impl Shares {
     pub(super) fn new(ahead: u64) -> Self {
         Self {
             batch: usize::try_from(ahead).unwrap_or(usize::MAX).max(1),
-            view: RefCell::default(),
+            counts: RefCell::default(),
             untold: RefCell::default(),
         }
     }
@@ -161,41 +174,35 @@ impl Shares {
         places: u32,
         memory: &impl SharedMemory,
     ) -> Result<bool, StoreError> {
-        if self.batch == 1 || matches!(*self.view.borrow(), View::Unseen) {
+        if self.batch == 1 || matches!(*self.counts.borrow(), Counts::Unseen) {
             self.look(memory)?;
         }
-        Ok(match &*self.view.borrow() {
-            View::Counted(sketch) => share.allows(sketch.count(tag), sketch.total, places.into()),
-            View::Unseen | View::NotCounted => true,
+        Ok(match &*self.counts.borrow() {
+            Counts::Known(sketch) => share.allows(sketch.count(tag), sketch.total, places.into()),
+            Counts::Unseen | Counts::Unknown => true,
         })
     }
 
     /// Whether a caller has as many of `places` records as one may, for all that is known.
     pub(super) fn is_held(&self, share: Share, tag: Tag, places: u32) -> bool {
         let places = u64::from(places);
-        matches!(&*self.view.borrow(), View::Counted(sketch) if !share.allows(sketch.count(tag), places, places))
-    }
-
-    /// Whether the records have to be counted.
-    pub(super) fn are_unknown(&self, memory: &impl SharedMemory) -> Result<bool, StoreError> {
-        self.look(memory)?;
-        Ok(matches!(*self.view.borrow(), View::NotCounted))
+        matches!(&*self.counts.borrow(), Counts::Known(sketch) if !share.allows(sketch.count(tag), places, places))
     }
 
     /// Notes one more record.
     pub(super) fn add(&self, tag: Tag, memory: &impl SharedMemory) {
-        self.note(tag, Change::Added, memory);
+        self.note(tag, Delta::Added, memory);
     }
 
     /// Notes that a record is gone.
     pub(super) fn remove(&self, tag: Tag, memory: &impl SharedMemory) {
-        self.note(tag, Change::Removed, memory);
+        self.note(tag, Delta::Removed, memory);
     }
 
-    fn note(&self, tag: Tag, change: Change, memory: &impl SharedMemory) {
-        self.view.borrow_mut().apply(tag, change);
+    fn note(&self, tag: Tag, delta: Delta, memory: &impl SharedMemory) {
+        self.counts.borrow_mut().apply(tag, delta);
         let mut untold = self.untold.borrow_mut();
-        untold.push((tag, change));
+        untold.push((tag, delta));
         let is_time = untold.len() >= self.batch;
         drop(untold);
         if is_time {
@@ -206,64 +213,65 @@ impl Shares {
 
     /// Tells the others, and hears of them. To be called every second or so.
     pub(super) fn tell(&self, memory: &impl SharedMemory) -> Result<(), StoreError> {
-        if matches!(*self.view.borrow(), View::Unseen) && self.untold.borrow().is_empty() {
+        if matches!(*self.counts.borrow(), Counts::Unseen) && self.untold.borrow().is_empty() {
             // Nobody is bound by a share here.
             return Ok(());
         }
-        for _ in 0..ATTEMPTS {
-            let Seen { is_damaged, cas } = self.look(memory)?;
+        update(memory, slots::SHARES, |found| {
+            let is_damaged = self.hear(found);
             let has_news = !self.untold.borrow().is_empty();
-            if is_damaged || !has_news || memory.set(slots::SHARES, &self.view.borrow().bytes(), cas)? == Written::Done
-            {
-                self.untold.borrow_mut().clear();
-                return Ok(());
-            }
-        }
-        Err(StoreError::Contended)
+            let says_it = has_news && !is_damaged;
+            Ok(if says_it { Change::Write(self.counts.borrow().bytes(), ()) } else { Change::Keep(()) })
+        })?;
+        self.untold.borrow_mut().clear();
+        Ok(())
     }
 
-    /// Puts what was counted in the place of what is not known.
-    pub(super) fn put(&self, counted: &Sketch, memory: &impl SharedMemory) -> Result<(), StoreError> {
-        let Seen { cas, .. } = self.look(memory)?;
-        // If somebody else has done so already, that is as good.
-        if matches!(*self.view.borrow(), View::NotCounted) {
+    /// Puts what was counted in the place of what is not known, and of what is too high for sure: by more than may have
+    /// been added since the version `seen`, when the count began, and not have been told of by as many `workers`. One
+    /// counter numbers the writes to all keys, and each record that comes is a write.
+    pub(super) fn correct(
+        &self,
+        counted: &Sketch,
+        seen: Cas,
+        workers: u64,
+        memory: &impl SharedMemory,
+    ) -> Result<(), StoreError> {
+        let cas = self.look(memory)?;
+        let untold = workers.saturating_mul(self.batch as u64 - 1);
+        let most = counted.total.saturating_add(untold).saturating_add(cas.0.wrapping_sub(seen.0).into());
+        let is_wrong = match &*self.counts.borrow() {
+            Counts::Known(told) => told.total > most,
+            Counts::Unknown => true,
+            Counts::Unseen => false,
+        };
+        if is_wrong {
+            // If somebody else has written meanwhile, the next count tells.
             memory.set(slots::SHARES, &counted.to_bytes(), cas)?;
         }
         Ok(())
     }
 
-    /// Looks at what all have told, and adds what this worker has not.
-    fn look(&self, memory: &impl SharedMemory) -> Result<Seen, StoreError> {
-        let (sketch, cas) = match memory.get(slots::SHARES)? {
-            Some((bytes, cas)) => (Sketch::from_bytes(&bytes), cas),
-            None => (Some(Sketch::default()), Cas::NEVER_ISSUED),
-        };
-        let is_damaged = sketch.is_none();
+    /// Looks at what all have told, and adds what this worker has not; the version of it.
+    pub(super) fn look(&self, memory: &impl SharedMemory) -> Result<Cas, StoreError> {
+        let found = memory.get(slots::SHARES)?;
+        self.hear(found.as_ref().map(|(bytes, _)| bytes.as_slice()));
+        Ok(found.map_or(Cas::NEVER_ISSUED, |(_, cas)| cas))
+    }
+
+    /// Takes in what all have told, and adds what this worker has not; whether it is damaged.
+    fn hear(&self, found: Option<&[u8]>) -> bool {
+        let told = found.map_or_else(|| Some(Sketch::default()), Sketch::from_bytes);
+        let is_damaged = told.is_none();
         let mut untold = self.untold.borrow_mut();
-        let seen = sketch.and_then(|mut sketch| {
-            let fits = untold.iter().all(|(tag, change)| match change {
-                Change::Added => {
-                    sketch.add(*tag);
-                    true
-                }
-                Change::Removed => sketch.remove(*tag),
-            });
+        let seen = told.and_then(|mut sketch| {
+            let fits = untold.iter().all(|(tag, delta)| sketch.apply(*tag, *delta));
             fits.then_some(sketch)
         });
-        *self.view.borrow_mut() = match seen {
-            Some(sketch) => View::Counted(sketch),
-            None => View::NotCounted,
-        };
+        *self.counts.borrow_mut() = seen.map_or(Counts::Unknown, Counts::Known);
         untold.truncate(MOST_UNTOLD);
-        Ok(Seen { is_damaged, cas })
+        is_damaged
     }
-}
-
-/// What a look at shared data has found.
-struct Seen {
-    is_damaged: bool,
-    /// The version of it.
-    cas: Cas,
 }
 
 /// What is remembered for a host that refuses to be told. What is beyond is missing until the sweeper counts anew.

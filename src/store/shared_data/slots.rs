@@ -4,7 +4,7 @@
 //! because plugins with the same `vm_id` share the namespace (Istio leaves it empty for all), and a
 //! version, because a new release may find what an old one left.
 //!
-//! Names stay within 22 bytes, which the host's strings hold without an allocation of their own.
+//! Names stay within 23 bytes, which the host's strings hold without an allocation of their own.
 
 use std::ops::Deref;
 
@@ -12,7 +12,7 @@ use std::ops::Deref;
 pub(super) const TABLE: &str = "idemgate/v1/table";
 /// Entries and bytes in use.
 pub(super) const TOTALS: &str = "idemgate/v1/totals";
-/// Which stretches of the queue of responses are written.
+/// Which segments of the queue of responses are written.
 pub(super) const QUEUE: &str = "idemgate/v1/queue";
 /// How many records each caller has.
 pub(super) const SHARES: &str = "idemgate/v1/shares";
@@ -46,8 +46,8 @@ impl BucketIndex {
     }
 }
 
-/// The key of a stretch of the queue of responses.
-pub(super) fn stretch_key(place: u32) -> SlotKey {
+/// The key of a segment of the queue of responses.
+pub(super) fn segment_key(place: u32) -> SlotKey {
     SlotKey::default().text("idemgate/v1/q").hex(place)
 }
 
@@ -102,7 +102,7 @@ mod tests {
     fn the_longest_names_fit() {
         let last = BucketIndex(u32::MAX);
         assert_eq!(&*last.key(), "idemgate/v1/iffffffff");
-        assert_eq!(&*stretch_key(u32::MAX), "idemgate/v1/qffffffff");
+        assert_eq!(&*segment_key(u32::MAX), "idemgate/v1/qffffffff");
         assert_eq!(&*last.response_key(BUCKET_CAPACITY - 1), "idemgate/v1/rffffffff.f");
     }
 

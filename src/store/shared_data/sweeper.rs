@@ -4,30 +4,28 @@
 //! shared data and goes through the buckets a few at a time. If it dies, another takes over where it
 //! stopped.
 //!
-//! On its way it counts the records where that is needed: if the [totals](totals) or the [counts of callers](super::shares)
-//! were damaged. Totals that cannot be read are estimated at once, from a part of the buckets and rather too high than too
-//! low, so that claims go on; a walk around the table puts what it has counted in their place. The counts of callers are
-//! missing until then, and nobody is over its share. What changes while it is under way makes the count wrong by as much.
+//! On its way it counts the records, and puts that in the place of [totals](totals) or [counts of callers](super::shares)
+//! that were damaged. Totals that cannot be read are estimated at once, from a part of the buckets and rather too high than
+//! too low, so that claims go on. The counts of callers are missing until then, and nobody is over its share. What changes
+//! while a walk is under way makes its count wrong by as much.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ATTEMPTS, Cas, SharedDataStore, SharedMemory, Totals, Written,
+    SharedDataStore, Totals,
     bucket::Bucket,
+    lease::Lease,
+    memory::{Cas, SharedMemory, update_hint},
     shares::Sketch,
     slots,
     slots::BucketIndex,
     totals::{self, Sum},
 };
-use crate::{
-    record::{Owner, decode, encode},
-    store::StoreError,
-    time::Timestamp,
-};
+use crate::{record::Owner, store::StoreError, time::Timestamp};
 
-/// How long a sweeper that no longer ticks keeps its office.
+/// How long a sweeper that no longer ticks stays the sweeper.
 const TERM: Duration = Duration::from_secs(10);
 
 /// How many buckets are swept at a tick: well under a millisecond of work.
@@ -48,26 +46,20 @@ pub enum Sweep {
     NotElected,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-struct Office {
-    holder: Owner,
-    until: Timestamp,
+/// Who sweeps, and which bucket is next.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+struct Sweeper {
+    lease: Lease,
     next: u32,
-}
-
-impl Office {
-    /// Whether its holder ticked within the last term. A term that ends later than one from now began
-    /// before the clock stepped backwards, and says nothing.
-    fn is_held(&self, now: Timestamp) -> bool {
-        self.until > now && self.until <= now.after(TERM)
-    }
 }
 
 /// A count of all records, as far as the walk has come.
 #[derive(Debug)]
 pub(super) struct Recount {
     /// The totals when it began.
-    before: Totals,
+    before: Sum,
+    /// The version of the counts of callers when it began.
+    shares: Cas,
     /// Which bucket is next.
     next: u32,
     /// How many are left.
@@ -89,7 +81,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// # Errors
     /// [`StoreError`] if a bucket or the totals cannot be read; all that can be is swept.
     pub fn sweep(&self, worker: Owner, now: Timestamp) -> Result<Sweep, StoreError> {
-        let Some(first) = self.take_office(worker, now)? else {
+        let Some(first) = self.elect(worker, now)? else {
             self.recount.take();
             return Ok(Sweep::NotElected);
         };
@@ -98,7 +90,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         for offset in 0..STRIDE.min(self.table.buckets) {
             let index = first.wrapping_add(offset).checked_rem(self.table.buckets).unwrap_or(0);
             let reclaimed = self.reclaim(BucketIndex(index), now);
-            if let Some(recount) = recount.as_mut().filter(|recount| recount.left > 0) {
+            if recount.left > 0 {
                 // What cannot be read counts for nothing, as it does for those who make room.
                 reclaimed.as_ref().iter().for_each(|bucket| recount.see(bucket));
                 recount.left -= 1;
@@ -107,9 +99,10 @@ impl<M: SharedMemory> SharedDataStore<M> {
             // A bucket that cannot be read must not keep those behind it from being swept.
             swept = swept.and(reclaimed.map(drop));
         }
-        match recount {
-            Some(recount) if recount.left == 0 => self.end_recount(recount)?,
-            unfinished => drop(self.recount.replace(unfinished)),
+        if recount.left == 0 {
+            self.end_recount(&recount)?;
+        } else {
+            self.recount.replace(Some(recount));
         }
         swept?;
         self.totals().map(Sweep::Swept)
@@ -138,56 +131,49 @@ impl<M: SharedMemory> SharedDataStore<M> {
         }
     }
 
-    /// The count that is under way, or a new one if one is needed.
-    fn begin_recount(&self, first: u32) -> Result<Option<Recount>, StoreError> {
-        let Sum { totals, is_estimate } = match totals::read(&self.memory) {
+    /// The count that is under way, or a new one.
+    fn begin_recount(&self, first: u32) -> Result<Recount, StoreError> {
+        let before = match totals::read(&self.memory) {
             Err(StoreError::Unreadable(_)) => {
                 self.repair_totals()?;
-                totals::read(&self.memory)?.0
+                totals::read(&self.memory)?
             }
-            found => found?.0,
+            found => found?,
         };
-        let goes_on = |recount: &Recount| recount.next == first;
+        // The sweeper may be a worker that gets no requests, such as the main thread's, and look at nothing else.
+        let shares = self.shares.look(&self.memory)?;
         let begin = || Recount {
-            before: totals,
+            before,
+            shares,
             next: first,
             left: self.table.buckets,
             totals: Totals::default(),
             callers: Sketch::default(),
         };
-        // The sweeper may be a worker that gets no requests, such as the main thread's.
-        let is_needed = is_estimate || self.shares.are_unknown(&self.memory)?;
-        Ok(is_needed.then(|| self.recount.take().filter(goes_on).unwrap_or_else(begin)))
+        // One that began before the totals were damaged cannot tell what has changed since.
+        let goes_on = |recount: &Recount| recount.next == first && recount.before.is_estimate == before.is_estimate;
+        Ok(self.recount.take().filter(goes_on).unwrap_or_else(begin))
     }
 
-    fn end_recount(&self, recount: Recount) -> Result<(), StoreError> {
-        // What workers have taken ahead is not there to be counted, and will be given back.
-        let Totals { entries, bytes } = self.allowance.ahead();
-        let ahead = Totals { entries: entries * WORKERS, bytes: bytes * WORKERS };
-        totals::correct(&self.memory, recount.totals.plus(ahead), recount.before)?;
-        self.shares.put(&recount.callers, &self.memory)
-    }
-
-    /// Takes or keeps the office, and says from where to sweep.
-    fn take_office(&self, worker: Owner, now: Timestamp) -> Result<Option<u32>, StoreError> {
-        for _ in 0..ATTEMPTS {
-            let (first, cas) = match self.memory.get(slots::SWEEPER)? {
-                None => (0, Cas::NEVER_ISSUED),
-                Some((bytes, cas)) => {
-                    // One that cannot be read is vacant: at worst two workers sweep for a while.
-                    let office = decode::<Office>(&bytes).ok();
-                    if office.is_some_and(|office| office.holder != worker && office.is_held(now)) {
-                        return Ok(None);
-                    }
-                    (office.map_or(0, |office| office.next), cas)
-                }
-            };
-            let next = first.wrapping_add(STRIDE).checked_rem(self.table.buckets).unwrap_or(0);
-            let office = Office { holder: worker, until: now.after(TERM), next };
-            if self.memory.set(slots::SWEEPER, &encode(&office)?, cas)? == Written::Done {
-                return Ok(Some(first));
-            }
+    fn end_recount(&self, recount: &Recount) -> Result<(), StoreError> {
+        if recount.before.is_estimate {
+            // What workers have taken ahead is not there to be counted, and will be given back.
+            let Totals { entries, bytes } = self.allowance.ahead();
+            let ahead = Totals { entries: entries * WORKERS, bytes: bytes * WORKERS };
+            totals::correct(&self.memory, recount.totals.plus(ahead), recount.before.totals)?;
         }
-        Err(StoreError::Contended)
+        self.shares.correct(&recount.callers, recount.shares, WORKERS, &self.memory)
+    }
+
+    /// Makes `worker` the sweeper, or keeps it so, if no other is; says from where to sweep.
+    fn elect(&self, worker: Owner, now: Timestamp) -> Result<Option<u32>, StoreError> {
+        let mut first = 0;
+        // One that cannot be read is none: at worst two workers sweep for a while.
+        let is_elected = update_hint(&self.memory, slots::SWEEPER, |sweeper: Sweeper| {
+            first = sweeper.next;
+            let next = first.wrapping_add(STRIDE).checked_rem(self.table.buckets).unwrap_or(0);
+            Some(Sweeper { lease: sweeper.lease.take(worker, TERM, now)?, next })
+        })?;
+        Ok(is_elected.then_some(first))
     }
 }

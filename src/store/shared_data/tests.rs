@@ -9,7 +9,7 @@ mod fixture;
 mod horizon;
 mod memory;
 mod model;
-mod oversight;
+mod operator;
 mod properties;
 mod queue;
 mod races;

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ATTEMPTS,
-    memory::{Cas, SharedMemory, Written},
+    memory::{Change, SharedMemory, update},
     slots,
 };
 use crate::{
@@ -66,6 +65,13 @@ pub(super) struct Sum {
     pub(super) is_estimate: bool,
 }
 
+impl Sum {
+    /// The value that was found; none is a table that was never used.
+    fn decode(found: Option<&[u8]>) -> Result<Self, StoreError> {
+        Ok(found.map(decode).transpose()?.unwrap_or_default())
+    }
+}
+
 /// What became of a reservation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Reserved {
@@ -94,20 +100,17 @@ pub(super) fn reserve(
     need: Totals,
     limits: &SharedDataConfig,
 ) -> Result<Reserved, StoreError> {
-    for _ in 0..ATTEMPTS {
-        let (Sum { totals, is_estimate }, cas) = read(memory)?;
+    update(memory, slots::TOTALS, |found| {
+        let Sum { totals, is_estimate } = Sum::decode(found)?;
         let (after, reserved) = match totals.excess(wish, limits) {
             None => (totals.plus(wish), Reserved::Wish),
             Some(_) => match totals.excess(need, limits) {
                 None => (totals.plus(need), Reserved::Need),
-                Some(excess) => return Ok(excess),
+                Some(excess) => return Ok(Change::Keep(excess)),
             },
         };
-        if memory.set(slots::TOTALS, &encode(&Sum { totals: after, is_estimate })?, cas)? == Written::Done {
-            return Ok(reserved);
-        }
-    }
-    Err(StoreError::Contended)
+        Ok(Change::Write(encode(&Sum { totals: after, is_estimate })?, reserved))
+    })
 }
 
 /// Gives room back. Where the totals cannot be read there is nothing to change: what is there is counted anew.
@@ -115,49 +118,39 @@ pub(super) fn give_back(memory: &impl SharedMemory, freed: Totals) -> Result<(),
     if freed == Totals::default() {
         return Ok(());
     }
-    for _ in 0..ATTEMPTS {
-        let (Sum { totals, is_estimate }, cas) = match read(memory) {
-            Err(StoreError::Unreadable(_)) => return Ok(()),
-            found => found?,
-        };
-        let sum = Sum { totals: totals.minus(freed), is_estimate };
-        if memory.set(slots::TOTALS, &encode(&sum)?, cas)? == Written::Done {
-            return Ok(());
+    update(memory, slots::TOTALS, |found| match Sum::decode(found) {
+        Err(StoreError::Unreadable(_)) => Ok(Change::Keep(())),
+        sum => {
+            let Sum { totals, is_estimate } = sum?;
+            Ok(Change::Write(encode(&Sum { totals: totals.minus(freed), is_estimate })?, ()))
         }
-    }
-    Err(StoreError::Contended)
+    })
 }
 
-/// The totals of this moment, with the version to change them by.
-pub(super) fn read(memory: &impl SharedMemory) -> Result<(Sum, Cas), StoreError> {
-    let Some((bytes, cas)) = memory.get(slots::TOTALS)? else {
-        return Ok((Sum::default(), Cas::NEVER_ISSUED));
-    };
-    Ok((decode(&bytes)?, cas))
+/// The totals of this moment.
+pub(super) fn read(memory: &impl SharedMemory) -> Result<Sum, StoreError> {
+    let found = memory.get(slots::TOTALS)?;
+    Sum::decode(found.as_ref().map(|(bytes, _)| bytes.as_slice()))
 }
 
 /// Puts an estimate in the place of totals that cannot be read; does nothing if they can.
 pub(super) fn repair(memory: &impl SharedMemory, estimate: Totals) -> Result<(), StoreError> {
-    if let Some((bytes, cas)) = memory.get(slots::TOTALS)?
-        && decode::<Sum>(&bytes).is_err()
-    {
-        // Lost only to somebody else who has repaired them.
-        memory.set(slots::TOTALS, &encode(&Sum { totals: estimate, is_estimate: true })?, cas)?;
-    }
-    Ok(())
+    update(memory, slots::TOTALS, |found| match Sum::decode(found) {
+        Ok(_) => Ok(Change::Keep(())),
+        Err(_) => Ok(Change::Write(encode(&Sum { totals: estimate, is_estimate: true })?, ())),
+    })
 }
 
 /// Puts what was counted in the place of an estimate, which was `before` when the count began.
 pub(super) fn correct(memory: &impl SharedMemory, counted: Totals, before: Totals) -> Result<(), StoreError> {
-    for _ in 0..ATTEMPTS {
-        let (Sum { totals, is_estimate }, cas) = read(memory)?;
+    update(memory, slots::TOTALS, |found| {
+        let Sum { totals, is_estimate } = Sum::decode(found)?;
+        if !is_estimate {
+            return Ok(Change::Keep(()));
+        }
         let grown = totals.minus(before);
         // As likely as not, what was added meanwhile came to buckets that had been counted already.
         let half = Totals { entries: grown.entries / 2, bytes: grown.bytes / 2 };
-        let sum = Sum { totals: counted.plus(half), is_estimate: false };
-        if !is_estimate || memory.set(slots::TOTALS, &encode(&sum)?, cas)? == Written::Done {
-            return Ok(());
-        }
-    }
-    Err(StoreError::Contended)
+        Ok(Change::Write(encode(&Sum { totals: counted.plus(half), is_estimate: false })?, ()))
+    })
 }

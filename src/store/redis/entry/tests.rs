@@ -36,21 +36,24 @@ fn running() -> Vec<u8> {
     value(b'i', OWNER, &FINGERPRINT, &claimed(&OPERATION, &FINGERPRINT, OWNER, NOW).unwrap())
 }
 
-fn samples() -> Vec<(Vec<u8>, Standing)> {
+fn samples() -> Vec<(Vec<u8>, SealedPhase<StoredResponse>)> {
     let of = |ending| ended_value(&OPERATION, OWNER, &ending);
     vec![
-        (running(), Standing::InFlight),
-        (of(Ending::Unknown), Standing::Unknown),
-        (of(Ending::NotKept(418)), Standing::NotKept { status: 418 }),
-        (of(Ending::Completed(response(b"body".to_vec()))), Standing::Completed(response(b"body".to_vec()))),
-        (of(Ending::Completed(response(Vec::new()))), Standing::Completed(response(Vec::new()))),
+        (running(), SealedPhase::InFlight),
+        (of(Ending::Unknown), SealedPhase::Unknown),
+        (of(Ending::NotKept(418)), SealedPhase::NotKept { status: 418 }),
+        (of(Ending::Completed(response(b"body".to_vec()))), SealedPhase::Completed(response(b"body".to_vec()))),
+        (of(Ending::Completed(response(Vec::new()))), SealedPhase::Completed(response(Vec::new()))),
     ]
 }
 
 #[test]
 fn what_was_written_is_read() {
-    for (value, standing) in samples() {
-        assert_eq!(Entry::decode(&value, &OPERATION, &NO_KEY), Ok(Entry { fingerprint: FINGERPRINT, standing }));
+    for (value, phase) in samples() {
+        assert_eq!(
+            RedisRecord::decode(&value, &OPERATION, &NO_KEY),
+            Ok(RedisRecord { fingerprint: FINGERPRINT, phase })
+        );
     }
 }
 
@@ -59,16 +62,16 @@ fn every_cut_every_changed_bit_and_every_addition_is_found_out() {
     const LEASE: std::ops::Range<usize> = 50..63;
     for (value, _) in samples() {
         for length in 0..value.len() {
-            assert!(Entry::decode(&value[..length], &OPERATION, &NO_KEY).is_err(), "cut at {length}");
+            assert!(RedisRecord::decode(&value[..length], &OPERATION, &NO_KEY).is_err(), "cut at {length}");
         }
         for bit in 0..value.len() * 8 {
             let mut changed = value.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             // The end of the lease is the scripts' own; here it has to be digits.
             let is_fine = LEASE.contains(&(bit / 8)) && changed[bit / 8].is_ascii_digit();
-            assert_eq!(Entry::decode(&changed, &OPERATION, &NO_KEY).is_ok(), is_fine, "bit {bit}");
+            assert_eq!(RedisRecord::decode(&changed, &OPERATION, &NO_KEY).is_ok(), is_fine, "bit {bit}");
         }
-        assert!(Entry::decode(&[value.as_slice(), b"\0"].concat(), &OPERATION, &NO_KEY).is_err());
+        assert!(RedisRecord::decode(&[value.as_slice(), b"\0"].concat(), &OPERATION, &NO_KEY).is_err());
     }
 }
 
@@ -76,11 +79,11 @@ fn every_cut_every_changed_bit_and_every_addition_is_found_out() {
 fn a_value_of_another_key_or_another_state_is_refused() {
     for (value, _) in samples() {
         let other = OperationId::from_bytes([2; 32]);
-        assert_eq!(Entry::decode(&value, &other, &NO_KEY), Err(Unreadable::Codec(CodecError::Damaged)));
+        assert_eq!(RedisRecord::decode(&value, &other, &NO_KEY), Err(Unreadable::Codec(CodecError::Damaged)));
         for state in 0..=u8::MAX {
             let mut changed = value.clone();
             changed[1] = state;
-            assert_eq!(Entry::decode(&changed, &OPERATION, &NO_KEY).is_ok(), state == value[1], "{state}");
+            assert_eq!(RedisRecord::decode(&changed, &OPERATION, &NO_KEY).is_ok(), state == value[1], "{state}");
         }
     }
 }
@@ -95,15 +98,15 @@ fn another_layout_is_of_another_release_and_anything_else_is_foreign() {
         (b'{', Unreadable::Foreign),
     ] {
         value[0] = first;
-        assert_eq!(Entry::decode(&value, &OPERATION, &NO_KEY), Err(unreadable));
+        assert_eq!(RedisRecord::decode(&value, &OPERATION, &NO_KEY), Err(unreadable));
     }
     let mut value = running();
     value[63] = FORMAT_VERSION + 1;
     let unreadable = Unreadable::Codec(CodecError::Version(FORMAT_VERSION + 1));
-    assert_eq!(Entry::decode(&value, &OPERATION, &NO_KEY), Err(unreadable));
+    assert_eq!(RedisRecord::decode(&value, &OPERATION, &NO_KEY), Err(unreadable));
     let mark = ended_value(&OPERATION, OWNER, &Ending::Released);
     assert_eq!(mark.len(), 63);
-    assert!(Entry::decode(&mark, &OPERATION, &NO_KEY).is_err());
+    assert!(RedisRecord::decode(&mark, &OPERATION, &NO_KEY).is_err());
 }
 
 #[test]
@@ -112,10 +115,10 @@ fn a_response_that_is_too_large_leaves_its_status() {
     let size = response.encode(&OPERATION, OWNER).unwrap().len() as u64;
     let ending = Ending::Completed(response);
     let settled = |room| ended(&OPERATION, &FINGERPRINT, OWNER, &ending, room, NOW).unwrap().2;
-    assert_eq!((settled(size), settled(size - 1)), (Settled::Stored, Settled::Tombstoned));
+    assert_eq!((settled(size), settled(size - 1)), (Settled::Completed, Settled::NotKept));
     let (_, tail, _) = ended(&OPERATION, &FINGERPRINT, OWNER, &ending, size - 1, NOW).unwrap();
-    let entry = Entry::decode(&value(b'n', OWNER, &FINGERPRINT, &tail), &OPERATION, &NO_KEY).unwrap();
-    assert_eq!(entry.standing, Standing::NotKept { status: 201 });
+    let record = RedisRecord::decode(&value(b'n', OWNER, &FINGERPRINT, &tail), &OPERATION, &NO_KEY).unwrap();
+    assert_eq!(record.phase, SealedPhase::NotKept { status: 201 });
 }
 
 proptest! {
@@ -139,44 +142,47 @@ proptest! {
         let at = cut.index(first.len());
         let mixed = [&first[..at], second.get(at..).unwrap_or_default()].concat();
         prop_assume!(mixed != first && mixed != second);
-        prop_assert!(Entry::decode(&mixed, &OPERATION, &NO_KEY).is_err());
+        prop_assert!(RedisRecord::decode(&mixed, &OPERATION, &NO_KEY).is_err());
     }
 
     #[test]
     fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(Entry::decode(&bytes, &OPERATION, &NO_KEY).is_err());
-        prop_assert!(Entry::decode(&[b"1c", bytes.as_slice()].concat(), &OPERATION, &NO_KEY).is_err());
+        prop_assert!(RedisRecord::decode(&bytes, &OPERATION, &NO_KEY).is_err());
+        prop_assert!(RedisRecord::decode(&[b"1c", bytes.as_slice()].concat(), &OPERATION, &NO_KEY).is_err());
     }
 }
 
 #[test]
-fn a_glimpse_tells_an_operator_what_the_whole_value_is() {
+fn a_summary_tells_an_operator_what_the_whole_value_is() {
     let body = vec![b'x'; 5000];
     let of = |ending| ended_value(&OPERATION, OWNER, &ending);
     let response_bytes = response(body.clone()).encode(&OPERATION, OWNER).unwrap().len() as u64;
-    for (value, state, status, response_bytes) in [
-        (running(), State::InFlight, 0, 0),
-        (of(Ending::Unknown), State::Unknown, 0, 0),
-        (of(Ending::NotKept(418)), State::NotKept, 418, 0),
-        (of(Ending::Completed(response(body))), State::Completed, 201, response_bytes),
+    for (value, phase, status, response_bytes) in [
+        (running(), PhaseByte::InFlight, 0, 0),
+        (of(Ending::Unknown), PhaseByte::Unknown, 0, 0),
+        (of(Ending::NotKept(418)), PhaseByte::NotKept, 418, 0),
+        (of(Ending::Completed(response(body))), PhaseByte::Completed, 201, response_bytes),
     ] {
         let beginning = &value[..value.len().min(256)];
-        let glimpse = Glimpse {
+        let summary = RecordSummary {
             owner: OWNER,
             fingerprint: FINGERPRINT,
             at: NOW,
             lease_until: Timestamp::from_millis(1_700_000_000_000),
-            state,
+            phase,
             status,
             response_bytes,
         };
-        assert_eq!(Glimpse::read(beginning, value.len() as u64, &OPERATION, &NO_KEY), Ok(Some(glimpse)));
+        assert_eq!(RecordSummary::read(beginning, value.len() as u64, &OPERATION, &NO_KEY), Ok(Some(summary)));
         let other = OperationId::from_bytes([2; 32]);
-        assert!(Glimpse::read(beginning, value.len() as u64, &other, &NO_KEY).is_err(), "{state:?} under another key");
+        assert!(
+            RecordSummary::read(beginning, value.len() as u64, &other, &NO_KEY).is_err(),
+            "{phase:?} under another key"
+        );
         for length in 0..beginning.len() {
-            // What is left behind the status is the response's, which a glimpse does not check.
-            let read = Glimpse::read(&beginning[..length], value.len() as u64, &OPERATION, &NO_KEY);
-            assert!(read.is_err() || (state == State::Completed && length > 180), "{state:?} cut at {length}");
+            // What is left behind the status is the response's, which a summary does not check.
+            let read = RecordSummary::read(&beginning[..length], value.len() as u64, &OPERATION, &NO_KEY);
+            assert!(read.is_err() || (phase == PhaseByte::Completed && length > 180), "{phase:?} cut at {length}");
         }
     }
 }
@@ -184,31 +190,34 @@ fn a_glimpse_tells_an_operator_what_the_whole_value_is() {
 #[test]
 fn a_mark_of_what_was_given_back_is_no_record() {
     let mark = value(b'r', OWNER, &FINGERPRINT, b"");
-    assert_eq!(Glimpse::read(&mark, mark.len() as u64, &OPERATION, &NO_KEY), Ok(None));
+    assert_eq!(RecordSummary::read(&mark, mark.len() as u64, &OPERATION, &NO_KEY), Ok(None));
     let more = value(b'r', OWNER, &FINGERPRINT, b"x");
-    assert!(Glimpse::read(&more, more.len() as u64, &OPERATION, &NO_KEY).is_err());
+    assert!(RecordSummary::read(&more, more.len() as u64, &OPERATION, &NO_KEY).is_err());
 }
 
 #[test]
 fn with_a_key_nothing_is_read_but_what_was_signed_except_for_the_end_of_a_lease() {
     const LEASE: std::ops::Range<usize> = 50..63;
     let ours = integrity(&["a key of thirty-two bytes, no less"]);
-    for (unsigned, standing) in samples() {
-        assert!(Entry::decode(&unsigned, &OPERATION, &ours).is_err(), "it is not signed");
+    for (unsigned, phase) in samples() {
+        assert!(RedisRecord::decode(&unsigned, &OPERATION, &ours).is_err(), "it is not signed");
         let (head, tail) = unsigned.split_at(LEASE.end);
         let signed = [head, &ours.sign(&OPERATION, tail.to_vec())].concat();
-        assert_eq!(Entry::decode(&signed, &OPERATION, &ours), Ok(Entry { fingerprint: FINGERPRINT, standing }));
-        assert!(Entry::decode(&signed, &OPERATION, &NO_KEY).is_err(), "it is read without the key");
+        assert_eq!(
+            RedisRecord::decode(&signed, &OPERATION, &ours),
+            Ok(RedisRecord { fingerprint: FINGERPRINT, phase })
+        );
+        assert!(RedisRecord::decode(&signed, &OPERATION, &NO_KEY).is_err(), "it is read without the key");
         for bit in 0..signed.len() * 8 {
             let mut changed = signed.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             let is_fine = LEASE.contains(&(bit / 8)) && changed[bit / 8].is_ascii_digit();
-            assert_eq!(Entry::decode(&changed, &OPERATION, &ours).is_ok(), is_fine, "bit {bit}");
+            assert_eq!(RedisRecord::decode(&changed, &OPERATION, &ours).is_ok(), is_fine, "bit {bit}");
         }
-        let glimpses = [(&unsigned, &*NO_KEY), (&signed, &ours)]
-            .map(|(value, integrity)| Glimpse::read(value, value.len() as u64, &OPERATION, integrity));
-        assert!(glimpses[0].is_ok());
-        assert_eq!(glimpses[0], glimpses[1]);
-        assert!(Glimpse::read(&unsigned, unsigned.len() as u64, &OPERATION, &ours).is_err());
+        let summaries = [(&unsigned, &*NO_KEY), (&signed, &ours)]
+            .map(|(value, integrity)| RecordSummary::read(value, value.len() as u64, &OPERATION, integrity));
+        assert!(summaries[0].is_ok());
+        assert_eq!(summaries[0], summaries[1]);
+        assert!(RecordSummary::read(&unsigned, unsigned.len() as u64, &OPERATION, &ours).is_err());
     }
 }

@@ -75,7 +75,7 @@ fn a_response_for_which_too_little_is_left_takes_the_rest_from_the_table() {
     let host = Host::default();
     let store = open(&host, limits(2, OnFull::Reject));
     store.claim_at(1, 1, NOW);
-    assert_eq!(store.complete_at(1, 1, 100_000, NOW), Settled::Stored);
+    assert_eq!(store.complete_at(1, 1, 100_000, NOW), Settled::Completed);
     let totals = store.totals().unwrap();
     assert!(totals.entries <= 3, "room for records is not taken again: {totals:?}");
     store.give_back_room().unwrap();

@@ -13,7 +13,7 @@ const LIMITS: SharedDataConfig = SharedDataConfig { max_entries: 5000, max_bytes
 /// The longest key has 22 bytes ([`slots`]).
 const KEY_BYTES: usize = 22;
 
-/// Every key that the table can ever have: per bucket itself and its responses, the stretches of the queue, and five of
+/// Every key that the table can ever have: per bucket itself and its responses, the segments of the queue, and five of
 /// the table.
 const KEYS: usize = LIMITS.max_entries.div_ceil(slots::BUCKET_LOAD) as usize * (1 + slots::BUCKET_CAPACITY as usize)
     + LIMITS.max_entries as usize / 32
@@ -33,7 +33,7 @@ fn unique_keys_without_end_take_no_more_memory_than_the_limits_say() {
     for number in 0..30_000 {
         let now = Timestamp::from_millis(NOW.as_millis() + u64::from(number));
         assert_eq!(store.claim_at(number, 1, now), Claimed::Granted, "operation {number}");
-        assert_eq!(store.complete_at(number, 1, body_size(number), now), Settled::Stored, "operation {number}");
+        assert_eq!(store.complete_at(number, 1, body_size(number), now), Settled::Completed, "operation {number}");
         if number % 500 == 499 {
             let size = host.size();
             // What `max_bytes` counts per record is more than its encoded form, so the rest is keys.
@@ -70,7 +70,7 @@ fn a_record_takes_less_than_is_counted_for_it() {
 #[test]
 fn no_key_is_longer_than_the_host_holds_without_an_allocation_of_its_own() {
     let last = slots::BucketIndex(u32::MAX);
-    for key in [&*last.key(), &*last.response_key(slots::BUCKET_CAPACITY - 1), &*slots::stretch_key(u32::MAX)] {
+    for key in [&*last.key(), &*last.response_key(slots::BUCKET_CAPACITY - 1), &*slots::segment_key(u32::MAX)] {
         assert!(key.len() <= KEY_BYTES + 1, "{key}");
     }
     assert!(

@@ -99,7 +99,7 @@ fn an_unknown_outcome_blocks_or_is_retried_after_the_lease_as_the_policy_says() 
 fn a_response_that_is_not_kept_answers_with_its_status() {
     let (host, store) = store();
     assert_eq!(store.claim_at(1, 1, NOW), Claimed::Granted);
-    assert_eq!(store.settle_at(1, 1, Ending::NotKept(418), NOW), Settled::Tombstoned);
+    assert_eq!(store.settle_at(1, 1, Ending::NotKept(418), NOW), Settled::NotKept);
     assert_eq!(store.claim_at(1, 2, NOW), Claimed::NotKept { status: 418 });
     store.check(&host);
 }
@@ -123,7 +123,7 @@ fn an_owner_that_was_taken_over_from_is_fenced_whatever_it_says() {
     for ending in every_ending(1) {
         assert_eq!(store.settle_at(1, 1, ending, lapsed()), Settled::Fenced);
     }
-    assert_eq!(store.complete_at(1, 2, 20, lapsed()), Settled::Stored);
+    assert_eq!(store.complete_at(1, 2, 20, lapsed()), Settled::Completed);
     assert_eq!(store.claim_at(1, 3, lapsed()), replayed(2, 20, lapsed().after(TTL)));
     store.check(&host);
 }
@@ -157,7 +157,7 @@ fn a_late_owner_makes_an_unknown_outcome_certain() {
     let (host, store) = store();
     store.claim_at(1, 1, NOW);
     assert_eq!(store.claim_at(1, 2, lapsed()), Claimed::Unknown { lease_left: Duration::ZERO });
-    assert_eq!(store.complete_at(1, 1, 10, lapsed()), Settled::Stored);
+    assert_eq!(store.complete_at(1, 1, 10, lapsed()), Settled::Completed);
     assert_eq!(store.claim_at(1, 2, lapsed()), replayed(1, 10, lapsed().after(TTL)));
     store.check(&host);
 }
@@ -223,7 +223,7 @@ fn a_clock_that_steps_backwards_lets_nothing_run_twice() {
     assert_eq!(store.take_over_at(2, 2, before), replayed(1, 10, NOW.after(TTL)));
     assert_eq!(store.renew_at(1, 1, before), Renewed::Extended);
     assert_eq!(store.take_over_at(1, 2, before), Claimed::InFlight { lease_left: LEASE });
-    assert_eq!(store.complete_at(1, 1, 10, before), Settled::Stored);
+    assert_eq!(store.complete_at(1, 1, 10, before), Settled::Completed);
     assert!(matches!(store.phase_of(1), Some(Phase::Completed { expires, .. }) if expires == before.after(TTL)));
     store.check(&host);
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{OnFull, SharedDataConfig},
     record::{Claim, CodecError, FORMAT_VERSION, Owner},
-    store::{Answer, Call, Claimed, Ended, Ending, Renewed, Settled, StoreError},
+    store::{Answer, Call, Claimed, Ending, Renewed, Settled, Settlement, StoreError},
 };
 
 fn table() -> (Host, Store) {
@@ -252,11 +252,11 @@ fn a_refused_call_anywhere_grants_nothing_twice_and_never_makes_the_table_look_e
                 (_, Answer::Claimed(Claimed::Completed { response: replayed, .. })) => {
                     assert_eq!(*replayed, response(2, 300));
                 }
-                (_, Answer::Settled(Ended { settled: Settled::Stored, .. })) => {
+                (_, Answer::Settled(Settlement { settled: Settled::Completed, .. })) => {
                     let replay = store.claim_at(1, 10, now);
                     assert!(matches!(replay, Claimed::Completed { .. }), "{replay:?}");
                 }
-                (_, Answer::Settled(Ended { settled: Settled::Failed(error), .. })) => {
+                (_, Answer::Settled(Settlement { settled: Settled::Failed(error), .. })) => {
                     assert_eq!(error, REFUSED);
                     assert!(!matches!(store.claim_at(1, 10, now), Claimed::Completed { .. }), "{call:?} at {point}");
                 }

@@ -44,7 +44,7 @@ fn calls(load: &Load, operations: u32) -> Vec<usize> {
                     Some(size) => store.complete_at(number, 1, size, now),
                     None => store.settle_at(number, 1, Ending::NotKept(200), now),
                 };
-                assert!(matches!(settled, Settled::Stored | Settled::Tombstoned), "{settled:?}");
+                assert!(matches!(settled, Settled::Completed | Settled::NotKept), "{settled:?}");
             }
             claimed => assert_eq!(claimed, Claimed::Full, "{number}"),
         }

@@ -147,7 +147,7 @@ impl Store {
     /// Claims and completes.
     pub(super) fn execute_at(&self, number: u32, owner: u128, size: usize, now: Timestamp) {
         assert_eq!(self.claim_at(number, owner, now), Claimed::Granted, "operation {number}");
-        assert_eq!(self.complete_at(number, owner, size, now), Settled::Stored, "operation {number}");
+        assert_eq!(self.complete_at(number, owner, size, now), Settled::Completed, "operation {number}");
     }
 
     pub(super) fn sweep_at(&self, worker: u128, now: Timestamp) -> Sweep {

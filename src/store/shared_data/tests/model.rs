@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use idemgate::{
-    record::{Amendment, Objection, StoredResponse, Verb},
+    record::{Amendment, Conflict, StoredResponse, Verb},
     store::{Claimed, Ending, Renewed, Settled},
     time::Timestamp,
 };
@@ -81,11 +81,11 @@ impl Model {
         match ending {
             Ending::Completed(response) => {
                 known.state = State::Ran(response);
-                Settled::Stored
+                Settled::Completed
             }
             Ending::NotKept(status) => {
                 known.state = State::RanWithoutTrace(status);
-                Settled::Tombstoned
+                Settled::NotKept
             }
             Ending::Released => {
                 self.operations.remove(&number);
@@ -100,20 +100,20 @@ impl Model {
     }
 
     /// Whether an operator's word counts.
-    pub(crate) fn amend(&mut self, number: u32, amendment: Amendment, now: Timestamp) -> Result<(), Option<Objection>> {
+    pub(crate) fn amend(&mut self, number: u32, amendment: Amendment, now: Timestamp) -> Result<(), Option<Conflict>> {
         let known = self.operations.get_mut(&number).filter(|known| known.expires > now).ok_or(None)?;
         let alive = |until: &Timestamp| {
             let lease_left = until.since(now);
-            (!lease_left.is_zero() && !amendment.force).then_some(Objection::Alive { lease_left })
+            (!lease_left.is_zero() && !amendment.force).then_some(Conflict::Alive { lease_left })
         };
         let objection = match (amendment.verb, &known.state) {
             (_, State::Running { lease_until }) => alive(lease_until),
             (Verb::Release | Verb::Purge, State::Unsure { lease_until }) => alive(lease_until),
-            (Verb::Release, _) => Some(Objection::Ran),
+            (Verb::Release, _) => Some(Conflict::Ran),
             (Verb::NotKept { status }, State::Ran(response)) if response.status != status => {
-                Some(Objection::OtherStatus { status: response.status })
+                Some(Conflict::OtherStatus { status: response.status })
             }
-            (Verb::NotKept { .. }, State::RanWithoutTrace(_)) => Some(Objection::AlreadyNotKept),
+            (Verb::NotKept { .. }, State::RanWithoutTrace(_)) => Some(Conflict::AlreadyNotKept),
             _ => None,
         };
         match (objection, amendment.verb) {

@@ -244,10 +244,10 @@ proptest! {
                         prop_assert_eq!(running.remove(&number).map(|(owner, _)| owner), Some(owner));
                     }
                     let time = if on_full == OnFull::EvictOldest { keep_at_least.min(TTL) } else { TTL };
-                    if matches!(settled, Settled::Stored | Settled::Tombstoned) && !time.is_zero() {
+                    if matches!(settled, Settled::Completed | Settled::NotKept) && !time.is_zero() {
                         kept.insert(number, now.after(time));
                     }
-                    if let (Settled::Stored, Ending::Completed(response)) = (settled, ending) {
+                    if let (Settled::Completed, Ending::Completed(response)) = (settled, ending) {
                         stored.insert(number, response);
                     }
                 }

@@ -13,7 +13,7 @@ use crate::{
 
 const LIMITS: SharedDataConfig = SharedDataConfig { max_entries: 4096, ..ROOMY };
 
-/// With responses of so many bytes a stretch has four.
+/// With responses of so many bytes a segment has four.
 const SIZE: u32 = 1024;
 
 /// A worker with its end of the queue.
@@ -111,10 +111,10 @@ fn a_queue_of_what_has_ended_is_passed_over_a_part_at_a_time() {
 fn without_room_the_oldest_are_lost_and_the_keys_stay_as_few() {
     let host = Host::default();
     let end = End::new(&host, LIMITS);
-    let stretches = 4096 / 32 + 256;
-    end.push(0..4 * (stretches + 10));
-    assert_eq!(host.values().len(), stretches as usize + 1);
-    assert_eq!(end.drain(), (4 * 10..4 * (stretches + 10)).collect::<Vec<_>>());
+    let segments = 4096 / 32 + 256;
+    end.push(0..4 * (segments + 10));
+    assert_eq!(host.values().len(), segments as usize + 1);
+    assert_eq!(end.drain(), (4 * 10..4 * (segments + 10)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn numbers_may_begin_anew() {
 }
 
 #[test]
-fn a_worker_that_stops_before_any_call_costs_its_own_stretch_alone() {
+fn a_worker_that_stops_before_any_call_costs_its_own_segment_alone() {
     for stops_at in 0..4 {
         let host = Host::default();
         let (dying, other) = (End::new(&host, LIMITS), End::new(&host, LIMITS));
@@ -162,15 +162,15 @@ fn what_others_do_between_two_calls_of_a_worker_loses_nothing() {
 }
 
 #[test]
-fn who_reads_a_stretch_before_it_is_written_finds_an_empty_one() {
+fn who_reads_a_segment_before_it_is_written_finds_an_empty_one() {
     let host = Host::default();
     let (writer, reader) = (End::new(&host, LIMITS), End::new(&host, LIMITS));
     let rounds = 4096 / 32 + 256;
-    // Every key has been used once, so that an old stretch lies where the new one will.
+    // Every key has been used once, so that an old segment lies where the new one will.
     writer.push(0..4 * rounds);
     writer.drain();
     writer.memory.hook(move |access| {
-        // The ends are moved, and the stretch is not there.
+        // The ends are moved, and the segment is not there.
         if access.writes && access.key != slots::QUEUE {
             assert_eq!(reader.pop_at(NOW), None);
         }

@@ -6,7 +6,7 @@ use super::{super::slots, fixture::*, memory::Host};
 use crate::{
     config::{ENTRY_BYTES, SharedDataConfig},
     record::{Owner, Phase},
-    store::{Answer, Call, Claimed, Ended, Ending, Renewed, Settled, StoreError},
+    store::{Answer, Call, Claimed, Ending, Renewed, Settled, Settlement, StoreError},
     time::Timestamp,
 };
 
@@ -88,7 +88,7 @@ impl Outcome {
     }
 
     fn act_stored(&self) -> bool {
-        self.act == Answer::Settled(Settled::Stored.into())
+        self.act == Answer::Settled(Settled::Completed.into())
     }
 
     #[track_caller]
@@ -177,7 +177,7 @@ fn a_late_owner_never_replaces_the_response_of_the_one_that_took_over() {
         assert_eq!(outcome.act_stored(), !taken_over, "{:?}", outcome.points);
         if taken_over {
             assert_eq!(outcome.act, Answer::Settled(Settled::Fenced.into()));
-            assert_eq!(outcome.meanwhile[1], Answer::Settled(Settled::Stored.into()));
+            assert_eq!(outcome.meanwhile[1], Answer::Settled(Settled::Completed.into()));
             outcome.replays(1, 2, 20, lapsed());
         } else {
             outcome.replays(1, 1, 10, lapsed());
@@ -207,7 +207,7 @@ fn a_late_owner_meets_what_a_dead_worker_left_at_its_place_and_still_replaces_no
             let settled = first.complete_at(1, 1, 10, lapsed());
             first.memory.unhook();
             match (settled, first.claim_at(1, 3, lapsed())) {
-                (Settled::Stored, Claimed::Completed { response: replayed, .. }) => {
+                (Settled::Completed, Claimed::Completed { response: replayed, .. }) => {
                     assert_eq!(*replayed, response(1, 10))
                 }
                 (Settled::Fenced, Claimed::Completed { response: replayed, .. }) => {
@@ -242,7 +242,7 @@ fn a_late_owner_never_harms_an_operation_for_which_it_had_to_go() {
         meanwhile: vec![(claims(2, 2), ended()), (completes(2, 2, 20), ended())],
     };
     race.run(|outcome| {
-        assert_eq!(outcome.meanwhile[1], Answer::Settled(Settled::Stored.into()));
+        assert_eq!(outcome.meanwhile[1], Answer::Settled(Settled::Completed.into()));
         outcome.replays(2, 2, 20, ended());
     });
 }
@@ -303,7 +303,7 @@ fn of_a_renewal_and_a_take_over_exactly_one_holds() {
         let renewed = outcome.act == Answer::Renewed(Renewed::Extended);
         assert_ne!(renewed, outcome.granted() == 1, "{:?}", outcome.points);
         let owner = if renewed { 1 } else { 2 };
-        assert_eq!(outcome.store.complete_at(1, owner, 10, lapsed()), Settled::Stored);
+        assert_eq!(outcome.store.complete_at(1, owner, 10, lapsed()), Settled::Completed);
     });
 }
 
@@ -374,7 +374,7 @@ fn giving_up_a_response_does_not_harm_the_next_one_at_its_place() {
     race.run(|outcome| {
         // Room may run out for either; what was stored is there or has become a tombstone.
         assert!(outcome.store.knows(2));
-        if let (Answer::Settled(Ended { settled: Settled::Stored, .. }), Some(phase)) =
+        if let (Answer::Settled(Settlement { settled: Settled::Completed, .. }), Some(phase)) =
             (&outcome.meanwhile[1], outcome.store.phase_of(1))
         {
             assert!(matches!(phase, Phase::Completed { .. } | Phase::NotKept { .. }), "{phase:?}");
@@ -438,14 +438,14 @@ fn a_worker_that_always_loses_gives_up_without_a_trace() {
                 answer,
                 Answer::Claimed(Claimed::Failed(error))
                 | Answer::Renewed(Renewed::Failed(error))
-                | Answer::Settled(Ended { settled: Settled::Failed(error), .. }) if error == contended
+                | Answer::Settled(Settlement { settled: Settled::Failed(error), .. }) if error == contended
             ) || (slot == slots::TOTALS && answer == Answer::Renewed(Renewed::Extended)),
             "{answer:?} to {call:?}",
         );
         if slot != slots::TOTALS {
             assert_eq!(store.totals().unwrap(), before, "{call:?}");
             store.check(&host);
-            assert_eq!(store.complete_at(1, 1, 10, NOW), Settled::Stored, "the claim is still its owner's");
+            assert_eq!(store.complete_at(1, 1, 10, NOW), Settled::Completed, "the claim is still its owner's");
         }
     }
 }

@@ -150,7 +150,7 @@ fn a_late_owner_of_a_full_table_finds_its_claim() {
     store.claim_at(2, 1, at(1));
 
     assert_eq!(store.claim_at(3, 1, before(ended())), Claimed::Full);
-    assert_eq!(store.complete_at(1, 1, 10, before(ended())), Settled::Stored);
+    assert_eq!(store.complete_at(1, 1, 10, before(ended())), Settled::Completed);
     store.check(&host);
 }
 
@@ -189,7 +189,7 @@ fn a_table_that_rejects_keeps_the_responses_it_has_and_tombstones_the_one_that_d
     store.execute_at(1, 1, 500, NOW);
     store.claim_at(2, 1, NOW);
 
-    assert_eq!(store.complete_at(2, 1, 0, NOW), Settled::Tombstoned);
+    assert_eq!(store.complete_at(2, 1, 0, NOW), Settled::NotKept);
     assert!(matches!(store.claim_at(1, 2, NOW), Claimed::Completed { .. }));
     assert_eq!(store.claim_at(3, 1, NOW), Claimed::Full);
     store.check(&host);
@@ -248,7 +248,7 @@ fn a_response_larger_than_the_whole_table_leaves_a_tombstone_and_costs_nobody_an
     store.execute_at(1, 1, 100, NOW);
     store.claim_at(2, 1, NOW);
 
-    assert_eq!(store.complete_at(2, 1, 4096, NOW), Settled::Tombstoned);
+    assert_eq!(store.complete_at(2, 1, 4096, NOW), Settled::NotKept);
     assert_eq!(store.claim_at(2, 2, NOW), Claimed::NotKept { status: 201 });
     assert!(matches!(store.claim_at(1, 2, NOW), Claimed::Completed { .. }));
     assert_eq!(store.take_tally(), Tally::default());
@@ -261,7 +261,7 @@ fn a_late_completion_never_costs_its_own_record() {
     let (host, store) = table(limits(10, ENTRY_BYTES + 500));
     store.claim_at(1, 1, NOW);
 
-    assert_eq!(store.complete_at(1, 1, 600, lapsed()), Settled::Tombstoned);
+    assert_eq!(store.complete_at(1, 1, 600, lapsed()), Settled::NotKept);
     assert_eq!(store.take_over_at(1, 2, lapsed()), Claimed::NotKept { status: 201 });
     store.check(&host);
 }
@@ -274,7 +274,7 @@ fn no_unknown_outcome_is_forgotten_for_the_sake_of_a_response() {
     store.claim_at(2, 1, NOW);
     store.claim_at(3, 1, lapsed());
 
-    assert_eq!(store.complete_at(3, 1, 200, lapsed()), Settled::Tombstoned);
+    assert_eq!(store.complete_at(3, 1, 200, lapsed()), Settled::NotKept);
     assert!(store.knows(1) && store.knows(2));
     store.check(&host);
 }
@@ -289,9 +289,9 @@ fn a_small_response_costs_the_oldest_tombstones_and_a_large_one_none() {
     store.claim_at(19, 1, at(19));
     store.claim_at(20, 1, at(19));
 
-    assert_eq!(store.complete_at(19, 1, 6000, at(19)), Settled::Tombstoned);
+    assert_eq!(store.complete_at(19, 1, 6000, at(19)), Settled::NotKept);
     assert_eq!(store.recount().entries, 20);
-    assert_eq!(store.complete_at(20, 1, 500, at(19)), Settled::Stored);
+    assert_eq!(store.complete_at(20, 1, 500, at(19)), Settled::Completed);
     assert!(!store.knows(1) && !store.knows(2) && store.knows(3));
     store.check(&host);
 }
@@ -394,8 +394,8 @@ fn execute_large_if_there_is_room(store: &Store, numbers: std::ops::Range<u32>) 
         assert_eq!(store.claim_at(number, 1, at(u64::from(number))), Claimed::Granted);
         store.complete_at(number, 1, LARGE, at(u64::from(number)))
     });
-    let (stored, others): (Vec<_>, Vec<_>) = settled.partition(|settled| *settled == Settled::Stored);
-    assert!(others.iter().all(|settled| *settled == Settled::Tombstoned), "{others:?}");
+    let (stored, others): (Vec<_>, Vec<_>) = settled.partition(|settled| *settled == Settled::Completed);
+    assert!(others.iter().all(|settled| *settled == Settled::NotKept), "{others:?}");
     stored.len()
 }
 

@@ -14,7 +14,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// As long as the office lasts without a tick of its holder.
+/// As long as a worker that does not tick stays the sweeper.
 const TERM: Duration = Duration::from_secs(10);
 
 fn table() -> (Host, Store) {
@@ -85,7 +85,7 @@ fn two_workers_that_stand_at_once_do_not_both_win() {
 }
 
 #[test]
-fn the_office_of_a_dead_sweeper_is_taken_over_where_it_stopped() {
+fn a_dead_sweeper_is_followed_by_another_where_it_stopped() {
     let host = Host::default();
     let many = SharedDataConfig { max_entries: 4000, ..ROOMY };
     let (store, other) = (open(&host, many), open(&host, many));
@@ -103,7 +103,7 @@ fn the_office_of_a_dead_sweeper_is_taken_over_where_it_stopped() {
 }
 
 #[test]
-fn a_clock_that_steps_backwards_does_not_leave_the_office_with_the_dead() {
+fn a_clock_that_steps_backwards_does_not_leave_sweeping_to_the_dead() {
     let (_, store) = table();
     store.sweep_at(1, NOW);
     let before = Timestamp::from_millis(NOW.as_millis() - 3_600_000);
@@ -111,11 +111,11 @@ fn a_clock_that_steps_backwards_does_not_leave_the_office_with_the_dead() {
 }
 
 #[test]
-fn an_office_that_cannot_be_read_is_vacant() {
-    for office in [b"".as_slice(), b"garbage", &encode(&7_u8).unwrap(), &[99; 40]] {
+fn who_cannot_be_read_is_no_sweeper() {
+    for sweeper in [b"".as_slice(), b"garbage", &encode(&7_u8).unwrap(), &[99; 40]] {
         let (host, store) = table();
         store.execute_at(1, 1, 10, NOW);
-        host.overwrite(slots::SWEEPER, office);
+        host.overwrite(slots::SWEEPER, sweeper);
         assert_eq!(store.sweep_at(1, NOW.after(TTL)), Sweep::Swept(Totals::default()));
     }
 }

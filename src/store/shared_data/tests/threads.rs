@@ -178,7 +178,7 @@ fn late_owners_and_their_successors_race_and_the_successor_is_replayed() {
                     start.wait();
                 }
                 let settled = store.complete_at(number, 1, 10, lapsed());
-                assert!(matches!(settled, Settled::Stored | Settled::Fenced), "{settled:?}");
+                assert!(matches!(settled, Settled::Completed | Settled::Fenced), "{settled:?}");
             }
         });
         let successor = host.clone();
@@ -190,7 +190,7 @@ fn late_owners_and_their_successors_race_and_the_successor_is_replayed() {
                 }
                 if store.take_over_at(number, 2, lapsed()) == Claimed::Granted {
                     taken_over[number as usize].store(true, Ordering::Relaxed);
-                    assert_eq!(store.complete_at(number, 2, 20, lapsed()), Settled::Stored);
+                    assert_eq!(store.complete_at(number, 2, 20, lapsed()), Settled::Completed);
                 }
             }
         });

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::SharedDataConfig,
     record::{Claim, Mailbox},
-    store::{Answer, Call, Claimed, Ended, Ending, Settled},
+    store::{Answer, Call, Claimed, Ending, Settled, Settlement},
 };
 
 /// The mailboxes of those among `calls` that were told to wait.
@@ -29,7 +29,7 @@ fn waiting<'a>(calls: impl IntoIterator<Item = (&'a Call, &'a Answer)>) -> BTree
         .collect()
 }
 
-fn ended(answer: &Answer) -> &Ended {
+fn ended(answer: &Answer) -> &Settlement {
     match answer {
         Answer::Settled(ended) => ended,
         other => panic!("{other:?}"),
@@ -47,7 +47,7 @@ impl Race {
             let calls: Vec<_> = [&self.act].into_iter().chain(&self.meanwhile).map(|(call, _)| call).collect();
             let told: Vec<_> = calls.iter().copied().zip(outcome.answers()).collect();
             let end = told.iter().find(|(call, _)| matches!(call, Call::Settle { .. })).expect("an ending");
-            let Ended { settled, watchers } = ended(end.1);
+            let Settlement { settled, watchers } = ended(end.1);
             assert!(!matches!(settled, Settled::Fenced | Settled::Failed(_)), "{settled:?}");
             let named: BTreeSet<_> = watchers.iter().copied().collect();
             assert_eq!(named.len(), watchers.len(), "named twice: {watchers:?}");
@@ -130,7 +130,7 @@ fn a_response_that_finds_no_room_wakes_all_the_same() {
     store.call(claims(1, 1), NOW);
     store.call(watches(1, 2, 7), NOW);
     let end = store.call(completes(1, 1, 5000), NOW);
-    assert_eq!(*ended(&end), Ended { settled: Settled::Tombstoned, watchers: vec![Mailbox(7)] });
+    assert_eq!(*ended(&end), Settlement { settled: Settled::NotKept, watchers: vec![Mailbox(7)] });
 }
 
 #[test]
@@ -142,10 +142,10 @@ fn an_owner_that_was_taken_over_from_wakes_nobody_and_its_successor_wakes_its_ow
     assert_eq!(store.call(takes_over(1, 3), lapsed()), Answer::Claimed(Claimed::Granted));
     store.call(watches(1, 4, 8), lapsed());
     for ending in every_ending() {
-        assert_eq!(*ended(&store.call(settles(1, 1, ending), lapsed())), Ended::from(Settled::Fenced));
+        assert_eq!(*ended(&store.call(settles(1, 1, ending), lapsed())), Settlement::from(Settled::Fenced));
     }
     let end = store.call(completes(1, 3, 10), lapsed());
-    assert_eq!(*ended(&end), Ended { settled: Settled::Stored, watchers: vec![Mailbox(8)] });
+    assert_eq!(*ended(&end), Settlement { settled: Settled::Completed, watchers: vec![Mailbox(8)] });
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_watched_record_is_there_until_its_watchers_look_again() {
     let over = NOW.after(lease_left).after(TTL);
     assert_eq!(store.claim_at(2, 3, over), Claimed::Granted);
     assert!(!store.knows(1));
-    assert_eq!(*ended(&store.call(completes(1, 1, 10), over)), Ended::from(Settled::Fenced));
+    assert_eq!(*ended(&store.call(completes(1, 1, 10), over)), Settlement::from(Settled::Fenced));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! What an operator sees of the table, and changes in it.
 
-use super::{ATTEMPTS, SharedDataStore, SharedMemory, Written, slots::BucketIndex};
+use super::{SharedDataStore, memory::SharedMemory, slots::BucketIndex};
 use crate::{
     config::SharedDataConfig,
-    record::{Amended, Amendment, State, View},
+    record::{Amended, Amendment, Record, Standing, View},
     request::{OperationId, OperationPrefix},
     store::StoreError,
     time::Timestamp,
@@ -42,11 +42,11 @@ impl Survey {
     }
 
     fn see(&mut self, operation: &OperationId, view: View) {
-        *match view.state {
-            State::Completed { .. } => &mut self.completed,
-            State::InFlight => &mut self.in_flight,
-            State::Lapsed | State::Unknown => &mut self.unknown,
-            State::NotKept { .. } => &mut self.not_kept,
+        *match view.standing {
+            Standing::Completed { .. } => &mut self.completed,
+            Standing::InFlight { .. } => &mut self.in_flight,
+            Standing::Lapsed | Standing::Unknown { .. } => &mut self.unknown,
+            Standing::NotKept { .. } => &mut self.not_kept,
         } += 1;
         if self.found.len() < Self::MOST_FOUND && self.sought.is_some_and(|sought| sought.matches(operation)) {
             self.found.push((*operation, view));
@@ -76,34 +76,21 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// # Errors
     /// [`StoreError`] if its bucket cannot be read or written; then nothing was changed.
     pub fn amend(&self, operation: &OperationId, amendment: Amendment, now: Timestamp) -> Result<Amended, StoreError> {
-        let index = self.index_of(operation);
-        for _ in 0..ATTEMPTS {
-            let (mut bucket, cas) = self.read_bucket(index)?;
-            let entry = bucket.find(operation).filter(|entry| !entry.record.is_expired(now)).cloned();
-            let Some(entry) = entry else { return Ok(Amended::NoRecord) };
-            let left = match entry.record.amended(amendment, now) {
-                Ok(left) => left,
-                Err(objection) => return Ok(Amended::Refused(objection)),
-            };
-            let is_gone = left.is_none();
-            match left {
-                Some(record) => drop(bucket.replace(operation, record)),
-                None => drop(bucket.remove(operation)),
+        let amend = |record: &Record| {
+            if record.is_expired(now) {
+                return Err(Amended::NoRecord);
             }
-            if self.write_bucket(index, &bucket, cas)? == Written::Done {
+            record.amended(amendment, now).map_err(Amended::Refused)
+        };
+        Ok(match self.change(operation, &Amended::NoRecord, amend)? {
+            Ok(changed) => {
                 // What cannot be given back counts as taken from now on; the change stands all the same.
-                let _ = if is_gone {
-                    self.discard(index, &entry)
-                } else if entry.record.phase.response_size() > 0 {
-                    self.discard_response(index, &entry)
-                } else {
-                    Ok(())
-                };
-                let watchers = entry.record.watchers().to_vec();
-                return Ok(Amended::Done { before: entry.record.view(now), watchers });
+                let _ = self.give_back(&changed);
+                let before = changed.entry.record;
+                Amended::Done { before: before.view(now), watchers: before.watchers().to_vec() }
             }
-        }
-        Err(StoreError::Contended)
+            Err(amended) => amended,
+        })
     }
 
     /// Goes on with a walk through the table for a stretch of it; `true` once it has seen all.

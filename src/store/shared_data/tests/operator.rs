@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::SharedDataConfig,
-    record::{Amended, Amendment, Mailbox, Objection, State, Verb},
+    record::{Amended, Amendment, Conflict, Mailbox, Standing, Verb},
     request::OperationPrefix,
     store::{Claimed, Ending, Renewed, Settled},
     time::Timestamp,
@@ -24,8 +24,8 @@ impl Store {
         self.amend(&operation(number), Amendment { verb, force }, now).unwrap()
     }
 
-    fn state_at(&self, number: u32, now: Timestamp) -> Option<State> {
-        self.look(&operation(number), now).unwrap().map(|view| view.state)
+    fn state_at(&self, number: u32, now: Timestamp) -> Option<Standing> {
+        self.look(&operation(number), now).unwrap().map(|view| view.standing)
     }
 }
 
@@ -39,11 +39,11 @@ fn an_operator_sees_what_there_is_and_nothing_that_has_ended() {
     let (_, store) = table();
     assert_eq!(store.state_at(1, NOW), None);
     store.claim_at(1, 1, NOW);
-    assert_eq!(store.state_at(1, NOW), Some(State::InFlight));
-    assert_eq!(store.state_at(1, lapsed()), Some(State::Lapsed));
+    assert_eq!(store.state_at(1, NOW), Some(Standing::InFlight { lease_left: LEASE }));
+    assert_eq!(store.state_at(1, lapsed()), Some(Standing::Lapsed));
     store.complete_at(1, 1, 100, NOW);
     let seen = store.look(&operation(1), NOW).unwrap().unwrap();
-    assert_eq!((seen.state, seen.response_bytes), (State::Completed { status: 201 }, stored_size(1, 1, 100)));
+    assert_eq!((seen.standing, seen.response_bytes), (Standing::Completed { status: 201 }, stored_size(1, 1, 100)));
     assert_eq!(store.state_at(1, ended()), None);
     assert_eq!(store.amend_at(1, Verb::Purge, true, ended()), Amended::NoRecord);
 }
@@ -54,7 +54,7 @@ fn what_is_taken_away_gives_back_its_room_and_its_late_owner_is_fenced() {
     for verb in [Verb::Release, Verb::Purge] {
         store.claim_at(1, 1, NOW);
         let alive = store.amend_at(1, verb, false, NOW);
-        assert_eq!(alive, Amended::Refused(Objection::Alive { lease_left: LEASE }));
+        assert_eq!(alive, Amended::Refused(Conflict::Alive { lease_left: LEASE }));
         assert_done(&store.amend_at(1, verb, true, NOW));
         assert_eq!(store.totals().unwrap(), Totals::default());
         assert_eq!(store.amend_at(1, verb, true, NOW), Amended::NoRecord);
@@ -64,8 +64,8 @@ fn what_is_taken_away_gives_back_its_room_and_its_late_owner_is_fenced() {
 
         assert_eq!(store.claim_at(1, 2, NOW), Claimed::Granted);
         assert_eq!(store.complete_at(1, 1, 10, NOW), Settled::Fenced);
-        assert_eq!(store.complete_at(1, 2, 10, NOW), Settled::Stored);
-        assert_eq!(store.amend_at(1, Verb::Release, true, NOW), Amended::Refused(Objection::Ran));
+        assert_eq!(store.complete_at(1, 2, 10, NOW), Settled::Completed);
+        assert_eq!(store.amend_at(1, Verb::Release, true, NOW), Amended::Refused(Conflict::Ran));
         assert_done(&store.amend_at(1, Verb::Purge, false, NOW));
         assert_eq!(store.totals().unwrap(), Totals::default());
         store.check(&host);
@@ -95,7 +95,7 @@ fn those_who_wait_for_what_is_changed_are_handed_over() {
     store.call(watches(1, 2, 7), NOW);
     match store.amend_at(1, Verb::Release, true, NOW) {
         Amended::Done { before, watchers } => {
-            assert_eq!((before.state, watchers), (State::InFlight, vec![Mailbox(7)]));
+            assert_eq!((before.standing, watchers), (Standing::InFlight { lease_left: LEASE }, vec![Mailbox(7)]));
         }
         other => panic!("{other:?}"),
     }
@@ -111,13 +111,13 @@ fn what_another_worker_does_between_the_look_and_the_write_is_judged_anew() {
     let is_first = std::cell::Cell::new(true);
     store.memory.hook(move |access| {
         if access.writes && access.key == bucket && is_first.take() {
-            assert_eq!(other.complete_at(1, 1, 10, NOW), Settled::Stored);
+            assert_eq!(other.complete_at(1, 1, 10, NOW), Settled::Completed);
         }
         Ok(())
     });
-    assert_eq!(store.amend_at(1, Verb::Release, true, NOW), Amended::Refused(Objection::Ran));
+    assert_eq!(store.amend_at(1, Verb::Release, true, NOW), Amended::Refused(Conflict::Ran));
     store.memory.unhook();
-    assert_eq!(store.state_at(1, NOW), Some(State::Completed { status: 201 }));
+    assert_eq!(store.state_at(1, NOW), Some(Standing::Completed { status: 201 }));
     store.check(&host);
 }
 
@@ -154,8 +154,8 @@ fn a_survey_counts_every_record_once_in_stretches() {
     let hash = operation(5).to_string();
     let prefix = OperationPrefix::parse(hash.get(..8).unwrap()).unwrap();
     let (survey, _) = walk(Some(prefix), NOW);
-    let found: Vec<_> = survey.found.iter().map(|(operation, view)| (*operation, view.state)).collect();
-    assert_eq!(found, [(operation(5), State::NotKept { status: 200 })]);
+    let found: Vec<_> = survey.found.iter().map(|(operation, view)| (*operation, view.standing)).collect();
+    assert_eq!(found, [(operation(5), Standing::NotKept { status: 200 })]);
 }
 
 #[test]

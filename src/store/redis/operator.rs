@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use super::{
     Failure, Heard, RedisError, RedisStore,
-    entry::{self, Glimpse, State},
+    entry::{self, PhaseByte, RecordSummary},
     inquiry::{CLOCK_STEP, last_value},
     resp::Value,
 };
 use crate::{
-    record::{self, Amended, Amendment, Remains, View},
+    record::{Amended, Amendment, Ending, Standing, View},
     request::OperationId,
-    store::{Ending, StoreError},
+    store::StoreError,
     time::Timestamp,
 };
 
 /// An operator's question about one operation, under way.
-pub struct Review {
+pub struct OperatorInquiry {
     operation: OperationId,
     amendment: Option<Amendment>,
-    stage: Stage,
+    stage: OperatorStage,
     bytes: Vec<u8>,
     replies: usize,
     attempts: u32,
@@ -34,7 +34,7 @@ pub struct Review {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
+enum OperatorStage {
     Looking,
     /// With what the record was when it was judged.
     Amending(View),
@@ -42,7 +42,7 @@ enum Stage {
 
 /// What came of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Reviewed {
+pub enum OperatorAnswer {
     /// What is known of the operation.
     Seen(Option<View>),
     /// What became of the change.
@@ -56,10 +56,10 @@ pub enum Reviewed {
     },
 }
 
-impl std::fmt::Debug for Review {
+impl std::fmt::Debug for OperatorInquiry {
     /// Without the bytes: they hold the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Review")
+        f.debug_struct("OperatorInquiry")
             .field("operation", &self.operation)
             .field("amendment", &self.amendment)
             .field("stage", &self.stage)
@@ -70,12 +70,12 @@ impl std::fmt::Debug for Review {
 impl RedisStore {
     /// The way to see an operation's record, or to change it.
     #[must_use]
-    pub fn review(&self, operation: OperationId, amendment: Option<Amendment>) -> Review {
+    pub fn operator_inquiry(&self, operation: OperationId, amendment: Option<Amendment>) -> OperatorInquiry {
         let (bytes, replies) = self.look(&operation);
-        Review {
+        OperatorInquiry {
             operation,
             amendment,
-            stage: Stage::Looking,
+            stage: OperatorStage::Looking,
             bytes,
             replies,
             attempts: 0,
@@ -86,38 +86,34 @@ impl RedisStore {
     }
 
     fn look(&self, operation: &OperationId) -> (Vec<u8>, usize) {
-        self.eval(&self.scripts.look, operation, &[Glimpse::last_byte(&self.integrity).to_string().as_bytes()])
+        self.eval(&self.scripts.look, operation, &[RecordSummary::last_byte(&self.integrity).to_string().as_bytes()])
     }
 
     fn amend(
         &self,
         operation: &OperationId,
-        glimpse: &Glimpse,
-        remains: Remains,
+        summary: &RecordSummary,
+        ending: &Ending,
         force: bool,
         now: Timestamp,
     ) -> Result<(Vec<u8>, usize), StoreError> {
-        let ending = match remains {
-            Remains::Nothing => Ending::Released,
-            Remains::Tombstone { status } => Ending::NotKept(status),
-        };
-        let (state, tail, _) = entry::ended(operation, &glimpse.fingerprint, glimpse.owner, &ending, u64::MAX, now)?;
+        let (phase, tail, _) = entry::ended(operation, &summary.fingerprint, summary.owner, ending, u64::MAX, now)?;
         Ok(self.request(
             &self.scripts.amend,
             operation,
-            glimpse.owner,
+            summary.owner,
             &[
-                &[glimpse.state as u8],
-                &[state as u8],
+                &[summary.phase as u8],
+                &[phase as u8],
                 if force { b"1" } else { b"0" },
                 MARK_KEPT.as_millis().to_string().as_bytes(),
-                &self.signed(operation, state, tail),
+                &self.signed(operation, phase, tail),
             ],
         ))
     }
 }
 
-impl Review {
+impl OperatorInquiry {
     /// The operation that it is about.
     #[must_use]
     pub fn operation(&self) -> &OperationId {
@@ -138,7 +134,7 @@ impl Review {
     }
 
     /// Takes in what became of the attempt; `None` if it is to be asked again.
-    pub fn hear(&mut self, store: &RedisStore, heard: Heard<'_>, now: Timestamp) -> Option<Reviewed> {
+    pub fn hear(&mut self, store: &RedisStore, heard: Heard<'_>, now: Timestamp) -> Option<OperatorAnswer> {
         let is_late = now.since(self.asked).saturating_add(CLOCK_STEP) >= self.timeout;
         let has_tried_enough = self.attempts >= ATTEMPTS;
         let outcome = last_value(heard, self.replies, is_late).and_then(|value| self.go_on(store, value, now));
@@ -147,7 +143,7 @@ impl Review {
             Ok(reviewed) => reviewed,
             Err(failure) => {
                 let error = StoreError::Redis(failure.error);
-                if failure.is_doubtful && self.stage != Stage::Looking {
+                if failure.is_doubtful && self.stage != OperatorStage::Looking {
                     self.doubt = Some(error);
                 }
                 (!failure.is_doubtful || has_tried_enough).then(|| self.failed(error))
@@ -155,18 +151,20 @@ impl Review {
         }
     }
 
-    fn go_on(&mut self, store: &RedisStore, value: Value, now: Timestamp) -> Result<Option<Reviewed>, Failure> {
+    fn go_on(&mut self, store: &RedisStore, value: Value, now: Timestamp) -> Result<Option<OperatorAnswer>, Failure> {
         match (self.stage, value) {
-            (Stage::Looking, Value::Integer(0)) => Ok(Some(self.not_found())),
-            (Stage::Looking, Value::Array(Some(found))) => self.judge(store, &found, now),
-            (Stage::Amending(before), Value::Integer(1)) => {
-                Ok(Some(Reviewed::Amended(Amended::Done { before, watchers: Vec::new() })))
+            (OperatorStage::Looking, Value::Integer(0)) => Ok(Some(self.not_found())),
+            (OperatorStage::Looking, Value::Array(Some(found))) => self.judge(store, &found, now),
+            (OperatorStage::Amending(before), Value::Integer(1)) => {
+                Ok(Some(OperatorAnswer::Amended(Amended::Done { before, watchers: Vec::new() })))
             }
             // What was judged has changed. If that may have been this very change, and another request has begun since,
             // then that one is not what the operator meant.
-            (Stage::Amending(_), Value::Integer(0)) if let Some(error) = self.doubt => Ok(Some(self.failed(error))),
-            (Stage::Amending(_), Value::Integer(0)) => {
-                self.stage = Stage::Looking;
+            (OperatorStage::Amending(_), Value::Integer(0)) if let Some(error) = self.doubt => {
+                Ok(Some(self.failed(error)))
+            }
+            (OperatorStage::Amending(_), Value::Integer(0)) => {
+                self.stage = OperatorStage::Looking;
                 (self.bytes, self.replies) = store.look(&self.operation);
                 Ok(None)
             }
@@ -175,59 +173,61 @@ impl Review {
     }
 
     /// Takes in a record: Redis's clock, how long it lives, its length, and its beginning.
-    fn judge(&mut self, store: &RedisStore, found: &[Value], now: Timestamp) -> Result<Option<Reviewed>, Failure> {
+    fn judge(
+        &mut self,
+        store: &RedisStore,
+        found: &[Value],
+        now: Timestamp,
+    ) -> Result<Option<OperatorAnswer>, Failure> {
         let [Value::Integer(clock), Value::Integer(lives), Value::Integer(length), Value::Bulk(Some(beginning))] =
             found
         else {
             return Err(Failure::doubtful(RedisError::Malformed));
         };
         let number = |number: i64| u64::try_from(number).map_err(|_| Failure::certain(RedisError::Foreign));
-        let glimpse = Glimpse::read(beginning, number(*length)?, &self.operation, &store.integrity);
-        let glimpse = glimpse.map_err(Failure::from)?;
-        let Some(glimpse) = glimpse else { return Ok(Some(self.not_found())) };
+        let summary = RecordSummary::read(beginning, number(*length)?, &self.operation, &store.integrity);
+        let summary = summary.map_err(Failure::from)?;
+        let Some(summary) = summary else { return Ok(Some(self.not_found())) };
         // Without an expiry (-1) it was not written by a script of ours.
-        let view = glimpse.view(Timestamp::from_millis(number(*clock)?), Duration::from_millis(number(*lives)?), now);
-        let Some(amendment) = self.amendment else { return Ok(Some(Reviewed::Seen(Some(view)))) };
-        let remains = match view.amend(amendment) {
-            Ok(remains) => remains,
-            Err(objection) => return Ok(Some(Reviewed::Amended(Amended::Refused(objection)))),
+        let view = summary.view(Timestamp::from_millis(number(*clock)?), Duration::from_millis(number(*lives)?), now);
+        let Some(amendment) = self.amendment else { return Ok(Some(OperatorAnswer::Seen(Some(view)))) };
+        let ending = match view.amend(amendment) {
+            Ok(ending) => ending,
+            Err(conflict) => return Ok(Some(OperatorAnswer::Amended(Amended::Refused(conflict)))),
         };
-        let request = store.amend(&self.operation, &glimpse, remains, amendment.force, now);
+        let request = store.amend(&self.operation, &summary, &ending, amendment.force, now);
         (self.bytes, self.replies) = request.map_err(|_| Failure::certain(RedisError::Malformed))?;
-        self.stage = Stage::Amending(view);
+        self.stage = OperatorStage::Amending(view);
         Ok(None)
     }
 
-    fn not_found(&self) -> Reviewed {
+    fn not_found(&self) -> OperatorAnswer {
         match self.amendment {
-            None => Reviewed::Seen(None),
-            Some(_) => Reviewed::Amended(Amended::NoRecord),
+            None => OperatorAnswer::Seen(None),
+            Some(_) => OperatorAnswer::Amended(Amended::NoRecord),
         }
     }
 
-    fn failed(&self, error: StoreError) -> Reviewed {
-        Reviewed::Failed { error, may_have_amended: self.doubt.is_some() }
+    fn failed(&self, error: StoreError) -> OperatorAnswer {
+        OperatorAnswer::Failed { error, may_have_amended: self.doubt.is_some() }
     }
 }
 
-impl Glimpse {
+impl RecordSummary {
     fn view(&self, clock: Timestamp, lives: Duration, now: Timestamp) -> View {
-        let lease_left = match self.state {
-            State::InFlight | State::Unknown => self.lease_until.since(clock),
-            State::Completed | State::NotKept | State::Released => Duration::ZERO,
+        let lease_left = self.lease_until.since(clock);
+        let standing = match self.phase {
+            PhaseByte::InFlight if lease_left.is_zero() => Standing::Lapsed,
+            PhaseByte::InFlight => Standing::InFlight { lease_left },
+            PhaseByte::Completed => Standing::Completed { status: self.status },
+            PhaseByte::NotKept => Standing::NotKept { status: self.status },
+            PhaseByte::Unknown | PhaseByte::Released => Standing::Unknown { lease_left },
         };
-        let state = match self.state {
-            State::InFlight if lease_left.is_zero() => record::State::Lapsed,
-            State::InFlight => record::State::InFlight,
-            State::Completed => record::State::Completed { status: self.status },
-            State::NotKept => record::State::NotKept { status: self.status },
-            State::Unknown | State::Released => record::State::Unknown,
-        };
-        let age = match state {
-            record::State::Lapsed => clock.since(self.lease_until),
+        let age = match standing {
+            Standing::Lapsed => clock.since(self.lease_until),
             _ => now.since(self.at),
         };
-        View { state, age, lease_left, expires: now.after(lives), response_bytes: self.response_bytes }
+        View { standing, age, expires: now.after(lives), response_bytes: self.response_bytes }
     }
 }
 
