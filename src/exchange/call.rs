@@ -23,16 +23,23 @@ impl std::fmt::Debug for Job {
 
 impl Job {
     /// The call that `request` asks for; its body is still to come.
-    pub(super) fn new(cluster: String, request: &Headers, policy: &Policy) -> Self {
+    ///
+    /// `None` if a field of the call is not UTF-8: the host layer's SDK sends no such field. The request then runs inline,
+    /// which keeps every promise but the one to a client that hangs up.
+    pub(super) fn new(cluster: String, request: &Headers, policy: &Policy) -> Option<Self> {
         let own = own_fields(policy);
         let is_own = |name: &[u8]| own.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()));
         let drops = &policy.execution.drop_headers;
         let is_dropped = |name: &[u8]| drops.iter().any(|dropped| name.eq_ignore_ascii_case(dropped.as_bytes()));
         let passes_on = |name: &[u8]| !steers_router(name) && !is_own(name) && !is_dropped(name);
         let mut headers: Headers = end_to_end(request).filter(|(name, _)| passes_on(name)).collect();
+        let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+        if !headers.iter().all(|(name, value)| is_text(name) && is_text(value)) {
+            return None;
+        }
         // A cluster may have a retry policy of its own. The router obeys this, and does not send it on.
         headers.push("x-envoy-max-retries", "0");
-        Self { cluster, headers, body: Vec::new() }
+        Some(Self { cluster, headers, body: Vec::new() })
     }
 }
 

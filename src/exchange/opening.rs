@@ -112,7 +112,7 @@ impl Step<'_> {
         self.effects.push(Effect::Notice(Notice::Caller(doubt)));
     }
 
-    /// The detached call, if the policy wants one and the request has a cluster to go to. One that has
+    /// The detached call, if the policy wants one, it can be made, and the request has a cluster to go to. One that has
     /// none is answered by Envoy itself, inline.
     fn job(&self, headers: &Headers, attributes: &dyn Attributes) -> Option<Job> {
         if self.policy.execution.mode != ExecutionMode::Detached {
@@ -122,7 +122,7 @@ impl Step<'_> {
             let path = ["xds", "cluster_name"].map(str::to_owned);
             attributes.get(&path).and_then(|name| String::from_utf8(name).ok()).filter(|name| !name.is_empty())
         };
-        Some(Job::new(self.policy.execution.cluster.clone().or_else(of_route)?, headers, self.policy))
+        Job::new(self.policy.execution.cluster.clone().or_else(of_route)?, headers, self.policy)
     }
 }
 
