@@ -54,7 +54,7 @@ pub mod time;
 
 // For tests that play the host.
 #[doc(hidden)]
-pub use envoy::exports;
+pub use envoy::abi::exports;
 
 // For the model that the tests of the table share with the fuzzers, which see the crate from outside.
 #[cfg(test)]

@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
+use proxy_wasm::traits::{Context, HttpContext};
+
 use super::{
-    context::{Action, HttpContext},
     filter::StartError,
-    host::{self, Buffer, Map, MetricKind, Refused},
+    host::{self, Action, BufferType, MapType, MetricType, Refused},
     inquiries,
     post::Post,
-    random::random,
     store::{HostMemory, Store},
     turns::Turns,
     walks::{Walk, Walks},
@@ -92,7 +92,7 @@ impl Admin {
             guard,
             watch_board: WatchBoard::new(HostMemory::ENFORCED),
             counters: Counters::define()?,
-            worker: Owner::new(random()),
+            worker: Owner::new(host::random()),
             post: Cell::default(),
             incomplete: RefCell::default(),
             ordered: RefCell::default(),
@@ -171,10 +171,10 @@ impl Admin {
         let index = self.under_way.borrow().iter().position(|(other, _)| *other == token);
         if let Some(index) = index {
             let (_, job) = self.under_way.borrow_mut().swap_remove(index);
-            let body = host::buffer(Buffer::CallResponseBody, 0, body_size);
+            let body = host::buffer(BufferType::HttpCallResponseBody, 0, body_size);
             let heard = match num_headers {
                 0 => Heard::Nothing,
-                _ => Heard::Reply { status: host::status_of(Map::CallResponseHeaders), body: &body },
+                _ => Heard::Reply { status: host::status_of(MapType::HttpCallResponseHeaders), body: &body },
             };
             self.go_on(job, heard, now);
             self.work(root, now);
@@ -433,10 +433,12 @@ impl AdminStream {
     }
 }
 
+impl Context for AdminStream {}
+
 impl HttpContext for AdminStream {
-    fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let now = host::now();
-        let headers = host::headers(Map::RequestHeaders);
+        let headers = host::headers(MapType::HttpRequestHeaders);
         let (from, to) = (host::property("source\0address"), host::property("destination\0address"));
         let visit = Rc::new(Visit {
             context_id: self.context_id,
@@ -467,26 +469,26 @@ impl HttpContext for AdminStream {
         Action::Pause
     }
 
-    fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         if let (Some(visit), Some(_)) = (&self.visit, self.route) {
             // While the request is held, `size` counts the whole body so far.
             if size > LONGEST_BODY {
                 self.route = None;
                 visit.answer(&Problem::BodyTooLarge.answer());
             } else if end_of_stream {
-                self.perform(&host::buffer(Buffer::RequestBody, 0, size));
+                self.perform(&host::buffer(BufferType::HttpRequestBody, 0, size));
             }
         }
         Action::Pause
     }
 
-    fn on_request_trailers(&mut self) -> Action {
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
         // With trailers, no body callback says that the body has ended.
-        self.perform(&host::buffer(Buffer::RequestBody, 0, LONGEST_BODY));
+        self.perform(&host::buffer(BufferType::HttpRequestBody, 0, LONGEST_BODY));
         Action::Pause
     }
 
-    fn on_response_headers(&mut self, _: usize, _: bool) -> Action {
+    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
         // The answer, or one of Envoy's own that was faster.
         self.close();
         Action::Continue
@@ -544,7 +546,7 @@ impl Counters {
     fn define() -> Result<Self, Refused> {
         Self::NAMES
             .iter()
-            .map(|name| host::define_metric(MetricKind::Counter, name))
+            .map(|name| host::define_metric(MetricType::Counter, name))
             .collect::<Result<_, _>>()
             .map(Self)
     }

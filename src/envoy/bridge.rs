@@ -11,10 +11,9 @@ use std::{
     rc::Rc,
 };
 
-use super::{
-    context::{Action, HttpContext},
-    host::{self, Buffer, Map},
-};
+use proxy_wasm::traits::{Context, HttpContext};
+
+use super::host::{self, Action, BufferType, MapType};
 use crate::{
     headers::Headers,
     store::redis::{
@@ -101,15 +100,17 @@ impl BridgeStream {
 
     /// What is new in the response's body.
     fn read(&mut self, size: usize) -> Vec<u8> {
-        let bytes = host::buffer(Buffer::ResponseBody, self.kept, size.saturating_sub(self.kept));
+        let bytes = host::buffer(BufferType::HttpResponseBody, self.kept, size.saturating_sub(self.kept));
         // Taken out, it does not count against the listener's per_connection_buffer_limit_bytes.
-        self.kept = if host::set_buffer(Buffer::ResponseBody, size, &[]).is_ok() { 0 } else { size };
+        self.kept = if host::set_buffer(BufferType::HttpResponseBody, size, &[]).is_ok() { 0 } else { size };
         bytes
     }
 }
 
+impl Context for BridgeStream {}
+
 impl HttpContext for BridgeStream {
-    fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         if !is_within_envoy() {
             self.settle(Err(Refusal::FromSocket));
             return Action::Pause;
@@ -117,7 +118,7 @@ impl HttpContext for BridgeStream {
         if end_of_stream { self.end_asking() } else { Action::Continue }
     }
 
-    fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         if self.stage == Stage::Over {
             return Action::Pause;
         }
@@ -128,7 +129,7 @@ impl HttpContext for BridgeStream {
             }
             return self.end_asking();
         }
-        match self.conversation.ask(&host::buffer(Buffer::RequestBody, 0, size)) {
+        match self.conversation.ask(&host::buffer(BufferType::HttpRequestBody, 0, size)) {
             Ok(()) => Action::Continue,
             Err(refusal) => {
                 self.settle(Err(refusal));
@@ -137,12 +138,12 @@ impl HttpContext for BridgeStream {
         }
     }
 
-    fn on_request_trailers(&mut self) -> Action {
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
         if self.stage == Stage::Over { Action::Pause } else { self.end_asking() }
     }
 
-    fn on_response_headers(&mut self, _fields: usize, end_of_stream: bool) -> Action {
-        let is_connected = host::header(Map::ResponseHeaders, ":status").is_some_and(|status| status == b"200");
+    fn on_http_response_headers(&mut self, _fields: usize, end_of_stream: bool) -> Action {
+        let is_connected = host::header(MapType::HttpResponseHeaders, ":status").is_some_and(|status| status == b"200");
         if self.stage == Stage::Over || !is_connected || end_of_stream {
             // The bridge's own, or Envoy's word on why there is no connection, or an end without a word.
             self.stage = Stage::Over;
@@ -153,7 +154,7 @@ impl HttpContext for BridgeStream {
         Action::Pause
     }
 
-    fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         if self.stage == Stage::Over {
             return Action::Continue;
         }

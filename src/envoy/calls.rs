@@ -1,7 +1,7 @@
 //! Detached calls: made by the root context, so that they outlive the stream that asked for them.
 //!
-//! A stream cannot make such a call itself: the host files a call under the context that is in effect when it
-//! is made, and drops the answer if that context is gone. So the stream leaves the job here and rings the
+//! A stream cannot make such a call itself: the SDK files a call under the context whose callback makes it, and drops the
+//! answer if that context is gone. So the stream leaves the job here and rings the
 //! worker's own mailbox, and the host calls the root context at once.
 
 use std::{

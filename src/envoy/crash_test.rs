@@ -40,7 +40,7 @@ mod present {
     #![allow(clippy::panic, reason = "this is what the feature is for")]
 
     use super::Moment;
-    use crate::envoy::host::{self, Map};
+    use crate::envoy::host::{self, MapType};
 
     /// What the request's header `x-crash-test` asks for: the name of a moment to panic at, or
     /// - `stall`: the worker stands still, as one that the system does not let run,
@@ -56,7 +56,7 @@ mod present {
         }
 
         pub(in crate::envoy) fn of_request() -> Self {
-            Self { wanted: host::header(Map::RequestHeaders, "x-crash-test").unwrap_or_default() }
+            Self { wanted: host::header(MapType::HttpRequestHeaders, "x-crash-test").unwrap_or_default() }
         }
 
         pub(in crate::envoy) fn strike(&self, moment: Moment) {

@@ -3,10 +3,9 @@
 use std::rc::Rc;
 
 use super::{
-    context::Action,
     filter::Filter,
     guest::Guest,
-    host::{self, Map},
+    host::{self, Action, MapType},
     store::Reaction,
     watch_board::POLL,
 };
@@ -83,17 +82,17 @@ pub(super) fn drive(filter: &Filter, guest: &Rc<Guest>, event: Event<'_>, mut no
                 Effect::HoldResponse => actions.response = Some(Action::Pause),
                 Effect::Notice(notice) => filter.note(notice),
                 Effect::RemoveRequestHeader(name) => {
-                    let _ = host::remove_header(Map::RequestHeaders, &name);
+                    let _ = host::remove_header(MapType::HttpRequestHeaders, &name);
                 }
                 Effect::RemoveResponseHeader(name) => {
-                    let _ = host::remove_header(Map::ResponseHeaders, &name);
+                    let _ = host::remove_header(MapType::HttpResponseHeaders, &name);
                 }
                 Effect::Reply(reply) => {
                     send(&reply);
                     actions.request = Some(Action::Pause);
                 }
                 Effect::SetResponseHeader(name, value) => {
-                    let _ = host::set_header(Map::ResponseHeaders, name, value.as_bytes());
+                    let _ = host::set_header(MapType::HttpResponseHeaders, name, value.as_bytes());
                 }
                 Effect::StopWaiting(operation) => {
                     filter.waiting_room.leave(&operation, guest);

@@ -15,12 +15,11 @@ use super::{
     checkup::Checkup,
     driver::Worklist,
     guest::Guest,
-    host::{self, Map, Refused},
+    host::{self, MapType, Refused},
     inquiries::Inquiries,
     memory::Memory,
     path_watch::PathWatch,
     post::{BELL, Bell, Post},
-    random::random,
     realm::{NoRealm, Realm},
     redirects::Redirects,
     route::Route,
@@ -146,12 +145,12 @@ impl Filter {
             calls: Calls::default(),
             inquiries: Inquiries::default(),
             checkup: Checkup::default(),
-            worker: Owner::new(random()),
+            worker: Owner::new(host::random()),
             redirects: Redirects::default(),
             worklist: RefCell::default(),
             post: Cell::default(),
             lacks_post: Cell::default(),
-            owners: Cell::new(random()),
+            owners: Cell::new(host::random()),
             guests: RefCell::default(),
             guests_so_far: Cell::default(),
             shown_waiting: Cell::default(),
@@ -176,7 +175,7 @@ impl Filter {
     pub(super) fn find_route(&self, headers: Option<&Headers>) -> Option<&Rc<Route>> {
         let field = |name: &str| match headers {
             Some(headers) => headers.get(name).map(Cow::Borrowed),
-            None => host::header(Map::RequestHeaders, name).map(Cow::Owned),
+            None => host::header(MapType::HttpRequestHeaders, name).map(Cow::Owned),
         };
         let method = field(":method").unwrap_or_default();
         if !self.guarded_methods.iter().any(|guarded| method.eq_ignore_ascii_case(guarded.as_bytes())) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::host::{self, MetricKind, Refused};
+use super::host::{self, MetricType, Refused};
 use crate::{
     config::SharedDataConfig,
     exchange::Counter,
@@ -36,22 +36,22 @@ impl Metrics {
         Ok(Self {
             counters: Counter::ALL
                 .iter()
-                .map(|counter| define(MetricKind::Counter, counter.name()))
+                .map(|counter| define(MetricType::Counter, counter.name()))
                 .collect::<Result<_, _>>()?,
             store_errors: StoreError::KINDS
                 .iter()
-                .map(|kind| Ok((*kind, define(MetricKind::Counter, &format!("idemgate.store.errors.{kind}"))?)))
+                .map(|kind| Ok((*kind, define(MetricType::Counter, &format!("idemgate.store.errors.{kind}"))?)))
                 .collect::<Result<_, _>>()?,
-            entries: define(MetricKind::Gauge, "idemgate.store.entries")?,
-            entries_limit: define(MetricKind::Gauge, "idemgate.store.entries_limit")?,
-            bytes: define(MetricKind::Gauge, "idemgate.store.bytes")?,
-            bytes_limit: define(MetricKind::Gauge, "idemgate.store.bytes_limit")?,
-            horizon: define(MetricKind::Gauge, "idemgate.store.horizon_s")?,
-            memory: define(MetricKind::Gauge, "idemgate.memory_bytes")?,
-            waiting: define(MetricKind::Gauge, "idemgate.waiting")?,
-            detached: define(MetricKind::Gauge, "idemgate.detached")?,
-            claim_us: define(MetricKind::Histogram, "idemgate.store.claim_us")?,
-            wait_ms: define(MetricKind::Histogram, "idemgate.wait_ms")?,
+            entries: define(MetricType::Gauge, "idemgate.store.entries")?,
+            entries_limit: define(MetricType::Gauge, "idemgate.store.entries_limit")?,
+            bytes: define(MetricType::Gauge, "idemgate.store.bytes")?,
+            bytes_limit: define(MetricType::Gauge, "idemgate.store.bytes_limit")?,
+            horizon: define(MetricType::Gauge, "idemgate.store.horizon_s")?,
+            memory: define(MetricType::Gauge, "idemgate.memory_bytes")?,
+            waiting: define(MetricType::Gauge, "idemgate.waiting")?,
+            detached: define(MetricType::Gauge, "idemgate.detached")?,
+            claim_us: define(MetricType::Histogram, "idemgate.store.claim_us")?,
+            wait_ms: define(MetricType::Histogram, "idemgate.wait_ms")?,
         })
     }
 
@@ -114,7 +114,7 @@ pub(super) struct RouteMetrics(Vec<(Counter, u32)>);
 impl RouteMetrics {
     /// Defines them, with `namespace` as [`Metrics::define`].
     pub(super) fn define(namespace: &str) -> Result<Self, Refused> {
-        let define = |counter: &Counter| Ok((*counter, define(MetricKind::Counter, namespace, counter.name())?));
+        let define = |counter: &Counter| Ok((*counter, define(MetricType::Counter, namespace, counter.name())?));
         Counter::ALL.iter().filter(|counter| counter.is_of_request()).map(define).collect::<Result<_, _>>().map(Self)
     }
 
@@ -126,7 +126,7 @@ impl RouteMetrics {
 }
 
 /// Defines the metric that has this name outside of any namespace.
-fn define(kind: MetricKind, namespace: &str, name: &str) -> Result<u32, Refused> {
+fn define(kind: MetricType, namespace: &str, name: &str) -> Result<u32, Refused> {
     let name = name.strip_prefix("idemgate.").unwrap_or(name);
     host::define_metric(kind, &format!("idemgate.{namespace}{name}"))
 }

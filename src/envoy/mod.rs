@@ -2,31 +2,46 @@
 //!
 //! It reads what the host shows, hands it to the [exchange](crate::exchange) as events, and carries
 //! out the effects. What the host really does, where it surprises, stands at the code that depends on it.
+//!
+//! # The SDK's dispatcher
+//!
+//! The host's callbacks come through the dispatcher of the Rust SDK, which panics where it is asked for what it does not
+//! have, and a panic ends the worker's VM. Why it never is on Envoy:
+//!
+//! - **Contexts it does not know.** Envoy creates a context before its first callback, also one that is only to be logged,
+//!   and deletes it after its last (`on_log`, `on_done`, `proxy_on_delete`; a root context whose `on_done` asked for time,
+//!   after `proxy_done`). Ticks and calls belong to an object of Envoy's that is gone with its context. Queues do not: they
+//!   know a context by its number, so `abi::exports` looks whether there is such a root context.
+//! - **Answers to calls.** The dispatcher hands an answer to the context whose callback made the call, and drops it if that
+//!   context is gone. All calls are made in callbacks of the root context (a tick, a queue, an answer), so answers come to
+//!   it, whatever became of the stream they are for; which exchange that is, the token says. The dispatcher knows every
+//!   token, because all calls are made with [`host::http_call`], and it knows no answer that Envoy tells of at once: such a
+//!   call was refused, and Envoy says nothing more of it. As long as answers are due, the root context asks for time.
+//! - **Callbacks inside callbacks.** A context is borrowed while its callback runs, and all others of its kind with it.
+//!   Envoy defers what could call back (a local reply, a resumed stream, an answer that is there at once) until the callback
+//!   is over. So no host call comes back into the VM.
+//!
+//! gRPC streams would be dispatched as calls are: opened in a callback of the root context, their messages come to it by
+//! their token, and those of a token that the dispatcher does not know are ignored.
 
+pub(crate) mod abi;
 mod admin;
 mod announcement;
 mod body_watch;
 mod bridge;
 mod calls;
 mod checkup;
-mod context;
-mod contexts;
 mod crash_test;
 mod driver;
-mod environment;
-#[doc(hidden)]
-pub mod exports;
 mod filter;
 mod guest;
 mod host;
 mod inquiries;
 mod journal;
-mod logger;
 mod memory;
 mod metrics;
 mod path_watch;
 mod post;
-mod random;
 mod realm;
 mod redirects;
 mod root;
@@ -37,3 +52,11 @@ mod turns;
 mod waiting_room;
 mod walks;
 mod watch_board;
+
+use proxy_wasm::types::LogLevel;
+
+proxy_wasm::main! {{
+    // Nothing is hidden that an operator may look for, until the host has said what it logs.
+    proxy_wasm::set_log_level(LogLevel::Debug);
+    proxy_wasm::set_root_context(|context_id| Box::new(root::Root::new(context_id)));
+}}

@@ -11,7 +11,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use super::{
     guest::Guest,
-    host::{self, Map},
+    host::{self, MapType},
 };
 use crate::time::Timestamp;
 
@@ -57,7 +57,7 @@ impl Request {
 /// The header that most keys come in, of the stream in effect; enough to tell one request from another.
 fn key_of_stream(guest: &Guest) -> Option<Vec<u8>> {
     let header = guest.route.policy.key.headers.first().map_or("idempotency-key", String::as_str);
-    host::header(Map::RequestHeaders, header)
+    host::header(MapType::HttpRequestHeaders, header)
 }
 
 impl Redirects {

@@ -2,18 +2,20 @@
 
 use std::rc::Rc;
 
+use proxy_wasm::{
+    traits::{Context, HttpContext, RootContext},
+    types::ContextType,
+};
+
 use super::{
     admin::{Admin, AdminStream},
     announcement::announce,
     bridge::{Bridge, BridgeStream},
-    context::HttpContext,
     driver::drive_from_root,
-    environment,
     filter::Filter,
     guest::Guest,
-    host::{self, Buffer, Map},
+    host::{self, BufferType, KnownRoot, MapType},
     inquiries::Errand,
-    logger::follow_host_level,
     post::BELL,
     store::Store,
     stream::Stream,
@@ -33,7 +35,7 @@ use crate::{
 /// The root context of one configuration in one worker.
 #[derive(Debug)]
 pub(super) struct Root {
-    context_id: u32,
+    context: KnownRoot,
     filter: Option<Rc<Filter>>,
     /// Its streams are requests of operators.
     admin: Option<Rc<Admin>>,
@@ -53,7 +55,7 @@ enum Life {
 
 impl Root {
     pub(super) fn new(context_id: u32) -> Self {
-        Self { context_id, filter: None, admin: None, bridge: None, life: Life::InUse }
+        Self { context: KnownRoot::new(context_id), filter: None, admin: None, bridge: None, life: Life::InUse }
     }
 
     /// Puts an admin to work, whose configuration is this text.
@@ -82,7 +84,7 @@ impl Root {
         filter.show_waiting();
         filter.root_works(false);
         // A guest may have left its own context in effect.
-        let _ = host::set_effective_context(self.context_id);
+        let _ = host::set_effective_context(self.context.id());
         filter.keep_pace();
         self.finish_draining();
     }
@@ -152,7 +154,7 @@ impl Root {
             self.tell(filter, &errand.guest, Event::Answered(Answer::Claimed(Claimed::Full)), now);
             return true;
         }
-        let _ = host::set_effective_context(self.context_id);
+        let _ = host::set_effective_context(self.context.id());
         if let Some(mut errand) = filter.inquiries.ask(store.cluster(), errand, now) {
             let progress = errand.inquiry.hear(Heard::NotMade, now);
             self.go_on(filter, errand, progress, now);
@@ -200,7 +202,7 @@ impl Root {
     /// Makes the next call that was ordered; `false` if there is none.
     fn call_next(&self, filter: &Filter) -> bool {
         let Some((guest, job)) = filter.calls.next_ordered() else { return false };
-        let _ = host::set_effective_context(self.context_id);
+        let _ = host::set_effective_context(self.context.id());
         if filter.calls.make(Rc::clone(&guest), &job, guest.route.policy.execution.timeout) {
             filter.enforced.metrics.add_detached(1);
         } else {
@@ -263,21 +265,23 @@ impl Root {
         for realm in filter.realms() {
             realm.sweep(filter.worker, now);
         }
-        follow_host_level();
+        host::follow_log_level();
     }
+}
 
+impl Context for Root {
     /// Takes in the answer to a call of its own; without fields there is none.
-    pub(super) fn on_call_response(&mut self, token: u32, num_headers: usize, body_size: usize) {
+    fn on_http_call_response(&mut self, token: u32, num_headers: usize, body_size: usize, _: usize) {
         if let Some(admin) = &self.admin {
-            admin.hear(self.context_id, token, num_headers, body_size);
+            admin.hear(self.context.id(), token, num_headers, body_size);
             return self.finish_draining();
         }
         self.work(|root, filter| {
             let heard = |body| match num_headers {
                 0 => Heard::Nothing,
-                _ => Heard::Reply { status: host::status_of(Map::CallResponseHeaders), body },
+                _ => Heard::Reply { status: host::status_of(MapType::HttpCallResponseHeaders), body },
             };
-            let body = || host::buffer(Buffer::CallResponseBody, 0, body_size);
+            let body = || host::buffer(BufferType::HttpCallResponseBody, 0, body_size);
             if let Some(mut errand) = filter.inquiries.answered(token) {
                 let (body, now) = (body(), host::now());
                 let heard = heard(&body);
@@ -291,7 +295,7 @@ impl Root {
                 if num_headers == 0 {
                     return root.tell(filter, &guest, Event::CallFailed(CallFailure::Reset), host::now());
                 }
-                let headers = host::headers(Map::CallResponseHeaders);
+                let headers = host::headers(MapType::HttpCallResponseHeaders);
                 let status = host::status(&headers);
                 let event = Event::CallAnswered { status, headers: &headers, body: body() };
                 root.tell(filter, &guest, event, host::now());
@@ -302,23 +306,20 @@ impl Root {
     }
 
     /// The configuration is no longer used. Calls under way keep it alive, so that their responses are stored.
-    pub(super) fn on_done(&mut self) -> bool {
+    fn on_done(&mut self) -> bool {
         if let Some(filter) = &self.filter {
             filter.realms().for_each(|realm| realm.give_back_room());
         }
         self.life = if self.has_no_calls() { Life::Over } else { Life::Draining };
-        self.is_over()
-    }
-
-    /// Whether the host has no more use for it.
-    pub(super) fn is_over(&self) -> bool {
         self.life == Life::Over
     }
+}
 
+impl RootContext for Root {
     /// Puts the configuration to work, of which the host has `size` bytes; `false` if it is refused.
-    pub(super) fn on_configure(&mut self, size: usize) -> bool {
-        let text = host::buffer(Buffer::PluginConfiguration, 0, size);
-        let config = match Plugin::parse(&text, &environment::variable) {
+    fn on_configure(&mut self, size: usize) -> bool {
+        let text = host::buffer(BufferType::PluginConfiguration, 0, size);
+        let config = match Plugin::parse(&text, &host::variable) {
             Ok(Plugin::Filter(config)) => *config,
             Ok(Plugin::Admin { config, guard }) => return self.administer(*config, guard, &text),
             Ok(Plugin::RedisBridge { prefix }) => {
@@ -336,7 +337,7 @@ impl Root {
         let summary = config.summary();
         match Filter::start(config) {
             Ok(filter) => {
-                follow_host_level();
+                host::follow_log_level();
                 if matches!(&filter.enforced.store, Store::SharedData(store) if !store.has_capacity()) {
                     log::warn!(
                         "idemgate: store.shared_data.max_entries was raised beyond what the table in use was laid out \
@@ -356,9 +357,9 @@ impl Root {
     }
 
     /// Does what time alone brings about.
-    pub(super) fn on_tick(&mut self) {
+    fn on_tick(&mut self) {
         if let Some(admin) = &self.admin {
-            admin.tick(self.context_id, host::now());
+            admin.tick(self.context.id(), host::now());
             return self.finish_draining();
         }
         self.work(|root, filter| {
@@ -373,11 +374,11 @@ impl Root {
     }
 
     /// Takes in what others have left in its mailbox.
-    pub(super) fn on_queue_ready(&mut self, queue: u32) {
+    fn on_queue_ready(&mut self, queue: u32) {
         if let Some(admin) = &self.admin {
             // What is in it says no more than that there is work.
             while host::dequeue(queue).is_some() {}
-            admin.begin_work(self.context_id, host::now());
+            admin.begin_work(self.context.id(), host::now());
             return self.finish_draining();
         }
         self.work(|_, filter| {
@@ -395,14 +396,18 @@ impl Root {
     }
 
     /// A stream that falls under its configuration.
-    pub(super) fn create_stream(&self, context_id: u32) -> Box<dyn HttpContext> {
+    fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
         if let Some(admin) = &self.admin {
-            return Box::new(AdminStream::new(context_id, Rc::clone(admin)));
+            return Some(Box::new(AdminStream::new(context_id, Rc::clone(admin))));
         }
         if let Some(bridge) = &self.bridge {
-            return Box::new(BridgeStream::new(Rc::clone(bridge)));
+            return Some(Box::new(BridgeStream::new(Rc::clone(bridge))));
         }
-        Box::new(Stream::new(context_id, self.filter.clone()))
+        Some(Box::new(Stream::new(context_id, self.filter.clone())))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
     }
 }
 

@@ -13,8 +13,6 @@ use crate::{
     time::Timestamp,
 };
 
-use super::random::random;
-
 /// Where the records are.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a worker has one or two, for as long as it lives")]
@@ -38,7 +36,7 @@ pub(super) enum Reaction {
 impl Store {
     pub(super) fn open(config: StoreConfig, memory: HostMemory) -> Result<Self, StoreError> {
         Ok(match config {
-            StoreConfig::SharedData(limits) => Self::SharedData(SharedDataStore::open(memory, limits, random())?),
+            StoreConfig::SharedData(limits) => Self::SharedData(SharedDataStore::open(memory, limits, host::random())?),
             StoreConfig::Redis(config) => Self::Redis(RedisStore::new(config)),
         })
     }

@@ -2,13 +2,14 @@
 
 use std::{ops::Range, rc::Rc};
 
+use proxy_wasm::traits::{Context, HttpContext};
+
 use super::{
-    context::{Action, HttpContext},
     crash_test::{Faults, Moment},
     driver::{Actions, drive},
     filter::Filter,
     guest::Guest,
-    host::{self, Buffer, Map},
+    host::{self, Action, BufferType, MapType},
     route::Route,
 };
 use crate::{
@@ -86,7 +87,7 @@ impl Stream {
         // 1.38.4, 1.37.6, 1.36.10; envoy#46841) lose a piece of a request whose body has begun to be held in callbacks and
         // that goes on from elsewhere before its end.
         if action == Action::Pause && guest.exchange.borrow().holds_whole_request() {
-            action = Action::PauseAll;
+            action = host::hold_what_follows();
         }
         if !guest.is_finished() {
             self.join(filter, guest);
@@ -109,8 +110,10 @@ impl Stream {
     }
 }
 
+impl Context for Stream {}
+
 impl HttpContext for Stream {
-    fn on_request_headers(&mut self, end_of_stream: bool) -> Action {
+    fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         self.faults = Faults::of_request();
         self.faults.strike(Moment::RequestHeaders);
         let Some(filter) = self.filter.clone() else { return Action::Continue };
@@ -119,24 +122,24 @@ impl HttpContext for Stream {
             return Action::Continue;
         }
         // What has a body is likely to be guarded, and then all fields are looked at: one call in place of two.
-        let headers = (!end_of_stream).then(|| host::headers(Map::RequestHeaders));
+        let headers = (!end_of_stream).then(|| host::headers(MapType::HttpRequestHeaders));
         match filter.find_route(headers.as_ref()) {
             Some(route) => {
-                let headers = headers.unwrap_or_else(|| host::headers(Map::RequestHeaders));
+                let headers = headers.unwrap_or_else(|| host::headers(MapType::HttpRequestHeaders));
                 self.open(&filter, route, &headers, end_of_stream)
             }
             None => Action::Continue,
         }
     }
 
-    fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let (Some(filter), Some(guest)) = (&self.filter, &self.guest) else { return Action::Continue };
         if !guest.exchange.borrow().awaits_body() {
             return self.hold_or_continue();
         }
         // While the request is held, `size` counts the whole body so far; in shadow mode nothing is.
         let start = if guest.is_shadow() { 0 } else { self.body_read };
-        let chunk = host::buffer(Buffer::RequestBody, start, size.saturating_sub(start));
+        let chunk = host::buffer(BufferType::HttpRequestBody, start, size.saturating_sub(start));
         if !guest.is_shadow() {
             filter.body_watch.handed_over();
             self.body_read = self.body_read.saturating_add(chunk.len());
@@ -145,12 +148,12 @@ impl HttpContext for Stream {
         self.on_timeless(event).request.unwrap_or(Action::Continue)
     }
 
-    fn on_request_trailers(&mut self) -> Action {
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
         // With trailers, no body callback says that the stream ends.
         self.on_timeless(Event::RequestTrailers).request.unwrap_or_else(|| self.hold_or_continue())
     }
 
-    fn on_response_headers(&mut self, fields: usize, end_of_stream: bool) -> Action {
+    fn on_http_response_headers(&mut self, fields: usize, end_of_stream: bool) -> Action {
         self.faults.strike(Moment::ResponseHeaders);
         let Some(guest) = &self.guest else { return Action::Continue };
         if guest.is_finished() {
@@ -160,7 +163,7 @@ impl HttpContext for Stream {
             put_back_fields(reply, fields, end_of_stream);
             return Action::Continue;
         }
-        let headers = host::headers(Map::ResponseHeaders);
+        let headers = host::headers(MapType::HttpResponseHeaders);
         let status = host::status(&headers);
         if !guest.is_shadow() && self.filter.as_ref().is_some_and(|filter| filter.is_remote()) {
             self.response_end = ResponseEnd::announced_by(&headers);
@@ -170,13 +173,13 @@ impl HttpContext for Stream {
         self.on(event).response.unwrap_or(Action::Continue)
     }
 
-    fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
+    fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
         let Some(guest) = &self.guest else { return Action::Continue };
         let (captures, awaits_end) = {
             let mut exchange = guest.exchange.borrow_mut();
             if let Some(reply) = exchange.outgoing() {
                 let put_back = reply.put_back_body(size, end_of_stream);
-                let _ = put_back.map(|bytes| host::set_buffer(Buffer::ResponseBody, size, bytes));
+                let _ = put_back.map(|bytes| host::set_buffer(BufferType::HttpResponseBody, size, bytes));
                 return Action::Continue;
             }
             (exchange.captures(), exchange.awaits_response_end())
@@ -185,7 +188,8 @@ impl HttpContext for Stream {
         if !captures && !awaits_end {
             return Action::Continue;
         }
-        let chunk = if captures { host::buffer(Buffer::ResponseBody, piece.start, piece.len()) } else { Vec::new() };
+        let chunk =
+            if captures { host::buffer(BufferType::HttpResponseBody, piece.start, piece.len()) } else { Vec::new() };
         let event = Event::ResponseBody { chunk: &chunk, end_of_stream };
         if end_of_stream {
             return self.on(event).response.filter(|_| piece.len() <= LARGEST_HELD).unwrap_or(Action::Continue);
@@ -198,10 +202,11 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
-    fn on_response_trailers(&mut self) -> Action {
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
         self.on(Event::ResponseTrailers).response.unwrap_or(Action::Continue)
     }
 
+    /// The last word on every stream, whoever ended it: the host calls it once.
     fn on_log(&mut self) {
         self.faults.strike(Moment::Log);
         let Some(filter) = &self.filter else { return };
@@ -276,12 +281,12 @@ const LARGEST_HELD: usize = 32 << 10;
 
 /// Makes sure that the fields of a reply of the filter's own are those that were sent.
 fn put_back_fields(reply: &mut Outgoing, fields: usize, end_of_stream: bool) {
-    if host::header_bytes(Map::ResponseHeaders).is_some_and(|bytes| reply.is_as_sent(fields, bytes)) {
+    if host::header_bytes(MapType::HttpResponseHeaders).is_some_and(|bytes| reply.is_as_sent(fields, bytes)) {
         if let Some(length) = reply.content_length().filter(|_| !end_of_stream) {
-            let _ = host::set_header(Map::ResponseHeaders, CONTENT_LENGTH, length.as_bytes());
+            let _ = host::set_header(MapType::HttpResponseHeaders, CONTENT_LENGTH, length.as_bytes());
         }
-    } else if let Some(fields) = reply.put_back_fields(&host::headers(Map::ResponseHeaders), end_of_stream) {
-        let _ = host::set_headers(Map::ResponseHeaders, &fields);
+    } else if let Some(fields) = reply.put_back_fields(&host::headers(MapType::HttpResponseHeaders), end_of_stream) {
+        let _ = host::set_headers(MapType::HttpResponseHeaders, &fields);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a guest exports: the filter's own callbacks and allocator, or the SDK's, on which the probe is written.
+//! What a guest exports: the SDK's callbacks and allocator, and what the filter has in the place of some.
 
 #![expect(unsafe_code, reason = "the C ABI of proxy-wasm, whose other side is linked into this binary")]
 
@@ -40,32 +40,35 @@ thread_local! {
 pub(crate) fn initialize(guest: Guest) {
     GUEST.set(guest);
     match guest {
-        Guest::Idemgate => idemgate::exports::initialize(),
+        // SAFETY: it takes nothing and sets up what the SDK keeps for this thread.
+        Guest::Idemgate => unsafe { _initialize() },
         Guest::Probe => crate::probe::initialize(),
     }
 }
 
-/// Whether the guest accepts that the VM has started. The filter has nothing to say to that.
-pub(crate) fn vm_start(root: u32, size: usize) -> bool {
-    match GUEST.get() {
-        Guest::Idemgate => true,
+/// The request's fields are there.
+pub(crate) fn request_headers(stream: u32, count: usize, end: bool) -> Action {
+    let action = match GUEST.get() {
+        Guest::Idemgate => idemgate::exports::request_headers(stream, count, end),
         // SAFETY: as in `callbacks!`.
-        Guest::Probe => unsafe { proxy_on_vm_start(root, size) },
-    }
+        Guest::Probe => unsafe { proxy_on_request_headers(stream, count, end) },
+    };
+    action.into()
 }
 
-/// Tells the guest that a context is gone. The filter knows it by then: `proxy_on_done` came before.
-pub(crate) fn delete(context: u32) {
+/// There are messages in a queue that was registered by `root`.
+pub(crate) fn queue_ready(root: u32, queue: u32) {
     match GUEST.get() {
-        Guest::Idemgate => {}
+        Guest::Idemgate => idemgate::exports::queue_ready(root, queue),
         // SAFETY: as in `callbacks!`.
-        Guest::Probe => unsafe { proxy_on_delete(context) },
+        Guest::Probe => unsafe { proxy_on_queue_ready(root, queue) },
     }
 }
 
 unsafe extern "C" {
-    fn proxy_on_vm_start(root: u32, size: usize) -> bool;
-    fn proxy_on_delete(context: u32);
+    fn _initialize();
+    fn proxy_on_queue_ready(root: u32, queue: u32);
+    fn proxy_on_request_headers(stream: u32, count: usize, end: bool) -> u32;
 }
 
 macro_rules! callbacks {
@@ -75,12 +78,9 @@ macro_rules! callbacks {
         }
         $(
             pub(crate) fn $name($($argument: $type),*) $(-> $shown)? {
-                let result = match GUEST.get() {
-                    Guest::Idemgate => idemgate::exports::$name($($argument),*),
-                    // SAFETY: the signature is the SDK's own (its `dispatcher.rs`); the guest only reaches memory that
-                    // it owns or that `imports.rs` gave it.
-                    Guest::Probe => unsafe { $export($($argument),*) },
-                };
+                // SAFETY: the signature is the SDK's own (its `dispatcher.rs`); the guest only reaches memory that
+                // it owns or that `imports.rs` gave it.
+                let result = unsafe { $export($($argument),*) };
                 #[allow(clippy::useless_conversion, reason = "only some results need it")]
                 result.into()
             }
@@ -90,11 +90,10 @@ macro_rules! callbacks {
 
 callbacks! {
     context_create = proxy_on_context_create(context: u32, root: u32);
+    vm_start = proxy_on_vm_start(root: u32, size: usize) -> bool as bool;
     configure = proxy_on_configure(root: u32, size: usize) -> bool as bool;
     tick = proxy_on_tick(root: u32);
-    queue_ready = proxy_on_queue_ready(root: u32, queue: u32);
     call_response = proxy_on_http_call_response(root: u32, token: u32, headers: usize, body: usize, trailers: usize);
-    request_headers = proxy_on_request_headers(stream: u32, count: usize, end: bool) -> u32 as Action;
     request_body = proxy_on_request_body(stream: u32, size: usize, end: bool) -> u32 as Action;
     request_trailers = proxy_on_request_trailers(stream: u32, count: usize) -> u32 as Action;
     response_headers = proxy_on_response_headers(stream: u32, count: usize, end: bool) -> u32 as Action;
@@ -102,5 +101,6 @@ callbacks! {
     response_trailers = proxy_on_response_trailers(stream: u32, count: usize) -> u32 as Action;
     log = proxy_on_log(context: u32);
     done = proxy_on_done(context: u32) -> bool as bool;
+    delete = proxy_on_delete(context: u32);
     allocate = proxy_on_memory_allocate(size: usize) -> *mut u8 as *mut u8;
 }

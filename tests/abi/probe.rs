@@ -3,6 +3,8 @@
 //! It is written on the SDK's traits, so that the SDK's own host calls run against this host. Each callback leaves a
 //! log line, in the order in which they came.
 
+#![allow(clippy::disallowed_methods, reason = "it is to try the SDK as it is; a panic fails the test")]
+
 use std::{cell::RefCell, time::Duration};
 
 use proxy_wasm::{

@@ -4,16 +4,28 @@ use std::time::Duration;
 
 use super::{Orders, assert_problem, order, word, worker};
 use crate::{
-    exports::{self, Action},
+    exports,
     messages::{Outcome, Response},
+    vm::{self, Callback},
 };
 
+/// A VM that takes the place of one that crashed numbers its contexts anew, and the host goes on delivering what is put
+/// into the queues of the old one.
 #[test]
-fn a_stream_that_nobody_knows_is_held() {
+fn a_message_for_a_number_that_is_no_root_context_of_this_vm_is_left_alone() {
     let (_, worker) = worker("{}");
-    let [headers, body] =
-        worker.run(|| [exports::request_headers(u32::MAX, 0, false), exports::request_body(u32::MAX, 0, true)]);
-    assert_eq!([headers, body], [Action::Pause; 2]);
+    let orders = Orders::default();
+    let stream = worker.stream();
+    stream.send(&order("k1"));
+    worker.run(|| {
+        let streams: Vec<u32> = vm::with(|vm| vm.streams.keys().copied().collect());
+        for context in streams.into_iter().chain([u32::MAX]) {
+            vm::call(context, Callback::QueueReady, || exports::queue_ready(context, 1));
+        }
+    });
+    stream.respond(&Response::new(201));
+    stream.finish();
+    assert_eq!(word(&orders.serve(&worker, &order("k1"))), "replayed");
 }
 
 #[test]
