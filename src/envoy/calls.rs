@@ -12,12 +12,12 @@ use std::{
 };
 
 use super::{guest::Guest, host};
-use crate::exchange::{Job, NoRoom};
+use crate::exchange::{DetachedCall, NoRoom};
 
 /// The calls of this worker, ordered and under way.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    ordered: RefCell<VecDeque<(Rc<Guest>, Job)>>,
+    ordered: RefCell<VecDeque<(Rc<Guest>, DetachedCall)>>,
     under_way: RefCell<BTreeMap<u64, Rc<Guest>>>,
 }
 
@@ -38,11 +38,11 @@ impl Calls {
     }
 
     /// Leaves a job for the root context.
-    pub(super) fn order(&self, guest: &Rc<Guest>, job: Job) {
+    pub(super) fn order(&self, guest: &Rc<Guest>, job: DetachedCall) {
         self.ordered.borrow_mut().push_back((Rc::clone(guest), job));
     }
 
-    pub(super) fn next_ordered(&self) -> Option<(Rc<Guest>, Job)> {
+    pub(super) fn next_ordered(&self) -> Option<(Rc<Guest>, DetachedCall)> {
         self.ordered.borrow_mut().pop_front()
     }
 
@@ -53,7 +53,7 @@ impl Calls {
     /// Makes a call; `false` if the host says at once that it cannot be made.
     ///
     /// To be called with the root context in effect.
-    pub(super) fn make(&self, guest: Rc<Guest>, job: &Job, timeout: Duration) -> bool {
+    pub(super) fn make(&self, guest: Rc<Guest>, job: &DetachedCall, timeout: Duration) -> bool {
         let length = job.body.len().to_string();
         let fields = job.headers.iter().chain([("content-length".as_bytes(), length.as_bytes())]);
         match host::http_call(&job.cluster, fields, &job.body, timeout) {

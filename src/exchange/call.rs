@@ -5,7 +5,7 @@ use crate::{config::Policy, headers::Headers};
 
 /// A call to be made.
 #[derive(Clone, Eq, PartialEq)]
-pub struct Job {
+pub struct DetachedCall {
     /// Envoy's name of the cluster that executes.
     pub cluster: String,
     /// The request's fields as the upstream is to get them.
@@ -14,14 +14,17 @@ pub struct Job {
     pub body: Vec<u8>,
 }
 
-impl std::fmt::Debug for Job {
+impl std::fmt::Debug for DetachedCall {
     /// Neither fields nor body: they are the caller's.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Job").field("cluster", &self.cluster).field("body", &self.body.len()).finish_non_exhaustive()
+        f.debug_struct("DetachedCall")
+            .field("cluster", &self.cluster)
+            .field("body", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
 
-impl Job {
+impl DetachedCall {
     /// The call that `request` asks for; its body is still to come.
     ///
     /// `None` if a field of the call is not UTF-8: the host layer's SDK sends no such field. The request then runs inline,

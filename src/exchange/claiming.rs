@@ -50,8 +50,8 @@ impl AwaitBody {
             return step.refuse(&Problem::MemoryFull);
         }
         self.fingerprint.body(chunk);
-        if let Some(job) = &mut self.request.job {
-            job.body.extend_from_slice(chunk);
+        if let Some(call) = &mut self.request.call {
+            call.body.extend_from_slice(chunk);
         }
         if end_of_stream {
             return self.on_end(step);
@@ -221,9 +221,9 @@ impl AwaitClaim {
         step.tell(Status::Executed);
         let execution = self.granted(step);
         let Request { held, body, .. } = self.request;
-        match self.request.job {
-            Some(job) => {
-                step.effects.push(Effect::Execute(job));
+        match self.request.call {
+            Some(call) => {
+                step.effects.push(Effect::Execute(call));
                 State::AwaitCall(AwaitCall { execution, held, body, client: Client::Waits })
             }
             None => {

@@ -50,7 +50,7 @@ impl AwaitCall {
             Delivery::Uncertain => Verdict::Unknown.into(),
             Delivery::Answered => {
                 let text = Some(body.get(..LONGEST_TEXT).unwrap_or(&body));
-                // A job has nothing that makes the router try it again.
+                // A detached call has nothing that makes the router try it again.
                 let evidence = Evidence { attempts: Some(1), ..Evidence::default() };
                 outcome::judge(&Answer { status, headers, text }, &evidence, &step.policy.outcome)
             }

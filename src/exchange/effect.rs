@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 #[cfg(doc)]
 use super::event::Event;
 use super::{
-    call::Job,
+    call::DetachedCall,
     reply::Reply,
     vocabulary::{Counter, Status},
 };
@@ -25,7 +25,7 @@ pub enum Effect {
     Count(Counter),
     /// Call the upstream apart from the stream, and hand in [`Event::CallAnswered`] or
     /// [`Event::CallFailed`].
-    Execute(Job),
+    Execute(DetachedCall),
     /// Let the request go on.
     Forward,
     /// Let the response go on.

@@ -51,13 +51,13 @@ impl State {
 impl Request {
     /// What it takes in any case, as long as it is held.
     pub(super) fn reserve(&self) -> u64 {
-        self.held + if self.job.is_some() { CALL_ANSWER } else { 0 }
+        self.held + if self.call.is_some() { CALL_ANSWER } else { 0 }
     }
 
     /// How often its body is in memory: Envoy holds it, a call has one of its own, and so has what reads JSON.
     pub(super) fn copies(&self, policy: &Policy) -> u64 {
         let is_json = matches!(policy.fingerprint.body, BodyFingerprint::Json { .. });
-        1 + u64::from(self.job.is_some()) + u64::from(is_json)
+        1 + u64::from(self.call.is_some()) + u64::from(is_json)
     }
 
     /// What it takes as long as it is not known whether it runs.
@@ -67,6 +67,6 @@ impl Request {
 
     /// It is read by now.
     fn footprint_of_body(&self) -> u64 {
-        self.body.saturating_mul(if self.job.is_some() { 2 } else { 1 })
+        self.body.saturating_mul(if self.call.is_some() { 2 } else { 1 })
     }
 }

@@ -40,7 +40,7 @@ mod vocabulary;
 use std::{sync::Arc, time::Duration};
 
 pub use self::{
-    call::Job,
+    call::DetachedCall,
     effect::{Effect, Notice},
     event::{Attributes, CallFailure, Event, NoRoom},
     footprint::{CALL_ANSWER, HELD_REQUEST},
@@ -184,7 +184,7 @@ impl Exchange {
     /// Whether a detached call is to be made as soon as the claim that is awaited is granted.
     #[must_use]
     pub fn wants_call(&self) -> bool {
-        matches!(&self.machine.state, State::AwaitClaim(state) if state.request.job.is_some())
+        matches!(&self.machine.state, State::AwaitClaim(state) if state.request.call.is_some())
     }
 
     /// Whether the store's answer to a claim is awaited, and nobody is left to answer.

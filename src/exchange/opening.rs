@@ -1,7 +1,7 @@
 //! From a request's headers to the first decision: is it guarded, and may it go on?
 
 use super::{
-    call::Job,
+    call::DetachedCall,
     effect::{Effect, Notice},
     event::{Attributes, Event},
     footprint::HELD_REQUEST,
@@ -64,9 +64,9 @@ impl Step<'_> {
         self.note(doubt);
         let target = Target::from_headers(headers);
         let operation = OperationId::new(&caller, &self.policy.resource, &target, &key);
-        let job = mailbox.and_then(|_| self.job(headers, attributes));
+        let call = mailbox.and_then(|_| self.call(headers, attributes));
         let fingerprint = FingerprintBuilder::new(&self.policy.fingerprint, &target, headers);
-        let needs_body = self.policy.fingerprint.body != BodyFingerprint::None || job.is_some();
+        let needs_body = self.policy.fingerprint.body != BodyFingerprint::None || call.is_some();
         // What a service sends back of a request is not to speak for the filter.
         for name in own_fields(self.policy).into_iter().filter(|name| headers.get(name).is_some()) {
             self.effects.push(Effect::RemoveRequestHeader(name.to_owned()));
@@ -74,8 +74,9 @@ impl Step<'_> {
         let expects_continue = !end_of_stream && expects_continue(headers);
         let is_anonymous = doubt == Some(Doubt::Anonymous);
         // A call has fields of its own.
-        let held = HELD_REQUEST + headers.byte_len() as u64 * if job.is_some() { 2 } else { 1 };
-        let request = Request { operation, caller, owner, mailbox, is_anonymous, job, held, body: 0, expects_continue };
+        let held = HELD_REQUEST + headers.byte_len() as u64 * if call.is_some() { 2 } else { 1 };
+        let request =
+            Request { operation, caller, owner, mailbox, is_anonymous, call, held, body: 0, expects_continue };
         let (declared, copies) = (declared_length(headers), request.copies(self.policy));
         let body = if end_of_stream || !needs_body { 0 } else { declared.unwrap_or_default() };
         let limit = self.policy.limits.request_body;
@@ -114,7 +115,7 @@ impl Step<'_> {
 
     /// The detached call, if the policy wants one, it can be made, and the request has a cluster to go to. One that has
     /// none is answered by Envoy itself, inline.
-    fn job(&self, headers: &Headers, attributes: &dyn Attributes) -> Option<Job> {
+    fn call(&self, headers: &Headers, attributes: &dyn Attributes) -> Option<DetachedCall> {
         if self.policy.execution.mode != ExecutionMode::Detached {
             return None;
         }
@@ -122,7 +123,7 @@ impl Step<'_> {
             let path = ["xds", "cluster_name"].map(str::to_owned);
             attributes.get(&path).and_then(|name| String::from_utf8(name).ok()).filter(|name| !name.is_empty())
         };
-        Job::new(self.policy.execution.cluster.clone().or_else(of_route)?, headers, self.policy)
+        DetachedCall::new(self.policy.execution.cluster.clone().or_else(of_route)?, headers, self.policy)
     }
 }
 

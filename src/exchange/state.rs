@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{call::Job, capture::Capture, outcome::Evidence, outgoing::Outgoing, reply::Reply};
+use super::{call::DetachedCall, capture::Capture, outcome::Evidence, outgoing::Outgoing, reply::Reply};
 use crate::{
     headers::Headers,
     record::{Mailbox, Owner},
@@ -218,7 +218,7 @@ pub(super) struct Request {
     /// Whether its caller is one with all others that have no identity.
     pub(super) is_anonymous: bool,
     /// The call that executes it, if that is to be apart from the stream.
-    pub(super) job: Option<Job>,
+    pub(super) call: Option<DetachedCall>,
     /// How much it takes as long as it is held, besides its body.
     pub(super) held: u64,
     /// How much of its body has arrived.

@@ -14,7 +14,8 @@ use std::{
 use crate::{
     config::{Policy, SharedDataConfig},
     exchange::{
-        Attributes, CallFailure, Counter, Effect, Event, Evidence, Exchange, Job, Problem, Reply, Status, needs_mailbox,
+        Attributes, CallFailure, Counter, DetachedCall, Effect, Event, Evidence, Exchange, Problem, Reply, Status,
+        needs_mailbox,
     },
     headers::Headers,
     record::{Mailbox, Owner},
@@ -443,7 +444,7 @@ impl Stream<'_> {
     }
 
     /// The call that executes the request, if it was ordered.
-    pub(super) fn job(&self) -> Option<&Job> {
+    pub(super) fn job(&self) -> Option<&DetachedCall> {
         self.effects.iter().find_map(|effect| match effect {
             Effect::Execute(job) => Some(job),
             _ => None,
