@@ -6,8 +6,8 @@ use super::{
     problem::Problem,
     reply::{Reply, is_sendable},
     state::{
-        Answering, AwaitBody, AwaitCall, AwaitClaim, AwaitResponse, AwaitTurn, Client, Execution, Request, State,
-        Waiting,
+        Answering, AwaitBody, AwaitCall, AwaitClaim, AwaitResponse, AwaitTurn, Client, Execution, GuardedRequest,
+        State, WaitPeriod,
     },
     step::Step,
     vocabulary::{Counter, Status},
@@ -67,7 +67,12 @@ impl AwaitBody {
 
 impl Step<'_> {
     /// Asks the store for the right to run the operation.
-    pub(super) fn claim(&mut self, request: Request, fingerprint: Fingerprint, waiting: Option<Waiting>) -> State {
+    pub(super) fn claim(
+        &mut self,
+        request: GuardedRequest,
+        fingerprint: Fingerprint,
+        waiting: Option<WaitPeriod>,
+    ) -> State {
         self.effects.push(Effect::Hold);
         self.effects.push(Effect::Call(Call::Claim(Claim {
             operation: request.operation,
@@ -220,7 +225,7 @@ impl AwaitClaim {
         step.count(Counter::RequestsExecuted);
         step.tell(Status::Executed);
         let execution = self.granted(step);
-        let Request { held, body, .. } = self.request;
+        let GuardedRequest { held, body, .. } = self.request;
         match self.request.call {
             Some(call) => {
                 step.effects.push(Effect::Execute(call));
@@ -235,7 +240,7 @@ impl AwaitClaim {
 
     fn wait(self, lease_until: Timestamp, step: &mut Step<'_>) -> State {
         let until = step.now.after(step.policy.duplicates.wait_timeout);
-        let waiting = self.waiting.unwrap_or(Waiting { since: step.now, until });
+        let waiting = self.waiting.unwrap_or(WaitPeriod { since: step.now, until });
         step.effects.push(Effect::Hold);
         step.effects.push(Effect::Wait { operation: self.request.operation, recheck: lease_until });
         State::AwaitTurn(AwaitTurn { request: self.request, fingerprint: self.fingerprint, waiting, lease_until })

@@ -4,7 +4,7 @@
 use super::{
     event::{CallFailure, Event},
     footprint::CALL_ANSWER,
-    outcome::{self, Answer, Delivery, Evidence, LONGEST_TEXT, Verdict},
+    outcome::{self, Delivery, Evidence, LONGEST_TEXT, UpstreamAnswer, Verdict},
     problem::Problem,
     reply::{Reply, end_to_end, is_sendable, replayable},
     state::{Answering, AwaitCall, Client, State},
@@ -52,7 +52,7 @@ impl AwaitCall {
                 let text = Some(body.get(..LONGEST_TEXT).unwrap_or(&body));
                 // A detached call has nothing that makes the router try it again.
                 let evidence = Evidence { attempts: Some(1), ..Evidence::default() };
-                outcome::judge(&Answer { status, headers, text }, &evidence, &step.policy.outcome)
+                outcome::judge(&UpstreamAnswer { status, headers, text }, &evidence, &step.policy.outcome)
             }
         };
         step.note_policy_word(headers);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     effect::Effect,
-    state::{Answering, Execution, Request, Settling, State},
+    state::{Answering, Execution, GuardedRequest, Settling, State},
     step::Step,
 };
 use crate::{
@@ -17,8 +17,8 @@ use crate::{
 
 impl Execution {
     /// The claim of `request` is granted.
-    pub(super) fn begin(request: &Request, fingerprint: Fingerprint, step: &Step<'_>) -> Self {
-        let &Request { operation, owner, is_anonymous, .. } = request;
+    pub(super) fn begin(request: &GuardedRequest, fingerprint: Fingerprint, step: &Step<'_>) -> Self {
+        let &GuardedRequest { operation, owner, is_anonymous, .. } = request;
         let interval = renewal_interval(step.policy);
         Self { operation, fingerprint, owner, is_anonymous, renew_at: step.now.after(interval), interval }
     }

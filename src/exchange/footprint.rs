@@ -3,7 +3,7 @@
 //! It is a figure of the state alone: whatever ends a state gives back what it took, and nothing has to be counted on the
 //! way. What a state is about to take more is held against the room that is left (`Step::has_room`).
 
-use super::state::{Answering, Client, Request, State};
+use super::state::{Answering, Client, GuardedRequest, State};
 use crate::config::{BodyFingerprint, Policy};
 
 /// What a request takes that is held, besides its fields and its body: its stream in Envoy and in the filter. 10,000 that
@@ -48,7 +48,7 @@ impl State {
     }
 }
 
-impl Request {
+impl GuardedRequest {
     /// What it takes in any case, as long as it is held.
     pub(super) fn reserve(&self) -> u64 {
         self.held + if self.call.is_some() { CALL_ANSWER } else { 0 }

@@ -3,7 +3,7 @@
 use super::{
     capture::Capture,
     event::Event,
-    outcome::{self, Answer, Delivery, Evidence, LONGEST_TEXT, Verdict},
+    outcome::{self, Delivery, Evidence, LONGEST_TEXT, UpstreamAnswer, Verdict},
     reply::{is_sendable, replayable},
     state::{Answering, AwaitEnd, AwaitResponse, AwaitText, Execution, State},
     step::Step,
@@ -38,7 +38,7 @@ impl AwaitResponse {
             Delivery::Uncertain => Verdict::Unknown.into(),
             Delivery::Answered => {
                 let text = end_of_stream.then_some(b"".as_slice());
-                outcome::judge(&Answer { status, headers, text }, evidence, &step.policy.outcome)
+                outcome::judge(&UpstreamAnswer { status, headers, text }, evidence, &step.policy.outcome)
             }
         };
         step.mark(judgement.word, headers);
@@ -122,7 +122,7 @@ impl AwaitText {
     }
 
     fn on_end(self, step: &mut Step<'_>) -> State {
-        let answer = Answer { status: self.status, headers: &self.headers, text: Some(&self.text) };
+        let answer = UpstreamAnswer { status: self.status, headers: &self.headers, text: Some(&self.text) };
         let judgement = outcome::judge(&answer, &self.evidence, &step.policy.outcome);
         let ending = match judgement.verdict {
             Verdict::Release => Ending::Released,

@@ -47,7 +47,7 @@ pub use self::{
     outcome::Evidence,
     outgoing::{CONTENT_LENGTH, Outgoing},
     problem::Problem,
-    reply::{Body, Reply, replayable},
+    reply::{Reply, ReplyBody, replayable},
     vocabulary::{Counter, EXPIRES_HEADER, POLICY_HEADER, STATUS_HEADER, Status},
 };
 use self::{machine::Machine, shadow::Shadow, state::State};

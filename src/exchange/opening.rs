@@ -7,7 +7,7 @@ use super::{
     footprint::HELD_REQUEST,
     problem::Problem,
     reply::own_fields,
-    state::{AwaitBody, Request, State},
+    state::{AwaitBody, GuardedRequest, State},
     step::Step,
     vocabulary::Counter,
 };
@@ -76,7 +76,7 @@ impl Step<'_> {
         // A call has fields of its own.
         let held = HELD_REQUEST + headers.byte_len() as u64 * if call.is_some() { 2 } else { 1 };
         let request =
-            Request { operation, caller, owner, mailbox, is_anonymous, call, held, body: 0, expects_continue };
+            GuardedRequest { operation, caller, owner, mailbox, is_anonymous, call, held, body: 0, expects_continue };
         let (declared, copies) = (declared_length(headers), request.copies(self.policy));
         let body = if end_of_stream || !needs_body { 0 } else { declared.unwrap_or_default() };
         let limit = self.policy.limits.request_body;

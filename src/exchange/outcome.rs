@@ -160,7 +160,7 @@ const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
 
 /// An answer that came from the upstream: the service's, or that of another proxy on the way to it.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub struct UpstreamAnswer<'a> {
     /// The status code.
     pub status: u16,
     /// All fields.
@@ -209,7 +209,7 @@ impl From<Verdict> for Judgement {
 /// A release must be proven. An answer of 502, 503 or 504 may be that of a proxy on the way, given after the service
 /// ran; and any answer may be that to a second attempt. What does not exclude it is unknown, whatever the policy says.
 #[must_use]
-pub fn judge(answer: &Answer<'_>, evidence: &Evidence, policy: &OutcomePolicy) -> Judgement {
+pub fn judge(answer: &UpstreamAnswer<'_>, evidence: &Evidence, policy: &OutcomePolicy) -> Judgement {
     let judgement = judge_only_attempt(answer, policy);
     match judgement.verdict {
         Verdict::Release | Verdict::Unread if evidence.was_repeated() || was_repeated_behind(answer.headers) => {
@@ -222,7 +222,7 @@ pub fn judge(answer: &Answer<'_>, evidence: &Evidence, policy: &OutcomePolicy) -
 /// Whether an answer may count as "not executed", so that it matters how often the request was sent.
 #[must_use]
 pub fn may_release(status: u16, headers: &Headers, policy: &OutcomePolicy) -> bool {
-    let verdict = judge_only_attempt(&Answer { status, headers, text: None }, policy).verdict;
+    let verdict = judge_only_attempt(&UpstreamAnswer { status, headers, text: None }, policy).verdict;
     matches!(verdict, Verdict::Release | Verdict::Unread)
 }
 
@@ -233,7 +233,7 @@ pub fn unknown_policy_word(headers: &Headers) -> Option<&[u8]> {
 }
 
 /// The judgement on an answer to a request that was sent once.
-fn judge_only_attempt(answer: &Answer<'_>, policy: &OutcomePolicy) -> Judgement {
+fn judge_only_attempt(answer: &UpstreamAnswer<'_>, policy: &OutcomePolicy) -> Judgement {
     // No status at all (RFC 9110, section 15): the host could not say what the answer was.
     if answer.status < 100 {
         return Verdict::Unknown.into();
@@ -263,7 +263,7 @@ fn declared_by(word: &[u8], status: u16) -> Option<Verdict> {
 /// What another Idemgate on the way says of its own answer: it knows whether this request ran.
 ///
 /// `None` for answers that it passed on or kept, which are judged as the service's.
-fn said_by_another_idemgate(answer: &Answer<'_>) -> Option<Judgement> {
+fn said_by_another_idemgate(answer: &UpstreamAnswer<'_>) -> Option<Judgement> {
     let word = Status::from_word(answer.headers.get(STATUS_HEADER)?)?;
     let verdict = match word {
         Status::InFlight | Status::KeyReused | Status::Rejected => Verdict::Release,
@@ -288,7 +288,7 @@ fn original_status(problem: &[u8]) -> Option<u16> {
 }
 
 /// Judges an answer whose status counts as "not executed", should it be the service's.
-fn judge_release(answer: &Answer<'_>) -> Judgement {
+fn judge_release(answer: &UpstreamAnswer<'_>) -> Judgement {
     let headers = answer.headers;
     // A proxy's own answers have no other status when it has sent the request on, and none of them bears the field.
     if !matches!(answer.status, 502..=504) || headers.get("retry-after").is_some() {
@@ -486,17 +486,17 @@ mod tests {
     fn judged(status: u16, declared: &str, attempts: impl Into<Option<u64>>, policy: &OutcomePolicy) -> Verdict {
         let headers: Headers =
             if declared.is_empty() { Headers::new() } else { [("idempotency-policy", declared)].into_iter().collect() };
-        verdict(&Answer { status, headers: &headers, text: Some(b"") }, attempts, policy)
+        verdict(&UpstreamAnswer { status, headers: &headers, text: Some(b"") }, attempts, policy)
     }
 
-    fn verdict(answer: &Answer<'_>, attempts: impl Into<Option<u64>>, policy: &OutcomePolicy) -> Verdict {
+    fn verdict(answer: &UpstreamAnswer<'_>, attempts: impl Into<Option<u64>>, policy: &OutcomePolicy) -> Verdict {
         judge(answer, &evidence("via_upstream", attempts, true), policy).verdict
     }
 
     /// The verdict on an answer with these fields, before its body is there and after.
     fn judged_twice(status: u16, fields: &[(&str, &str)], text: &str) -> (Verdict, Verdict) {
         let (headers, policy) = (fields.iter().copied().collect(), OutcomePolicy::default());
-        let at = |text| verdict(&Answer { status, headers: &headers, text }, 1, &policy);
+        let at = |text| verdict(&UpstreamAnswer { status, headers: &headers, text }, 1, &policy);
         (at(None), at(Some(text.as_bytes())))
     }
 
@@ -544,11 +544,11 @@ mod tests {
                 };
                 let headers = fields.iter().copied().collect();
                 for status in [502, 503, 504] {
-                    let answer = Answer { status, headers: &headers, text: Some(text.as_bytes()) };
+                    let answer = UpstreamAnswer { status, headers: &headers, text: Some(text.as_bytes()) };
                     assert_eq!(verdict(&answer, 1, &policy), after, "{status} {fields:?} {text}");
                     // A proxy that says how often it tried.
                     let headers = fields.iter().copied().chain([("x-envoy-attempt-count", "2")]).collect();
-                    let answer = Answer { status, headers: &headers, text: Some(text.as_bytes()) };
+                    let answer = UpstreamAnswer { status, headers: &headers, text: Some(text.as_bytes()) };
                     assert_eq!(verdict(&answer, 1, &policy), Unknown, "{status} {fields:?} {text}");
                 }
             }
@@ -606,7 +606,7 @@ mod tests {
         assert_eq!(judged_twice(409, &fields, "x").1, Tombstone(409));
         // What it passes on is told on.
         let headers = Headers::from_iter(fields);
-        let answer = Answer { status: 409, headers: &headers, text: None };
+        let answer = UpstreamAnswer { status: 409, headers: &headers, text: None };
         let judgement = judge(&answer, &evidence("via_upstream", 1, true), &OutcomePolicy::default());
         assert_eq!(judgement.word, Status::NotKept);
     }

@@ -13,14 +13,14 @@ pub struct Reply {
     /// All fields but those that the host adds (`content-length`, `date`, `server`).
     pub headers: Headers,
     /// The body's bytes.
-    pub body: Body,
+    pub body: ReplyBody,
     /// What access logs show as the response code's details.
     pub details: &'static str,
 }
 
 /// The bytes of a body.
 #[derive(Clone, Debug)]
-pub enum Body {
+pub enum ReplyBody {
     /// Of an answer that is given once.
     Own(Vec<u8>),
     /// Of a response that may be replayed again: it is not copied.
@@ -38,7 +38,7 @@ impl Reply {
         if policy.status_header {
             headers.push(STATUS_HEADER, Status::Replayed.as_str());
         }
-        let (status, body) = (response.status, Body::Stored(response));
+        let (status, body) = (response.status, ReplyBody::Stored(response));
         Self { status, headers, body, details: "idemgate_replay" }
     }
 
@@ -48,7 +48,7 @@ impl Reply {
     }
 }
 
-impl Deref for Body {
+impl Deref for ReplyBody {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -59,20 +59,20 @@ impl Deref for Body {
     }
 }
 
-impl From<Vec<u8>> for Body {
+impl From<Vec<u8>> for ReplyBody {
     fn from(bytes: Vec<u8>) -> Self {
         Self::Own(bytes)
     }
 }
 
 /// Bodies are equal if their bytes are, whether owned or shared.
-impl PartialEq for Body {
+impl PartialEq for ReplyBody {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
 }
 
-impl Eq for Body {}
+impl Eq for ReplyBody {}
 
 /// Whether the host can send these fields, and the marks of a replay, in a local reply. Envoy sends none of more than
 /// 1,024 fields or 1 MiB, and says that it did.

@@ -17,7 +17,7 @@ pub(super) struct Shadow {
 #[derive(Clone, Debug)]
 struct Early {
     /// `None` if the stream ended without a response.
-    head: Option<Head>,
+    head: Option<EarlyHead>,
     /// Its first bytes, as far as they are of interest.
     body: Vec<u8>,
     /// Whether there was no memory for more of it.
@@ -26,7 +26,7 @@ struct Early {
 }
 
 #[derive(Clone, Debug)]
-struct Head {
+struct EarlyHead {
     status: u16,
     headers: Headers,
     evidence: Evidence,
@@ -93,7 +93,7 @@ impl Shadow {
         match (event, &mut self.early) {
             (Event::ResponseHeaders { status, headers, evidence, end_of_stream }, None) => {
                 self.early = Some(Early {
-                    head: Some(Head { status, headers: headers.clone(), evidence: evidence.clone() }),
+                    head: Some(EarlyHead { status, headers: headers.clone(), evidence: evidence.clone() }),
                     body: Vec::new(),
                     is_cut: false,
                     end: end_of_stream.then_some(End::Complete),
@@ -137,7 +137,7 @@ impl Early {
             // What there is of it is not kept as if it were the whole.
             machine.room = 0;
         }
-        if let Some(Head { status, headers, evidence }) = head {
+        if let Some(EarlyHead { status, headers, evidence }) = head {
             let event = Event::ResponseHeaders { status, headers: &headers, evidence: &evidence, end_of_stream: false };
             machine.advance(event, now, effects);
             let end_of_stream = matches!(end, Some(End::Complete));

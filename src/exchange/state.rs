@@ -86,7 +86,7 @@ impl State {
 /// Waits for the rest of the request's body.
 #[derive(Clone, Debug)]
 pub(super) struct AwaitBody {
-    pub(super) request: Request,
+    pub(super) request: GuardedRequest,
     pub(super) fingerprint: FingerprintBuilder,
     /// How often what arrives is in memory.
     pub(super) copies: u64,
@@ -95,24 +95,24 @@ pub(super) struct AwaitBody {
 /// Waits for the store's answer to the claim.
 #[derive(Clone, Debug)]
 pub(super) struct AwaitClaim {
-    pub(super) request: Request,
+    pub(super) request: GuardedRequest,
     pub(super) fingerprint: Fingerprint,
     /// Set once it has begun to wait for its turn.
-    pub(super) waiting: Option<Waiting>,
+    pub(super) waiting: Option<WaitPeriod>,
 }
 
 /// Waits for the end of an execution that another request has under way.
 #[derive(Clone, Debug)]
 pub(super) struct AwaitTurn {
-    pub(super) request: Request,
+    pub(super) request: GuardedRequest,
     pub(super) fingerprint: Fingerprint,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: WaitPeriod,
     /// When the owner's lease runs out.
     pub(super) lease_until: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaitPeriod {
     pub(super) since: Timestamp,
     pub(super) until: Timestamp,
 }
@@ -210,7 +210,7 @@ impl Answering {
 
 /// A request that bears a key and is to be run at most once.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
+pub(super) struct GuardedRequest {
     pub(super) operation: OperationId,
     pub(super) caller: Caller,
     pub(super) owner: Owner,
