@@ -148,7 +148,7 @@ impl Root {
         let Store::Redis(store) = &filter.enforced.store else { return false };
         let Some(errand) = filter.inquiries.next_to_ask() else { return false };
         let now = host::now();
-        if errand.inquiry.is_new_claim() && errand.guest.exchange.borrow().is_moot() {
+        if errand.inquiry.is_new_claim() && errand.guest.exchange.borrow().is_abandoned() {
             // The client has gone while it waited. Nothing was claimed, and nobody is to be told why.
             filter.inquiries.withdraw(&errand);
             self.tell(filter, &errand.guest, Event::Answered(Answer::Claimed(Claimed::Full)), now);

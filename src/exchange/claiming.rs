@@ -97,18 +97,18 @@ impl AwaitClaim {
             // Envoy itself answers, as above.
             Event::ResponseHeaders { headers, .. } => {
                 step.mark(Status::Rejected, headers);
-                State::AwaitMootClaim(self)
+                State::AwaitAbandonedClaim(self)
             }
             Event::Gone { .. } => {
                 step.tell(Status::Rejected);
-                State::AwaitMootClaim(self)
+                State::AwaitAbandonedClaim(self)
             }
             _ => State::AwaitClaim(self),
         }
     }
 
     /// Nothing was forwarded, and nobody is left to answer.
-    pub(super) fn on_moot(self, event: Event<'_>, step: &mut Step<'_>) -> State {
+    pub(super) fn on_abandoned(self, event: Event<'_>, step: &mut Step<'_>) -> State {
         match event {
             Event::Answered(Answer::Claimed(Claimed::Granted)) => {
                 self.granted(step).settle(Ending::Released, Answering::Done, step)
@@ -119,11 +119,11 @@ impl AwaitClaim {
             }
             Event::Answered(Answer::Claimed(Claimed::InDoubt(error))) => {
                 step.warn(error);
-                self.granted(step).disown(step);
+                self.granted(step).give_back_in_doubt(step);
                 State::Finished
             }
             Event::Answered(Answer::Claimed(_)) => State::Finished,
-            _ => State::AwaitMootClaim(self),
+            _ => State::AwaitAbandonedClaim(self),
         }
     }
 
@@ -190,7 +190,7 @@ impl AwaitClaim {
             Claimed::InDoubt(error) => {
                 // If the request runs unprotected, the claim stays: it ends as unknown, which is the truth.
                 if step.policy.on_store_error == OnStoreError::Reject {
-                    self.granted(step).disown(step);
+                    self.granted(step).give_back_in_doubt(step);
                 }
                 self.fail(error, step)
             }

@@ -40,7 +40,7 @@ impl Execution {
     }
 
     /// Gives the claim back, if it was granted at all, while nobody waits for the store's word on it.
-    pub(super) fn disown(self, step: &mut Step<'_>) {
+    pub(super) fn give_back_in_doubt(self, step: &mut Step<'_>) {
         step.effects.push(Effect::Call(self.settlement(Ending::Released, step)));
     }
 

@@ -19,7 +19,7 @@ impl State {
     pub(super) fn footprint(&self) -> u64 {
         match self {
             Self::AwaitBody(state) => state.request.reserve() + state.request.body.saturating_mul(state.copies),
-            Self::AwaitClaim(state) | Self::AwaitMootClaim(state) => state.request.footprint(),
+            Self::AwaitClaim(state) | Self::AwaitAbandonedClaim(state) => state.request.footprint(),
             // Of those who wait for their turn, most never make a call.
             Self::AwaitTurn(state) => state.request.held + state.request.footprint_of_body(),
             Self::AwaitCall(state) => {

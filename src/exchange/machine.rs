@@ -34,7 +34,7 @@ impl Machine {
             State::Idle => step.on_idle(event),
             State::AwaitBody(state) => state.on(event, &mut step),
             State::AwaitClaim(state) => state.on(event, &mut step),
-            State::AwaitMootClaim(state) => state.on_moot(event, &mut step),
+            State::AwaitAbandonedClaim(state) => state.on_abandoned(event, &mut step),
             State::AwaitTurn(state) => state.on(event, &mut step),
             State::AwaitResponse(state) => state.on(event, &mut step),
             State::AwaitEnd(state) => state.on(event, &mut step),

@@ -178,7 +178,7 @@ impl Exchange {
     /// Whether the store's answer to a claim is awaited.
     #[must_use]
     pub fn awaits_claim(&self) -> bool {
-        matches!(self.machine.state, State::AwaitClaim(_) | State::AwaitMootClaim(_))
+        matches!(self.machine.state, State::AwaitClaim(_) | State::AwaitAbandonedClaim(_))
     }
 
     /// Whether a detached call is to be made as soon as the claim that is awaited is granted.
@@ -189,8 +189,8 @@ impl Exchange {
 
     /// Whether the store's answer to a claim is awaited, and nobody is left to answer.
     #[must_use]
-    pub fn is_moot(&self) -> bool {
-        matches!(self.machine.state, State::AwaitMootClaim(_))
+    pub fn is_abandoned(&self) -> bool {
+        matches!(self.machine.state, State::AwaitAbandonedClaim(_))
     }
 
     /// Whether nothing more can come of it.

@@ -17,7 +17,7 @@ pub(super) enum State {
     AwaitBody(AwaitBody),
     AwaitClaim(AwaitClaim),
     /// Waits for the same answer, with the stream answered or over: a grant is given back.
-    AwaitMootClaim(AwaitClaim),
+    AwaitAbandonedClaim(AwaitClaim),
     AwaitTurn(AwaitTurn),
     AwaitResponse(AwaitResponse),
     AwaitEnd(AwaitEnd),
@@ -38,7 +38,7 @@ impl State {
         match self {
             Self::AwaitBody(_)
             | Self::AwaitClaim(_)
-            | Self::AwaitMootClaim(_)
+            | Self::AwaitAbandonedClaim(_)
             | Self::AwaitTurn(_)
             | Self::AwaitCall(_) => true,
             Self::Settling(state) => state.holds_request(),

@@ -652,8 +652,8 @@ impl Callback<'_> {
     fn ask_ordered(&mut self) {
         while let Some(mut errand) = self.worker.admission.next_to_ask(self.worker.under_way.len()) {
             let attempt = errand.guest.attempt;
-            let is_moot = self.worker.guests.get(&attempt).is_some_and(|guest| guest.exchange.is_moot());
-            if errand.inquiry.is_new_claim() && is_moot {
+            let is_abandoned = self.worker.guests.get(&attempt).is_some_and(|guest| guest.exchange.is_abandoned());
+            if errand.inquiry.is_new_claim() && is_abandoned {
                 self.worker.admission.withdraw(&errand);
                 self.drive(attempt, Event::Answered(Answer::Claimed(Claimed::Full)));
                 continue;

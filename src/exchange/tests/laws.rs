@@ -204,7 +204,7 @@ proptest! {
                 granted += usize::from(*answer == Claimed::Granted);
             }
             // It stands for the store's grant.
-            if matches!(event, Told::NoRoomToRun) && stream.exchange.awaits_claim() && !stream.exchange.is_moot() {
+            if matches!(event, Told::NoRoomToRun) && stream.exchange.awaits_claim() && !stream.exchange.is_abandoned() {
                 answered += 1;
                 granted += 1;
             }

@@ -13,7 +13,7 @@ enum At {
     AwaitBody,
     AwaitClaim,
     /// The stream ended while the claim was under way.
-    AwaitMootClaim,
+    AwaitAbandonedClaim,
     AwaitTurn,
     AwaitResponse,
     AwaitEnd,
@@ -32,7 +32,7 @@ enum At {
 const STATES: [At; 14] = [
     At::AwaitBody,
     At::AwaitClaim,
-    At::AwaitMootClaim,
+    At::AwaitAbandonedClaim,
     At::AwaitTurn,
     At::AwaitResponse,
     At::AwaitEnd,
@@ -118,7 +118,7 @@ fn meaningful(state: At) -> &'static [Happens] {
             RenewalFailed,
         ],
         At::AwaitClaim => &[Claimed, NoRoomToRun, ResponseHeaders, ResponseHeadersOnly, Gone, RenewalFailed],
-        At::AwaitMootClaim => &[Claimed, RenewalFailed],
+        At::AwaitAbandonedClaim => &[Claimed, RenewalFailed],
         At::AwaitResponse => &[ResponseHeaders, ResponseHeadersOnly, Tick, Gone, RenewalFailed],
         At::AwaitEnd | At::AwaitText => &[
             ResponseHeaders,
@@ -157,7 +157,7 @@ fn meaningful(state: At) -> &'static [Happens] {
 /// A world whose store gives no more answers than it takes to get to the state.
 fn world_for(state: At) -> World {
     let claimed = match state {
-        At::AwaitBody | At::AwaitClaim | At::AwaitMootClaim => return World::silent(),
+        At::AwaitBody | At::AwaitClaim | At::AwaitAbandonedClaim => return World::silent(),
         At::AwaitResponse | At::AwaitEnd | At::AwaitText | At::Settling | At::SettlingBeforeTheEnd => {
             return World::granting();
         }
@@ -181,7 +181,7 @@ fn stream_at<'w>(state: At, world: &'w World) -> Stream<'w> {
             world.order().send()
         }
         At::SettlingWithReply => world.order().send().call_answered(&Response::of_call(201)),
-        At::AwaitMootClaim => world.order().send().gone(&evidence("downstream_remote_disconnect", 0, false)),
+        At::AwaitAbandonedClaim => world.order().send().gone(&evidence("downstream_remote_disconnect", 0, false)),
         At::AwaitEnd => world.order().send().answered(&Response::created().cut()),
         At::AwaitText => {
             let response = Response::new(503).header("content-type", "text/plain").header("server", "envoy");
