@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use idemgate::{
-    admin::{Problem, Route, Task},
+    admin::{AdminProblem, AdminRoute, Task},
     config::Config,
     headers::Headers,
 };
@@ -17,7 +17,7 @@ pub fn check(bytes: &[u8]) {
     let [method, path] = [input.line(), input.line()];
     let headers =
         Headers::from_iter([(":method", method), (":path", path), ("content-type", b"application/json".as_slice())]);
-    let route = match Route::of(&headers) {
+    let route = match AdminRoute::of(&headers) {
         Ok(route) => route,
         Err(problem) => return check_problem(&problem),
     };
@@ -84,7 +84,7 @@ fn respelt(body: &[u8]) -> Vec<u8> {
     }
 }
 
-fn check_problem(problem: &Problem) {
+fn check_problem(problem: &AdminProblem) {
     let answer = problem.answer();
     let body: Value = serde_json::from_slice(&answer.body).expect("a problem is JSON");
     assert_eq!(body["status"], answer.status);

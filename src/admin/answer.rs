@@ -13,7 +13,7 @@ use crate::{
 
 /// A whole response.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Answer {
+pub struct AdminAnswer {
     /// The status code.
     pub status: u16,
     /// What the body is.
@@ -28,7 +28,7 @@ pub struct Answer {
 
 /// A change that was made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Verdict {
+pub struct ChangeMade {
     /// What was changed.
     pub operation: OperationId,
     /// What it was before.
@@ -37,7 +37,7 @@ pub struct Verdict {
     pub verb: Verb,
 }
 
-impl Answer {
+impl AdminAnswer {
     /// What is known of one operation.
     #[must_use]
     pub fn seen(operation: &OperationId, view: &View) -> Self {
@@ -103,15 +103,15 @@ impl Answer {
 
     /// What was changed.
     #[must_use]
-    pub fn changed(verdict: &Verdict) -> Self {
-        let (retry, status) = match verdict.verb {
+    pub fn changed(change: &ChangeMade) -> Self {
+        let (retry, status) = match change.verb {
             Verb::NotKept { status } => ("gets 409 response-not-kept", Some(status)),
             Verb::Purge | Verb::Release => ("runs the operation", None),
         };
         let mut body = Object::new()
-            .text("operation", &verdict.operation.to_string())
-            .text("done", verdict.verb.participle())
-            .text("was", verdict.before.standing.word());
+            .text("operation", &change.operation.to_string())
+            .text("done", change.verb.participle())
+            .text("was", change.before.standing.word());
         if let Some(status) = status {
             body = body.number("original_status", u64::from(status));
         }

@@ -11,10 +11,10 @@ mod json;
 mod problem;
 mod request;
 
-pub use answer::{Answer, Verdict};
+pub use answer::{AdminAnswer, ChangeMade};
 pub use guard::{Origin, Stranger};
-pub use problem::Problem;
-pub use request::{LONGEST_BODY, Route, Task};
+pub use problem::AdminProblem;
+pub use request::{AdminRoute, LONGEST_BODY, Task};
 
 use crate::{
     config::{Config, Policy},

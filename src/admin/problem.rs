@@ -2,12 +2,12 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{Answer, Stranger, json::Object};
+use super::{AdminAnswer, Stranger, json::Object};
 use crate::{record::Conflict, request::OperationId, store::StoreError};
 
 /// Why a request is not done. Each says what to do next.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Problem {
+pub enum AdminProblem {
     /// The rules for the record are against the change.
     Conflict(Conflict),
     /// The host does not hand over the body, or the client does not send it.
@@ -45,7 +45,7 @@ pub enum Problem {
     },
 }
 
-impl Problem {
+impl AdminProblem {
     /// The name of the problem: its type is `urn:idemgate:` and this.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -84,7 +84,7 @@ impl Problem {
 
     /// The answer.
     #[must_use]
-    pub fn answer(&self) -> Answer {
+    pub fn answer(&self) -> AdminAnswer {
         let mut body = Object::new()
             .text("type", &format!("urn:idemgate:{}", self.name()))
             .text("title", self.title())
@@ -103,7 +103,7 @@ impl Problem {
             }
             _ => {}
         }
-        Answer {
+        AdminAnswer {
             status: self.http_status(),
             content_type: "application/problem+json",
             allow: match self {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Problem, policy};
+use super::{AdminProblem, policy};
 use crate::{
     config::{Config, IdentitySource, json::Node},
     headers::Headers,
@@ -15,7 +15,7 @@ pub const LONGEST_BODY: usize = 64 << 10;
 
 /// What a request line asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Route {
+pub enum AdminRoute {
     /// `GET /operations`
     Count,
     /// `GET /operations/HASH`
@@ -43,19 +43,20 @@ pub enum Task {
     Look(OperationId),
 }
 
-impl Route {
+impl AdminRoute {
     /// What a request with these fields asks for.
     ///
     /// # Errors
-    /// [`Problem`] for a path, a method or a type of body that there is not.
-    pub fn of(headers: &Headers) -> Result<Self, Problem> {
-        let (route, method) = Self::of_path(headers.get(":path").unwrap_or_default()).ok_or(Problem::NoSuchPath)?;
+    /// [`AdminProblem`] for a path, a method or a type of body that there is not.
+    pub fn of(headers: &Headers) -> Result<Self, AdminProblem> {
+        let (route, method) =
+            Self::of_path(headers.get(":path").unwrap_or_default()).ok_or(AdminProblem::NoSuchPath)?;
         if headers.get(":method").unwrap_or_default() != method.as_bytes() {
-            return Err(Problem::MethodNotAllowed { allow: method });
+            return Err(AdminProblem::MethodNotAllowed { allow: method });
         }
         // A web page can make a browser send any other type of body to this machine without asking first.
         if route.takes_body() && !is_json(headers.get("content-type").unwrap_or_default()) {
-            return Err(Problem::NotJson);
+            return Err(AdminProblem::NotJson);
         }
         Ok(route)
     }
@@ -69,19 +70,20 @@ impl Route {
     /// What is to be asked of the store.
     ///
     /// # Errors
-    /// [`Problem`] for a body that does not say what is needed.
-    pub fn task(self, body: &[u8], config: &Config) -> Result<Task, Problem> {
-        let amend = |operation, verb, body: &Body| Ok(Task::Amend(operation, Amendment { verb, force: body.force()? }));
+    /// [`AdminProblem`] for a body that does not say what is needed.
+    pub fn task(self, body: &[u8], config: &Config) -> Result<Task, AdminProblem> {
+        let amend =
+            |operation, verb, body: &Arguments| Ok(Task::Amend(operation, Amendment { verb, force: body.force()? }));
         match self {
             Self::Count => Ok(Task::Count),
             Self::Look(prefix) => Ok(prefix.whole().map_or(Task::Find(prefix), Task::Look)),
-            Self::LookUp => look_up(&Body::read(body, &["key", "method", "authority", "path", "caller"])?, config),
+            Self::LookUp => look_up(&Arguments::read(body, &["key", "method", "authority", "path", "caller"])?, config),
             Self::NotKept(operation) => {
-                let body = Body::read(body, &["status", "force"])?;
+                let body = Arguments::read(body, &["status", "force"])?;
                 amend(operation, Verb::NotKept { status: body.status()? }, &body)
             }
-            Self::Purge(operation) => amend(operation, Verb::Purge, &Body::read(body, &["force"])?),
-            Self::Release(operation) => amend(operation, Verb::Release, &Body::read(body, &["force"])?),
+            Self::Purge(operation) => amend(operation, Verb::Purge, &Arguments::read(body, &["force"])?),
+            Self::Release(operation) => amend(operation, Verb::Release, &Arguments::read(body, &["force"])?),
         }
     }
 
@@ -114,7 +116,7 @@ impl Route {
 }
 
 /// The operation that a request would name, with this key by this caller: found as the filter finds it.
-fn look_up(body: &Body, config: &Config) -> Result<Task, Problem> {
+fn look_up(body: &Arguments, config: &Config) -> Result<Task, AdminProblem> {
     let [key, method, authority, path] =
         [body.text("key")?, body.text("method")?, body.text("authority")?, body.text("path")?];
     let line = Headers::from_iter([(":method", method), (":authority", authority), (":path", path)]);
@@ -125,7 +127,7 @@ fn look_up(body: &Body, config: &Config) -> Result<Task, Problem> {
     let key = match Key::find(&Headers::from_iter([(header, key)]), &policy.key) {
         Ok(Some(key)) => key,
         Ok(None) => return Err(bad_request("Nothing was looked up. key must not be empty.")),
-        Err(reason) => return Err(Problem::BadRequest(format!("Nothing was looked up. {reason}").into())),
+        Err(reason) => return Err(AdminProblem::BadRequest(format!("Nothing was looked up. {reason}").into())),
     };
 
     let sources = &policy.caller.identity;
@@ -150,11 +152,11 @@ fn look_up(body: &Body, config: &Config) -> Result<Task, Problem> {
 }
 
 /// The object in a body. What is wrong with it is told without a word of what it says.
-struct Body(Vec<(String, Node)>);
+struct Arguments(Vec<(String, Node)>);
 
-impl Body {
+impl Arguments {
     /// Reads an object of some of these `keys`; without any bytes it is one without any keys.
-    fn read(bytes: &[u8], keys: &[&str]) -> Result<Self, Problem> {
+    fn read(bytes: &[u8], keys: &[&str]) -> Result<Self, AdminProblem> {
         let Ok(Node::Object(entries)) = Node::parse(bytes) else {
             return Err(bad_request("Nothing was done. The body must be one JSON object (RFC 8259)."));
         };
@@ -163,7 +165,7 @@ impl Body {
             if is_repeated || !keys.contains(&key.as_str()) {
                 let detail =
                     format!("Nothing was done. The object takes each of these keys once: {}.", keys.join(", "));
-                return Err(Problem::BadRequest(detail.into()));
+                return Err(AdminProblem::BadRequest(detail.into()));
             }
         }
         Ok(Self(entries))
@@ -173,18 +175,18 @@ impl Body {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    fn text(&self, key: &str) -> Result<&str, Problem> {
+    fn text(&self, key: &str) -> Result<&str, AdminProblem> {
         let missing = || {
             let detail = format!(
                 "Nothing was looked up. {key} must be a string. A look-up needs key, method, authority, path and caller, \
                  as the filter saw them."
             );
-            Problem::BadRequest(detail.into())
+            AdminProblem::BadRequest(detail.into())
         };
         self.value(key).and_then(Node::text).ok_or_else(missing)
     }
 
-    fn force(&self) -> Result<bool, Problem> {
+    fn force(&self) -> Result<bool, AdminProblem> {
         match self.value("force") {
             None => Ok(false),
             Some(Node::Bool(force)) => Ok(*force),
@@ -192,7 +194,7 @@ impl Body {
         }
     }
 
-    fn status(&self) -> Result<u16, Problem> {
+    fn status(&self) -> Result<u16, AdminProblem> {
         let status = self.value("status").and_then(Node::unsigned).and_then(|status| u16::try_from(status).ok());
         status.filter(|status| (200..=599).contains(status)).ok_or_else(|| {
             bad_request(
@@ -202,7 +204,7 @@ impl Body {
     }
 
     /// What each source of the caller's identity had: nothing, one value, or the lines of a header.
-    fn caller(&self, sources: &[IdentitySource]) -> Result<Vec<Vec<&str>>, Problem> {
+    fn caller(&self, sources: &[IdentitySource]) -> Result<Vec<Vec<&str>>, AdminProblem> {
         let entries = match self.value("caller") {
             None if sources.is_empty() => &[],
             Some(Node::List(entries)) if entries.len() == sources.len() => entries.as_slice(),
@@ -218,7 +220,7 @@ impl Body {
     }
 }
 
-fn wrong_caller(sources: &[IdentitySource]) -> Problem {
+fn wrong_caller(sources: &[IdentitySource]) -> AdminProblem {
     let names: Vec<Cow<'_, str>> = sources
         .iter()
         .map(|source| match source {
@@ -232,7 +234,7 @@ fn wrong_caller(sources: &[IdentitySource]) -> Problem {
          ({}): a string, null if the request has none, or the lines of a repeated header as a list.",
         names.join(", ")
     );
-    Problem::BadRequest(detail.into())
+    AdminProblem::BadRequest(detail.into())
 }
 
 /// Whether a media type is `application/json`, whatever its parameters.
@@ -241,6 +243,6 @@ fn is_json(content_type: &[u8]) -> bool {
     media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-fn bad_request(detail: &'static str) -> Problem {
-    Problem::BadRequest(detail.into())
+fn bad_request(detail: &'static str) -> AdminProblem {
+    AdminProblem::BadRequest(detail.into())
 }

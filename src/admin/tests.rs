@@ -176,8 +176,8 @@ fn filters_guard_only_what_is_declared() {
     assert_eq!(Origin { is_declared: false, ..origin }.check(Guard::Filters), Err(Stranger::Undeclared));
 }
 
-fn route(method: &str, path: &str) -> Result<Route, Problem> {
-    Route::of(&Headers::from_iter([(":method", method), (":path", path), ("content-type", "application/json")]))
+fn route(method: &str, path: &str) -> Result<AdminRoute, AdminProblem> {
+    AdminRoute::of(&Headers::from_iter([(":method", method), (":path", path), ("content-type", "application/json")]))
 }
 
 #[test]
@@ -185,39 +185,42 @@ fn each_path_has_one_spelling_and_one_method() {
     let hash = OPERATION.to_string();
     let prefix = OperationPrefix::parse("abababab").unwrap();
     for (method, path, expected) in [
-        ("GET", "/operations".to_owned(), Route::Count),
-        ("POST", "/operations/lookup".to_owned(), Route::LookUp),
-        ("GET", "/operations/abababab".to_owned(), Route::Look(prefix)),
-        ("POST", format!("/operations/{hash}/release"), Route::Release(OPERATION)),
-        ("POST", format!("/operations/{hash}/not-kept"), Route::NotKept(OPERATION)),
-        ("POST", format!("/operations/{hash}/purge"), Route::Purge(OPERATION)),
+        ("GET", "/operations".to_owned(), AdminRoute::Count),
+        ("POST", "/operations/lookup".to_owned(), AdminRoute::LookUp),
+        ("GET", "/operations/abababab".to_owned(), AdminRoute::Look(prefix)),
+        ("POST", format!("/operations/{hash}/release"), AdminRoute::Release(OPERATION)),
+        ("POST", format!("/operations/{hash}/not-kept"), AdminRoute::NotKept(OPERATION)),
+        ("POST", format!("/operations/{hash}/purge"), AdminRoute::Purge(OPERATION)),
     ] {
         assert_eq!(route(method, &path), Ok(expected), "{path}");
         for other in ["GET", "POST", "HEAD", "OPTIONS", "get", ""].into_iter().filter(|other| *other != method) {
-            assert_eq!(route(other, &path), Err(Problem::MethodNotAllowed { allow: method }), "{other} {path}");
+            assert_eq!(route(other, &path), Err(AdminProblem::MethodNotAllowed { allow: method }), "{other} {path}");
         }
         for spelling in
             [format!("{path}/"), format!("{path}?"), format!("/{path}"), format!("{path}/x"), path.to_uppercase()]
         {
-            assert_eq!(route(method, &spelling), Err(Problem::NoSuchPath), "{spelling}");
+            assert_eq!(route(method, &spelling), Err(AdminProblem::NoSuchPath), "{spelling}");
         }
     }
-    assert_eq!(route("POST", "/operations/abababab/purge"), Err(Problem::NoSuchPath), "changes take whole hashes");
+    assert_eq!(route("POST", "/operations/abababab/purge"), Err(AdminProblem::NoSuchPath), "changes take whole hashes");
 }
 
 #[test]
 fn what_has_a_body_must_say_that_it_is_json() {
     let of = |value: &[u8]| {
         let fields = [(":method", b"POST".as_slice()), (":path", b"/operations/lookup"), ("content-type", value)];
-        Route::of(&Headers::from_iter(fields))
+        AdminRoute::of(&Headers::from_iter(fields))
     };
     for good in ["application/json", "APPLICATION/JSON; charset=utf-8", "application/json ;x=y"] {
-        assert_eq!(of(good.as_bytes()), Ok(Route::LookUp), "{good}");
+        assert_eq!(of(good.as_bytes()), Ok(AdminRoute::LookUp), "{good}");
     }
     for bad in [&b""[..], b"text/plain", b"application/jsonp", b"text/plain;application/json", b"\xff"] {
-        assert_eq!(of(bad), Err(Problem::NotJson), "{}", bad.escape_ascii());
+        assert_eq!(of(bad), Err(AdminProblem::NotJson), "{}", bad.escape_ascii());
     }
-    assert_eq!(Route::of(&Headers::from_iter([(":method", "GET"), (":path", "/operations")])), Ok(Route::Count));
+    assert_eq!(
+        AdminRoute::of(&Headers::from_iter([(":method", "GET"), (":path", "/operations")])),
+        Ok(AdminRoute::Count)
+    );
 }
 
 #[test]
@@ -237,7 +240,7 @@ fn a_look_up_finds_the_operation_that_the_filter_would_name() {
         let body = format!(
             r#"{{"key": {key}, "method": "POST", "authority": "api.example", "path": "/orders?a=b", "caller": {caller}}}"#
         );
-        Route::LookUp.task(body.as_bytes(), &config)
+        AdminRoute::LookUp.task(body.as_bytes(), &config)
     };
     assert_eq!(asked(r#""k""#, r#"["ann", "42"]"#), filters("k", &["ann"], Some("42")));
     assert_eq!(asked(r#""\"k\"""#, r#"["ann", null]"#), filters("k", &["ann"], None));
@@ -246,7 +249,7 @@ fn a_look_up_finds_the_operation_that_the_filter_would_name() {
     assert_ne!(asked(r#""k""#, r#"["ann", null]"#), asked(r#""k""#, r#"[null, "ann"]"#));
 }
 
-fn amendment(route: Route, body: &str) -> Result<Amendment, Problem> {
+fn amendment(route: AdminRoute, body: &str) -> Result<Amendment, AdminProblem> {
     match route.task(body.as_bytes(), &config(""))? {
         Task::Amend(OPERATION, amendment) => Ok(amendment),
         other => panic!("{other:?}"),
@@ -256,10 +259,10 @@ fn amendment(route: Route, body: &str) -> Result<Amendment, Problem> {
 #[test]
 fn a_change_is_forced_only_by_the_word_itself() {
     for (body, force) in [("", false), ("{}", false), (" {\"force\": false} ", false), ("{\"force\":true}", true)] {
-        assert_eq!(amendment(Route::Release(OPERATION), body), Ok(Amendment { verb: Verb::Release, force }));
-        assert_eq!(amendment(Route::Purge(OPERATION), body), Ok(Amendment { verb: Verb::Purge, force }));
+        assert_eq!(amendment(AdminRoute::Release(OPERATION), body), Ok(Amendment { verb: Verb::Release, force }));
+        assert_eq!(amendment(AdminRoute::Purge(OPERATION), body), Ok(Amendment { verb: Verb::Purge, force }));
     }
-    let not_kept = amendment(Route::NotKept(OPERATION), "{\"status\": 201, \"force\": true}");
+    let not_kept = amendment(AdminRoute::NotKept(OPERATION), "{\"status\": 201, \"force\": true}");
     assert_eq!(not_kept, Ok(Amendment { verb: Verb::NotKept { status: 201 }, force: true }));
     for body in [
         "{\"force\":1}",
@@ -270,7 +273,7 @@ fn a_change_is_forced_only_by_the_word_itself() {
         "[]",
         "{\"status\":201}",
     ] {
-        assert!(matches!(amendment(Route::Release(OPERATION), body), Err(Problem::BadRequest(_))), "{body}");
+        assert!(matches!(amendment(AdminRoute::Release(OPERATION), body), Err(AdminProblem::BadRequest(_))), "{body}");
     }
     for body in [
         "",
@@ -281,33 +284,33 @@ fn a_change_is_forced_only_by_the_word_itself() {
         "{\"status\":-1}",
         "{\"status\":201.5}",
     ] {
-        assert!(matches!(amendment(Route::NotKept(OPERATION), body), Err(Problem::BadRequest(_))), "{body}");
+        assert!(matches!(amendment(AdminRoute::NotKept(OPERATION), body), Err(AdminProblem::BadRequest(_))), "{body}");
     }
 }
 
-fn problems() -> Vec<Problem> {
-    let unavailable = |may_have_changed| Problem::StoreUnavailable {
+fn problems() -> Vec<AdminProblem> {
+    let unavailable = |may_have_changed| AdminProblem::StoreUnavailable {
         error: StoreError::Redis(RedisError::TimedOut),
         may_have_changed,
     };
     vec![
-        Problem::BadRequest("Nothing was done. \"quoted\" \\ and\nbroken".into()),
-        Problem::BodyTooLarge,
-        Problem::Conflict(Conflict::Alive { lease_left: Duration::from_millis(1) }),
-        Problem::Conflict(Conflict::AlreadyNotKept),
-        Problem::Conflict(Conflict::OtherStatus { status: 201 }),
-        Problem::Conflict(Conflict::Ran),
-        Problem::MethodNotAllowed { allow: "GET" },
-        Problem::NoBody,
-        Problem::NoSuchPath,
-        Problem::NotFound(None),
-        Problem::NotFound(Some(OPERATION)),
-        Problem::NotJson,
-        Problem::NotUnique(vec![OPERATION, OperationId::from_bytes([1; 32])]),
-        Problem::Refused(Stranger::Undeclared),
+        AdminProblem::BadRequest("Nothing was done. \"quoted\" \\ and\nbroken".into()),
+        AdminProblem::BodyTooLarge,
+        AdminProblem::Conflict(Conflict::Alive { lease_left: Duration::from_millis(1) }),
+        AdminProblem::Conflict(Conflict::AlreadyNotKept),
+        AdminProblem::Conflict(Conflict::OtherStatus { status: 201 }),
+        AdminProblem::Conflict(Conflict::Ran),
+        AdminProblem::MethodNotAllowed { allow: "GET" },
+        AdminProblem::NoBody,
+        AdminProblem::NoSuchPath,
+        AdminProblem::NotFound(None),
+        AdminProblem::NotFound(Some(OPERATION)),
+        AdminProblem::NotJson,
+        AdminProblem::NotUnique(vec![OPERATION, OperationId::from_bytes([1; 32])]),
+        AdminProblem::Refused(Stranger::Undeclared),
         unavailable(false),
         unavailable(true),
-        Problem::WholeHashNeeded { prefix: "it's:\u{7f}".to_owned() },
+        AdminProblem::WholeHashNeeded { prefix: "it's:\u{7f}".to_owned() },
     ]
 }
 
@@ -322,7 +325,7 @@ fn each_problem_is_json_with_its_own_status_and_says_what_to_do() {
         assert!(document["detail"].as_str().unwrap().len() > 30, "{document}");
         assert_eq!(answer.allow.is_some(), answer.status == 405, "{problem:?}");
     }
-    let alive = Problem::Conflict(Conflict::Alive { lease_left: Duration::from_millis(1) }).answer();
+    let alive = AdminProblem::Conflict(Conflict::Alive { lease_left: Duration::from_millis(1) }).answer();
     let document: Value = serde_json::from_slice(&alive.body).unwrap();
     assert_eq!(document["lease_left_seconds"], 1, "as long as any is left");
 }
@@ -353,7 +356,7 @@ fn a_record_is_told_with_what_its_state_has() {
         ),
         (Standing::NotKept { status: 418 }, r#""state":"not_kept","age_seconds":61,"original_status":418"#),
     ] {
-        let body = String::from_utf8(Answer::seen(&OPERATION, &view(standing)).body).unwrap();
+        let body = String::from_utf8(AdminAnswer::seen(&OPERATION, &view(standing)).body).unwrap();
         assert_eq!(body, format!(r#"{{"operation":"{hash}",{expected},"expires":"2023-11-14T22:13:20Z"}}"#));
     }
 }

@@ -25,7 +25,7 @@ use super::{
     watch_board::WatchBoard,
 };
 use crate::{
-    admin::{Answer, LONGEST_BODY, Origin, Problem, Route, Stranger, Task, Verdict},
+    admin::{AdminAnswer, AdminProblem, AdminRoute, ChangeMade, LONGEST_BODY, Origin, Stranger, Task},
     config::{Config, Guard},
     headers::Headers,
     record::{Amended, Amendment, Mailbox, Owner, Verb, View},
@@ -123,7 +123,7 @@ impl Admin {
             && let Some(visit) = self.next_overdue(now)
         {
             self.turns.take();
-            visit.answer(&Problem::NoBody.answer());
+            visit.answer(&AdminProblem::NoBody.answer());
         }
         self.work(root, now);
     }
@@ -211,7 +211,7 @@ impl Admin {
         let Store::Redis(store) = &self.store else { return };
         match errand {
             Errand::Census => visit.answer(&match store.census(heard) {
-                Ok(census) => Answer::of_redis(census, store.prefix()),
+                Ok(census) => AdminAnswer::of_redis(census, store.prefix()),
                 Err(error) => self.unavailable(error, false),
             }),
             Errand::Review(mut review) => match review.hear(store, heard, now) {
@@ -248,7 +248,7 @@ impl Admin {
             }
             (Store::Redis(_), Task::Count) => return self.order(visit, Errand::Census),
             (Store::Redis(store), Task::Find(_)) => {
-                Problem::WholeHashNeeded { prefix: store.prefix().to_owned() }.answer()
+                AdminProblem::WholeHashNeeded { prefix: store.prefix().to_owned() }.answer()
             }
         };
         visit.answer(&answer);
@@ -259,21 +259,23 @@ impl Admin {
         store: &SharedDataStore<HostMemory>,
         survey: &Survey,
         sought: Option<OperationPrefix>,
-    ) -> Answer {
+    ) -> AdminAnswer {
         match (sought, survey.found.as_slice()) {
-            (None, _) => Answer::counted(survey, store.totals().unwrap_or_default(), store.limits()),
-            (Some(_), []) => Problem::NotFound(None).answer(),
+            (None, _) => AdminAnswer::counted(survey, store.totals().unwrap_or_default(), store.limits()),
+            (Some(_), []) => AdminProblem::NotFound(None).answer(),
             (Some(_), [(operation, view)]) => self.seen(operation, Some(*view)),
-            (Some(_), found) => Problem::NotUnique(found.iter().map(|(operation, _)| *operation).collect()).answer(),
+            (Some(_), found) => {
+                AdminProblem::NotUnique(found.iter().map(|(operation, _)| *operation).collect()).answer()
+            }
         }
     }
 
-    fn reviewed(&self, visit: &Visit, review: &OperatorInquiry, reviewed: OperatorAnswer) -> Answer {
+    fn reviewed(&self, visit: &Visit, review: &OperatorInquiry, reviewed: OperatorAnswer) -> AdminAnswer {
         let operation = review.operation();
         match (reviewed, review.amendment()) {
             (OperatorAnswer::Seen(view), _) => self.seen(operation, view),
             (OperatorAnswer::Amended(amended), Some(amendment)) => self.amended(visit, operation, amendment, amended),
-            (OperatorAnswer::Amended(_), None) => Problem::NotFound(Some(*operation)).answer(),
+            (OperatorAnswer::Amended(_), None) => AdminProblem::NotFound(Some(*operation)).answer(),
             (OperatorAnswer::Failed { error, may_have_amended }, amendment) => {
                 if let (true, Some(amendment)) = (may_have_amended, amendment) {
                     let done = amendment.verb.participle();
@@ -289,20 +291,20 @@ impl Admin {
         }
     }
 
-    fn seen(&self, operation: &OperationId, view: Option<View>) -> Answer {
+    fn seen(&self, operation: &OperationId, view: Option<View>) -> AdminAnswer {
         self.counters.count(Count::LookedUp);
         match view {
-            Some(view) => Answer::seen(operation, &view),
-            None => Problem::NotFound(Some(*operation)).answer(),
+            Some(view) => AdminAnswer::seen(operation, &view),
+            None => AdminProblem::NotFound(Some(*operation)).answer(),
         }
     }
 
     /// Takes in what became of a change. One that was made is logged, whoever still listens.
-    fn amended(&self, visit: &Visit, operation: &OperationId, amendment: Amendment, amended: Amended) -> Answer {
+    fn amended(&self, visit: &Visit, operation: &OperationId, amendment: Amendment, amended: Amended) -> AdminAnswer {
         let (before, watchers) = match amended {
             Amended::Done { before, watchers } => (before, watchers),
-            Amended::NoRecord => return Problem::NotFound(Some(*operation)).answer(),
-            Amended::Refused(conflict) => return Problem::Conflict(conflict).answer(),
+            Amended::NoRecord => return AdminProblem::NotFound(Some(*operation)).answer(),
+            Amended::Refused(conflict) => return AdminProblem::Conflict(conflict).answer(),
         };
         let is_risky = !before.lease_left().is_zero();
         log::warn!(
@@ -319,7 +321,7 @@ impl Admin {
             Verb::Release => Count::Released,
         });
         self.wake(operation, watchers);
-        Answer::changed(&Verdict { operation: *operation, before, verb: amendment.verb })
+        AdminAnswer::changed(&ChangeMade { operation: *operation, before, verb: amendment.verb })
     }
 
     /// Tells those who wait for an operation to ask for it again.
@@ -332,9 +334,9 @@ impl Admin {
         }
     }
 
-    fn unavailable(&self, error: StoreError, may_have_changed: bool) -> Answer {
+    fn unavailable(&self, error: StoreError, may_have_changed: bool) -> AdminAnswer {
         self.counters.count(Count::Failed);
-        Problem::StoreUnavailable { error, may_have_changed }.answer()
+        AdminProblem::StoreUnavailable { error, may_have_changed }.answer()
     }
 
     fn refuse(&self, visit: &Visit, stranger: Stranger, now: Timestamp) {
@@ -346,7 +348,7 @@ impl Admin {
                 REFUSAL_LOG_PERIOD.as_secs()
             );
         }
-        visit.answer(&Problem::Refused(stranger).answer());
+        visit.answer(&AdminProblem::Refused(stranger).answer());
     }
 
     /// Leaves a job for the root context, and calls it.
@@ -378,7 +380,7 @@ impl Admin {
 
 impl Visit {
     /// Answers the request, if it still can be and was not yet.
-    fn answer(&self, answer: &Answer) {
+    fn answer(&self, answer: &AdminAnswer) {
         if !self.is_open.take() || host::set_effective_context(self.context_id).is_err() {
             return;
         }
@@ -407,7 +409,7 @@ pub(super) struct AdminStream {
     admin: Rc<Admin>,
     visit: Option<Rc<Visit>>,
     /// What it asks for, if that is in its body.
-    route: Option<Route>,
+    route: Option<AdminRoute>,
 }
 
 impl AdminStream {
@@ -455,7 +457,7 @@ impl HttpContext for AdminStream {
             self.admin.refuse(&visit, stranger, now);
             return Action::Pause;
         }
-        match Route::of(&headers) {
+        match AdminRoute::of(&headers) {
             Err(problem) => visit.answer(&problem.answer()),
             Ok(route) => {
                 self.route = Some(route);
@@ -474,7 +476,7 @@ impl HttpContext for AdminStream {
             // While the request is held, `size` counts the whole body so far.
             if size > LONGEST_BODY {
                 self.route = None;
-                visit.answer(&Problem::BodyTooLarge.answer());
+                visit.answer(&AdminProblem::BodyTooLarge.answer());
             } else if end_of_stream {
                 self.perform(&host::buffer(BufferType::HttpRequestBody, 0, size));
             }
