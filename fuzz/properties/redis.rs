@@ -108,7 +108,7 @@ fn check_operators(status: u16, body: &[u8]) {
     for finding in STORE.findings(heard) {
         assert!(!finding.to_string().contains('\n'), "{finding}");
     }
-    let _ = STORE.census(heard);
+    let _ = STORE.usage(heard);
     for amendment in [None, Some(Amendment { verb: Verb::NotKept { status: 201 }, force: true })] {
         let mut review = STORE.operator_inquiry(operation(), amendment);
         let ends = (0..10).any(|_| {

@@ -9,7 +9,7 @@ use idemgate::{
     request::{Caller, Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
-        shared_data::{Cas, SharedDataStore, SharedMemory, Survey, Written},
+        shared_data::{Cas, SharedDataStore, SharedMemory, TableScan, Written},
     },
     time::Timestamp,
 };
@@ -183,9 +183,9 @@ fn check_bounds(shape: u8, steps: &[Step]) {
             totals.entries <= u64::from(limits.max_entries) && totals.bytes <= limits.max_bytes,
             "{at}: {totals:?}"
         );
-        let mut survey = Survey::new(None);
-        while !store.survey(&mut survey, now) {}
-        let seen = survey.completed + survey.in_flight + survey.not_kept + survey.unknown;
+        let mut scan = TableScan::new(None);
+        while !store.scan(&mut scan, now) {}
+        let seen = scan.completed + scan.in_flight + scan.not_kept + scan.unknown;
         assert!(seen <= totals.entries, "{at}: {seen} records, {totals:?}");
     }
 }

@@ -6,8 +6,8 @@ use crate::{
     record::{Standing, Verb, View},
     request::OperationId,
     store::{
-        redis::Census,
-        shared_data::{Survey, Totals},
+        redis::RedisUsage,
+        shared_data::{TableScan, Totals},
     },
 };
 
@@ -64,12 +64,12 @@ impl AdminAnswer {
 
     /// What the table in shared data holds.
     #[must_use]
-    pub fn counted(survey: &Survey, totals: Totals, limits: &SharedDataConfig) -> Self {
+    pub fn counted(scan: &TableScan, totals: Totals, limits: &SharedDataConfig) -> Self {
         let records = Object::new()
-            .number("in_flight", survey.in_flight)
-            .number("completed", survey.completed)
-            .number("not_kept", survey.not_kept)
-            .number("unknown", survey.unknown);
+            .number("in_flight", scan.in_flight)
+            .number("completed", scan.completed)
+            .number("not_kept", scan.not_kept)
+            .number("unknown", scan.unknown);
         let body = Object::new()
             .text("store", "shared_data")
             .number("entries", totals.entries)
@@ -77,19 +77,19 @@ impl AdminAnswer {
             .number("bytes", totals.bytes)
             .number("max_bytes", limits.max_bytes)
             .object("records", records);
-        Self::json(if survey.unreadable > 0 { body.number("unreadable_buckets", survey.unreadable) } else { body })
+        Self::json(if scan.unreadable > 0 { body.number("unreadable_buckets", scan.unreadable) } else { body })
     }
 
     /// What Redis says of itself, and how its records are counted, which only a walk through all keys can do.
     #[must_use]
-    pub fn of_redis(census: Option<Census>, prefix: &str) -> Self {
+    pub fn of_redis(usage: Option<RedisUsage>, prefix: &str) -> Self {
         let mut body = Object::new().text("store", "redis").text("prefix", prefix);
-        if let Some(census) = census {
+        if let Some(usage) = usage {
             body = body
-                .number("keys_in_database", census.keys)
-                .number("used_memory_bytes", census.used_memory)
-                .number("max_memory_bytes", census.max_memory)
-                .number("evicted_keys", census.evicted_keys);
+                .number("keys_in_database", usage.keys)
+                .number("used_memory_bytes", usage.used_memory)
+                .number("max_memory_bytes", usage.max_memory)
+                .number("evicted_keys", usage.evicted_keys);
         }
         Self::json(body.text(
             "count_by_state",

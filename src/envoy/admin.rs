@@ -33,7 +33,7 @@ use crate::{
     store::{
         StoreError,
         redis::{Heard, OperatorAnswer, OperatorInquiry},
-        shared_data::{SharedDataStore, Survey},
+        shared_data::{SharedDataStore, TableScan},
     },
     time::Timestamp,
 };
@@ -79,7 +79,7 @@ struct Job {
 #[derive(Debug)]
 enum Errand {
     /// To ask Redis how much it holds.
-    Census,
+    Usage,
     /// To ask Redis about an operation.
     Review(Box<OperatorInquiry>),
 }
@@ -146,17 +146,17 @@ impl Admin {
                     let token = self.call(bytes, timeout);
                     self.send_off(token, Job { visit, errand: Errand::Review(review) }, now);
                 }
-                Errand::Census => {
+                Errand::Usage => {
                     let Store::Redis(store) = &self.store else { continue };
                     let token = self.call(&store.checkup(), store.timeout());
-                    self.send_off(token, Job { visit, errand: Errand::Census }, now);
+                    self.send_off(token, Job { visit, errand: Errand::Usage }, now);
                 }
             }
         }
         if let Store::SharedData(store) = &self.store {
-            let walk = self.walks.borrow_mut().go_on(|visit| visit.is_gone(), |survey| store.survey(survey, now));
-            if let Some(Walk { survey, sought, visits }) = walk {
-                visits.iter().for_each(|visit| visit.answer(&self.surveyed(store, &survey, sought)));
+            let walk = self.walks.borrow_mut().go_on(|visit| visit.is_gone(), |scan| store.scan(scan, now));
+            if let Some(Walk { scan, sought, visits }) = walk {
+                visits.iter().for_each(|visit| visit.answer(&self.scanned(store, &scan, sought)));
             }
             if self.walks.borrow().may_go_on() {
                 self.ring();
@@ -210,8 +210,8 @@ impl Admin {
     fn go_on(&self, Job { visit, errand }: Job, heard: Heard<'_>, now: Timestamp) {
         let Store::Redis(store) = &self.store else { return };
         match errand {
-            Errand::Census => visit.answer(&match store.census(heard) {
-                Ok(census) => AdminAnswer::of_redis(census, store.prefix()),
+            Errand::Usage => visit.answer(&match store.usage(heard) {
+                Ok(usage) => AdminAnswer::of_redis(usage, store.prefix()),
                 Err(error) => self.unavailable(error, false),
             }),
             Errand::Review(mut review) => match review.hear(store, heard, now) {
@@ -246,7 +246,7 @@ impl Admin {
             (Store::Redis(store), Task::Amend(operation, amendment)) => {
                 return self.order(visit, Errand::Review(store.operator_inquiry(operation, Some(amendment)).into()));
             }
-            (Store::Redis(_), Task::Count) => return self.order(visit, Errand::Census),
+            (Store::Redis(_), Task::Count) => return self.order(visit, Errand::Usage),
             (Store::Redis(store), Task::Find(_)) => {
                 AdminProblem::WholeHashNeeded { prefix: store.prefix().to_owned() }.answer()
             }
@@ -254,14 +254,14 @@ impl Admin {
         visit.answer(&answer);
     }
 
-    fn surveyed(
+    fn scanned(
         &self,
         store: &SharedDataStore<HostMemory>,
-        survey: &Survey,
+        scan: &TableScan,
         sought: Option<OperationPrefix>,
     ) -> AdminAnswer {
-        match (sought, survey.found.as_slice()) {
-            (None, _) => AdminAnswer::counted(survey, store.totals().unwrap_or_default(), store.limits()),
+        match (sought, scan.found.as_slice()) {
+            (None, _) => AdminAnswer::counted(scan, store.totals().unwrap_or_default(), store.limits()),
             (Some(_), []) => AdminProblem::NotFound(None).answer(),
             (Some(_), [(operation, view)]) => self.seen(operation, Some(*view)),
             (Some(_), found) => {

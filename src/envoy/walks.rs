@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{request::OperationPrefix, store::shared_data::Survey};
+use crate::{request::OperationPrefix, store::shared_data::TableScan};
 
 /// The walks that were asked for; `V` is who asked.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct Walks<V> {
 /// A walk, and for whom it is.
 #[derive(Debug)]
 pub(super) struct Walk<V> {
-    pub(super) survey: Survey,
+    pub(super) scan: TableScan,
     /// The operation that is looked for, if not all are to be counted.
     pub(super) sought: Option<OperationPrefix>,
     pub(super) visits: Vec<V>,
@@ -36,23 +36,23 @@ impl<V> Walks<V> {
         let may_join = |walk: &&mut Walk<V>| walk.sought == sought && walk.visits.len() < MOST_VISITS;
         match self.waiting.iter_mut().find(may_join) {
             Some(walk) => walk.visits.push(visit),
-            None => self.waiting.push_back(Walk { survey: Survey::new(sought), sought, visits: vec![visit] }),
+            None => self.waiting.push_back(Walk { scan: TableScan::new(sought), sought, visits: vec![visit] }),
         }
     }
 
-    /// Goes on for a stretch, which `survey` walks: `true` from it is the end, and then the walk is given back. Who is
+    /// Goes on for a stretch, which `scan` walks: `true` from it is the end, and then the walk is given back. Who is
     /// gone needs none.
     pub(super) fn go_on(
         &mut self,
         is_gone: impl Fn(&V) -> bool,
-        survey: impl FnOnce(&mut Survey) -> bool,
+        scan: impl FnOnce(&mut TableScan) -> bool,
     ) -> Option<Walk<V>> {
         let is_wanted = |walk: &Walk<V>| !walk.visits.iter().all(&is_gone);
         self.waiting.retain(is_wanted);
         let mut walk = self.current.take().filter(is_wanted).or_else(|| self.waiting.pop_front())?;
         let may_go_on = self.stretches_left > 0;
         self.stretches_left = self.stretches_left.saturating_sub(1);
-        if may_go_on && survey(&mut walk.survey) {
+        if may_go_on && scan(&mut walk.scan) {
             return Some(walk);
         }
         self.current = Some(walk);
@@ -93,7 +93,7 @@ mod tests {
     fn run(walks: &mut Walks<u8>, stretches_of_a_walk: u32) -> (u32, Vec<Vec<u8>>) {
         let (mut stretches, mut ended) = (0, Vec::new());
         while walks.may_go_on() {
-            let end = |_: &mut Survey| {
+            let end = |_: &mut TableScan| {
                 stretches += 1;
                 stretches % stretches_of_a_walk == 0
             };

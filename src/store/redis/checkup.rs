@@ -47,8 +47,8 @@ impl RedisStore {
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be asked.
-    pub fn census(&self, heard: Heard<'_>) -> Result<Option<Census>, StoreError> {
-        Ok(self.info(heard)?.map(|info| Census::read(&info, self.database)))
+    pub fn usage(&self, heard: Heard<'_>) -> Result<Option<RedisUsage>, StoreError> {
+        Ok(self.info(heard)?.map(|info| RedisUsage::read(&info, self.database)))
     }
 
     /// The reply to `INFO`; `None` if the server does not give it.
@@ -77,7 +77,7 @@ impl RedisStore {
 
 /// How much a Redis holds: all that it tells at a price that does not depend on how much it is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Census {
+pub struct RedisUsage {
     /// Keys in the database, whoever wrote them.
     pub keys: u64,
     /// Bytes in use.
@@ -88,7 +88,7 @@ pub struct Census {
     pub evicted_keys: u64,
 }
 
-impl Census {
+impl RedisUsage {
     fn read(info: &str, database: u32) -> Self {
         let number = |name: &str| field(info, name).and_then(|value| value.parse().ok()).unwrap_or_default();
         // db0:keys=3,expires=3,avg_ttl=86399000; a database without keys is not mentioned.
@@ -173,19 +173,19 @@ mod tests {
     fn a_census_says_how_much_its_own_database_holds() {
         let text = "used_memory:1048576\r\nmaxmemory:2097152\r\nevicted_keys:5\r\n# Keyspace\r\ndb0:keys=3,expires=3\r\n\
                     db3:keys=42,expires=42,avg_ttl=1\r\n";
-        let census = |database| {
+        let usage = |database| {
             let store = RedisStore::new(RedisConfig { database, ..RedisConfig::new("redis".to_owned()) });
             let ok = if database == 0 { "" } else { "+OK\r\n" };
             let reply = [ok.as_bytes(), &info(text)].concat();
-            store.census(Heard::Reply { status: 200, body: &reply })
+            store.usage(Heard::Reply { status: 200, body: &reply })
         };
-        let told = |keys| Ok(Some(Census { keys, used_memory: 1 << 20, max_memory: 2 << 20, evicted_keys: 5 }));
-        assert_eq!(census(0), told(3));
-        assert_eq!(census(3), told(42));
-        assert_eq!(census(4), told(0), "a database without keys is not mentioned");
+        let told = |keys| Ok(Some(RedisUsage { keys, used_memory: 1 << 20, max_memory: 2 << 20, evicted_keys: 5 }));
+        assert_eq!(usage(0), told(3));
+        assert_eq!(usage(3), told(42));
+        assert_eq!(usage(4), told(0), "a database without keys is not mentioned");
         let store = RedisStore::new(RedisConfig::new("redis".to_owned()));
-        let refused = store.census(Heard::Reply { status: 200, body: b"-NOPERM no\r\n" });
+        let refused = store.usage(Heard::Reply { status: 200, body: b"-NOPERM no\r\n" });
         assert_eq!(refused, Ok(None));
-        assert_eq!(store.census(Heard::Nothing), Err(StoreError::Redis(RedisError::TimedOut)));
+        assert_eq!(store.usage(Heard::Nothing), Err(StoreError::Redis(RedisError::TimedOut)));
     }
 }

@@ -27,7 +27,7 @@ mod script;
 
 use std::{sync::Arc, time::Duration};
 
-pub use checkup::{Census, Finding};
+pub use checkup::{Finding, RedisUsage};
 use failure::Failure;
 pub use failure::RedisError;
 pub use inquiry::{Heard, Inquiry, Progress};

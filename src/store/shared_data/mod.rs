@@ -43,7 +43,7 @@ use siphasher::sip::SipHasher13;
 pub use horizon::Forgotten;
 pub use lease::Lease;
 pub use memory::{Cas, Change, SharedMemory, Written, update, update_hint};
-pub use operator::Survey;
+pub use operator::TableScan;
 // For test benches, which keep it from one callback to the next.
 #[doc(hidden)]
 pub use recent::Recent;

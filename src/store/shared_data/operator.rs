@@ -14,7 +14,7 @@ use crate::{
 /// The table goes on changing meanwhile: a record that is there all the time is seen once, and one that comes or goes
 /// may be seen or not.
 #[derive(Debug)]
-pub struct Survey {
+pub struct TableScan {
     next: u32,
     sought: Option<OperationPrefix>,
     /// The operations whose hashes begin as sought, and their records; not more than [`MOST_FOUND`](Self::MOST_FOUND).
@@ -31,7 +31,7 @@ pub struct Survey {
     pub unreadable: u64,
 }
 
-impl Survey {
+impl TableScan {
     /// Enough to say that a prefix is not unique, and to choose from.
     pub const MOST_FOUND: usize = 16;
 
@@ -94,22 +94,22 @@ impl<M: SharedMemory> SharedDataStore<M> {
     }
 
     /// Goes on with a walk through the table for a stretch of it; `true` once it has seen all.
-    pub fn survey(&self, survey: &mut Survey, now: Timestamp) -> bool {
-        let end = survey.next.saturating_add(STRETCH).min(self.table.buckets);
-        for index in survey.next..end {
+    pub fn scan(&self, scan: &mut TableScan, now: Timestamp) -> bool {
+        let end = scan.next.saturating_add(BUCKETS_PER_STEP).min(self.table.buckets);
+        for index in scan.next..end {
             match self.read_bucket(BucketIndex(index)) {
                 Ok((bucket, _)) => {
                     for entry in bucket.entries().iter().filter(|entry| !entry.record.is_expired(now)) {
-                        survey.see(&entry.operation, entry.record.view(now));
+                        scan.see(&entry.operation, entry.record.view(now));
                     }
                 }
-                Err(_) => survey.unreadable += 1,
+                Err(_) => scan.unreadable += 1,
             }
         }
-        survey.next = end;
+        scan.next = end;
         end == self.table.buckets
     }
 }
 
 /// How many buckets one stretch of a walk has: a few milliseconds of work.
-const STRETCH: u32 = 2048;
+const BUCKETS_PER_STEP: u32 = 2048;

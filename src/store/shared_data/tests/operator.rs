@@ -1,7 +1,7 @@
 //! What an operator sees of the table, and changes in it.
 
 use super::{
-    super::{Survey, Totals},
+    super::{TableScan, Totals},
     fixture::*,
     memory::Host,
 };
@@ -135,26 +135,26 @@ fn a_survey_counts_every_record_once_in_stretches() {
         };
     }
     let walk = |sought, now| {
-        let mut survey = Survey::new(sought);
+        let mut scan = TableScan::new(sought);
         let mut stretches = 1;
-        while !store.survey(&mut survey, now) {
+        while !store.scan(&mut scan, now) {
             stretches += 1;
         }
-        (survey, stretches)
+        (scan, stretches)
     };
-    let (survey, stretches) = walk(None, NOW);
-    assert_eq!((survey.completed, survey.not_kept, survey.unknown, survey.in_flight), (10, 10, 10, 10));
+    let (scan, stretches) = walk(None, NOW);
+    assert_eq!((scan.completed, scan.not_kept, scan.unknown, scan.in_flight), (10, 10, 10, 10));
     assert!(stretches > 1, "5000 buckets in one stretch");
-    assert!(survey.found.is_empty());
-    let (survey, _) = walk(None, lapsed());
-    assert_eq!((survey.unknown, survey.in_flight), (20, 0), "a lapsed claim is unknown");
-    let (survey, _) = walk(None, ended());
-    assert_eq!(survey.completed + survey.not_kept + survey.unknown + survey.in_flight, 0);
+    assert!(scan.found.is_empty());
+    let (scan, _) = walk(None, lapsed());
+    assert_eq!((scan.unknown, scan.in_flight), (20, 0), "a lapsed claim is unknown");
+    let (scan, _) = walk(None, ended());
+    assert_eq!(scan.completed + scan.not_kept + scan.unknown + scan.in_flight, 0);
 
     let hash = operation(5).to_string();
     let prefix = OperationPrefix::parse(hash.get(..8).unwrap()).unwrap();
-    let (survey, _) = walk(Some(prefix), NOW);
-    let found: Vec<_> = survey.found.iter().map(|(operation, view)| (*operation, view.standing)).collect();
+    let (scan, _) = walk(Some(prefix), NOW);
+    let found: Vec<_> = scan.found.iter().map(|(operation, view)| (*operation, view.standing)).collect();
     assert_eq!(found, [(operation(5), Standing::NotKept { status: 200 })]);
 }
 
@@ -163,9 +163,9 @@ fn a_bucket_that_cannot_be_read_is_counted_as_such_and_not_changed() {
     let (host, store) = table();
     store.claim_at(1, 1, NOW);
     host.overwrite(&store.bucket_key(1), b"damaged");
-    let mut survey = Survey::new(None);
-    assert!(store.survey(&mut survey, NOW));
-    assert_eq!((survey.unreadable, survey.in_flight), (1, 0));
+    let mut scan = TableScan::new(None);
+    assert!(store.scan(&mut scan, NOW));
+    assert_eq!((scan.unreadable, scan.in_flight), (1, 0));
     assert!(store.look(&operation(1), NOW).is_err());
     assert!(store.amend(&operation(1), Amendment { verb: Verb::Purge, force: true }, NOW).is_err());
     assert_eq!(host.value(&store.bucket_key(1)), b"damaged");
