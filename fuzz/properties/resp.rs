@@ -1,6 +1,6 @@
 //! The protocol of Redis, which leaves one way to write each value.
 
-use idemgate::store::redis::resp::{Counter, RespError, Value, decode_all};
+use idemgate::store::redis::resp::{RespError, Value, ValueCounter, decode_all};
 
 use super::{Seed, texts};
 
@@ -40,7 +40,7 @@ pub fn seeds() -> Vec<Seed> {
 
 /// How many values there are in all `pieces`, and how many bytes of them are done with, if they are RESP.
 fn counted(pieces: &[&[u8]]) -> (usize, Result<usize, RespError>) {
-    let mut counter = Counter::of_values();
+    let mut counter = ValueCounter::of_values();
     let (mut unread, mut done) = (Vec::new(), 0);
     for piece in pieces {
         unread.extend_from_slice(piece);

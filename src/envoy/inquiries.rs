@@ -199,7 +199,7 @@ impl Inquiries {
 /// Errands of a few kilobytes each. More executions than these hardly end while a store is away.
 const MOST_RESTING: usize = 2048;
 
-/// What is late has so many calls at a time, of those that claims have none of (`admission::Limits::reserve`).
+/// What is late has so many calls at a time, of those that claims have none of (`admission::AdmissionLimits::reserve`).
 const MOST_LATE: usize = 16;
 
 /// Sends bytes to a cluster, over whichever transport it stands for.

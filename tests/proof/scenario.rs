@@ -4,12 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use idemgate::{
     config::{
-        ExecutionMode, InFlight, Limits as PolicyLimits, OnFull, OnStoreError, OnUnknown, Policy, RedisConfig, Share,
-        SharedDataConfig,
+        ExecutionMode, InFlight, Limits, OnFull, OnStoreError, OnUnknown, Policy, RedisConfig, Share, SharedDataConfig,
     },
     headers::Headers,
     record::Owner,
-    store::redis::admission::Limits,
+    store::redis::admission::AdmissionLimits,
 };
 
 use super::{
@@ -39,7 +38,7 @@ pub(crate) struct Scenario {
     /// How many of those who wait a callback gives a turn to.
     pub(crate) turns: usize,
     /// How much a worker asks of Redis at a time.
-    pub(crate) limits: Limits,
+    pub(crate) limits: AdmissionLimits,
     /// Whether states are told apart, for which exchanges and inquiries have to be digested.
     pub(crate) tells_states_apart: bool,
 }
@@ -152,7 +151,7 @@ impl Scenario {
     /// Two workers on the shared data of one Envoy, two clients with one key, nothing goes wrong.
     pub(crate) fn new(lease: u64, ttl: u64) -> Self {
         // Counting callers takes steps of its own, which tell no two states apart that matter for one key.
-        let limits = PolicyLimits { caller_share: Share::WHOLE, ..PolicyLimits::default() };
+        let limits = Limits { caller_share: Share::WHOLE, ..Limits::default() };
         let policy = Policy {
             lease: Duration::from_millis(lease),
             ttl: Duration::from_millis(ttl),
@@ -176,7 +175,7 @@ impl Scenario {
             skews: vec![0; 2],
             stops_at_totals: true,
             turns: 1,
-            limits: Limits { calls: 1, reserve: 1, ..Limits::default() },
+            limits: AdmissionLimits { calls: 1, reserve: 1, ..AdmissionLimits::default() },
             tells_states_apart: false,
         }
     }

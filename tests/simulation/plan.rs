@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use idemgate::{
     config::{OnFull, OnStoreError, Share, SharedDataConfig},
-    store::redis::admission::Limits,
+    store::redis::admission::AdmissionLimits,
 };
 
 use crate::{
@@ -52,7 +52,7 @@ impl Plan {
         scenario.deeds.push(Conduct::Answers);
         scenario.faults = Self::faults(random);
         scenario.turns = random.of(&[1, 2, 32]);
-        scenario.limits = Limits {
+        scenario.limits = AdmissionLimits {
             calls: random.of(&[1, 2, 64]),
             reserve: random.of(&[1, 32]),
             waiting: random.of(&[1, 2, 2_048]),

@@ -36,7 +36,7 @@ pub struct Errand<G> {
 
 /// How much may be under way, and wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limits {
+pub struct AdmissionLimits {
     /// Calls under way when a claim is asked.
     pub calls: usize,
     /// So many more when anything else is.
@@ -47,7 +47,7 @@ pub struct Limits {
     pub joined: usize,
 }
 
-impl Default for Limits {
+impl Default for AdmissionLimits {
     /// Two workers with so many calls have a quick server answer as fast as it can, over either transport, and stay far
     /// below the 1024 connections and requests that a cluster of Envoy's allows by default. A claim that waits takes some
     /// kilobytes, besides its stream.
@@ -59,7 +59,7 @@ impl Default for Limits {
 /// The questions of a worker that are not under way.
 #[derive(Clone, Debug)]
 pub struct Admission<G> {
-    limits: Limits,
+    limits: AdmissionLimits,
     urgent: VecDeque<Errand<G>>,
     claims: VecDeque<Errand<G>>,
     /// For each operation of which a claim waits or is under way, those that have joined it.
@@ -117,14 +117,14 @@ impl<G> Errand<G> {
 
 impl<G> Default for Admission<G> {
     fn default() -> Self {
-        Self::new(Limits::default())
+        Self::new(AdmissionLimits::default())
     }
 }
 
 impl<G> Admission<G> {
     /// Nothing waits yet.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: AdmissionLimits) -> Self {
         Self {
             limits,
             urgent: VecDeque::new(),

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::{
     passing::{Begun, Passing},
-    resp::{Counter, RespError},
+    resp::{RespError, ValueCounter},
 };
 
 /// The request and the reply of one call, as they come.
@@ -17,11 +17,11 @@ use super::{
 pub struct Conversation {
     passing: Rc<Passing>,
     begun: Begun,
-    commands: Counter,
+    commands: ValueCounter,
     /// The beginning of what the counter of commands waits for the rest of.
     unread: Vec<u8>,
     is_asked: bool,
-    values: Counter,
+    values: ValueCounter,
     reply: Vec<u8>,
     /// How much of the reply is counted.
     counted: usize,
@@ -89,10 +89,10 @@ impl Conversation {
         Self {
             passing,
             begun: Begun::default(),
-            commands: Counter::of_commands(),
+            commands: ValueCounter::of_commands(),
             unread: Vec::new(),
             is_asked: false,
-            values: Counter::of_values(),
+            values: ValueCounter::of_values(),
             reply: Vec::new(),
             counted: 0,
         }

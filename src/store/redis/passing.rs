@@ -5,7 +5,7 @@
 
 use super::{
     bridge::Refusal,
-    resp::{Token, read_token},
+    resp::{RespToken, read_token},
     script::Scripts,
 };
 
@@ -37,8 +37,8 @@ impl Passing {
         let mut rest = tokens;
         while let Ok((token, behind)) = read_token(rest) {
             match token {
-                Token::Array(length) => *begun = Begun { words: Vec::new(), lacking: length },
-                Token::Bulk(word) => self.check_word(begun, word)?,
+                RespToken::Array(length) => *begun = Begun { words: Vec::new(), lacking: length },
+                RespToken::Bulk(word) => self.check_word(begun, word)?,
                 _ => return Err(Refusal::NotCommands),
             }
             rest = behind;

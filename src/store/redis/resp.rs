@@ -71,14 +71,14 @@ pub fn decode_all(bytes: &[u8], count: usize) -> Result<Vec<Value>, RespError> {
 ///
 /// Each byte is looked at once, and the inside of a bulk string never.
 #[derive(Clone, Debug)]
-pub struct Counter {
+pub struct ValueCounter {
     is_of_commands: bool,
     count: usize,
     /// How many elements each array that has begun still lacks.
     open: Vec<usize>,
 }
 
-impl Counter {
+impl ValueCounter {
     /// Counts the values of a reply.
     #[must_use]
     pub fn of_values() -> Self {
@@ -110,7 +110,7 @@ impl Counter {
                 return Err(RespError::Malformed);
             }
             match token {
-                Token::Array(length @ 1..) => self.open.push(length),
+                RespToken::Array(length @ 1..) => self.open.push(length),
                 _ => self.close(),
             }
             rest = behind;
@@ -131,11 +131,11 @@ impl Counter {
     }
 
     /// Whether `token` may come next.
-    fn allows(&self, token: &Token<'_>) -> bool {
+    fn allows(&self, token: &RespToken<'_>) -> bool {
         match (token, self.open.len()) {
-            (Token::Array(1..), 0) | (Token::Bulk(_), 1) => true,
+            (RespToken::Array(1..), 0) | (RespToken::Bulk(_), 1) => true,
             _ if self.is_of_commands => false,
-            (Token::Array(_), depth) => depth < DEEPEST,
+            (RespToken::Array(_), depth) => depth < DEEPEST,
             _ => true,
         }
     }
@@ -166,7 +166,7 @@ fn push_header(out: &mut Vec<u8>, kind: u8, length: usize) {
 }
 
 /// A value, or the head of an array whose elements follow.
-pub(super) enum Token<'a> {
+pub(super) enum RespToken<'a> {
     Simple(&'a [u8]),
     Error(&'a [u8]),
     Integer(i64),
@@ -180,13 +180,13 @@ pub(super) enum Token<'a> {
 fn read_value(bytes: &[u8], depth: usize) -> Result<(Value, &[u8]), RespError> {
     let (token, mut rest) = read_token(bytes)?;
     let value = match token {
-        Token::Simple(line) => Value::Simple(line.to_vec()),
-        Token::Error(line) => Value::Error(line.to_vec()),
-        Token::Integer(number) => Value::Integer(number),
-        Token::Bulk(bytes) => Value::Bulk(Some(bytes.to_vec())),
-        Token::NoBulk => Value::Bulk(None),
-        Token::NoArray => Value::Array(None),
-        Token::Array(length) => {
+        RespToken::Simple(line) => Value::Simple(line.to_vec()),
+        RespToken::Error(line) => Value::Error(line.to_vec()),
+        RespToken::Integer(number) => Value::Integer(number),
+        RespToken::Bulk(bytes) => Value::Bulk(Some(bytes.to_vec())),
+        RespToken::NoBulk => Value::Bulk(None),
+        RespToken::NoArray => Value::Array(None),
+        RespToken::Array(length) => {
             let depth = depth.checked_sub(1).ok_or(RespError::Malformed)?;
             // Not reserved: the length is a claim, the elements are bytes that came.
             let mut values = Vec::new();
@@ -201,22 +201,22 @@ fn read_value(bytes: &[u8], depth: usize) -> Result<(Value, &[u8]), RespError> {
     Ok((value, rest))
 }
 
-pub(super) fn read_token(bytes: &[u8]) -> Result<(Token<'_>, &[u8]), RespError> {
+pub(super) fn read_token(bytes: &[u8]) -> Result<(RespToken<'_>, &[u8]), RespError> {
     let (&kind, rest) = bytes.split_first().ok_or(RespError::Cut)?;
     match kind {
-        b'+' => read_line(rest).map(|(line, rest)| (Token::Simple(line), rest)),
-        b'-' => read_line(rest).map(|(line, rest)| (Token::Error(line), rest)),
-        b':' => read_number(rest, i64::MIN..=i64::MAX).map(|(number, rest)| (Token::Integer(number), rest)),
+        b'+' => read_line(rest).map(|(line, rest)| (RespToken::Simple(line), rest)),
+        b'-' => read_line(rest).map(|(line, rest)| (RespToken::Error(line), rest)),
+        b':' => read_number(rest, i64::MIN..=i64::MAX).map(|(number, rest)| (RespToken::Integer(number), rest)),
         b'$' => match read_length(rest)? {
             (Some(length), rest) => {
                 let (bytes, rest) = rest.split_at_checked(length).ok_or(RespError::Cut)?;
-                Ok((Token::Bulk(bytes), read_break(rest)?))
+                Ok((RespToken::Bulk(bytes), read_break(rest)?))
             }
-            (None, rest) => Ok((Token::NoBulk, rest)),
+            (None, rest) => Ok((RespToken::NoBulk, rest)),
         },
         b'*' => match read_length(rest)? {
-            (Some(length), rest) => Ok((Token::Array(length), rest)),
-            (None, rest) => Ok((Token::NoArray, rest)),
+            (Some(length), rest) => Ok((RespToken::Array(length), rest)),
+            (None, rest) => Ok((RespToken::NoArray, rest)),
         },
         _ => Err(RespError::Malformed),
     }

@@ -42,14 +42,14 @@ pub(super) struct Queue {
     long: usize,
     /// Or with so many bytes of them.
     large: u64,
-    unwritten: Cell<Segment>,
+    unwritten: Cell<QueueSegment>,
     /// What was read and not asked for yet.
     read: Cell<VecDeque<Stored>>,
 }
 
 /// Responses that one worker stored, in order.
 #[derive(Debug, Default)]
-struct Segment {
+struct QueueSegment {
     responses: Vec<Stored>,
     bytes: u64,
 }

@@ -14,7 +14,7 @@ use crate::{
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const TIMEOUT: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_secs(30);
-const LIMITS: Limits = Limits { calls: 2, reserve: 1, waiting: 4, joined: 4 };
+const LIMITS: AdmissionLimits = AdmissionLimits { calls: 2, reserve: 1, waiting: 4, joined: 4 };
 
 /// A claim for an operation, by a guest of that number.
 fn claim(operation: u8, guest: u32) -> Errand<u32> {
@@ -205,7 +205,7 @@ fn a_caller_with_its_share_of_what_waits_is_refused_alone() {
         });
         errand(&call, guest, false)
     };
-    let mut admission = Admission::new(Limits { waiting: 8, joined: 8, ..LIMITS });
+    let mut admission = Admission::new(AdmissionLimits { waiting: 8, joined: 8, ..LIMITS });
     let over_share = Err(Claimed::OverShare(Scarce::Questions));
     for guest in 0..4 {
         assert_eq!(admission.order(claim(1, guest as u8, guest)), Ok(()));

@@ -74,7 +74,7 @@ fn what_no_redis_writes_is_malformed() {
     ];
     for bytes in cases {
         assert_eq!(decode_all(bytes, 1), Err(RespError::Malformed), "{}", bytes.escape_ascii());
-        assert_eq!(Counter::of_values().advance(bytes), Err(RespError::Malformed), "{}", bytes.escape_ascii());
+        assert_eq!(ValueCounter::of_values().advance(bytes), Err(RespError::Malformed), "{}", bytes.escape_ascii());
     }
 }
 
@@ -117,7 +117,7 @@ fn arrays_nest_four_deep_and_no_deeper() {
     // So many that following them all would take more stack than any thread has.
     let deep = b"*1\r\n".repeat(1_000_000);
     assert_eq!(decode_all(&deep, 1), Err(RespError::Malformed));
-    assert_eq!(Counter::of_values().advance(&deep), Err(RespError::Malformed));
+    assert_eq!(ValueCounter::of_values().advance(&deep), Err(RespError::Malformed));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn only_commands_are_counted_as_commands() {
         b"*1\r\n*1\r\n$4\r\nPING\r\n",
     ];
     for message in refused {
-        let counted = Counter::of_commands().advance(message);
+        let counted = ValueCounter::of_commands().advance(message);
         assert_eq!(counted, Err(RespError::Malformed), "{}", message.escape_ascii());
     }
 }
@@ -197,7 +197,7 @@ proptest! {
         steps in prop::collection::vec(1_usize..40, 1..40),
     ) {
         let message = encode_all(&values);
-        let mut counter = Counter::of_values();
+        let mut counter = ValueCounter::of_values();
         let mut done = 0;
         let mut end = 0;
         for step in steps.into_iter().cycle() {
@@ -216,7 +216,7 @@ proptest! {
 
     #[test]
     fn what_is_malformed_is_so_to_the_counter_too(bytes in mutated(), at in any::<prop::sample::Index>()) {
-        let mut counter = Counter::of_values();
+        let mut counter = ValueCounter::of_values();
         let at = at.index(bytes.len() + 1);
         let counted = counter.advance(&bytes[..at]).and_then(|done| counter.advance(&bytes[done..]));
         prop_assert_eq!(counted.is_err(), decode_all(&bytes, usize::MAX) == Err(RespError::Malformed));
@@ -228,7 +228,7 @@ proptest! {
         for command in &commands {
             push_command(&mut message, &command.iter().map(Vec::as_slice).collect::<Vec<_>>());
         }
-        let mut counter = Counter::of_commands();
+        let mut counter = ValueCounter::of_commands();
         prop_assert_eq!(counter.advance(&message), Ok(message.len()));
         prop_assert!(counter.is_between_values() && counter.count() == commands.len());
     }
