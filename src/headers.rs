@@ -14,6 +14,22 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
+/// Whether a field is for one hop alone, or frames the message (RFC 9110, section 7.6.1): whoever sends that on frames it
+/// anew.
+pub(crate) fn is_framing(name: &[u8]) -> bool {
+    const NAMES: [&str; 8] = [
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    NAMES.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+}
+
 /// The fields of one message, pseudo-headers (`:method`, `:status`, …) included.
 ///
 /// All of them share one buffer: a message has dozens of fields, and every guarded request has its

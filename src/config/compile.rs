@@ -18,6 +18,7 @@ use super::routes::{self, Criteria, Route};
 use super::store::{ENTRY_BYTES, IntegrityConfig, RedisConfig, SharedDataConfig, StoreConfig};
 use super::value::{List, Number, Percentage, Period, Size, StatusEntry, Word, bytes_text};
 use super::{Config, DEFAULT_MEMORY, Environment};
+use crate::headers::is_framing;
 
 impl Document {
     /// The configuration that the document asks for.
@@ -278,8 +279,10 @@ impl ExecutionDocument {
             }
         }
         let drop_headers: Vec<String> = self.drop_headers.map_or(base.drop_headers, List::into_values);
-        if let Some((index, name)) =
-            drop_headers.iter().enumerate().find(|(_, name)| FRAMING_HEADERS.contains(&name.as_str()))
+        if let Some((index, name)) = drop_headers
+            .iter()
+            .enumerate()
+            .find(|(_, name)| is_framing(name.as_bytes()) || OF_REQUEST.contains(&name.as_str()))
         {
             return Err(ConfigError::Conflict {
                 path: JsonPath::from("execution").key("drop_headers").entry(index),
@@ -334,7 +337,7 @@ impl ReplayDocument {
             drop_headers: drops.clone().unwrap_or_else(|| without(base.drop_headers, &keeps)),
             keep_headers: keeps.unwrap_or_else(|| without(base.keep_headers, &drops)),
         };
-        if TAKEN_HEADERS.contains(&replay.header.as_str()) {
+        if is_framing(replay.header.as_bytes()) || OF_RESPONSE.contains(&replay.header.as_str()) {
             return Err(ConfigError::conflict(
                 "replay.header",
                 format!("\"{}\", which means something else on a response", replay.header),
@@ -483,35 +486,15 @@ fn without_effect(path: &str, other: &str, word: &str) -> ConfigError {
 /// RFC 9562, section 4.
 const UUID_LENGTH: usize = 36;
 
-/// Fields of a request that belong to its frame, its target or its body.
-const FRAMING_HEADERS: [&str; 12] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+/// Fields of a request that belong to its target or its body.
+const OF_REQUEST: [&str; 4] = ["content-encoding", "content-type", "expect", "host"];
 
-/// Fields that frame a message, or that the filter itself sets with another meaning.
-const TAKEN_HEADERS: [&str; 13] = [
-    "connection",
+/// Fields of a response that belong to its body, or that the filter itself sets with another meaning.
+const OF_RESPONSE: [&str; 6] = [
     "content-encoding",
-    "content-length",
     "content-type",
     "idempotency-expires",
     "idempotency-policy",
     "idempotency-status",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
     "retry-after",
 ];

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::pointers::PointerTree;
 use super::share::Share;
+use crate::headers::is_framing;
 
 /// How requests of one route are guarded.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -269,22 +270,9 @@ impl ReplayPolicy {
 
 /// Fields that frame a message, that belong to one message, or that the host or the filter sets anew on each.
 pub(super) fn is_never_replayed(name: &[u8]) -> bool {
-    const NAMES: [&str; 13] = [
-        "connection",
-        "content-length",
-        "date",
-        "idempotency-expires",
-        "idempotency-policy",
-        "idempotency-status",
-        "keep-alive",
-        "server",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "www-authenticate",
-    ];
-    is_among(&NAMES, name) || has_prefix(name, b"proxy-") || has_prefix(name, b"x-envoy-")
+    const NAMES: [&str; 6] =
+        ["date", "idempotency-expires", "idempotency-policy", "idempotency-status", "server", "www-authenticate"];
+    is_framing(name) || is_among(&NAMES, name) || has_prefix(name, b"proxy-") || has_prefix(name, b"x-envoy-")
 }
 
 /// Fields that set up a session, or that answer one message of one: whoever retries may have another.

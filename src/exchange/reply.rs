@@ -3,7 +3,12 @@
 use std::{ops::Deref, sync::Arc};
 
 use super::vocabulary::{EXPIRES_HEADER, POLICY_HEADER, STATUS_HEADER, Status};
-use crate::{config::Policy, headers::Headers, record::StoredResponse, time::Timestamp};
+use crate::{
+    config::Policy,
+    headers::{Headers, is_framing},
+    record::StoredResponse,
+    time::Timestamp,
+};
 
 /// A whole response of the filter's own.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -109,24 +114,14 @@ const MARK_BYTES: usize = 40;
 /// The fields of a message that are not for one hop alone (RFC 9110, section 7.6.1), without those that
 /// frame its body: whoever sends it on frames it anew.
 pub(super) fn end_to_end(headers: &Headers) -> impl Iterator<Item = (&[u8], &[u8])> {
-    const HOP_BY_HOP: [&str; 9] = [
-        "connection",
-        "content-length",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        ":status",
-    ];
     let named_by_connection: Vec<Vec<u8>> = headers
         .get_all("connection")
         .flat_map(|value| value.split(|byte| *byte == b','))
         .map(|name| name.trim_ascii().to_ascii_lowercase())
         .collect();
     headers.iter().filter(move |(name, _)| {
-        !HOP_BY_HOP.iter().any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
+        !is_framing(name)
+            && *name != b":status"
             && !named_by_connection.iter().any(|other| name.eq_ignore_ascii_case(other))
     })
 }
