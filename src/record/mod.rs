@@ -146,7 +146,7 @@ pub enum Phase {
     },
 }
 
-/// What becomes of a claim.
+/// What a record decides on a claim.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Decision {
     /// The claimant takes the operation; what was there is void.
@@ -252,7 +252,7 @@ impl Record {
         }
     }
 
-    /// What becomes of `claim` at `now`.
+    /// The decision on `claim` at `now`.
     #[must_use]
     pub fn admit(&self, claim: &Claim, now: Timestamp) -> Decision {
         if self.is_expired(now) {

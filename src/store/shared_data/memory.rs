@@ -51,7 +51,7 @@ pub enum Written {
     Lost,
 }
 
-/// What is to become of the value under a key.
+/// What a change does with the value under a key.
 #[derive(Debug)]
 pub enum Change<R> {
     /// It stays as it is; this is the result.
@@ -60,8 +60,8 @@ pub enum Change<R> {
     Write(Vec<u8>, R),
 }
 
-/// Changes the value under `key` by compare-and-swap. `change` says what is to become of the value that was found, and is
-/// asked anew whenever somebody else has written first.
+/// Changes the value under `key` by compare-and-swap. `change` is asked with the value that was found, and anew whenever
+/// somebody else has written first.
 ///
 /// # Errors
 /// [`StoreError`] if the host refuses, if others write first each time, or that of `change`.

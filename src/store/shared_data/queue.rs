@@ -172,7 +172,7 @@ impl Ends {
         [self.first.to_le_bytes(), self.end.to_le_bytes()].concat()
     }
 
-    /// The value that was found; one that cannot be read is as good as empty.
+    /// The value that was found; one that cannot be read counts as empty.
     fn decode(found: Option<&[u8]>) -> Self {
         let mut bytes = found.unwrap_or_default();
         let ends = (take_u32(&mut bytes), take_u32(&mut bytes));
