@@ -1,6 +1,8 @@
 //! What an operator is told.
 
-use super::{json::Object, problem::seconds_rounded_up};
+use serde_json::{Value, json};
+
+use super::{json::object, problem::seconds_rounded_up};
 use crate::{
     config::SharedDataConfig,
     record::{Standing, Verb, View},
@@ -41,64 +43,62 @@ impl AdminAnswer {
     /// What is known of one operation.
     #[must_use]
     pub fn seen(operation: &OperationId, view: &View) -> Self {
-        let mut body = Object::new()
-            .text("operation", &operation.to_string())
-            .text("state", view.standing.word())
-            .number("age_seconds", view.age.as_secs());
-        if let Some(reason) = view.standing.reason() {
-            body = body.text("unknown_because", reason);
-        }
-        match view.standing {
+        let (lease_left, original_status) = match view.standing {
             Standing::InFlight { .. } | Standing::Lapsed | Standing::Unknown { .. } => {
-                body = body.number("lease_left_seconds", seconds_rounded_up(view.lease_left()));
+                (Some(seconds_rounded_up(view.lease_left())), None)
             }
-            Standing::Completed { status } | Standing::NotKept { status } => {
-                body = body.number("original_status", u64::from(status));
-            }
-        }
-        if let Standing::Completed { .. } = view.standing {
-            body = body.number("response_bytes", view.response_bytes);
-        }
-        Self::json(body.text("expires", &String::from_utf8_lossy(&view.expires.to_rfc3339())))
+            Standing::Completed { status } | Standing::NotKept { status } => (None, Some(status)),
+        };
+        let is_kept = matches!(view.standing, Standing::Completed { .. });
+        Self::json(&[
+            ("operation", operation.to_string().into()),
+            ("state", view.standing.word().into()),
+            ("age_seconds", view.age.as_secs().into()),
+            ("unknown_because", view.standing.reason().into()),
+            ("lease_left_seconds", lease_left.into()),
+            ("original_status", original_status.into()),
+            ("response_bytes", is_kept.then_some(view.response_bytes).into()),
+            ("expires", view.expires.to_rfc3339().into()),
+        ])
     }
 
     /// What the table in shared data holds.
     #[must_use]
     pub fn counted(scan: &TableScan, totals: Totals, limits: &SharedDataConfig) -> Self {
-        let records = Object::new()
-            .number("in_flight", scan.in_flight)
-            .number("completed", scan.completed)
-            .number("not_kept", scan.not_kept)
-            .number("unknown", scan.unknown);
-        let body = Object::new()
-            .text("store", "shared_data")
-            .number("entries", totals.entries)
-            .number("max_entries", u64::from(limits.max_entries))
-            .number("bytes", totals.bytes)
-            .number("max_bytes", limits.max_bytes)
-            .object("records", records);
-        Self::json(if scan.unreadable > 0 { body.number("unreadable_buckets", scan.unreadable) } else { body })
+        let records = json!({
+            "in_flight": scan.in_flight,
+            "completed": scan.completed,
+            "not_kept": scan.not_kept,
+            "unknown": scan.unknown,
+        });
+        Self::json(&[
+            ("store", "shared_data".into()),
+            ("entries", totals.entries.into()),
+            ("max_entries", limits.max_entries.into()),
+            ("bytes", totals.bytes.into()),
+            ("max_bytes", limits.max_bytes.into()),
+            ("records", records),
+            ("unreadable_buckets", (scan.unreadable > 0).then_some(scan.unreadable).into()),
+        ])
     }
 
     /// What Redis says of itself, and how its records are counted, which only a walk through all keys can do.
     #[must_use]
     pub fn of_redis(usage: Option<RedisUsage>, prefix: &str) -> Self {
-        let mut body = Object::new().text("store", "redis").text("prefix", prefix);
-        if let Some(usage) = usage {
-            body = body
-                .number("keys_in_database", usage.keys)
-                .number("used_memory_bytes", usage.used_memory)
-                .number("max_memory_bytes", usage.max_memory)
-                .number("evicted_keys", usage.evicted_keys);
-        }
-        Self::json(body.text(
-            "count_by_state",
-            &format!(
-                "redis-cli --scan --pattern '{prefix}[0-9a-f]*' | while read -r key; do redis-cli getrange \"$key\" 1 1; done | \
-                 sort | uniq -c # i: in flight, or unknown if its lease is over, c: completed, n: not kept, u: unknown, \
-                 r: given back"
-            ),
-        ))
+        let count = format!(
+            "redis-cli --scan --pattern '{prefix}[0-9a-f]*' | while read -r key; do redis-cli getrange \"$key\" 1 1; done | \
+             sort | uniq -c # i: in flight, or unknown if its lease is over, c: completed, n: not kept, u: unknown, \
+             r: given back"
+        );
+        Self::json(&[
+            ("store", "redis".into()),
+            ("prefix", prefix.into()),
+            ("keys_in_database", usage.map(|usage| usage.keys).into()),
+            ("used_memory_bytes", usage.map(|usage| usage.used_memory).into()),
+            ("max_memory_bytes", usage.map(|usage| usage.max_memory).into()),
+            ("evicted_keys", usage.map(|usage| usage.evicted_keys).into()),
+            ("count_by_state", count.into()),
+        ])
     }
 
     /// What was changed.
@@ -108,23 +108,22 @@ impl AdminAnswer {
             Verb::NotKept { status } => ("gets 409 response-not-kept", Some(status)),
             Verb::Purge | Verb::Release => ("runs the operation", None),
         };
-        let mut body = Object::new()
-            .text("operation", &change.operation.to_string())
-            .text("done", change.verb.participle())
-            .text("was", change.before.standing.word());
-        if let Some(status) = status {
-            body = body.number("original_status", u64::from(status));
-        }
-        Self::json(body.text("a_retry", retry))
+        Self::json(&[
+            ("operation", change.operation.to_string().into()),
+            ("done", change.verb.participle().into()),
+            ("was", change.before.standing.word().into()),
+            ("original_status", status.into()),
+            ("a_retry", retry.into()),
+        ])
     }
 
-    fn json(body: Object) -> Self {
+    fn json(members: &[(&str, Value)]) -> Self {
         Self {
             status: 200,
             content_type: "application/json",
             allow: None,
             details: "idemgate_admin_answer",
-            body: body.finish().into_bytes(),
+            body: object(members),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use super::{AdminAnswer, Stranger, json::Object};
+use serde_json::Value;
+
+use super::{AdminAnswer, Stranger, json::object};
 use crate::{record::Conflict, request::OperationId, store::StoreError};
 
 /// Why a request is not done. Each says what to do next.
@@ -85,24 +87,15 @@ impl AdminProblem {
     /// The answer.
     #[must_use]
     pub fn answer(&self) -> AdminAnswer {
-        let mut body = Object::new()
-            .text("type", &format!("urn:idemgate:{}", self.name()))
-            .text("title", self.title())
-            .number("status", u64::from(self.http_status()))
-            .text("detail", &self.detail());
-        match self {
+        let (name, value) = match self {
             Self::Conflict(Conflict::Alive { lease_left }) => {
-                body = body.number("lease_left_seconds", seconds_rounded_up(*lease_left));
+                ("lease_left_seconds", seconds_rounded_up(*lease_left).into())
             }
-            Self::Conflict(Conflict::OtherStatus { status }) => {
-                body = body.number("original_status", u64::from(*status));
-            }
-            Self::NotFound(Some(operation)) => body = body.text("operation", &operation.to_string()),
-            Self::NotUnique(operations) => {
-                body = body.texts("operations", operations.iter().map(OperationId::to_string));
-            }
-            _ => {}
-        }
+            Self::Conflict(Conflict::OtherStatus { status }) => ("original_status", (*status).into()),
+            Self::NotFound(Some(operation)) => ("operation", operation.to_string().into()),
+            Self::NotUnique(operations) => ("operations", operations.iter().map(OperationId::to_string).collect()),
+            _ => ("", Value::Null),
+        };
         AdminAnswer {
             status: self.http_status(),
             content_type: "application/problem+json",
@@ -114,7 +107,13 @@ impl AdminProblem {
                 Self::Refused(_) => "idemgate_admin_refused",
                 _ => "idemgate_admin_problem",
             },
-            body: body.finish().into_bytes(),
+            body: object(&[
+                ("type", format!("urn:idemgate:{}", self.name()).into()),
+                ("title", self.title().into()),
+                ("status", self.http_status().into()),
+                ("detail", self.detail().into()),
+                (name, value),
+            ]),
         }
     }
 

@@ -12,6 +12,7 @@
 //! a hostile body costs little more memory than its form does, and time in proportion to its length.
 
 use std::cmp::Ordering;
+use std::io::Write as _;
 
 use crate::config::{Branch, PointerTree};
 
@@ -264,25 +265,10 @@ impl<'a> Canonicalizer<'a> {
         }
         let power = exponent.value()? + i64::try_from(zeros).ok()? - i64::try_from(fraction.len()).ok()?;
         if power != 0 {
-            self.form.push(b'e');
-            self.write_integer(power);
+            // A vector takes all that is written.
+            let _ = write!(self.form, "e{power}");
         }
         Some(())
-    }
-
-    fn write_integer(&mut self, value: i64) {
-        if value < 0 {
-            self.form.push(b'-');
-        }
-        let start = self.form.len();
-        let mut rest = value.unsigned_abs();
-        while rest > 0 {
-            self.form.push(b'0' + (rest % 10) as u8);
-            rest /= 10;
-        }
-        if let Some(digits) = self.form.get_mut(start..) {
-            digits.reverse();
-        }
     }
 
     /// Consumes a value without a look at what it means. Its depth takes memory, and no stack.

@@ -6,7 +6,7 @@
 //! memory in proportion to the bytes that are there, whatever lengths they announce.
 //!
 //! Why not the crate `redis-protocol` (6.0): its RESP2 decoder adds 11,663 bytes to the module, this one 3,439 (measured
-//! in the whole module, at opt-level 3; 512,000 are allowed). It takes any two bytes for the end of a bulk string and `+1`
+//! in the whole module, at opt-level 3). It takes any two bytes for the end of a bulk string and `+1`
 //! for a length, and it follows arrays to any depth: 20,000 bytes of `*1\r\n` are the end of a stack of 1 MiB, and so of
 //! the worker's VM. The tests read with both and compare.
 //!
