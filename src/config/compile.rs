@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::document::{
-    BodyKind, CallerDocument, Document, DuplicatesDocument, ExecutionDocument, FingerprintDocument, Identity,
-    IntegrityKeys, KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, RedisDocument, ReplayDocument,
+    AuthorizationPart, BodyKind, CallerDocument, Document, DuplicatesDocument, ExecutionDocument, FingerprintDocument,
+    IdentityDocument, KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, RedisDocument, ReplayDocument,
     ResourcePart, RouteDocument, RoutePolicyDocument, SharedDataDocument, StoreDocument,
 };
-use super::error::{ConfigError, JsonPath, Segment};
+use super::error::{ConfigError, JsonPath};
 use super::pointers::PointerTree;
 use super::policy::{
     BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
@@ -16,7 +16,7 @@ use super::policy::{
 };
 use super::routes::{self, Criteria, Route};
 use super::store::{ENTRY_BYTES, IntegrityConfig, RedisConfig, SharedDataConfig, StoreConfig};
-use super::value::{List, Number, Percentage, Period, Size, StatusEntry, Word, bytes_text};
+use super::value::{List, Number, Percentage, Period, Secret, Size, StatusEntry, Word, bytes_text};
 use super::{Config, DEFAULT_MEMORY, Environment};
 use crate::headers::is_framing;
 
@@ -24,11 +24,7 @@ impl Document {
     /// The configuration that the document asks for.
     pub(super) fn compile(mut self, environment: Environment<'_>) -> Result<Config, ConfigError> {
         if self.role.is_some() {
-            return Err(ConfigError::conflict(
-                "role",
-                "a role other than the filter's",
-                "no role, which is the filter",
-            ));
+            return Err(ConfigError::new("role", "a role other than the filter's", "no role, which is the filter"));
         }
         if self.guard.is_some() {
             return Err(without_effect("guard", "role", "admin"));
@@ -87,7 +83,7 @@ fn compile_routes(
     store: &StoreConfig,
 ) -> Result<Vec<Route>, ConfigError> {
     let routes = documents.into_iter().enumerate().map(|(index, document)| {
-        document.compile(base, store).map_err(|error| error.within(Segment::Index(index)).within_key("routes"))
+        document.compile(base, store).map_err(|error| error.within(JsonPath::from("routes").entry(index)))
     });
     let routes = routes.collect::<Result<Vec<_>, _>>()?;
     routes::check(&routes)?;
@@ -101,7 +97,7 @@ impl RouteDocument {
         let policy = document
             .over(base.clone())
             .and_then(|policy| largest_response_fits(&policy.limits, limit_is_set, store).map(|()| policy))
-            .map_err(|error| error.within_key("policy"))?;
+            .map_err(|error| error.within("policy"))?;
         let MatchDocument { path, methods, authority } = self.matches;
         let criteria = Criteria { path, methods: methods.map(List::into_values), authority };
         Ok(Route { name: self.name.map(String::from), policy: Arc::new(policy.in_effect()), criteria })
@@ -117,7 +113,7 @@ impl KeyDocument {
             format: self.format.map_or(base.format, Word::get),
         };
         if key.format == KeyFormat::Uuid && key.max_length < UUID_LENGTH {
-            return Err(ConfigError::conflict(
+            return Err(ConfigError::new(
                 "key.max_length",
                 format!("{}, too short for any key of format \"uuid\"", key.max_length),
                 format!("{UUID_LENGTH} or more if key.format is \"uuid\""),
@@ -129,12 +125,15 @@ impl KeyDocument {
 
 impl CallerDocument {
     fn over(self, base: CallerPolicy) -> Result<CallerPolicy, ConfigError> {
-        let caller = CallerPolicy {
-            identity: self.identity.map_or(base.identity, List::into_values),
-            required: self.required.unwrap_or(base.required),
+        let identity = match self.identity {
+            Some(sources) => {
+                sources.into_values().into_iter().enumerate().map(identity_source).collect::<Result<_, _>>()?
+            }
+            None => base.identity,
         };
+        let caller = CallerPolicy { identity, required: self.required.unwrap_or(base.required) };
         if caller.required && caller.identity.is_empty() {
-            return Err(ConfigError::conflict(
+            return Err(ConfigError::new(
                 "caller.identity",
                 "an empty list, with which caller.required would refuse every request",
                 "a list that is not empty if caller.required is true",
@@ -143,7 +142,7 @@ impl CallerDocument {
         let is_whole =
             |source: &IdentitySource| matches!(source, IdentitySource::Header(name) if name == "authorization");
         if caller.identity.contains(&IdentitySource::Credential) && caller.identity.iter().any(is_whole) {
-            return Err(ConfigError::conflict(
+            return Err(ConfigError::new(
                 "caller.identity",
                 "both the header authorization, which is another one in each attempt, and its credential",
                 "one of them",
@@ -153,12 +152,29 @@ impl CallerDocument {
     }
 }
 
-impl From<Identity> for IdentitySource {
-    fn from(identity: Identity) -> Self {
-        match identity {
-            Identity::Credential => Self::Credential,
-            Identity::Header(name) => Self::Header(name.into()),
-            Identity::Property(path) => Self::Property(path.into()),
+fn identity_source((index, document): (usize, IdentityDocument)) -> Result<IdentitySource, ConfigError> {
+    let path = JsonPath::from("caller.identity").entry(index);
+    let IdentityDocument { header, property, authorization, verified } = document;
+    let one_source = "exactly one of header, property, authorization";
+    let source = match (header, property, authorization.map(Word::get)) {
+        (Some(name), None, None) => IdentitySource::Header(name.into()),
+        (None, Some(path), None) => IdentitySource::Property(path.into()),
+        (None, None, Some(AuthorizationPart::Credential)) => IdentitySource::Credential,
+        (None, None, None) => {
+            return Err(ConfigError::new(path, "none of header, property, authorization", one_source));
+        }
+        _ => return Err(ConfigError::new(path, "more than one of header, property, authorization", one_source)),
+    };
+    match (source == IdentitySource::Credential, verified) {
+        (true, Some(true)) | (false, None) => Ok(source),
+        (true, _) => Err(ConfigError::new(
+            path.key("verified"),
+            "a credential that nothing verifies",
+            "true beside authorization, if a filter in front refuses requests whose signature is not the credential's: \
+             the credential is public",
+        )),
+        (false, _) => {
+            Err(ConfigError::new(path.key("verified"), "a value that has no effect here", "only with authorization"))
         }
     }
 }
@@ -229,11 +245,8 @@ impl OutcomeDocument {
             for (index, entry) in entries.iter().flat_map(List::iter).enumerate() {
                 let path = JsonPath::from("outcome").key(list).entry(index);
                 if let Some((_, other)) = named.iter().find(|(other, _)| other == entry) {
-                    return Err(ConfigError::Conflict {
-                        path,
-                        found: format!("{entry}, which {other} names too"),
-                        allowed: "each code or class in one list".to_owned(),
-                    });
+                    let found = format!("{entry}, which {other} names too");
+                    return Err(ConfigError::new(path, found, "each code or class in one list"));
                 }
                 named.push((*entry, path.to_string()));
                 base.set(*entry, disposition);
@@ -284,12 +297,11 @@ impl ExecutionDocument {
             .enumerate()
             .find(|(_, name)| is_framing(name.as_bytes()) || OF_REQUEST.contains(&name.as_str()))
         {
-            return Err(ConfigError::Conflict {
-                path: JsonPath::from("execution").key("drop_headers").entry(index),
-                found: format!("\"{name}\", without which the request would be another one"),
-                allowed: "a header that neither frames the request nor says where it goes or what its body is"
-                    .to_owned(),
-            });
+            return Err(ConfigError::new(
+                JsonPath::from("execution.drop_headers").entry(index),
+                format!("\"{name}\", without which the request would be another one"),
+                "a header that neither frames the request nor says where it goes or what its body is",
+            ));
         }
         Ok(ExecutionPolicy {
             mode,
@@ -317,8 +329,7 @@ impl ReplayDocument {
             (self.drop_headers.map(List::into_values), self.keep_headers.map(List::into_values));
         for (index, name) in keeps.iter().flatten().enumerate() {
             let refuse = |found: String, allowed: &str| {
-                let path = JsonPath::from("replay").key("keep_headers").entry(index);
-                Err(ConfigError::Conflict { path, found, allowed: allowed.to_owned() })
+                Err(ConfigError::new(JsonPath::from("replay.keep_headers").entry(index), found, allowed))
             };
             if is_never_replayed(name.as_bytes()) {
                 return refuse(format!("\"{name}\", which is never replayed"), "a header that a replay may have");
@@ -338,7 +349,7 @@ impl ReplayDocument {
             keep_headers: keeps.unwrap_or_else(|| without(base.keep_headers, &drops)),
         };
         if is_framing(replay.header.as_bytes()) || OF_RESPONSE.contains(&replay.header.as_str()) {
-            return Err(ConfigError::conflict(
+            return Err(ConfigError::new(
                 "replay.header",
                 format!("\"{}\", which means something else on a response", replay.header),
                 "a header that only marks replays, such as \"idempotency-replayed\"",
@@ -356,7 +367,7 @@ impl SharedDataDocument {
         let needed = u64::from(max_entries) * ENTRY_BYTES;
         if needed > max_bytes {
             let (needed, room) = (bytes_text(needed), bytes_text(max_bytes));
-            return Err(ConfigError::conflict(
+            return Err(ConfigError::new(
                 "store.shared_data.max_entries",
                 format!("{max_entries}, which take {needed} without any response, more than max_bytes, {room}"),
                 format!(
@@ -378,14 +389,14 @@ impl SharedDataDocument {
 impl RedisDocument {
     fn compile(self, environment: Environment<'_>) -> Result<RedisConfig, ConfigError> {
         if self.username.is_some() && self.password.is_none() {
-            return Err(ConfigError::conflict(
+            return Err(ConfigError::new(
                 "store.redis.username",
                 "a user without a password",
                 "only with store.redis.password",
             ));
         }
         if self.unsigned_records.is_some() && self.integrity_key.is_none() {
-            return Err(ConfigError::conflict(
+            return Err(ConfigError::new(
                 "store.redis.unsigned_records",
                 "a value that has no effect here",
                 "only with store.redis.integrity_key",
@@ -395,7 +406,7 @@ impl RedisDocument {
         let password = self.password.map(|password| password.reveal("store.redis.password".into(), environment));
         let password = password.transpose()?;
         let integrity = IntegrityConfig {
-            keys: self.integrity_key.map(|keys| keys.compile(environment)).transpose()?.unwrap_or_default(),
+            keys: self.integrity_key.map(|keys| integrity_keys(keys, environment)).transpose()?.unwrap_or_default(),
             unsigned: self.unsigned_records.map(Word::get).unwrap_or_default(),
         };
         Ok(RedisConfig {
@@ -411,28 +422,28 @@ impl RedisDocument {
     }
 }
 
-impl IntegrityKeys {
-    fn compile(self, environment: Environment<'_>) -> Result<Vec<String>, ConfigError> {
-        let is_list = self.0.len() > 1;
-        let keys = self.0.into_iter().enumerate().map(|(index, key)| {
-            let path = || {
-                let path = JsonPath::from("store.redis.integrity_key");
-                if is_list { path.entry(index) } else { path }
-            };
-            let key = key.reveal(path(), environment)?;
-            if key.len() >= SHORTEST_INTEGRITY_KEY {
-                return Ok(key);
-            }
-            Err(ConfigError::Conflict {
-                path: path(),
-                found: "a hidden value that can be guessed".to_owned(),
-                allowed: format!(
-                    "{SHORTEST_INTEGRITY_KEY} characters or more, at random: what `openssl rand -base64 32` prints"
-                ),
-            })
-        });
-        keys.collect()
+fn integrity_keys(secret: Secret, environment: Environment<'_>) -> Result<Vec<String>, ConfigError> {
+    let path = JsonPath::from("store.redis.integrity_key");
+    let entries = secret.entries(path.clone()).into_iter();
+    let revealed = entries.map(|(place, secret)| Ok((place.clone(), secret.reveal(place, environment)?)));
+    let mut keys = Vec::new();
+    for (place, key) in revealed.collect::<Result<Vec<_>, ConfigError>>()? {
+        if key.len() < SHORTEST_INTEGRITY_KEY {
+            let allowed = format!(
+                "{SHORTEST_INTEGRITY_KEY} characters or more, at random: what `openssl rand -base64 32` prints"
+            );
+            return Err(ConfigError::new(place, "a hidden value that can be guessed", allowed));
+        }
+        if let Some(first) = keys.iter().position(|other| *other == key) {
+            let found = format!("the same entry at [{first}] and [{}]", keys.len());
+            return Err(ConfigError::new(path, found, "each entry once"));
+        }
+        keys.push(key);
     }
+    if keys.is_empty() {
+        return Err(ConfigError::new(path, "an empty list", "a list that is not empty"));
+    }
+    Ok(keys)
 }
 
 /// In bytes. Random ones are written with a third more characters, so whatever is shorter was thought up.
@@ -447,13 +458,13 @@ fn largest_response_fits(limits: &Limits, limit_is_set: bool, store: &StoreConfi
     }
     let (limit, room) = (bytes_text(limits.response_body), bytes_text(store.max_bytes));
     Err(if limit_is_set {
-        ConfigError::conflict(
+        ConfigError::new(
             "limits.response_body",
             format!("{limit}, more than store.shared_data.max_bytes, {room}"),
             "at most store.shared_data.max_bytes",
         )
     } else {
-        ConfigError::conflict(
+        ConfigError::new(
             "store.shared_data.max_bytes",
             format!("{room}, less than limits.response_body, {limit} by default"),
             "at least limits.response_body",
@@ -469,7 +480,7 @@ fn largest_bodies_fit(config: &Config) -> Result<(), ConfigError> {
     if needed <= config.memory {
         return Ok(());
     }
-    Err(ConfigError::conflict(
+    Err(ConfigError::new(
         "limits.memory",
         bytes_text(config.memory),
         format!("at least {}, four times the largest request_body or response_body", bytes_text(needed)),
@@ -477,10 +488,8 @@ fn largest_bodies_fit(config: &Config) -> Result<(), ConfigError> {
 }
 
 /// The error for a setting that would be ignored because another one is not `word`.
-#[cold]
-#[inline(never)]
 fn without_effect(path: &str, other: &str, word: &str) -> ConfigError {
-    ConfigError::conflict(path, "a value that has no effect here", format!("only if {other} is \"{word}\""))
+    ConfigError::new(path, "a value that has no effect here", format!("only if {other} is \"{word}\""))
 }
 
 /// RFC 9562, section 4.

@@ -3,11 +3,13 @@
 //! The JSON Schema is made of these types and of their documentation, so the comments here speak to operators.
 //! What the values mean together is [`super::compile`]'s to decide.
 
+use serde::de::{Error as _, Unexpected};
+use serde::{Deserialize, Deserializer};
+
 use super::Guard;
 use super::error::ConfigError;
 use super::json::Node;
 use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUnknown};
-use super::read::{Object, Read, entries, read_as_object};
 use super::store::{MOST_ENTRIES, OnFull, Unsigned};
 use super::value::{
     AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Percentage, Period, Pointer,
@@ -15,8 +17,9 @@ use super::value::{
 };
 
 /// Configuration of Idemgate, an Envoy filter that makes HTTP services safe to retry by Idempotency-Key.
-#[derive(Debug, Default)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct Document {
     /// Which part the module plays in this listener; without it, it is the filter. "redis_bridge" stands alone and
     /// lets the filter's calls to Redis use pooled connections. "admin" lets operators look up and change single
@@ -69,16 +72,10 @@ pub(super) struct Document {
     pub(super) routes: Option<Vec<RouteDocument>>,
 }
 
-read_as_object!(
-    Document, "an object":
-    role, guard, prefix, mode, key, methods, caller, resource, fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay,
-    store, on_store_error, status_header, docs_uri, routes
-);
-
 impl Document {
     /// Reads JSON text.
     pub(super) fn parse(text: &[u8]) -> Result<Self, ConfigError> {
-        Self::read(&Node::parse(text)?)
+        Node::parse(text)?.read()
     }
 }
 
@@ -107,8 +104,9 @@ pub(super) fn word_of<T: Words + PartialEq>(value: T) -> &'static str {
     T::WORDS.iter().find(|(_, known)| *known == value).map_or("", |(word, _)| word)
 }
 
-#[derive(Debug, Default)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct KeyDocument {
     /// Names of headers, in any case; the first one present is the key.
     pub(super) headers: Option<List<FieldName, 1>>,
@@ -120,64 +118,24 @@ pub(super) struct KeyDocument {
     pub(super) format: Option<Word<KeyFormat>>,
 }
 
-read_as_object!(KeyDocument, "an object": headers, required, max_length, format);
-
 impl Words for KeyFormat {
     const WORDS: &'static [(&'static str, Self)] = &[("any", Self::Any), ("uuid", Self::Uuid)];
 }
 
-#[derive(Debug, Default)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct CallerDocument {
     /// What identifies the caller: all that are present are hashed in, in order.
-    pub(super) identity: Option<List<Identity>>,
+    pub(super) identity: Option<List<IdentityDocument>>,
     /// Whether a request without any identity gets 403; otherwise all such requests are one caller.
     pub(super) required: Option<bool>,
 }
 
-read_as_object!(CallerDocument, "an object": identity, required);
-
-/// One entry of `caller.identity`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Identity {
-    Credential,
-    Header(FieldName),
-    Property(PropertyPath),
-}
-
-impl Read for Identity {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        let IdentityDocument { header, property, authorization, verified } = IdentityDocument::read(node)?;
-        let identity = match (header, property, authorization.map(Word::get)) {
-            (Some(name), None, None) => Self::Header(name),
-            (None, Some(path), None) => Self::Property(path),
-            (None, None, Some(AuthorizationPart::Credential)) => Self::Credential,
-            (None, None, None) => {
-                return Err(ConfigError::invalid_value("none of header, property, authorization", ONE_SOURCE));
-            }
-            _ => {
-                return Err(ConfigError::invalid_value("more than one of header, property, authorization", ONE_SOURCE));
-            }
-        };
-        match (identity == Self::Credential, verified) {
-            (true, Some(true)) | (false, None) => Ok(identity),
-            (true, _) => Err(ConfigError::invalid_value(
-                "a credential that nothing verifies",
-                "true beside authorization, if a filter in front refuses requests whose signature is not the credential's: \
-                 the credential is public",
-            )
-            .within_key("verified")),
-            (false, _) => Err(ConfigError::invalid_value("a value that has no effect here", "only with authorization")
-                .within_key("verified")),
-        }
-    }
-}
-
-const ONE_SOURCE: &str = "exactly one of header, property, authorization";
-
 /// Exactly one of header, property and authorization.
-#[derive(Debug)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields, expecting = "an object with exactly one of header, property, authorization")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[cfg_attr(
     not(target_arch = "wasm32"),
     schemars(extend("oneOf" = [
@@ -188,19 +146,17 @@ const ONE_SOURCE: &str = "exactly one of header, property, authorization";
 )]
 pub(super) struct IdentityDocument {
     /// The name of a request header; every value of it counts. The scheme of authorization counts without case.
-    header: Option<FieldName>,
+    pub(super) header: Option<FieldName>,
     /// The path of an Envoy attribute, such as the verified sub that jwt_authn wrote to dynamic metadata. The order of
     /// entries in a map does not count.
-    property: Option<PropertyPath>,
+    pub(super) property: Option<PropertyPath>,
     /// Which part of the Authorization header: "credential" is what stays the same from one attempt to the next in a
     /// scheme that signs each of them (AWS4-HMAC-SHA256, AWS4-ECDSA-P256-SHA256, OAuth 1, Digest). Of other schemes
     /// the whole header counts.
-    authorization: Option<Word<AuthorizationPart>>,
+    pub(super) authorization: Option<Word<AuthorizationPart>>,
     /// That a filter in front verifies the credential, whose parts are public: must be true with authorization.
-    verified: Option<bool>,
+    pub(super) verified: Option<bool>,
 }
-
-read_as_object!(IdentityDocument, "an object with exactly one of header, property, authorization": header, property, authorization, verified);
 
 /// `caller.identity[].authorization`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -225,21 +181,20 @@ impl Words for ResourcePart {
         &[("authority", Self::Authority), ("method", Self::Method), ("path", Self::Path)];
 }
 
-#[derive(Debug, Default)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct FingerprintDocument {
     /// Whether the query counts.
     pub(super) query: Option<bool>,
-    /// How the body counts: its bytes ("raw"), its RFC 8785 canonical form ("json"; a body that is not JSON counts
-    /// raw), or not at all ("none").
+    /// How the body counts: its bytes ("raw"), what its JSON means ("json"; numbers by their exact value; a body that is
+    /// not JSON counts raw), or not at all ("none").
     pub(super) body: Option<Word<BodyKind>>,
     /// JSON Pointers (RFC 6901) to parts of the body that do not count; only if body is "json".
     pub(super) ignore: Option<List<Pointer>>,
     /// Names of the headers that count, in any case.
     pub(super) headers: Option<List<FieldName>>,
 }
-
-read_as_object!(FingerprintDocument, "an object": query, body, ignore, headers);
 
 /// `fingerprint.body`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -253,8 +208,9 @@ impl Words for BodyKind {
     const WORDS: &'static [(&'static str, Self)] = &[("raw", Self::Raw), ("json", Self::Json), ("none", Self::None)];
 }
 
-#[derive(Debug, Default)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct DuplicatesDocument {
     /// 409 at once ("reject"), or held until the first request completes ("wait").
     pub(super) in_flight: Option<Word<InFlight>>,
@@ -264,14 +220,13 @@ pub(super) struct DuplicatesDocument {
     pub(super) max_waiting: Option<Number<1, 65_536>>,
 }
 
-read_as_object!(DuplicatesDocument, "an object": in_flight, wait_timeout, max_waiting);
-
 impl Words for InFlight {
     const WORDS: &'static [(&'static str, Self)] = &[("reject", Self::Reject), ("wait", Self::Wait)];
 }
 
-#[derive(Debug, Default)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct OutcomeDocument {
     /// Statuses whose response is kept and replayed.
     pub(super) store: Option<List<StatusEntry>>,
@@ -284,14 +239,13 @@ pub(super) struct OutcomeDocument {
     pub(super) on_unknown: Option<Word<OnUnknown>>,
 }
 
-read_as_object!(OutcomeDocument, "an object": store, release, unknown, on_unknown);
-
 impl Words for OnUnknown {
     const WORDS: &'static [(&'static str, Self)] = &[("block", Self::Block), ("retry", Self::Retry)];
 }
 
-#[derive(Debug, Default)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct ExecutionDocument {
     /// Down the filter chain ("inline"), or outside the client's stream ("detached").
     pub(super) mode: Option<Word<ExecutionMode>>,
@@ -306,14 +260,13 @@ pub(super) struct ExecutionDocument {
     pub(super) drop_headers: Option<List<FieldName>>,
 }
 
-read_as_object!(ExecutionDocument, "an object": mode, timeout, cluster, max_calls, drop_headers);
-
 impl Words for ExecutionMode {
     const WORDS: &'static [(&'static str, Self)] = &[("inline", Self::Inline), ("detached", Self::Detached)];
 }
 
-#[derive(Debug, Default)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct LimitsDocument {
     /// A larger guarded request gets 413, where its body is held: unless fingerprint.body is "none" and execution.mode
     /// "inline".
@@ -330,10 +283,9 @@ pub(super) struct LimitsDocument {
     pub(super) memory: Option<Size<MIB, { 64 * GIB }>>,
 }
 
-read_as_object!(LimitsDocument, "an object": request_body, response_body, caller_share, memory);
-
-#[derive(Debug, Default)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct ReplayDocument {
     /// The header that is set to "true" on every replay.
     pub(super) header: Option<FieldName>,
@@ -344,8 +296,6 @@ pub(super) struct ReplayDocument {
     /// Names of headers that are replayed although they belong to one client or one message, such as set-cookie.
     pub(super) keep_headers: Option<List<FieldName>>,
 }
-
-read_as_object!(ReplayDocument, "an object": header, drop_headers, keep_headers);
 
 impl Words for OnStoreError {
     const WORDS: &'static [(&'static str, Self)] = &[("reject", Self::Reject), ("bypass", Self::Bypass)];
@@ -358,21 +308,22 @@ pub(super) enum StoreDocument {
     SharedData(SharedDataDocument),
 }
 
-impl Read for StoreDocument {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        let found = match StoresDocument::read(node)? {
+impl<'de> Deserialize<'de> for StoreDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found = match StoresDocument::deserialize(deserializer)? {
             StoresDocument { shared_data: Some(document), redis: None } => return Ok(Self::SharedData(document)),
             StoresDocument { shared_data: None, redis: Some(document) } => return Ok(Self::Redis(document)),
             StoresDocument { shared_data: None, redis: None } => "neither shared_data nor redis",
             StoresDocument { shared_data: Some(_), redis: Some(_) } => "both shared_data and redis",
         };
-        Err(ConfigError::invalid_value(found, "exactly one of shared_data, redis"))
+        Err(D::Error::invalid_value(Unexpected::Other(found), &"exactly one of shared_data, redis"))
     }
 }
 
 /// Exactly one of shared_data and redis.
-#[derive(Debug)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object with exactly one of shared_data, redis")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("minProperties" = 1, "maxProperties" = 1)))]
 pub(super) struct StoresDocument {
     /// The memory of this Envoy process, common to its workers.
@@ -381,10 +332,9 @@ pub(super) struct StoresDocument {
     redis: Option<RedisDocument>,
 }
 
-read_as_object!(StoresDocument, "an object with exactly one of shared_data, redis": shared_data, redis);
-
-#[derive(Debug, Default)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct SharedDataDocument {
     /// How many operations are kept at most: as many as max_bytes allows, at 640 bytes each, unless set. Not more than
     /// it can hold, at 384 bytes each.
@@ -398,14 +348,13 @@ pub(super) struct SharedDataDocument {
     pub(super) keep_at_least: Option<Period<0, TEN_YEARS>>,
 }
 
-read_as_object!(SharedDataDocument, "an object": max_entries, max_bytes, on_full, keep_at_least);
-
 impl Words for OnFull {
     const WORDS: &'static [(&'static str, Self)] = &[("evict_oldest", Self::EvictOldest), ("reject", Self::Reject)];
 }
 
-#[derive(Debug)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct RedisDocument {
     /// The Envoy cluster of the Redis servers.
     pub(super) cluster: Text,
@@ -424,62 +373,34 @@ pub(super) struct RedisDocument {
     pub(super) max_record: Option<Size<KIB, { 16 * MIB }>>,
     /// A secret text, or the environment variable that holds it, or several of these with the newest first: each record is
     /// signed with the first, and one that is signed with none of them is damaged. The same for all Envoys. Never shown.
-    pub(super) integrity_key: Option<IntegrityKeys>,
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "super::schema::integrity_key"))]
+    pub(super) integrity_key: Option<Secret>,
     /// What becomes of records that are not signed, for the time in which a fleet is given its first integrity_key: they
     /// are damaged ("refuse"), are read ("accept"), or are still written, too ("write"). Only with integrity_key.
     pub(super) unsigned_records: Option<Word<Unsigned>>,
 }
-
-read_as_object!(
-    RedisDocument, "an object":
-    cluster, prefix, timeout, database, username, password, max_record, integrity_key, unsigned_records
-);
 
 impl Words for Unsigned {
     const WORDS: &'static [(&'static str, Self)] =
         &[("refuse", Self::Refuse), ("accept", Self::Accept), ("write", Self::Write)];
 }
 
-/// `integrity_key`: one key, or several.
-#[derive(Debug)]
-pub(super) struct IntegrityKeys(pub(super) Vec<Secret>);
-
-impl Read for IntegrityKeys {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        match node {
-            Node::List(_) => List::<Secret, 1>::read(node).map(|keys| Self(keys.into_values())),
-            _ => Secret::read(node).map(|key| Self(vec![key])),
-        }
-    }
-}
-
-#[derive(Debug)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct RouteDocument {
     /// A name of its own, by which metrics tell the route from others.
     pub(super) name: Option<RouteName>,
     /// Which requests; what is left out matches any.
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(rename = "match"))]
+    #[serde(rename = "match")]
     pub(super) matches: MatchDocument,
     /// The settings that differ.
     pub(super) policy: RoutePolicyDocument,
 }
 
-impl Read for RouteDocument {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        let object = Object::read(node, "an object", &["name", "match", "policy"])?;
-        Ok(Self { name: object.get("name")?, matches: object.get("match")?, policy: object.get("policy")? })
-    }
-}
-
-impl Read for Vec<RouteDocument> {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        entries(node, "a sequence")
-    }
-}
-
-#[derive(Debug)]
-#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct MatchDocument {
     /// A pattern over the path without its query: * matches within a segment, ** across; "/orders/**" is /orders and
     /// everything below it.
@@ -490,15 +411,13 @@ pub(super) struct MatchDocument {
     pub(super) authority: Option<AuthorityPattern>,
 }
 
-read_as_object!(MatchDocument, "an object": path, methods, authority);
-
 /// What a route may change: every setting except `store`, `routes`, `role`, `guard`, `prefix` and `limits.memory`.
 #[derive(Debug)]
 pub(super) struct RoutePolicyDocument(pub(super) Box<Document>);
 
-impl Read for RoutePolicyDocument {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        let document = Document::read(node)?;
+impl<'de> Deserialize<'de> for RoutePolicyDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let document = Document::deserialize(deserializer)?;
         let found = match &document {
             Document { store: Some(_), .. } => "store",
             Document { routes: Some(_), .. } => "routes",
@@ -508,10 +427,8 @@ impl Read for RoutePolicyDocument {
             Document { limits: Some(LimitsDocument { memory: Some(_), .. }), .. } => "limits.memory",
             _ => return Ok(Self(Box::new(document))),
         };
-        Err(ConfigError::invalid_value(
-            found,
-            "any setting except store, routes, role, guard, prefix and limits.memory",
-        ))
+        let allowed = "any setting except store, routes, role, guard, prefix and limits.memory";
+        Err(D::Error::invalid_value(Unexpected::Other(found), &allowed))
     }
 }
 

@@ -3,161 +3,117 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::suggestion::Suggestion;
+use serde::de::{self, Expected, Unexpected};
+
+use super::suggestion::suggestion;
 
 /// Why a configuration is refused.
 ///
 /// `Display` is the one line that the operator reads: `PATH: found FOUND; allowed: ALLOWED`. It bears no control
 /// character and no secret.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// A good value that contradicts another setting, or that another setting would make the filter ignore.
-    #[error("{path}: found {found}; allowed: {allowed}")]
-    Conflict {
-        /// The setting to change.
-        path: JsonPath,
-        /// The value and what it contradicts.
-        found: String,
-        /// How both can stand.
-        allowed: String,
-    },
-    /// An object names a key twice, so that one of the values would be lost.
-    #[error("{path}: found the key twice; allowed: each key once")]
-    DuplicateKey {
-        /// The key.
-        path: JsonPath,
-    },
-    /// A value of the wrong type, out of range or malformed.
-    #[error("{path}: found {found}; allowed: {allowed}")]
-    InvalidValue {
-        /// The setting.
-        path: JsonPath,
-        /// The value, shortened.
-        found: String,
-        /// The type, range or form of the setting.
-        allowed: String,
-    },
-    /// An object lacks a key without which it means nothing.
-    #[error("{path}: found nothing; allowed: this key must be given")]
-    MissingKey {
-        /// The key.
-        path: JsonPath,
-    },
-    /// Something else than JSON text, such as the binary form in which a `google.protobuf.Struct` arrives.
-    #[error("$: found {found}; allowed: a JSON object as text in a google.protobuf.StringValue")]
-    NotJsonText {
-        /// What the bytes look like.
-        found: &'static str,
-    },
-    /// Text that is not well-formed JSON (RFC 8259).
-    #[error("$: found malformed JSON ({problem}); allowed: one JSON object (RFC 8259)")]
-    Syntax {
-        /// The parser's complaint, with line and column.
-        problem: String,
-    },
-    /// A key that the object does not have.
-    #[error("{path}: found an unknown key{}; allowed: {}", Suggestion::for_key(path.last_key(), allowed), allowed.join(", "))]
-    UnknownKey {
-        /// The key.
-        path: JsonPath,
-        /// The keys that the object has.
-        allowed: &'static [&'static str],
-    },
+#[error("{path}: found {found}; allowed: {allowed}")]
+pub struct ConfigError {
+    path: JsonPath,
+    found: String,
+    allowed: String,
 }
 
 impl ConfigError {
-    /// The error for a good value that contradicts another setting.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn conflict(path: &str, found: impl Into<String>, allowed: impl Into<String>) -> Self {
-        Self::Conflict { path: JsonPath::from(path), found: found.into(), allowed: allowed.into() }
+    /// The error for what is at `path`, which is `found` where something else is `allowed`.
+    pub(super) fn new(path: impl Into<JsonPath>, found: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Self { path: path.into(), found: found.into(), allowed: allowed.into() }
     }
 
-    /// The error for a value that is not what is `allowed`; its path gets its segments on the way out.
-    pub(super) fn invalid_value(found: impl Into<String>, allowed: impl Into<String>) -> Self {
-        Self::InvalidValue { path: JsonPath::default(), found: found.into(), allowed: allowed.into() }
-    }
-
-    /// The same error, seen from the object in which it is under `key`.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn within_key(self, key: &str) -> Self {
-        self.within(Segment::Key(key.to_owned()))
-    }
-
-    /// The same error, seen from the object or list whose `segment` it is in.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn within(mut self, segment: Segment) -> Self {
-        match &mut self {
-            Self::Conflict { path, .. }
-            | Self::DuplicateKey { path }
-            | Self::InvalidValue { path, .. }
-            | Self::MissingKey { path }
-            | Self::UnknownKey { path, .. } => path.segments.insert(0, segment),
-            Self::NotJsonText { .. } | Self::Syntax { .. } => {}
-        }
+    /// The same error, seen from the object or list in which its path begins at `outer`.
+    pub(super) fn within(mut self, outer: impl Into<JsonPath>) -> Self {
+        self.path = outer.into().join(&self.path);
         self
+    }
+}
+
+/// The errors of serde's derives; their paths end with the value that was read.
+impl de::Error for ConfigError {
+    fn custom<T: fmt::Display>(problem: T) -> Self {
+        Self::new(JsonPath::default(), problem.to_string(), "what the documentation says")
+    }
+
+    fn invalid_type(found: Unexpected<'_>, allowed: &dyn Expected) -> Self {
+        Self::invalid_value(found, allowed)
+    }
+
+    fn invalid_value(found: Unexpected<'_>, allowed: &dyn Expected) -> Self {
+        Self::new(JsonPath::default(), described(found), allowed.to_string())
+    }
+
+    fn unknown_field(key: &str, known: &'static [&'static str]) -> Self {
+        let meant = suggestion(key, known).map(|key| format!(" (did you mean {key}?)"));
+        let found = format!("an unknown key{}", meant.unwrap_or_default());
+        Self::new(JsonPath::default().key(key), found, known.join(", "))
+    }
+
+    fn missing_field(key: &'static str) -> Self {
+        Self::new(key, "nothing", "this key must be given")
+    }
+
+    fn duplicate_field(key: &'static str) -> Self {
+        Self::new(key, "the key twice", "each key once")
+    }
+}
+
+/// What an error says that it found.
+fn described(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Bool(value) => value.to_string(),
+        Unexpected::Float(value) => format!("{value:?}"),
+        Unexpected::Map => "an object".to_owned(),
+        Unexpected::Other(words) => words.to_owned(),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Signed(value) => value.to_string(),
+        Unexpected::Str(text) => quoted(text),
+        Unexpected::Unit => "null".to_owned(),
+        Unexpected::Unsigned(value) => value.to_string(),
+        other => other.to_string(),
     }
 }
 
 /// Where in the configuration: `$` is the whole of it, `outcome.store[1]` the second entry of a list.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct JsonPath {
-    segments: Vec<Segment>,
-}
+pub(super) struct JsonPath(String);
 
 impl JsonPath {
     /// The value of `key` in the object at this path.
-    pub(super) fn key(mut self, key: &str) -> Self {
-        self.segments.push(Segment::Key(key.to_owned()));
-        self
+    pub(super) fn key(self, key: &str) -> Self {
+        let step = if is_plain(key) { key.to_owned() } else { format!("[{}]", quoted(key)) };
+        self.join(&Self(step))
     }
 
     /// The entry `index` of the list at this path.
     pub(super) fn entry(mut self, index: usize) -> Self {
-        self.segments.push(Segment::Index(index));
+        self.0 += &format!("[{index}]");
         self
     }
 
-    fn last_key(&self) -> &str {
-        match self.segments.last() {
-            Some(Segment::Key(key)) => key,
-            Some(Segment::Index(_)) | None => "",
+    fn join(mut self, inner: &Self) -> Self {
+        if !self.0.is_empty() && !inner.0.is_empty() && !inner.0.starts_with('[') {
+            self.0.push('.');
         }
+        self.0 += &inner.0;
+        self
     }
 }
 
 /// Keys joined with dots, as the documentation writes them.
 impl From<&str> for JsonPath {
     fn from(keys: &str) -> Self {
-        Self { segments: keys.split('.').map(|key| Segment::Key(key.to_owned())).collect() }
+        Self(keys.to_owned())
     }
 }
 
 impl fmt::Display for JsonPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.segments.is_empty() {
-            return f.write_str("$");
-        }
-        for (position, segment) in self.segments.iter().enumerate() {
-            match segment {
-                Segment::Index(index) => write!(f, "[{index}]")?,
-                Segment::Key(key) if !is_plain(key) => write!(f, "[{}]", quoted(key))?,
-                Segment::Key(key) if position == 0 => f.write_str(key)?,
-                Segment::Key(key) => write!(f, ".{key}")?,
-            }
-        }
-        Ok(())
+        f.write_str(if self.0.is_empty() { "$" } else { &self.0 })
     }
-}
-
-/// One step of a [`JsonPath`].
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Segment {
-    Index(usize),
-    Key(String),
 }
 
 /// `text` in double quotes on one line, shortened: a log line is no place for a megabyte.

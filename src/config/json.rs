@@ -1,13 +1,18 @@
-//! JSON text as a tree, and what an error says of a value in it.
+//! JSON text as a tree, from which serde reads the document.
 //!
-//! serde_json makes the tree and nothing else: its errors know the line but not the path, and documents that are read
-//! by serde's derives take five times the room in the module that [`super::read`] takes.
+//! The errors of serde_json are text, with a line instead of a path. Those of the tree are [`ConfigError`]s: a path, what
+//! was found there and what is allowed. The tree keeps the path itself: `serde_path_to_error` would save 16 lines here and
+//! take 13 % more module.
 
-use std::fmt;
+use std::{fmt, iter, slice};
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
+    Visitor,
+};
+use serde::forward_to_deserialize_any;
 
-use super::error::{ConfigError, quoted};
+use super::error::{ConfigError, JsonPath};
 
 /// One JSON value. Objects keep order and repeated keys, so that a repetition can be refused where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,21 +30,28 @@ pub(crate) enum Node {
 impl Node {
     /// Reads JSON text; only white space, as no configuration at all, is an empty object.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, ConfigError> {
+        let not_text = |found| {
+            ConfigError::new(JsonPath::default(), found, "a JSON object as text in a google.protobuf.StringValue")
+        };
         if text.iter().any(|byte| *byte < b' ' && !byte.is_ascii_whitespace()) {
-            return Err(ConfigError::NotJsonText { found: "binary data, such as a google.protobuf.Struct" });
+            return Err(not_text("binary data, such as a google.protobuf.Struct"));
         }
         let Ok(text) = str::from_utf8(text) else {
-            return Err(ConfigError::NotJsonText {
-                found: "bytes that are not UTF-8, such as a google.protobuf.Struct",
-            });
+            return Err(not_text("bytes that are not UTF-8, such as a google.protobuf.Struct"));
         };
         match text.trim_ascii_start().as_bytes().first() {
             None => Ok(Self::Object(Vec::new())),
-            // As bytes, which is the one form of serde_json's parser that the module has.
-            Some(b'{') => serde_json::from_slice(text.as_bytes())
-                .map_err(|error| ConfigError::Syntax { problem: error.to_string() }),
-            Some(_) => Err(ConfigError::NotJsonText { found: "text that does not start with {" }),
+            Some(b'{') => serde_json::from_str(text).map_err(|error| {
+                let found = format!("malformed JSON ({error})");
+                ConfigError::new(JsonPath::default(), found, "one JSON object (RFC 8259)")
+            }),
+            Some(_) => Err(not_text("text that does not start with {")),
         }
+    }
+
+    /// Makes of the value what serde makes of it.
+    pub(super) fn read<'de, T: Deserialize<'de>>(&'de self) -> Result<T, ConfigError> {
+        T::deserialize(self)
     }
 
     /// The keys of an object, in order.
@@ -67,27 +79,102 @@ impl Node {
         }
     }
 
-    /// The error for this value where something else is `allowed`.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn refused(&self, allowed: &str) -> ConfigError {
-        ConfigError::invalid_value(self.described(), allowed)
+    /// What an error says that it found.
+    pub(super) fn unexpected(&self) -> Unexpected<'_> {
+        match self {
+            Self::Bool(value) => Unexpected::Bool(*value),
+            Self::Fraction(value) => Unexpected::Float(*value),
+            Self::List(_) => Unexpected::Seq,
+            Self::Negative(value) => Unexpected::Signed(*value),
+            Self::Null => Unexpected::Unit,
+            Self::Object(_) => Unexpected::Map,
+            Self::Text(text) => Unexpected::Str(text),
+            Self::Unsigned(value) => Unexpected::Unsigned(*value),
+        }
+    }
+}
+
+/// Reads a value of which `read` makes something; `allowed` says of which it does.
+pub(super) fn read_value<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    allowed: &str,
+    read: impl FnOnce(&Node) -> Option<T>,
+) -> Result<T, D::Error> {
+    let node = Node::deserialize(deserializer)?;
+    read(&node).ok_or_else(|| D::Error::invalid_value(node.unexpected(), &allowed))
+}
+
+impl<'de> Deserializer<'de> for &'de Node {
+    type Error = ConfigError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        match self {
+            Node::Bool(value) => visitor.visit_bool(*value),
+            Node::Fraction(value) => visitor.visit_f64(*value),
+            Node::List(entries) => visitor.visit_seq(Entries(entries.iter().enumerate())),
+            Node::Negative(value) => visitor.visit_i64(*value),
+            Node::Null => visitor.visit_unit(),
+            Node::Object(members) => visitor.visit_map(Members { rest: members.iter(), member: None }),
+            Node::Text(text) => visitor.visit_borrowed_str(text),
+            Node::Unsigned(value) => visitor.visit_u64(*value),
+        }
     }
 
-    /// What an error says that it found.
-    fn described(&self) -> String {
+    /// A key that is there has a value: `null` is refused by the value's type and not read as an absent key.
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        visitor.visit_some(self)
+    }
+
+    /// Serde would also read a struct from a list of its values.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ConfigError> {
         match self {
-            Self::Bool(value) => value.to_string(),
-            // Not the number itself: writing a double takes 14 KiB of module.
-            Self::Fraction(value) if value.fract() == 0.0 => "a number beyond 2^53".to_owned(),
-            Self::Fraction(_) => "a fraction".to_owned(),
-            Self::List(_) => "a list".to_owned(),
-            Self::Negative(value) => value.to_string(),
-            Self::Null => "null".to_owned(),
-            Self::Object(_) => "an object".to_owned(),
-            Self::Text(text) => quoted(text),
-            Self::Unsigned(value) => value.to_string(),
+            Node::Object(members) => visitor.visit_map(Members { rest: members.iter(), member: None }),
+            _ => Err(ConfigError::invalid_type(self.unexpected(), &visitor)),
         }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// The entries of a list; an error is told with the place of its entry.
+struct Entries<'de>(iter::Enumerate<slice::Iter<'de, Node>>);
+
+impl<'de> SeqAccess<'de> for Entries<'de> {
+    type Error = ConfigError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ConfigError> {
+        let Some((index, entry)) = self.0.next() else { return Ok(None) };
+        seed.deserialize(entry).map(Some).map_err(|error| error.within(JsonPath::default().entry(index)))
+    }
+}
+
+/// The members of an object; an error is told with the key of its member.
+struct Members<'de> {
+    rest: slice::Iter<'de, (String, Node)>,
+    member: Option<&'de (String, Node)>,
+}
+
+impl<'de> MapAccess<'de> for Members<'de> {
+    type Error = ConfigError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ConfigError> {
+        self.member = self.rest.next();
+        let Some((key, _)) = self.member else { return Ok(None) };
+        let key = IntoDeserializer::<ConfigError>::into_deserializer(key.as_str());
+        seed.deserialize(key).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ConfigError> {
+        let Some((key, value)) = self.member else { return Err(ConfigError::custom("a value before its key")) };
+        seed.deserialize(value).map_err(|error| error.within(JsonPath::default().key(key)))
     }
 }
 
@@ -126,10 +213,6 @@ impl<'de> Visitor<'de> for NodeVisitor {
 
     fn visit_str<E>(self, value: &str) -> Result<Node, E> {
         Ok(Node::Text(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Node, E> {
-        Ok(Node::Text(value))
     }
 
     fn visit_unit<E>(self) -> Result<Node, E> {

@@ -1,6 +1,6 @@
 //! Settings: what the operator wrote, checked once and compiled for the request path.
 //!
-//! JSON text becomes a tree (`json`), the tree a document whose every value is in range (`read`, `document`, `value`),
+//! JSON text becomes a tree (`json`), serde makes of it a document whose every value is in range (`document`, `value`),
 //! and the document, laid over the defaults and checked as a whole, a [`Config`] (`compile`). What is wrong is said in one
 //! line, [`ConfigError`].
 //!
@@ -22,7 +22,6 @@ mod glob;
 pub(crate) mod json;
 mod pointers;
 mod policy;
-mod read;
 mod routes;
 #[cfg(not(target_arch = "wasm32"))]
 mod schema;
@@ -36,7 +35,7 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
-pub use error::{ConfigError, JsonPath};
+pub use error::ConfigError;
 pub use pointers::{Branch, PointerTree};
 pub use policy::{
     BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
@@ -54,7 +53,6 @@ use std::sync::Arc;
 use crate::normal_form;
 use document::{Document, Role};
 use json::Node;
-use read::Read as _;
 pub(crate) use value::NEVER_GUARDED;
 use value::Word;
 
@@ -91,7 +89,7 @@ impl Plugin {
     /// that is not in the `environment`.
     pub fn parse(text: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
         let node = Node::parse(text)?;
-        let document = Document::read(&node)?;
+        let document: Document = node.read()?;
         match document.role.map(Word::get) {
             Some(Role::RedisBridge) => bridge(&node, document),
             Some(Role::Admin) => admin(document, environment),
@@ -112,7 +110,7 @@ pub enum Guard {
 fn admin(mut document: Document, environment: Environment<'_>) -> Result<Plugin, ConfigError> {
     document.role = None;
     let Some(guard) = document.guard.take() else {
-        return Err(ConfigError::conflict(
+        return Err(ConfigError::new(
             "guard",
             "nothing, so that whoever reaches the listener could make operations run twice",
             "\"loopback\" for a listener that is bound to a loopback address; \"filters\" for one whose own filters \
@@ -126,7 +124,7 @@ fn admin(mut document: Document, environment: Environment<'_>) -> Result<Plugin,
 fn bridge(node: &Node, document: Document) -> Result<Plugin, ConfigError> {
     match node.keys().find(|key| !["role", "prefix"].contains(key)) {
         None => Ok(Plugin::RedisBridge { prefix: document.prefix.map_or_else(store::default_prefix, String::from) }),
-        Some(key) => Err(ConfigError::conflict(
+        Some(key) => Err(ConfigError::new(
             key,
             "a setting of the filter, which role \"redis_bridge\" does not have",
             "only role and prefix, if role is \"redis_bridge\"",

@@ -61,28 +61,28 @@ pub(super) fn check(routes: &[Route]) -> Result<(), ConfigError> {
     for (index, route) in routes.iter().enumerate() {
         let (before, path) = (routes.get(..index).unwrap_or_default(), JsonPath::from("routes").entry(index));
         if let Some(other) = before.iter().position(|other| other.criteria.cover(&route.criteria)) {
-            return Err(ConfigError::Conflict {
-                path: path.key("match"),
-                found: format!("a match that no request gets to, because routes[{other}] matches all that it does"),
-                allowed: format!("a route that comes before routes[{other}], or matches something else"),
-            });
+            return Err(ConfigError::new(
+                path.key("match"),
+                format!("a match that no request gets to, because routes[{other}] matches all that it does"),
+                format!("a route that comes before routes[{other}], or matches something else"),
+            ));
         }
         if let (Some(name), true) = (&route.name, before.iter().any(|other| other.name == route.name)) {
-            return Err(ConfigError::Conflict {
-                path: path.key("name"),
-                found: format!("\"{name}\", which another route has, so that two metrics would have one name"),
-                allowed: "a name of its own for each route".to_owned(),
-            });
+            return Err(ConfigError::new(
+                path.key("name"),
+                format!("\"{name}\", which another route has, so that two metrics would have one name"),
+                "a name of its own for each route",
+            ));
         }
         if let Some(methods) = &route.criteria.methods
             && route.policy.mode != Mode::Off
             && !methods.iter().any(|method| route.policy.methods.contains(method))
         {
-            return Err(ConfigError::Conflict {
-                path: path.key("match").key("methods"),
-                found: "no method that the route's policy guards".to_owned(),
-                allowed: format!("at least one of {}, or others in policy.methods", route.policy.methods.join(", ")),
-            });
+            return Err(ConfigError::new(
+                path.key("match").key("methods"),
+                "no method that the route's policy guards",
+                format!("at least one of {}, or others in policy.methods", route.policy.methods.join(", ")),
+            ));
         }
     }
     Ok(())
@@ -92,7 +92,7 @@ pub(super) fn check(routes: &[Route]) -> Result<(), ConfigError> {
 mod tests {
     use std::time::Duration;
 
-    use crate::config::{Config, ConfigError, ExecutionMode, InFlight, Mode, Policy};
+    use crate::config::{Config, ExecutionMode, InFlight, Mode, Policy};
 
     fn parse(text: &str) -> Config {
         Config::parse(text.as_bytes()).unwrap()
@@ -234,9 +234,12 @@ mod tests {
                 {"match": {}, "policy": {"limits": {"response_body": "3MiB"}}}
             ]}"#,
         );
-        let error = error.unwrap_err();
-        assert!(matches!(error, ConfigError::Conflict { .. }));
-        assert!(error.to_string().starts_with("routes[0].policy.limits.response_body: found \"3MiB\""), "{error}");
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("routes[0].policy.limits.response_body: found \"3MiB\""), "{error}");
+        let error = refusal(
+            r#"[{"match": {}, "policy": {"caller": {"identity": [{"header": "a"}, {"authorization": "credential"}]}}}]"#,
+        );
+        assert!(error.starts_with("routes[0].policy.caller.identity[1].verified: found a credential"), "{error}");
         let error = refusal(r#"[{"match": {}, "policy": {"duplicates": {"max_waiting": 5}}}]"#);
         assert!(
             error.starts_with("routes[0].policy.duplicates.max_waiting: found a value that has no effect here"),

@@ -7,12 +7,10 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::document::{
-    Document, Identity, IdentityDocument, IntegrityKeys, RoutePolicyDocument, StoreDocument, StoresDocument,
-};
+use super::document::{Document, RoutePolicyDocument, StoreDocument, StoresDocument};
 use super::value::{
-    AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Percentage, Period, Pointer,
-    PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
+    AuthorityPattern, FieldName, LinkTarget, List, Method, NEVER_GUARDED, Number, PathPattern, Percentage, Period,
+    Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// The JSON Schema (draft 2020-12) of the plugin configuration, with descriptions and defaults.
@@ -28,6 +26,12 @@ pub fn json_schema() -> Value {
     let mut schema = schema.to_value();
     set_defaults(&mut schema, &defaults());
     schema
+}
+
+/// One integrity key, or several.
+pub(super) fn integrity_key(_: &mut SchemaGenerator) -> Schema {
+    let key = secret(32);
+    json_schema!({"oneOf": [key, {"type": "array", "items": key, "minItems": 1, "uniqueItems": true}]})
 }
 
 /// A secret of so many characters at least, or where it is.
@@ -172,11 +176,6 @@ schema_by_hand! {
         "type": "string", "pattern": "^[!-~]+$", "maxLength": 256, "not": {"pattern": "[/?#@\\\\]|\\*\\*\\*"},
     });
     [] FieldName => |_| json_schema!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"});
-    [] Identity => IdentityDocument::json_schema;
-    [] IntegrityKeys => |_| {
-        let key = secret(32);
-        json_schema!({"oneOf": [key, {"type": "array", "items": key, "minItems": 1, "uniqueItems": true}]})
-    };
     [] LinkTarget => |_| json_schema!({
         "type": "string",
         "maxLength": 2048,
@@ -186,11 +185,15 @@ schema_by_hand! {
         let entry = generator.subschema_for::<T>();
         json_schema!({"type": "array", "items": entry, "minItems": MIN, "uniqueItems": true})
     };
-    [] Method => |_| json_schema!({
-        "type": "string",
-        "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
-        "not": {"pattern": "^([Gg][Ee][Tt]|[Hh][Ee][Aa][Dd]|[Oo][Pp][Tt][Ii][Oo][Nn][Ss]|[Tt][Rr][Aa][Cc][Ee]|[Cc][Oo][Nn][Nn][Ee][Cc][Tt])$"},
-    });
+    [] Method => |_| {
+        let in_any_case = |letter: char| format!("[{letter}{}]", letter.to_ascii_lowercase());
+        let methods = NEVER_GUARDED.map(|method| method.chars().map(in_any_case).collect::<String>());
+        json_schema!({
+            "type": "string",
+            "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+            "not": {"pattern": format!("^({})$", methods.join("|"))},
+        })
+    };
     [const MIN: u32, const MAX: u32] Number<MIN, MAX> => |_| {
         json_schema!({"type": "integer", "minimum": MIN, "maximum": MAX})
     };

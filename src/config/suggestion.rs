@@ -1,30 +1,16 @@
 //! "Did you mean …?" for a key that is almost right.
 
-use std::fmt;
-
 use strsim::levenshtein;
 
-/// The known key that an unknown one was probably meant to be; its `Display` goes behind "an unknown key".
-#[derive(Debug)]
-pub(super) struct Suggestion(Option<&'static str>);
-
-impl Suggestion {
-    /// The closest of `known` to `unknown`, if it is close enough to be a slip.
-    pub(super) fn for_key(unknown: &str, known: &'static [&'static str]) -> Self {
-        let unknown = unknown.to_ascii_lowercase();
-        let near = known
-            .iter()
-            .filter(|key| key.len().abs_diff(unknown.len()) <= MOST_SLIPS)
-            .map(|key| (levenshtein(&unknown, key), *key))
-            .filter(|(slips, key)| *slips <= MOST_SLIPS && *slips * 2 < key.len());
-        Self(near.min().map(|(_, key)| key))
-    }
-}
-
-impl fmt::Display for Suggestion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |key| write!(f, " (did you mean {key}?)"))
-    }
+/// The closest of the `known` keys to an `unknown` one, in any case, if it is close enough for a slip.
+pub(super) fn suggestion(unknown: &str, known: &[&'static str]) -> Option<&'static str> {
+    let unknown = unknown.to_ascii_lowercase();
+    let near = known
+        .iter()
+        .filter(|key| key.len().abs_diff(unknown.len()) <= MOST_SLIPS)
+        .map(|key| (levenshtein(&unknown, key), *key))
+        .filter(|(slips, key)| *slips <= MOST_SLIPS && *slips * 2 < key.len());
+    near.min().map(|(_, key)| key)
 }
 
 /// A transposition ("requierd") is two.
@@ -32,22 +18,22 @@ const MOST_SLIPS: usize = 2;
 
 #[cfg(test)]
 mod tests {
-    use super::Suggestion;
+    use super::suggestion;
 
     #[test]
     fn only_a_near_miss_is_suggested() {
         let known = &["lease", "limits", "ttl"];
         for (unknown, suggested) in [
-            ("leese", " (did you mean lease?)"),
-            ("Limit", " (did you mean limits?)"),
-            ("TTL", " (did you mean ttl?)"),
-            ("imitss", " (did you mean limits?)"),
-            ("imitsss", ""),
-            ("timeout", ""),
-            ("xxl", ""),
-            ("", ""),
+            ("leese", Some("lease")),
+            ("Limit", Some("limits")),
+            ("imitss", Some("limits")),
+            ("imitsss", None),
+            ("TTL", Some("ttl")),
+            ("timeout", None),
+            ("xxl", None),
+            ("", None),
         ] {
-            assert_eq!(Suggestion::for_key(unknown, known).to_string(), suggested, "{unknown}");
+            assert_eq!(suggestion(unknown, known), suggested, "{unknown}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Lists.
 
-use crate::config::error::ConfigError;
-use crate::config::json::Node;
-use crate::config::read::{Read, entries};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Unexpected, Visitor};
 
 /// A list of at least `MIN` entries that are all different: a repeated one is a slip of whoever wrote it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,19 +24,33 @@ impl<T, const MIN: usize> List<T, MIN> {
     }
 }
 
-impl<T: Read + PartialEq, const MIN: usize> Read for List<T, MIN> {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        let allowed = if MIN == 0 { "a list" } else { "a list that is not empty" };
-        let list: Vec<T> = entries(node, allowed)?;
-        if list.len() < MIN {
-            return Err(ConfigError::invalid_value("an empty list", allowed));
-        }
-        for (index, entry) in list.iter().enumerate() {
-            if let Some(first) = list.iter().take(index).position(|other| other == entry) {
-                let found = format!("the same entry at [{first}] and [{index}]");
-                return Err(ConfigError::invalid_value(found, "each entry once"));
+impl<'de, T: Deserialize<'de> + PartialEq, const MIN: usize> Deserialize<'de> for List<T, MIN> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Entries(PhantomData))
+    }
+}
+
+struct Entries<T, const MIN: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + PartialEq, const MIN: usize> Visitor<'de> for Entries<T, MIN> {
+    type Value = List<T, MIN>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if MIN == 0 { "a list" } else { "a list that is not empty" })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(entry) = entries.next_element()? {
+            if let Some(first) = list.iter().position(|other| *other == entry) {
+                let found = format!("the same entry at [{first}] and [{}]", list.len());
+                return Err(A::Error::invalid_value(Unexpected::Other(&found), &"each entry once"));
             }
+            list.push(entry);
         }
-        Ok(Self(list))
+        if list.len() < MIN {
+            return Err(A::Error::invalid_value(Unexpected::Other("an empty list"), &self));
+        }
+        Ok(List(list))
     }
 }

@@ -1,9 +1,9 @@
 //! Patterns of routes. One that can never match is refused: its route would silently guard nothing.
 
-use crate::config::error::ConfigError;
+use serde::de::{Deserialize, Deserializer, Error, Unexpected};
+
 use crate::config::glob::{BadGlob, Glob, LONGEST_PATTERN};
-use crate::config::json::Node;
-use crate::config::read::Read;
+use crate::config::json::read_value;
 use crate::normal_form;
 
 /// A pattern over the path without its query; segments end at `/`.
@@ -26,18 +26,17 @@ impl PathPattern {
     }
 }
 
-impl Read for PathPattern {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
+impl<'de> Deserialize<'de> for PathPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let allowed = "a pattern over the path without its query, which begins with / or ** and is percent-encoded: \
                        * matches within a segment, ** across";
-        let text = node.text().ok_or_else(|| node.refused(allowed))?;
-        let is_possible = (text.starts_with('/') || text.starts_with("**"))
-            && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
-        if !is_possible {
-            return Err(node.refused(allowed));
-        }
-        let normal = normal_form::path(text.as_bytes());
-        compile(&normal, b'/', node).map(Self)
+        let text = read_value(deserializer, allowed, |node| {
+            let text = node.text()?;
+            let is_possible = (text.starts_with('/') || text.starts_with("**"))
+                && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+            is_possible.then(|| text.to_owned())
+        })?;
+        compile(&normal_form::path(text.as_bytes()), b'/', &text).map(Self)
     }
 }
 
@@ -67,21 +66,19 @@ impl AuthorityPattern {
     }
 }
 
-impl Read for AuthorityPattern {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
+impl<'de> Deserialize<'de> for AuthorityPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let allowed = "a pattern over the host, with or without a port: * matches within a label, ** across";
-        let text = node.text().ok_or_else(|| node.refused(allowed))?.to_ascii_lowercase();
-        let is_possible =
-            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@\\".contains(&byte));
-        if !is_possible {
-            return Err(node.refused(allowed));
-        }
+        let text = read_value(deserializer, allowed, |node| {
+            let text = node.text()?;
+            let is_possible =
+                !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@\\".contains(&byte));
+            // An IPv6 address without its brackets: no authority has one.
+            let is_bare = host_of(text.as_bytes()).contains(&b':') && !text.starts_with('[');
+            (is_possible && !is_bare).then(|| text.to_owned())
+        })?;
         let names_port = host_of(text.as_bytes()).len() < text.len();
-        // An IPv6 address without its brackets: no authority has one.
-        if host_of(text.as_bytes()).contains(&b':') && !text.starts_with('[') {
-            return Err(node.refused(allowed));
-        }
-        Ok(Self { glob: compile(text.as_bytes(), b'.', node)?, names_port })
+        Ok(Self { glob: compile(text.to_ascii_lowercase().as_bytes(), b'.', &text)?, names_port })
     }
 }
 
@@ -95,19 +92,25 @@ fn host_of(authority: &[u8]) -> &[u8] {
     }
 }
 
-fn compile(pattern: &[u8], separator: u8, node: &Node) -> Result<Glob, ConfigError> {
-    Glob::compile(pattern, separator).map_err(|reason| match reason {
-        BadGlob::Stars => node.refused("one star, or two in a row"),
-        BadGlob::TooLong => node.refused(&format!("a pattern of {LONGEST_PATTERN} bytes at most")),
+/// Compiles a `pattern`, which was written as `text`.
+fn compile<E: Error>(pattern: &[u8], separator: u8, text: &str) -> Result<Glob, E> {
+    Glob::compile(pattern, separator).map_err(|reason| {
+        let allowed = match reason {
+            BadGlob::Stars => "one star, or two in a row".to_owned(),
+            BadGlob::TooLong => format!("a pattern of {LONGEST_PATTERN} bytes at most"),
+        };
+        E::invalid_value(Unexpected::Str(text), &allowed.as_str())
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ConfigError;
+    use crate::config::json::Node;
 
     fn path(text: &str) -> Result<PathPattern, ConfigError> {
-        PathPattern::read(&Node::Text(text.to_owned()))
+        Node::Text(text.to_owned()).read()
     }
 
     #[test]
@@ -117,7 +120,7 @@ mod tests {
     }
 
     fn authority(text: &str) -> AuthorityPattern {
-        AuthorityPattern::read(&Node::Text(text.to_owned())).unwrap()
+        Node::Text(text.to_owned()).read().unwrap()
     }
 
     #[test]
@@ -153,7 +156,7 @@ mod tests {
     fn an_authority_pattern_that_no_authority_can_match_is_refused() {
         for text in ["", "https://example.com", "example.com/orders", "user@example.com", "ex ample.com", "2001:db8::1"]
         {
-            assert!(AuthorityPattern::read(&Node::Text(text.to_owned())).is_err(), "{text}");
+            assert!(Node::Text(text.to_owned()).read::<AuthorityPattern>().is_err(), "{text}");
         }
     }
 

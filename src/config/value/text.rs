@@ -1,82 +1,139 @@
-//! Free text.
+//! Texts that have a form: names, methods, paths and pointers.
 
-use std::fmt;
+use serde::de::{Deserialize, Deserializer, Error as _, Unexpected};
 
-use crate::config::Environment;
-use crate::config::error::{ConfigError, JsonPath};
-use crate::config::json::Node;
-use crate::config::read::{Object, Read, read_as_object};
+use crate::config::json::{Node, read_value};
 
-/// Text that is not empty and bears no control character: names of clusters, prefixes, patterns.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(in crate::config) struct Text(String);
+/// Declares texts: of which contents they are, how these are made of the text, and which texts are allowed.
+macro_rules! texts {
+    ($($(#[$attribute:meta])* $name:ident($content:ty) = $read:ident, $allowed:literal;)+) => {$(
+        $(#[$attribute])*
+        #[derive(Clone, Debug, Eq, PartialEq)]
+        pub(in crate::config) struct $name($content);
 
-impl From<Text> for String {
-    fn from(text: Text) -> Self {
-        text.0
-    }
-}
-
-impl Read for Text {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        let text = node.text().filter(|text| is_plain_text(text));
-        text.map(|text| Self(text.to_owned()))
-            .ok_or_else(|| node.refused("text that is not empty, without control characters"))
-    }
-}
-
-/// Text that neither `Debug` nor an error shows, or the name of an environment variable that holds it.
-#[derive(Clone, Eq, PartialEq)]
-pub(in crate::config) enum Secret {
-    Plain(String),
-    Variable(String),
-}
-
-impl Secret {
-    /// The text; `path` is where the configuration has it.
-    pub(in crate::config) fn reveal(self, path: JsonPath, environment: Environment<'_>) -> Result<String, ConfigError> {
-        let name = match self {
-            Self::Plain(text) => return Ok(text),
-            Self::Variable(name) => name,
-        };
-        environment(&name).filter(|value| !value.is_empty()).ok_or_else(|| ConfigError::Conflict {
-            path,
-            found: format!("the environment variable {name}, which is not set in the filter's VM"),
-            allowed: format!(
-                "one that Envoy is started with and that vm_config.environment_variables.host_env_keys of the Wasm \
-                 filter lists (\"{name}\"; Istio's WasmPlugin: vmConfig.env with valueFrom HOST; Envoy Gateway: \
-                 env.hostKeys), in each filter with this vm_id"
-            ),
-        })
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-impl Read for Secret {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        match node {
-            Node::Object(_) => Ok(Self::Variable(VariableDocument::read(node)?.env.into())),
-            _ => match node.text() {
-                Some(text) if !text.is_empty() => Ok(Self::Plain(text.to_owned())),
-                _ => Err(ConfigError::invalid_value("a hidden value", "text that is not empty, or {\"env\": NAME}")),
-            },
+        impl From<$name> for $content {
+            fn from(text: $name) -> Self {
+                text.0
+            }
         }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                read_value(deserializer, $allowed, |node| node.text().and_then($read).map(Self))
+            }
+        }
+    )+};
+}
+
+texts! {
+    /// The name of a header field, in lower case; pseudo-headers (`:path`) are no fields.
+    FieldName(String) = field_name,
+        "the name of a header (an RFC 9110 token, so no pseudo-header)";
+
+    /// A URI, or an absolute path on the same host, that can stand between `<` and `>` in a `Link` field (RFC 8288,
+    /// section 3) because it is made of the characters of RFC 3986, appendix A, alone.
+    LinkTarget(String) = link_target,
+        "a URI with a scheme, or a path that starts with one /, of at most 2048 characters (RFC 3986)";
+
+    /// A method that can be guarded, in upper case.
+    Method(String) = method,
+        "a method other than GET, HEAD, OPTIONS, TRACE, CONNECT and QUERY, which are never guarded";
+
+    /// A JSON Pointer (RFC 6901) into a body, as its unescaped reference tokens.
+    ///
+    /// The empty pointer is refused: a body of which nothing counts is `fingerprint.body: "none"`, which need not hold
+    /// it.
+    Pointer(Vec<String>) = pointer,
+        "a JSON Pointer to a part of the body (RFC 6901), such as \"/meta/sent_at\"";
+
+    /// The name of a route: a part of the names of its metrics, between dots.
+    RouteName(String) = route_name,
+        "a name of up to 32 lower-case letters, digits, _ and -";
+
+    /// Text that is not empty and bears no control character: names of clusters, prefixes.
+    Text(String) = plain_text,
+        "text that is not empty, without control characters";
+}
+
+fn field_name(text: &str) -> Option<String> {
+    is_token(text).then(|| text.to_ascii_lowercase())
+}
+
+fn link_target(text: &str) -> Option<String> {
+    let is_link_target = text.len() <= 2048
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte))
+        && (has_scheme(text) || (text.starts_with('/') && !text.starts_with("//")));
+    is_link_target.then(|| text.to_owned())
+}
+
+/// RFC 3986, section 3.1.
+fn has_scheme(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, rest)| {
+        !rest.is_empty()
+            && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    })
+}
+
+fn method(text: &str) -> Option<String> {
+    let method = text.to_ascii_uppercase();
+    (is_token(text) && !NEVER_GUARDED.contains(&method.as_str())).then_some(method)
+}
+
+fn pointer(text: &str) -> Option<Vec<String>> {
+    text.strip_prefix('/')?.split('/').map(unescaped).collect()
+}
+
+/// RFC 6901, section 4: `~1` is `/` and `~0` is `~`, in this order; any other `~` is an error.
+fn unescaped(token: &str) -> Option<String> {
+    let stray = token.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1']));
+    (!stray).then(|| token.replace("~1", "/").replace("~0", "~"))
+}
+
+fn route_name(text: &str) -> Option<String> {
+    let is_name = (1..=32).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte));
+    is_name.then(|| text.to_owned())
+}
+
+fn plain_text(text: &str) -> Option<String> {
+    (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+/// Whether `text` is a token (RFC 9110, section 5.6.2): what methods and field names are made of.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// The path of an Envoy attribute. The host separates its parts with zero bytes, so no part may bear one.
+///
+/// All metadata in one would be a protobuf message, and not a map whose entries could be told apart and sorted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::config) struct PropertyPath(Vec<String>);
+
+impl From<PropertyPath> for Vec<String> {
+    fn from(path: PropertyPath) -> Self {
+        path.0
     }
 }
 
-/// Where a secret is, instead of the secret.
-#[derive(Debug)]
-struct VariableDocument {
-    env: Text,
+impl<'de> Deserialize<'de> for PropertyPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let allowed = "the path of an Envoy attribute, a list such as [\"connection\",\"uri_san_peer_certificate\"]";
+        let path: Vec<String> = read_value(deserializer, allowed, |node| match node {
+            Node::List(parts) if !parts.is_empty() => parts.iter().map(|part| plain_text(part.text()?)).collect(),
+            _ => None,
+        })?;
+        if path == ["metadata"] {
+            return Err(D::Error::invalid_value(
+                Unexpected::Other("all metadata, which Envoy serialises in another order from request to request"),
+                &"a path that goes on, such as [\"metadata\",\"filter_metadata\",\"envoy.filters.http.jwt_authn\",\"jwt\",\"sub\"]",
+            ));
+        }
+        Ok(Self(path))
+    }
 }
 
-read_as_object!(VariableDocument, "an object": env);
-
-fn is_plain_text(text: &str) -> bool {
-    !text.is_empty() && !text.chars().any(char::is_control)
-}
+/// Safe methods (RFC 9110, section 9.2.1; RFC 10008 for QUERY) need no guard; CONNECT opens a tunnel, whose answer has
+/// no end.
+pub(crate) const NEVER_GUARDED: [&str; 6] = ["CONNECT", "GET", "HEAD", "OPTIONS", "QUERY", "TRACE"];

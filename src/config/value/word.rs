@@ -1,8 +1,10 @@
 //! Settings with a few named values.
 
-use crate::config::error::ConfigError;
-use crate::config::json::Node;
-use crate::config::read::Read;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer};
+
+use crate::config::json::{Node, read_value};
 
 /// What is written as one of a few words.
 pub(in crate::config) trait Words: Copy + 'static {
@@ -20,12 +22,53 @@ impl<T: Words> Word<T> {
     }
 }
 
-impl<T: Words> Read for Word<T> {
-    fn read(node: &Node) -> Result<Self, ConfigError> {
-        let known = node.text().and_then(|text| T::WORDS.iter().find(|(word, _)| *word == text));
-        known.map(|(_, meaning)| Self(*meaning)).ok_or_else(|| {
-            let words: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-            node.refused(&words.join(", "))
+impl<'de, T: Words> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let words: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        read_value(deserializer, &words.join(", "), |node| {
+            let text = node.text()?;
+            T::WORDS.iter().find(|(word, _)| *word == text).map(|(_, meaning)| Self(*meaning))
         })
     }
 }
+
+/// A status code or a class of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::config) enum StatusEntry {
+    /// `Class(0)` is `1xx`, `Class(4)` is `5xx`.
+    Class(usize),
+    Code(u16),
+}
+
+impl StatusEntry {
+    fn code(value: u64) -> Option<Self> {
+        u16::try_from(value).ok().filter(|code| (100..=599).contains(code)).map(Self::Code)
+    }
+
+    fn class(text: &str) -> Option<Self> {
+        CLASSES.iter().position(|class| class.eq_ignore_ascii_case(text)).map(Self::Class)
+    }
+}
+
+/// As the configuration writes it.
+impl fmt::Display for StatusEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Class(class) => write!(f, "\"{}\"", CLASSES.get(*class).unwrap_or(&"")),
+            Self::Code(code) => code.fmt(f),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let allowed = "a status code from 100 to 599 or a class from \"1xx\" to \"5xx\"";
+        read_value(deserializer, allowed, |node| match node {
+            Node::Unsigned(value) => Self::code(*value),
+            Node::Text(text) => Self::class(text),
+            _ => None,
+        })
+    }
+}
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
