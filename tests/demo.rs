@@ -1,22 +1,25 @@
 //! The demo, which is also the test that `envoy.yaml` and `examples/redis/envoy.yaml` work as they stand.
 
-#![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[test]
-fn every_scene_of_the_demo_is_as_promised_and_as_the_readme_shows_it() {
+fn every_scene_of_the_demo_is_as_promised_and_as_the_pages_show_it() {
     let printed = play(&[]);
     let [alone, detached, _] = shown();
     assert_shows(&printed, &alone);
     assert_shows(&printed, &detached);
+    let first_page = page("README.md");
+    let (_, excerpt) = first_page.split_once("```text\n").expect("an excerpt");
+    assert_shows(&printed, excerpt.split("```").next().expect("an excerpt"));
     assert!(
         printed.contains("55 POSTs were sent, and the service ran 10 of them"),
-        "README.md counts otherwise\n{printed}"
+        "docs/demo.md counts otherwise\n{printed}"
     );
-    let readme = readme().split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(readme.contains("55 POSTs were sent, 10 ran"), "README.md counts otherwise");
+    let text = page("docs/demo.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("55 POSTs were sent, 10 ran"), "docs/demo.md counts otherwise");
 }
 
 #[test]
@@ -42,16 +45,15 @@ fn play(arguments: &[&str]) -> String {
     run(root().join("demo/run"), arguments)
 }
 
-/// What `README.md` shows of the demo.
+/// What `docs/demo.md` shows of the demo.
 fn shown() -> [String; 3] {
-    let readme = readme();
-    let (_, section) = readme.split_once("## What the demo shows").expect("the section about the demo");
-    let blocks = section.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let page = page("docs/demo.md");
+    let blocks = page.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next());
     blocks.map(str::to_owned).collect::<Vec<_>>().try_into().expect("three blocks")
 }
 
-fn readme() -> String {
-    std::fs::read_to_string(root().join("README.md")).expect("README.md")
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// Fails unless the demo has printed these lines in this order, whatever stood between them, with keys of its own and the
@@ -60,7 +62,7 @@ fn assert_shows(printed: &str, shown: &str) {
     let mut lines = printed.lines().map(without_what_differs);
     for line in shown.lines().filter(|line| !line.trim().is_empty()) {
         let line = without_what_differs(line);
-        assert!(lines.any(|printed| printed == line), "README.md shows {line:?}, which is not in\n{printed}");
+        assert!(lines.any(|printed| printed == line), "a page shows {line:?}, which is not in\n{printed}");
     }
 }
 

@@ -47,14 +47,68 @@ fn every_page_is_in_the_index() {
 }
 
 #[test]
-fn the_map_names_every_file_of_the_source() {
-    let map: BTreeSet<String> = read(&root().join("ARCHITECTURE.md"))
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `src/")?.split_once('`').map(|(path, _)| format!("src/{path}")))
-        .collect();
-    let mut files = BTreeSet::new();
-    sources(&root().join("src"), &mut files);
-    assert_eq!(map, files, "left: the map of ARCHITECTURE.md, right: src/ without its tests");
+fn every_file_that_a_page_names_is_there() {
+    const FOLDERS: [&str; 10] =
+        ["bench/", "demo/", "deploy/", "docs/", "examples/", "findings/", "fuzz/", "src/", "tests/", "tools/"];
+
+    let mut checked = 0;
+    for page in pages() {
+        let text = read(&page);
+        let prose: String = text.split("```").step_by(2).collect();
+        for name in prose.split('`').skip(1).step_by(2) {
+            let is_one_path =
+                FOLDERS.iter().any(|folder| name.starts_with(folder)) && !name.contains(['*', ' ', '<', '…']);
+            if is_one_path {
+                assert!(root().join(name).exists(), "{}: {name} is not there", page.display());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 50, "only {checked} were found");
+}
+
+#[test]
+fn the_architecture_is_read_in_one_go() {
+    let page = read(&root().join("ARCHITECTURE.md"));
+    let lines = page.lines().count();
+    assert!(lines <= 250, "{lines} lines: what only some readers need belongs to docs/internals/");
+    for entry in fs::read_dir(root().join("src")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let row = format!("| `src/{}/` | ", path.file_name().unwrap().to_str().unwrap());
+            assert!(page.contains(&row), "ARCHITECTURE.md has no row {row:?}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_is_read_in_two_screens() {
+    let words = read(&root().join("README.md")).split_whitespace().count();
+    assert!(words <= 900, "{words} words: what comes after the first ten minutes belongs to docs/");
+}
+
+/// The questions by which a reader of CONTRIBUTING.md finds out whether the layout explains itself.
+#[test]
+fn the_answers_of_the_contributing_page_are_true() {
+    let page = read(&root().join("CONTRIBUTING.md"));
+    let questions: Vec<&str> = page.lines().filter(|line| line.starts_with("| Where ")).collect();
+    assert_eq!(questions.len(), 3, "{questions:?}");
+    for question in questions {
+        let mut source = None;
+        let mut functions = 0;
+        for name in question.split('`').skip(1).step_by(2) {
+            if name.starts_with("src/") {
+                source = Some(read(&root().join(name)));
+            } else {
+                let source = source.as_ref().unwrap_or_else(|| panic!("{name} stands before any file: {question}"));
+                let is_there =
+                    [format!("fn {name}("), format!("fn {name}<")].iter().any(|start| source.contains(start));
+                assert!(is_there, "there is no function {name}: {question}");
+                functions += 1;
+            }
+        }
+        assert!(functions > 0, "no function is named: {question}");
+    }
 }
 
 #[test]
@@ -355,7 +409,8 @@ fn pages() -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
     };
-    markdown(root()).chain(markdown(root().join("docs"))).collect()
+    let folders = [root(), root().join("docs"), root().join("docs/internals")];
+    folders.into_iter().flat_map(markdown).collect()
 }
 
 /// The targets of all links of a page, without what stands in code.
@@ -384,19 +439,6 @@ fn words(text: &str, prefix: &str) -> BTreeSet<String> {
         .map(|(start, _)| text[start..].split(|c| !of_word(c)).next().unwrap_or_default())
         .map(|word| word.trim_end_matches('.').to_owned())
         .collect()
-}
-
-/// The Rust files below `folder` that are no tests, by their paths in the checkout.
-fn sources(folder: &Path, files: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let is_tests = path.file_stem().is_some_and(|stem| stem == "tests");
-        if path.is_dir() && !is_tests {
-            sources(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") && !is_tests {
-            files.insert(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
-        }
-    }
 }
 
 /// All files below `folder`.

@@ -9,7 +9,7 @@
 //! A page leaves neither processes nor files behind.
 //!
 //! Other than on a reader's machine are: the ports, so that tests can run side by side, and with them the files that name
-//! them; the folders that only root may write; `make`, of which only the names of the commands are checked, and
+//! them; the folders that only root may write; `make`, whose commands are checked only by name, and
 //! `cargo run --example orders`, because this very test run has built both. [`NOT_RUN`] lists what no test can run.
 
 #![allow(
@@ -502,13 +502,16 @@ fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// `README.md`, `docs/*.md` and `examples/*/README.md`, by their paths in the checkout.
+/// `README.md`, the pages of `docs/` and `examples/*/README.md`, by their paths in the checkout.
 fn pages() -> Vec<String> {
     let entries = |folder: &str| {
         let entries = fs::read_dir(root().join(folder)).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
     };
-    let docs = entries("docs").into_iter().filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}"));
+    let docs = ["docs", "docs/internals"].into_iter().flat_map(|folder| {
+        let names = entries(folder).into_iter().filter(|name| name.ends_with(".md"));
+        names.map(move |name| format!("{folder}/{name}"))
+    });
     let examples = entries("examples").into_iter().map(|name| format!("examples/{name}/README.md"));
     let pages = docs.chain(examples).chain(["README.md".to_owned()]);
     pages.filter(|page| root().join(page).is_file()).collect()

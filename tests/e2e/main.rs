@@ -49,6 +49,7 @@ mod redis_examples;
 mod redis_fleet;
 mod redis_forgeries;
 mod redis_races;
+mod redis_upgrades;
 mod replays;
 mod retention;
 mod reuse;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::envoy::released_module;
 use super::hop::merge;
 use super::store::Store;
 use super::transport::{Redis, Transport};
@@ -292,7 +293,7 @@ impl Setup {
         self
     }
 
-    /// Answers of the upstream may have so many fields.
+    /// How many fields an answer of the upstream may have.
     pub(crate) fn upstream_fields(mut self, count: u32) -> Self {
         self.upstream_fields = Some(count);
         self
@@ -352,6 +353,15 @@ impl Setup {
         self
     }
 
+    /// Another Idemgate in front of this one, with a VM and a configuration of its own, and the same store.
+    pub(crate) fn behind_another(self, vm_id: &str, configuration: &Value) -> Self {
+        let configuration = json!({
+            "@type": "type.googleapis.com/google.protobuf.StringValue",
+            "value": self.store.apply(configuration.clone()).to_string(),
+        });
+        self.filter_before(wasm_filter(&released_module(), vm_id, Some(&configuration)))
+    }
+
     /// The listener comes from a file that can be changed while Envoy runs.
     pub(crate) fn discovered(mut self) -> Self {
         self.is_discovered = true;
@@ -370,7 +380,7 @@ impl Setup {
         self
     }
 
-    /// Envoy may have so many connections to Redis at once.
+    /// How many connections to Redis Envoy may have at once.
     pub(crate) fn redis_connections(mut self, connections: u32) -> Self {
         self.redis.connections = Some(connections);
         self
@@ -412,7 +422,7 @@ impl Setup {
         self
     }
 
-    /// Envoy has so many workers.
+    /// How many workers Envoy has.
     pub(crate) fn workers(mut self, workers: u64) -> Self {
         self.workers = workers;
         self
