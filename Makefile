@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # The Envoy of all tests but those for the oldest.
 NEWEST = $(or $(ENVOY),$(CURDIR)/.tools/envoy)
-# All but those of which each Envoy has a run of its own.
+# Without the tests that run once for each Envoy.
 TESTS := $(filter-out e2e,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 # The profile of the tests, so that the demo and the tests share what they compile.
 NATIVE := --locked --profile test

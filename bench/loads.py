@@ -78,7 +78,7 @@ class Client:
         self._runs = 0
 
     def send(self, port: int, load: Load, **extent: float) -> Outcome:
-        """For so many `seconds`, or so many `requests`."""
+        """For this number of `seconds`, or of `requests`."""
         self._runs += 1
         settings: dict[str, object] = {
             "kind": load.kind,

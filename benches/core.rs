@@ -285,7 +285,7 @@ fn request(key: &str) -> Headers {
     ])
 }
 
-/// An order with as many items as fit into so many bytes.
+/// An order with as many items as fit into `bytes`.
 fn json(bytes: usize) -> Vec<u8> {
     let item = r#"{"sku":"A-1001","quantity":2,"price":12.50,"note":"gift \"wrapped\""},"#;
     let items = item.repeat((bytes - 60) / item.len());

@@ -83,7 +83,7 @@ struct Plan {
     /// How many requests in all; without it `seconds` is the end.
     requests: Option<u64>,
     seconds: f64,
-    /// Requests per second, sent when they are due whatever has become of others; without it each connection sends as
+    /// Requests per second, sent when they are due even if others are unanswered; without it each connection sends as
     /// soon as it has its answer.
     rate: Option<f64>,
     /// A number that no other run has sent to this proxy: keys are made of it.

@@ -119,7 +119,7 @@ impl Service {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // No method leaves the ledger half changed, so one that a panic left behind is as good as any.
+        // No method leaves the ledger half changed, so it is whole even after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

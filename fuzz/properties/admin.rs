@@ -66,12 +66,12 @@ static CONFIGS: LazyLock<[Config; 2]> = LazyLock::new(|| {
     [Config::default(), Config::parse(second).expect("a good configuration")]
 });
 
-/// Whether the path bears the operation that is to be touched, which alone it can name.
+/// Whether the path contains the operation that is to be changed; nothing else can name it.
 fn is_spelt(path: &[u8], task: &Task) -> bool {
-    let bears = |hash: String| path.to_ascii_lowercase().windows(64).any(|part| part == hash.as_bytes());
+    let contains = |hash: String| path.to_ascii_lowercase().windows(64).any(|part| part == hash.as_bytes());
     match task {
-        Task::Amend(operation, _) => bears(operation.to_string()),
-        Task::Look(operation) => path == b"/operations/lookup" || bears(operation.to_string()),
+        Task::Amend(operation, _) => contains(operation.to_string()),
+        Task::Look(operation) => path == b"/operations/lookup" || contains(operation.to_string()),
         Task::Count | Task::Find(_) => true,
     }
 }

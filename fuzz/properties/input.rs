@@ -19,7 +19,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// So many bytes, or what is left.
+    /// This number of bytes, or what is left.
     pub(crate) fn take(&mut self, length: usize) -> &'a [u8] {
         let (piece, rest) = self.0.split_at(length.min(self.0.len()));
         self.0 = rest;

@@ -15,7 +15,7 @@ pub fn check(bytes: &[u8]) {
     let values = match decode_all(bytes, count) {
         Ok(values) => values,
         Err(error) => {
-            assert_eq!(error, RespError::Trailing, "so many values were counted");
+            assert_eq!(error, RespError::Trailing, "the counted number of values");
             assert_eq!(decode_all(bytes, count + 1), Err(RespError::Cut), "{done} bytes were counted");
             return;
         }

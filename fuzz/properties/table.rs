@@ -249,7 +249,7 @@ enum Step {
         say: Say,
     },
     Sweep,
-    /// Time goes on by so many milliseconds.
+    /// Time goes on by this number of milliseconds.
     Wait(u64),
 }
 

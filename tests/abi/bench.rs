@@ -350,7 +350,7 @@ fn a_cas_that_is_never_issued_has_one_winner_in_the_same_interleaving() {
     assert_eq!(forced_race("/claim-never-issued-cas"), [409, 200]);
 }
 
-/// The statuses of two requests, the second of which runs between the first one's get and set.
+/// The statuses of two requests; the second runs between the first one's get and set.
 fn forced_race(path: &'static str) -> [u16; 2] {
     let host = probe::host();
     let (first, second) = (host.worker(""), host.worker(""));

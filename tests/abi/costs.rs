@@ -26,7 +26,7 @@ struct Budget {
     calls: &'static str,
 }
 
-/// A request of a client, and what becomes of it.
+/// A request of a client, and how it ends.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     /// Nobody guards it.

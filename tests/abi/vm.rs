@@ -180,7 +180,7 @@ pub(crate) struct Vm {
     hook_panic: Option<Box<dyn Any + Send>>,
 }
 
-/// What [`Rule::TooMuchAtOnce`] allows: a tenth of what Envoy has been seen to bear.
+/// What [`Rule::TooMuchAtOnce`] allows: a tenth of what Envoy was seen to survive.
 const MOST_AT_ONCE: usize = 33;
 
 thread_local! {

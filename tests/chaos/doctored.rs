@@ -1,4 +1,4 @@
-//! Histories that were made to say what must not be, each of which the judge has to find out: what cannot fail proves
+//! Histories that were changed to say what must not be. The judge has to find each out: what cannot fail proves
 //! nothing.
 
 use crate::{
@@ -112,7 +112,7 @@ fn unknown() -> Told {
     Told { word: Word::Unknown, status: 409, fields: Vec::new(), body }
 }
 
-/// Two keys, each of which runs once and is replayed once.
+/// Two keys; each runs once and is replayed once.
 pub(crate) fn small_history() -> Vec<Entry> {
     use crate::proof::{scenario::Conduct, service::Response};
 

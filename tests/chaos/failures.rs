@@ -80,7 +80,7 @@ const SCENARIOS: [Scenario; 32] = scenarios! {
 /// How many are played at the same time.
 const AT_A_TIME: usize = 2;
 
-/// None if it did not come to its end, of which it has told.
+/// None if it did not come to its end; it has said so.
 fn played(scenario: &Scenario) -> Option<Cost> {
     let began = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -51,7 +51,7 @@ struct Judge<'a> {
     ran: BTreeMap<AttemptId, u64>,
     /// What the service did, and when.
     conducted: BTreeMap<AttemptId, (Conduct, u64)>,
-    /// Detached answers that are to be recorded by a certain time, whoever waits for them.
+    /// Detached answers that are to be recorded by a certain time, whether or not anyone waits for them.
     due: Vec<(AttemptId, u64)>,
     /// Whose client has left before its request was whole.
     partial: BTreeSet<AttemptId>,

@@ -71,8 +71,8 @@ const START: Duration = Duration::from_millis(1_200);
 /// What an answer of the store may take.
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How many combinations there are of a store, a mode of execution, and what becomes of duplicates: so many seeds in
-/// a row have each of them.
+/// How many combinations there are of a store, a mode of execution, and a mode for duplicates: this number of seeds in
+/// a row has each of them.
 pub(crate) const COMBINATIONS: u64 = 12;
 
 impl Plan {

@@ -74,7 +74,7 @@ pub(crate) async fn play(plan: &Plan) -> Result<Report, String> {
     }
     come_to_rest(&envoys).await;
     assert_each_claim_has_ended(&envoys).await;
-    // Whoever could not say how it ended is found out by its lease.
+    // An execution whose end nobody reported shows by its lease.
     sleep(deployment.lease + Duration::from_millis(500)).await;
     ask_again(&stage, deployment).await;
 

@@ -187,7 +187,7 @@ fn assert_everything_happened(total: &Total) {
         have(|deployment| u64::from(deployment.is_peaceful)),
         have(|deployment| u64::from(deployment.is_remote() && deployment.loses_records_with(Fault::RedisKilled))),
     ];
-    assert_eq!(of_others, [2; 6], "choices of which each is there");
+    assert_eq!(of_others, [2; 6], "each choice is there");
 }
 
 /// The processes that this one has started and that are still there.

@@ -39,7 +39,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// At an Envoy of so many.
+    /// At one of the Envoys.
     pub(crate) fn draw(asked: Asked, envoys: usize, lot: &mut Lot) -> Self {
         Self {
             asked,

@@ -87,7 +87,7 @@ impl Wire {
 /// How often a wire that stands still is looked at.
 const STILLNESS: Duration = Duration::from_millis(5);
 
-/// Between so many delays the pieces take turns.
+/// The number of delays that the pieces take turns with.
 const STEPS: u32 = 8;
 
 impl Shared {

@@ -1,4 +1,4 @@
-//! The role `admin`: what an operator sees and changes, and what becomes of owners and clients (`docs/operations.md`).
+//! The role `admin`: what an operator sees and changes, and what owners and clients get (`docs/operations.md`).
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -252,7 +252,7 @@ async fn an_owner_that_ends_after_a_purge_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_an_operation_goes_on_when_it_is_changed() {
+async fn requests_that_wait_for_an_operation_go_on_when_it_is_changed() {
     let waits = json!({ "duplicates": { "in_flight": "wait", "wait_timeout": "60s" } });
     for (verb, body) in [("release", json!({ "force": true })), ("not-kept", json!({ "status": 201, "force": true }))] {
         let bench = bench(&waits).await;
@@ -261,7 +261,7 @@ async fn whoever_waits_for_an_operation_goes_on_when_it_is_changed() {
         let waiting = bench.send_aside(Protocol::Http2, &alices());
         bench.envoy.reaches_stat("wasmcustom.idemgate.waiting", 1).await;
         told(&bench.envoy, &order(&format!("/operations/{operation}/{verb}"), &body)).await;
-        let response = patiently("the answer to whoever waited", waiting).await.unwrap();
+        let response = patiently("the answer to the client that waited", waiting).await.unwrap();
         if verb == "release" {
             assert_executed(&response, 201);
             bench.assert_executions(2);
@@ -539,7 +539,7 @@ async fn the_loopback_guard_refuses_what_comes_through_proxies_and_browsers() {
 }
 
 #[tokio::test]
-async fn the_loopback_guard_refuses_whoever_reaches_the_listener_at_another_address() {
+async fn the_loopback_guard_refuses_requests_that_reach_the_listener_at_another_address() {
     let Some(address) = own_address() else { return };
     let settings = json!({});
     let admin = AdminListener::new("loopback", &settings).everywhere();
@@ -585,7 +585,7 @@ async fn the_guard_of_filters_must_be_declared_by_the_listener() {
 
     let bench = Bench::start(Setup::new(&settings).admin(admin.declared())).await;
     let declared = bench.envoy.admin_listener().await;
-    // Whoever the operator's filters let pass, wherever they are.
+    // Anyone whom the operator's filters let pass, at any address.
     let remote = Request::get("/operations").header("host", "admin.example").header("x-forwarded-for", "192.0.2.1");
     assert_eq!(Http1::connect(declared).await.send(&remote).await.status, 200);
     let denied = Http1::connect(declared).await.send(&remote.header("x-deny", "yes")).await;
@@ -681,13 +681,13 @@ crate::bench::also_on_redis! {
         redis_says_how_much_it_holds_and_finds_whole_hashes_only,
         what_is_known_of_an_outcome_is_told_in_each_state,
         what_ran_is_not_released_but_purged,
-        whoever_waits_for_an_operation_goes_on_when_it_is_changed,
+        requests_that_wait_for_an_operation_go_on_when_it_is_changed,
     }
     pooled: {
         a_running_operation_is_changed_only_by_force_and_its_owner_is_fenced,
         an_operator_finds_an_operation_by_its_key_and_caller_and_by_its_hash,
         an_unknown_operation_that_did_not_run_is_released_and_runs,
         redis_says_how_much_it_holds_and_finds_whole_hashes_only,
-        whoever_waits_for_an_operation_goes_on_when_it_is_changed,
+        requests_that_wait_for_an_operation_go_on_when_it_is_changed,
     }
 }

@@ -42,7 +42,7 @@ async fn a_thousand_new_keys_run(transport: Transport) {
         println!("{transport:?}: {tally:?}\n{}", bench.envoy.stats_like("idemgate.store.errors").await);
         ran = tally.get(&(201, "executed".to_owned())).copied().unwrap_or_default();
         assert_eq!(bench.upstream.executions(), before + ran);
-        // Whoever was refused runs when asked for again, and nobody else.
+        // A refused request runs when it is sent again, and no other does.
         for (number, response) in responses.iter().filter(|(_, response)| response.status != 201) {
             assert_eq!(response.status, 503, "{response:?}");
             let again = bench.send_once_settled(&key(*number)).await;

@@ -270,7 +270,7 @@ impl Scene {
             assert_problem(&retry, 409, "outcome-unknown");
             assert_eq!(now, last, "executions of {} by a retry that was refused", self.key);
             let act = last.checked_sub(1).map(|index| self.acts[index].0);
-            // Detached, an answer that came in time is never lost, whoever was there to get it.
+            // Detached, an answer that came in time is never lost, even if no client was there to get it.
             let in_time = matches!(act, Some(Act::Succeed | Act::Refuse)) && is_timely;
             assert!(
                 !in_time || Mode::current() == Mode::Inline,

@@ -38,7 +38,7 @@ fn order(key: usize) -> Request {
 pub(crate) struct Crowd(JoinSet<(usize, Response)>);
 
 impl Crowd {
-    /// Sends so many requests, each with its number's, over as many connections as it takes.
+    /// Sends this number of requests, each made from its number, over as many connections as it takes.
     pub(crate) async fn send(address: SocketAddr, count: usize, request: impl Fn(usize) -> Request) -> Self {
         let mut crowd = JoinSet::new();
         let mut client = Http2::connect(address).await;
@@ -75,7 +75,7 @@ async fn pass_by(bench: Arc<Bench>, mut stop: oneshot::Receiver<()>) -> usize {
     passed
 }
 
-/// So many wait for each of so many keys; their answers come while other requests pass by.
+/// Crowds wait for several keys; their answers come while other requests pass by.
 async fn all_who_wait_are_answered(bench: Bench, keys: usize, crowd: usize) {
     let bench = Arc::new(bench);
     let gate = Gate::closed();

@@ -121,7 +121,7 @@ async fn a_release_is_recorded_late_as_well() {
     late.bench.assert_executions(2);
 }
 
-/// Whoever ran an operation anew because its outcome was unknown has the last word.
+/// The execution that ran anew because the outcome was unknown decides the record.
 #[tokio::test]
 async fn another_execution_of_an_unknown_operation_is_not_overwritten() {
     let configuration = json!({ "outcome": { "on_unknown": "retry" } });

@@ -166,7 +166,7 @@ async fn the_log_names_the_operations_to_look_at_and_no_more_of_them_than_anybod
     bench.envoy.logs("more operations are told of at level debug only").await;
     let log = bench.envoy.log();
     let told: Vec<&str> = log.lines().filter(|line| line.contains("outcomes.unknown")).collect();
-    // So many at a time, by each of the workers; a slow machine may see another time begin.
+    // A limited number at a time, by each worker; on a slow machine another period may begin.
     assert!((20..100).contains(&told.len()), "{} lines for 100 operations:\n{log}", told.len());
     for line in told {
         let hash = line.split_once("operation ").and_then(|(_, rest)| rest.split(':').next()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What becomes of an operation, by the way its upstream call ended (contract, section 4).
+//! The outcome of an operation, by the way its upstream call ended (contract, section 4).
 
 use serde_json::json;
 

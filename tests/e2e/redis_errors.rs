@@ -20,7 +20,7 @@ fn impatient() -> Value {
     json!({ "timeout": "400ms" })
 }
 
-/// Two Envoys on one Redis, of which the first rejects what it cannot guard and the second lets it pass.
+/// Two Envoys on one Redis: the first rejects what it cannot guard, the second lets it pass.
 struct Pair {
     fleet: Fleet,
     /// So that each request that is to fail is a new operation.
@@ -72,7 +72,7 @@ impl Pair {
         self.fails_for(&self.new_order(), kind, remedy).await;
     }
 
-    /// The same of `order`, of which Redis has something already.
+    /// The same for `order`, which Redis has a record of already.
     async fn fails_for(&self, order: &Request, kind: &str, remedy: &str) {
         const BYPASSED: &str = "wasmcustom.idemgate.requests.bypassed";
 

@@ -217,7 +217,7 @@ async fn the_end_of_a_response_waits_for_its_record() {
     redis.resume();
     let first = first.await.unwrap();
     assert_executed(&first, 201);
-    // Whoever has the whole response can count on its replay, wherever the retry comes to.
+    // A client that has the whole response can count on its replay, at whichever Envoy it retries.
     assert_replay_of(&first, &there.send(&order()).await);
     fleet.upstream.assert_executions(1);
 }

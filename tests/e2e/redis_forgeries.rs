@@ -39,7 +39,7 @@ fn response(status: u16, fields: &[(&str, &str)], body: &str) -> StoredResponse 
 }
 
 /// Puts in the place of the record under `key` one that says that its operation was answered so. The filter's own code
-/// writes it, so it is as genuine as it can be from whoever has the keys of `config`.
+/// writes it, so it is as genuine as a record can be from a writer who has the keys of `config`.
 async fn forge(redis: &RedisServer, config: RedisConfig, key: &[u8], response: StoredResponse) {
     let fingerprint = Fingerprint::from_bytes(redis.get(key).await[18..50].try_into().unwrap());
     let hex = key[PREFIX.len()..].chunks(2).map(|digits| str::from_utf8(digits).unwrap());
@@ -85,7 +85,7 @@ async fn what_is_no_response_of_http_is_never_sent() {
     let bench = Bench::start_on(setup(&json!({})), vec![redis.address()]).await;
     assert_executed(&bench.send(&order()).await, 201);
     let key = redis.only_key().await;
-    // Whoever can write to Redis can make answers up, if records are not signed.
+    // Anyone who can write to Redis can make answers up, if records are not signed.
     forge(&redis, stranger(), &key, response(402, &[("x-made", "up")], "pay me")).await;
     let made_up = bench.send(&order()).await;
     assert_eq!((made_up.status, made_up.text("x-made")), (402, "up".into()), "{made_up:?}");
@@ -113,7 +113,7 @@ async fn what_is_no_response_of_http_is_never_sent() {
             assert_eq!(refused.header("set-cookie"), None, "{refused:?}");
             assert_problem(&refused, 503, "store-unavailable");
         }
-        // Whoever asks next on the connection is answered what was asked for.
+        // The next request on the connection gets its own answer.
         assert_problem(&client.send(&order()).await, 503, "store-unavailable");
         assert_eq!(client.send(&Request::get("/orders")).await.status, 201, "forgery {number}");
         bench.assert_executions(2 + number);

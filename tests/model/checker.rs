@@ -30,14 +30,14 @@ pub(crate) fn envoy(envoy: u8) -> Option<Place> {
 }
 
 impl Worlds {
-    /// The worlds of a scenario in which time passes at most so often, by so many milliseconds each time.
+    /// The worlds of a scenario in which time passes at most `steps` times, by `step` milliseconds each.
     pub(crate) fn new(scenario: Scenario, steps: u64, step: u64) -> Self {
         let scenario = Scenario { tells_states_apart: true, ..scenario };
         Self { scenario: Arc::new(scenario), step, steps }
     }
 
     /// Goes through all of them; fails with the shortest way to a promise that is not kept. There are at
-    /// least so many, or else the scenario is not what its test says.
+    /// least `expected` states, or else the scenario is not what its test says.
     #[track_caller]
     pub(crate) fn keep_every_promise(self, expected: usize) {
         let checker = self.checker().spawn_bfs().join();

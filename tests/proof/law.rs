@@ -78,7 +78,7 @@ pub(crate) fn judge(
     if before == after {
         return Ok(Lawful::Change);
     }
-    // What has ended is as good as nothing to everybody but its own late owner.
+    // A record that has ended counts for nobody but its own late owner.
     let is_own = |entry: &Entry| deed.is_some_and(|deed| deed.owner.to_bytes() == entry.owner);
     let before = before.filter(|entry| entry.expires > now || is_own(entry));
     // A worker that stands still between two host calls goes on by the time that it read before.

@@ -46,7 +46,7 @@ pub(crate) struct Scenario {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum StoreKind {
     SharedData(SharedDataConfig),
-    /// Redis, which is given so many milliseconds.
+    /// Redis, with this timeout in milliseconds.
     Redis {
         timeout: u64,
     },
@@ -286,7 +286,7 @@ impl Scenario {
         Self { store: StoreKind::SharedData(limits), ..self }
     }
 
-    /// The same, and what ran is not given up for so many milliseconds.
+    /// The same, and what ran is not evicted for this number of milliseconds.
     pub(crate) fn keeping(mut self, time: u64) -> Self {
         if let StoreKind::SharedData(limits) = &mut self.store {
             limits.keep_at_least = Duration::from_millis(time);

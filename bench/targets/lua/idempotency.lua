@@ -9,7 +9,7 @@ local LEASE, TTL = 30, 86400 -- seconds
 local MAX_BYTES = 64 * 1024 * 1024
 
 local records, bytes = {}, 0
--- The slots in the order in which they were claimed, of which [first, last) are taken.
+-- The slots in the order in which they were claimed; [first, last) are taken.
 local order, first, last = {}, 1, 1
 
 local function size(record)

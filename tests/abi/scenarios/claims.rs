@@ -50,7 +50,7 @@ fn workers_that_race_for_a_key_run_it_once() {
                     worker.run(move || {
                         let race = |(key, orders): (usize, &Orders)| {
                             start.wait();
-                            // Whoever fails must still come to the barrier for the other keys.
+                            // A thread that fails must still come to the barrier for the other keys.
                             catch_unwind(AssertUnwindSafe(|| orders.serve(&own, &order(&format!("key-{key}")))))
                         };
                         executions.iter().enumerate().map(race).collect::<Vec<_>>()

@@ -265,7 +265,7 @@ fn the_waiters_of_a_dead_worker_harm_nobody() {
     first.finish();
     deliver(&[&other]);
     assert_eq!(word(&waiter.finish()), "replayed");
-    // Whoever is given its mailbox is not led astray by what is in there.
+    // The next owner of its mailbox is not misled by what is in there.
     host.advance(Duration::from_secs(31));
     let successor = host.worker(WAIT);
     assert_eq!(host.queues().len(), 2, "{:?}", host.queues());

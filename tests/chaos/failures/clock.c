@@ -1,4 +1,4 @@
-/* Moves the wall clock of the process that it is loaded into (LD_PRELOAD) by so many seconds as the file says that
+/* Moves the wall clock of the process that it is loaded into (LD_PRELOAD) by the seconds in the file that
    IDEMGATE_TEST_CLOCK names: eight bytes, little-endian. The clock by which timers run stays as it is. */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -53,7 +53,7 @@ impl Clock {
         self.directory.join("step")
     }
 
-    /// So many seconds ahead of the right time. In place: whoever is under it has the file mapped.
+    /// The seconds ahead of the right time. In place: the processes under it have the file mapped.
     fn steps_to(&self, seconds: i64) {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(self.file());
         let written = file.and_then(|mut file| file.write_all(&seconds.to_le_bytes()));

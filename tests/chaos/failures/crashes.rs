@@ -73,7 +73,7 @@ pub(crate) async fn of_an_envoy(transport: Option<Transport>) -> Cost {
     let store: Vec<_> = redis.iter().map(RedisServer::address).collect();
     let mut configuration = deployment.configuration();
     configuration["execution"] = json!({ "mode": "detached", "timeout": "60s" });
-    // Whoever they are, and with whichever worker.
+    // Whichever clients they are, and with whichever worker.
     configuration["limits"]["caller_share"] = json!("100%");
     let setup: Setup = deployment.setup_with(configuration);
     let mut scene = Scene::without_clients(deployment, &[(setup.clone(), store)]).await;

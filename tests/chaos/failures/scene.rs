@@ -72,7 +72,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// Envoys of one `setup`, each of which finds the store at one of these addresses.
+    /// Envoys of one `setup`; each finds the store at one of these addresses.
     pub(crate) async fn begin(deployment: Deployment, setup: &Setup, stores: &[Vec<SocketAddr>]) -> Self {
         let setups: Vec<_> = stores.iter().map(|store| (setup.clone(), store.clone())).collect();
         Self::of(deployment, &setups, WORK).await
@@ -139,7 +139,7 @@ impl Scene {
         for client in self.clients {
             client.await.expect("each request of a client ends");
         }
-        // Whoever could not say how it ended is found out by its lease.
+        // An execution whose end nobody reported shows by its lease.
         sleep(self.deployment.lease + Duration::from_millis(500)).await;
         ask_again(&self.stage, self.deployment).await;
 

@@ -293,12 +293,12 @@ impl Envoy {
         }
     }
 
-    /// How many bytes clients have sent so far, of which Envoy has read as much.
+    /// How many bytes clients have sent so far and Envoy has read.
     pub(crate) async fn received(&self) -> u64 {
         self.stat("http.ingress.downstream_cx_rx_bytes_total").await.unwrap_or_default()
     }
 
-    /// Waits until it has read so many bytes of its clients.
+    /// Waits until it has read this number of bytes of its clients.
     pub(crate) async fn has_received(&self, bytes: u64) {
         let deadline = Instant::now() + PATIENCE;
         while self.received().await < bytes {

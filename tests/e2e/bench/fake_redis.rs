@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What becomes of one connection once something was asked on it.
+/// What happens to one connection once something was asked on it.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// These bytes and the end.
@@ -72,7 +72,7 @@ impl FakeRedis {
         self.address
     }
 
-    /// What becomes of the connections from now on.
+    /// What happens to the connections from now on.
     pub(crate) fn turn(&self, fault: Fault) {
         *self.fault.lock().expect("nobody panics while they hold this") = fault;
     }

@@ -106,7 +106,7 @@ impl Bench {
         bench
     }
 
-    /// With another proxy between Envoy and the upstream, both of which the test has started.
+    /// With another proxy between Envoy and the upstream; the test has started both.
     pub(crate) async fn through(hop: &Envoy, upstream: Upstream, setup: Setup) -> Self {
         let redis = match setup.store {
             Store::Redis(_) => Some(RedisServer::start().await),

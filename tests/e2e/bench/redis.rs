@@ -77,7 +77,7 @@ impl RedisServer {
     ///
     /// Not for a server that appends to a file, which answers nobody for a long time while it reads that.
     pub(crate) async fn restart_slowly(&mut self) {
-        // It looks at its connections each time that it has read so many bytes, which is for each key.
+        // It looks at its connections each time that it has read that many bytes, which is for each key.
         const BYTES: usize = 1_024;
 
         for number in 0..1_000 {

@@ -81,7 +81,7 @@ enum Entrance {
 impl Upstream {
     /// A server that has its address and refuses connections until it is opened.
     pub(crate) fn shut(protocol: Protocol) -> Self {
-        let socket = TcpSocket::new_v4().expect("no TCP socket to be had");
+        let socket = TcpSocket::new_v4().expect("a TCP socket");
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("no free port on 127.0.0.1");
         let address = socket.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared { state: Mutex::default(), count: watch::Sender::new(0) });

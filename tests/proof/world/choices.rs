@@ -46,7 +46,7 @@ pub(crate) enum Action {
     TimeOut(QuestionId),
     /// Redis loses its data.
     Flush,
-    /// Time passes: so many milliseconds.
+    /// Time passes, in milliseconds.
     Advance(u64),
 }
 
