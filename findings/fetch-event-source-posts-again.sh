@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Package: @microsoft/fetch-event-source 2.0.1 from npm, Node.js 20 (its fetch; the few members of `window` and `document` that the
-# package uses are stood in for).
+# Package: @microsoft/fetch-event-source 2.0.1 from npm, Node.js 20 (its fetch; the few members of `window` and `document`
+# that the package uses are stood in for).
 #
-# Pages read streamed answers to a POST with it. Without handlers of the caller's it repeats the POST by itself, body and headers
-# unchanged but for `last-event-id`: every second, without end, when the stream breaks or when the answer is no event stream
-# (a 409 or 422 with a problem too), so that the caller never hears of the refusal; and once more whenever the tab was hidden and is
-# shown again while the stream runs. A 500 that is an event stream, on the other hand, counts as a success.
+# Pages read streamed answers to a POST with it. Without handlers of the caller's it repeats the POST by itself, body and
+# headers unchanged but for `last-event-id`: every second, without end, when the stream breaks or when the answer is no
+# event stream (a 409 or 422 with a problem too), so that the caller never hears of the refusal; and once more whenever
+# the tab was hidden and is shown again while the stream runs. A 500 that is an event stream, on the other hand, counts as
+# a success.
 #
 # Output seen on 2026-11-30:
 #   stream that ends: 1 POST, resolved

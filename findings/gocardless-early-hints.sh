@@ -2,9 +2,9 @@
 # Packages: gocardless_pro 3.22.0 and requests 2.34.2 (urllib3 2.8.0), from PyPI; Python 3.11's http.client.
 #
 # A server may send interim responses before the final one, and a client has to read on (RFC 9110, section 15.2). Python's
-# http.client skips 100 only: a 103 (Early Hints) or 102 (Processing) is the response for it, and so for requests and every SDK
-# on top of it. The payment is made and the 201 is on its way; the SDK takes the empty 103 for a malformed response, repeats
-# the POST (with the same key) until it has no attempts left, and raises. SDKs on httpx (h11) read on.
+# http.client skips 100 only: a 103 (Early Hints) or 102 (Processing) is the response for it, and so for requests and
+# every SDK on top of it. The payment is made and the 201 is on its way; the SDK takes the empty 103 for a malformed
+# response, repeats the POST (with the same key) until it has no attempts left, and raises. SDKs on httpx (h11) read on.
 #
 # Output seen on 2026-11-30:
 #   no interim response: made PM1, attempts: 1, keys: 1

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Package: inngest 0.5.19 from PyPI (httpx and pydantic as pip resolves them).
 #
-# `send_sync` says whether events were taken: it returns their ids, or raises. A 5xx is repeated (five attempts, one and the
-# same x-inngest-event-id-seed, whatever Retry-After says). Any other status is taken for an answer and its JSON body is read
-# as one: unless that has a member `error`, a 409, 422 or 429 with a problem (RFC 9457), as gateways send it, comes out as
-# an empty list. Nothing is raised, nothing is repeated, and the event is lost.
+# `send_sync` says whether events were taken: it returns their ids, or raises. A 5xx is repeated (five attempts, one and
+# the same x-inngest-event-id-seed, whatever Retry-After says). Any other status is taken for an answer and its JSON body
+# is read as one: unless that has a member `error`, a 409, 422 or 429 with a problem (RFC 9457), as gateways send it,
+# comes out as an empty list. Nothing is raised, nothing is repeated, and the event is lost.
 #
 # Output seen on 2026-11-30:
 #   503 then 200: returned ['01ABC'], attempts: 2, seeds: 1

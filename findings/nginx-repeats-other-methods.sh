@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Package: nginx 1.22.1-9+deb12u11 of Debian 12 (and libpcre2-8-0, which it needs).
 #
-# nginx does not send a POST, LOCK or PATCH on to the next server of an upstream once it has been sent (`non_idempotent` would).
-# That is a list of exceptions, not a list of what may be repeated: every other method is taken for idempotent, those that nginx
-# does not know too. A server that has carried out a Subversion MERGE, a WebDAV MOVE or a method of one's own, and dies before it
-# answers, has the next one carry it out again, by the default `proxy_next_upstream error timeout`.
+# nginx does not send a POST, LOCK or PATCH on to the next server of an upstream once it has been sent (`non_idempotent`
+# would). That is a list of exceptions, not a list of what may be repeated: every other method is taken for idempotent,
+# those that nginx does not know too. A server that has carried out a Subversion MERGE, a WebDAV MOVE or a method of one's
+# own, and dies before it answers, has the next one carry it out again, by the default `proxy_next_upstream error
+# timeout`.
 #
 # Output seen on 2026-11-30 (two servers that take a request and close the connection):
 #   POST, PATCH, LOCK: sent to 1 server

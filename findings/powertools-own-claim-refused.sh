@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Packages: aws_lambda_powertools 3.37.0 and boto3 1.44.8 from PyPI, dynalite 4.0.0 from npm (a DynamoDB that runs locally),
-# Node.js 20.
+# Packages: aws_lambda_powertools 3.37.0 and boto3 1.44.8 from PyPI, dynalite 4.0.0 from npm (a DynamoDB that runs
+# locally), Node.js 20.
 #
-# Powertools' idempotency claims a key with a conditional PutItem that names no owner. The claim is written and its answer gets
-# lost; botocore repeats the PutItem by itself, meets its own record, and Powertools says IdempotencyAlreadyInProgressError. So
-# one lost answer keeps an operation from running that nobody has begun: every retry is refused until the claim's time is
-# over, here 3 s (what is left of the Lambda's time; without a Lambda context an hour, the default of `expires_after_seconds`).
-# A lost answer to the UpdateItem that stores the result does no harm.
+# Powertools' idempotency claims a key with a conditional PutItem that names no owner. The claim is written and its answer
+# gets lost; botocore repeats the PutItem by itself, meets its own record, and Powertools says
+# IdempotencyAlreadyInProgressError. So one lost answer keeps an operation from running that nobody has begun: every retry
+# is refused until the claim's time is over, here 3 s (what is left of the Lambda's time; without a Lambda context an
+# hour, the default of `expires_after_seconds`). A lost answer to the UpdateItem that stores the result does no harm.
 #
 # Output seen on 2026-11-30:
 #   answer to the claim lost, first call: IdempotencyAlreadyInProgressError, ran 0 times

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Packages: hcloud 2.27.0 (Hetzner Cloud), linode_api4 5.48.0 (Akamai), alpaca-py 0.44.0 (stock trading), from PyPI, on requests
-# and urllib3 as pip resolves them.
+# Packages: hcloud 2.27.0 (Hetzner Cloud), linode_api4 5.48.0 (Akamai), alpaca-py 0.44.0 (stock trading), from PyPI, on
+# requests and urllib3 as pip resolves them.
 #
-# All three repeat, by themselves and with their defaults, a POST that creates something, after an outcome that does not say
-# whether it was created; none sends an idempotency key, and the bodies of the attempts are equal, so that no server can tell a
-# retry from a second wish. hcloud does it after 502 and 504, alpaca-py after 504 (and an order has no client_order_id unless
-# the caller sets one), linode_api4 when the connection breaks before there is an answer.
+# All three repeat, by themselves and with their defaults, a POST that creates something, after an outcome that does not
+# say whether it was created; none sends an idempotency key, and the bodies of the attempts are equal, so that no server
+# can tell a retry from a second wish. hcloud does it after 502 and 504, alpaca-py after 504 (and an order has no
+# client_order_id unless the caller sets one), linode_api4 when the connection breaks before there is an answer.
 #
 # Output seen on 2026-11-30:
 #   hcloud, create a server, 504: 2 attempts, equal bodies, no key

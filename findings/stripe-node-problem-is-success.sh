@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Package: stripe 23.1.0 from npm, Node.js 20.
 #
-# The SDK decides by the JSON body, not by the status, whether a call has failed: only a member `error` rejects the promise. A
-# gateway's own 409, 422, 429 or 500 with a problem (RFC 9457) therefore resolves `customers.create()` with that problem as the
-# customer, after the SDK's own two retries where the status calls for them. A body that is no JSON rejects.
+# The SDK decides by the JSON body, not by the status, whether a call has failed: only a member `error` rejects the
+# promise. A gateway's own 409, 422, 429 or 500 with a problem (RFC 9457) therefore resolves `customers.create()` with
+# that problem as the customer, after the SDK's own two retries where the status calls for them. A body that is no JSON
+# rejects.
 #
 # Output seen on 2026-11-30:
 #   409, problem: resolved with type about:blank, id undefined, attempts: 3, keys: 1

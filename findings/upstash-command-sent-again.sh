@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Packages: @upstash/redis 1.39.0 and @upstash/qstash 2.12.0 from npm, Node.js 20.
 #
-# Both send their commands as POSTs over HTTP and repeat one, with their defaults, when the connection breaks before the answer
-# (redis five times, qstash likewise); neither sends a key. A Redis client on TCP tells its caller; here `incr` returns 2 for the
-# first call on a new key, and a message is published twice, unless the caller gives qstash a `deduplicationId`. After a 500 or
-# 503, which may be temporary as well, neither repeats anything.
+# Both send their commands as POSTs over HTTP and repeat one, with their defaults, when the connection breaks before the
+# answer (redis five times, qstash likewise); neither sends a key. A Redis client on TCP tells its caller; here `incr`
+# returns 2 for the first call on a new key, and a message is published twice, unless the caller gives qstash a
+# `deduplicationId`. After a 500 or 503, which may be temporary as well, neither repeats anything.
 #
 # Output seen on 2026-11-30:
 #   redis, incr on a new key, first answer lost: returned 2, the counter is 2

