@@ -37,7 +37,7 @@
 //!     end_of_stream: true,
 //! };
 //! exchange.handle(event, Timestamp::from_millis(1_700_000_000_000), &mut effects);
-//! // May this request run the operation? Whoever asked hands the store's answer back as `Event::Answered`.
+//! // May this request run the operation? The host hands the store's answer back as `Event::Answered`.
 //! assert!(matches!(effects.last(), Some(Effect::Call(Call::Claim(_)))), "{effects:?}");
 //! ```
 

@@ -55,7 +55,7 @@ pub(crate) enum Unresolved {
 }
 
 impl Unresolved {
-    /// What a path in its normal form shows; it bears no query.
+    /// What a path in its normal form shows; it has no query.
     pub(crate) fn of(path: &[u8]) -> Option<Self> {
         if path.windows(2).any(|pair| pair == b"//") {
             return Some(Self::EmptySegment);

@@ -2,7 +2,7 @@
 //!
 //! Like the exchange it knows no proxy: requests come in as fields and bytes, answers go out as such, and what is to be
 //! asked of the store is a [`Task`]. Who may ask is decided first ([`guard`]), and a refusal says nothing of any record.
-//! Keys and callers come in bodies, never in a path, because paths are logged; answers bear neither, nor anything else
+//! Keys and callers come in bodies, never in a path, because paths are logged; answers have neither, nor anything else
 //! that a caller sent or got.
 
 mod answer;

@@ -188,7 +188,7 @@ impl AdminProblem {
     }
 }
 
-/// Whole seconds, of which none are left only when no time is.
+/// Whole seconds, rounded up: zero only if no time is left.
 pub(super) fn seconds_rounded_up(time: Duration) -> u64 {
     u64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }

@@ -224,7 +224,7 @@ fn wrong_caller(sources: &[IdentitySource]) -> AdminProblem {
     let names: Vec<Cow<'_, str>> = sources
         .iter()
         .map(|source| match source {
-            IdentitySource::Credential => "header authorization, of which the credential counts".into(),
+            IdentitySource::Credential => "header authorization, by its credential".into(),
             IdentitySource::Header(name) => format!("header {name}").into(),
             IdentitySource::Property(path) => format!("property {}", path.join(".")).into(),
         })

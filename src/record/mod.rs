@@ -28,7 +28,7 @@ use crate::{
 /// How often a lease is renewed in its time: two renewals may come late before it runs out.
 pub(crate) const RENEWALS_PER_LEASE: u32 = 3;
 
-/// Names one execution of an operation: the fencing token that every later write must bear.
+/// Names one execution of an operation: the fencing token that every later write must carry.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Owner(#[serde(with = "crate::request::fixed_bytes")] [u8; 16]);
 
@@ -110,7 +110,7 @@ pub enum Phase {
         at: Timestamp,
         /// When the owner counts as dead unless it renews.
         lease_until: Timestamp,
-        /// When the record ends if nobody ever says what became of it.
+        /// When the record ends if nobody ever says how the execution ended.
         expires: Timestamp,
         /// The workers that have requests waiting for the end of it, each once.
         watchers: Vec<Mailbox>,
@@ -151,7 +151,7 @@ pub enum Phase {
 pub enum Decision {
     /// The claimant takes the operation; what was there is void.
     Take,
-    /// The operation is spoken for.
+    /// Another execution has the operation.
     Refuse(Standing),
     /// The fingerprint is another one: the key is reused for something else.
     KeyReused,

@@ -65,7 +65,7 @@ impl StoredResponse {
             && self.headers.iter().all(|(name, value)| is_field_name(name) && value.iter().all(is_in_field_value))
     }
 
-    /// The status of the response that `bytes` begin with, of which the rest may be missing.
+    /// The status of the response that `bytes` begin with; the rest of it may be missing.
     ///
     /// # Errors
     /// [`CodecError`] if it is not one of this very execution.

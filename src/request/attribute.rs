@@ -261,7 +261,7 @@ mod tests {
         };
         assert_ne!(canonical(&nested(DEEPEST)), nested(DEEPEST));
         assert_eq!(canonical(&nested(DEEPEST + 1)), nested(DEEPEST + 1));
-        // Far deeper than the stack would bear.
+        // Far deeper than the stack allows.
         assert_eq!(canonical(&nested(2_000)).len(), nested(2_000).len());
     }
 

@@ -189,7 +189,7 @@ impl<'a> Canonicalizer<'a> {
         }
     }
 
-    /// The character that an escape stands for, of which the text up to its first letter is consumed.
+    /// The character that an escape stands for; the text up to its first letter is consumed.
     fn escaped(&mut self, escape: u8) -> Option<char> {
         match escape {
             b'"' | b'\\' | b'/' => Some(char::from(escape)),

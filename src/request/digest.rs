@@ -38,7 +38,7 @@ impl Digest {
         self.list_in_form(elements, |_| ());
     }
 
-    /// Adds a list of which each element counts in the form that `form` gives it; the form is as long as the element.
+    /// Adds a list; each element counts in the form that `form` gives it; the form is as long as the element.
     pub(super) fn list_in_form(&mut self, elements: impl Iterator<Item: AsRef<[u8]>>, form: impl Fn(&mut [u8])) {
         for element in elements {
             self.0.push(1);

@@ -14,7 +14,7 @@ use crate::{
 
 /// An accepted key, unquoted and in its canonical form.
 ///
-/// Keys can be guessed from one another and are as good as credentials for a stored response, so nothing
+/// Keys can be guessed from one another and are credentials for a stored response, so nothing
 /// shows one: there is no `Display`, `Debug` is redacted, and only hashes leave this module.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Key(String);

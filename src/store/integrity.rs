@@ -1,8 +1,8 @@
 //! What tells the records of this filter from forged ones, where somebody else can write to the store.
 //!
 //! Each record has a keyed hash of all of it behind it, bound to the operation and to the part of the store that it
-//! belongs to. Without the key nobody can make one up, change one, or put one in the place of another. What remains to
-//! whoever can write to the store is to take records away, or to put an older one of the same operation back.
+//! belongs to. Without the key nobody can make one up, change one, or put one in the place of another. A writer
+//! without it can still take records away, or put an older one of the same operation back.
 
 use crate::{
     config::{IntegrityConfig, Unsigned},

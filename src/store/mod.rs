@@ -9,7 +9,7 @@ pub mod shared_data;
 
 use std::{sync::Arc, time::Duration};
 
-// How an execution ended is a word of its record, and of whoever tells a store of it.
+// How an execution ended is said by its record, and by the exchange that tells a store of it.
 pub use crate::record::Ending;
 use crate::{
     record::{Claim, Mailbox, Owner, StoredResponse},
@@ -137,7 +137,7 @@ pub enum Renewed {
     Failed(StoreError),
 }
 
-/// What became of an owner's last word, and who waits for it.
+/// How the store took the end of an execution, and who waits for it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settlement {
     /// What the record says now.
@@ -153,7 +153,7 @@ impl From<Settled> for Settlement {
     }
 }
 
-/// What became of an owner's last word.
+/// How the store took the end of an execution.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Settled {
     /// It ran, and its response is kept.

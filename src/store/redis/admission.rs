@@ -39,7 +39,7 @@ pub struct Errand<G> {
 pub struct AdmissionLimits {
     /// Calls under way when a claim is asked.
     pub calls: usize,
-    /// So many more when anything else is.
+    /// How many more when anything else is.
     pub reserve: usize,
     /// Claims that wait to be asked.
     pub waiting: usize,
@@ -48,7 +48,7 @@ pub struct AdmissionLimits {
 }
 
 impl Default for AdmissionLimits {
-    /// Two workers with so many calls have a quick server answer as fast as it can, over either transport, and stay far
+    /// Two workers with this number of calls have a quick server answer as fast as it can, over either transport, and stay far
     /// below the 1024 connections and requests that a cluster of Envoy's allows by default. A claim that waits takes some
     /// kilobytes, besides its stream.
     fn default() -> Self {
@@ -62,7 +62,7 @@ pub struct Admission<G> {
     limits: AdmissionLimits,
     urgent: VecDeque<Errand<G>>,
     claims: VecDeque<Errand<G>>,
-    /// For each operation of which a claim waits or is under way, those that have joined it.
+    /// For each operation with a claim that waits or is under way, those that have joined it.
     asking: BTreeMap<Subject, Joined<G>>,
     /// How many those are.
     joined: usize,
@@ -189,7 +189,7 @@ impl<G> Admission<G> {
         self.urgent.push_back(errand);
     }
 
-    /// The next question to ask, while so many calls are under way.
+    /// The next question to ask, while `under_way` calls are under way.
     pub fn next_to_ask(&mut self, under_way: usize) -> Option<Errand<G>> {
         if !self.urgent.is_empty() {
             let has_room = under_way < self.limits.calls.saturating_add(self.limits.reserve);
@@ -251,7 +251,7 @@ impl<G> Admission<G> {
         self.ask_next_of(errand.subject(), others);
     }
 
-    /// Refuses claims that have waited too long, while so many calls are under way: as long as there is room for them,
+    /// Refuses claims that have waited too long, while `under_way` calls are under way: as long as there is room for them,
     /// or the server answers, they are about to be asked.
     pub fn refuse_overdue(&mut self, under_way: usize, now: Timestamp) {
         while under_way >= self.limits.calls
@@ -285,7 +285,7 @@ impl<G> Admission<G> {
         self.answers.push_back((guest, answer));
     }
 
-    /// Whether a question can be asked, or an answer told, while so many calls are under way.
+    /// Whether a question can be asked, or an answer told, while `under_way` calls are under way.
     #[must_use]
     pub fn has_next(&self, under_way: usize) -> bool {
         let (claims, all) = (self.limits.calls, self.limits.calls.saturating_add(self.limits.reserve));

@@ -140,7 +140,7 @@ impl Conversation {
         self.whole_reply()
     }
 
-    /// Redis has said its last word: what there is of its reply.
+    /// Redis has ended the connection: what there is of its reply.
     pub fn end_answering(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.reply)
     }
@@ -299,7 +299,7 @@ mod tests {
         Conversation::new(Rc::new(Passing::new("idemgate:".to_owned())))
     }
 
-    /// So many commands were sent.
+    /// The conversation after this number of commands was sent.
     fn asked(commands: usize) -> Conversation {
         let mut conversation = conversation();
         for number in 0..commands {

@@ -16,7 +16,7 @@ pub enum Finding {
     /// Scripts that read the clock and write need Redis 5.
     #[error("Redis {0} is too old: idemgate needs Redis 5 or newer, or Valkey")]
     TooOld(String),
-    /// The server does not say; whoever may not use `INFO` need not worry the operator.
+    /// The server does not say; a user that may not use `INFO` is no reason for an alarm.
     #[error("Redis does not say which version and maxmemory-policy it has (INFO is refused); see docs/redis.md")]
     Silent,
     /// It cannot be asked.
@@ -78,7 +78,7 @@ impl RedisStore {
 /// How much a Redis holds: all that it tells at a price that does not depend on how much it is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RedisUsage {
-    /// Keys in the database, whoever wrote them.
+    /// All keys in the database.
     pub keys: u64,
     /// Bytes in use.
     pub used_memory: u64,
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_may_not_ask_is_not_alarmed() {
+    fn a_user_that_may_not_ask_is_not_alarmed() {
         for reply in ["-NOPERM User x has no permissions to run the 'info' command\r\n", "-ERR unknown command\r\n"] {
             assert_eq!(findings(reply.as_bytes()), [Finding::Silent]);
         }

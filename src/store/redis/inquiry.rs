@@ -12,8 +12,8 @@
 //!
 //! Why an end may be recorded **late**, when the lease is over: until another owner writes, the record is what
 //! this one left, in flight with a lease that is over, which its own token alone may end. The first word
-//! that is written in between wins: a new claim (`on_unknown: "retry"`), whatever became of it, and what an
-//! operator made of the record bear another token or another state, and the script changes nothing. Where
+//! that is written in between wins: a new claim (`on_unknown: "retry"`), however it ended, and what an
+//! operator made of the record have another token or another state, and the script changes nothing. Where
 //! nothing is left, Redis has lost the record, or its time was over. An execution that took place meanwhile
 //! has left a record of its own, for as long as its `ttl`; if that is gone as well, or if there was none, the
 //! answer is the truest word there is, and keeps the operation from being run once more. It is kept for its whole `ttl`
@@ -58,7 +58,7 @@ pub struct Inquiry {
     ask_timeout: Duration,
     /// Whether an attempt that failed may have been carried out.
     may_have_worked: bool,
-    /// Whether whoever waits was told that it takes longer.
+    /// Whether the exchange that waits was told that it takes longer.
     is_delayed: bool,
     /// When the next attempt is due, while none is under way.
     rests_until: Option<Timestamp>,
@@ -69,7 +69,7 @@ pub struct Inquiry {
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(super) enum Question {
-    /// And what the record has to bear that it may meet.
+    /// And the key with which a record that it meets has to be signed.
     Claim(Terms, Arc<Integrity>),
     Renew,
     Settle {
@@ -268,7 +268,7 @@ impl Inquiry {
         self.begun
     }
 
-    /// What whoever waits for the end of an execution is told that is not asked again.
+    /// What the exchange is told if its question is not asked again.
     #[must_use]
     pub fn give_up(&self) -> Answer {
         let error = self.error.unwrap_or(StoreError::Redis(RedisError::Overloaded));
@@ -294,7 +294,7 @@ impl Inquiry {
         self.rests_until.is_some() && self.asked.after(LONGEST_REST).has_come(now, LONGEST_REST)
     }
 
-    /// Whether it is time to tell whoever waits that it takes longer; says so once.
+    /// Whether it is time to tell the exchange that it takes longer; says so once.
     pub fn becomes_delayed(&mut self, now: Timestamp) -> bool {
         let is_late = matches!(self.question, Question::Settle { .. }) && now >= self.begun.after(self.patience);
         is_late && !std::mem::replace(&mut self.is_delayed, true)
@@ -329,7 +329,7 @@ impl Inquiry {
     }
 }
 
-/// The last of so many replies, that of a script; the ones before it are those of the login. `is_late` says whether the
+/// The last of `count` replies, that of a script; the ones before it are those of the login. `is_late` says whether the
 /// call has taken all the time that it had, by which alone the host tells a time-out from a reset.
 pub(super) fn last_value(heard: Heard<'_>, count: usize, is_late: bool) -> Result<Value, Failure> {
     let body = match heard {

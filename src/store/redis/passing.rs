@@ -1,6 +1,6 @@
 //! Which commands a bridge passes on: those of this filter alone, about its own records.
 //!
-//! Whoever reaches a bridge speaks to Redis with the rights of Envoy. A listener or a route that leads there by mistake is
+//! A request that reaches a bridge speaks to Redis with the rights of Envoy. A listener or a route that leads there by mistake is
 //! then no way to other data, nor to other scripts.
 
 use super::{

@@ -140,7 +140,7 @@ impl ValueCounter {
         }
     }
 
-    /// A value is complete, and with it each array of which it is the last element.
+    /// A value is complete, and with it each array that it is the last element of.
     fn close(&mut self) {
         while let Some(lacking) = self.open.last_mut() {
             *lacking -= 1;

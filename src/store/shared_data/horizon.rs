@@ -1,7 +1,7 @@
 //! How soon a full table forgets: the age of the youngest key that it has given up within the last hour.
 //!
 //! Each worker notes the keys that it gives up, and tells the others at its next tick, so that no request has to write
-//! to one more key that is common to all. Whoever gives up the first one of an hour has something to log.
+//! to one more key that is common to all. The worker that evicts the first one of an hour logs it.
 
 use std::{cell::Cell, time::Duration};
 
@@ -81,7 +81,7 @@ impl Horizon {
         self.known.get()
     }
 
-    /// Tells the other workers, and hears of them. The youngest of its own, if none was given up in the hour before.
+    /// Publishes its own youngest key, and reads that of all. Its own, if none was evicted in the hour before.
     pub(super) fn share(&self, memory: &impl SharedMemory, now: Timestamp) -> Result<Option<Forgotten>, StoreError> {
         let own = self.untold.take();
         self.merge(own, memory, now).inspect_err(|_| self.untold.set(own))

@@ -91,7 +91,7 @@ pub struct SharedDataStore<M> {
 /// What the store did on its own account since it was last asked.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tally {
-    /// Responses given up before their time to make room, of which tombstones stay.
+    /// Responses evicted before their time; their tombstones stay.
     pub dropped_responses: u32,
     /// Records given up before their time to make room: keys forgotten.
     pub evicted: u32,
@@ -202,7 +202,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         self.allowance.give_back(&self.memory).and(self.shares.tell(&self.memory))
     }
 
-    /// Hears from the other workers how soon the table forgets, and tells them. To be called every second or so.
+    /// Reads how soon the table evicts for the other workers, and publishes it for this one. To be called every second or so.
     /// Hands back a key that was forgotten, if it is the first one of an hour: a line for the log.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub struct TableScan {
     pub completed: u64,
     /// Executions that ended with one that is not.
     pub not_kept: u64,
-    /// Executions of which nobody knows whether they happened, those with a lapsed lease among them.
+    /// Executions of unknown outcome, those with a lapsed lease among them.
     pub unknown: u64,
     /// Buckets that cannot be read: what they hold is not counted.
     pub unreadable: u64,

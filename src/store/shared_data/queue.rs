@@ -1,6 +1,6 @@
 //! Where responses lie, in the order in which all workers stored them.
 //!
-//! A table of many buckets may be full of a few hundred large responses. Whoever makes room for another would read
+//! A table of many buckets may be full of a few hundred large responses. A worker that makes room for another would read
 //! dozens of buckets to find some to compare, and still not find the oldest. So there is a queue of them in shared
 //! data. Workers write to it and read from it by segments of many responses, so that a request that runs seldom
 //! touches it, and no two workers wait for each other.
@@ -38,9 +38,9 @@ const PATIENCE: u32 = 4;
 pub(super) struct Queue {
     /// How many segments there is room for; none if there is no queue.
     room: u32,
-    /// With so many responses a segment is long enough.
+    /// The number of responses with which a segment is long enough.
     long: usize,
-    /// Or with so many bytes of them.
+    /// Or their number of bytes.
     large: u64,
     unwritten: Cell<QueueSegment>,
     /// What was read and not asked for yet.
@@ -69,7 +69,7 @@ struct Ends {
 }
 
 impl Queue {
-    /// The end of a worker that has nothing to write and has read nothing, in a table of so many buckets.
+    /// The end of a worker that has nothing to write and has read nothing, in a table of `buckets`.
     pub(super) fn new(buckets: u32, limits: &SharedDataConfig) -> Self {
         let is_needed = limits.on_full == OnFull::EvictOldest && buckets > SMALL;
         // For as many responses as a full table may hold, in long segments and in large ones. All workers must find
@@ -85,7 +85,7 @@ impl Queue {
         }
     }
 
-    /// Adds a response of so many bytes, which was stored just now.
+    /// Adds a response of `bytes`, which was stored just now.
     ///
     /// # Errors
     /// [`StoreError`] if shared data cannot be written. Then some responses are not in the queue.
@@ -131,7 +131,7 @@ impl Queue {
         Ok(None)
     }
 
-    /// Writes a segment behind all others. Where there is no room for so many the first is lost.
+    /// Writes a segment behind all others. Where there is no room for it the first one is lost.
     fn append(&self, responses: &[Stored], memory: &impl SharedMemory) -> Result<(), StoreError> {
         let number = update(memory, slots::QUEUE, |found| {
             let ends = Ends::decode(found);
@@ -139,7 +139,7 @@ impl Queue {
             let first = if is_full { ends.first.wrapping_add(1) } else { ends.first };
             Ok(Change::Write(Ends { first, end: ends.end.wrapping_add(1) }.to_bytes(), ends.end))
         })?;
-        // Whoever reads before the segment is there finds another number, and goes on with the next one.
+        // A worker that reads before the segment is there finds another number, and goes on with the next one.
         let key = self.key(number);
         let cas = memory.get(&key)?.map_or(Cas::NEVER_ISSUED, |(_, cas)| cas);
         memory.set(&key, &segment_to_bytes(number, responses), cas)?;

@@ -58,7 +58,7 @@ impl Recent {
         self.0 = None;
     }
 
-    /// What is remembered, and of which version of its bucket it is; for a test bench that compares workers.
+    /// What is remembered, and the version of its bucket; for a test bench that compares workers.
     #[doc(hidden)]
     #[must_use]
     pub fn held(&self) -> Option<(Cas, impl Hash)> {

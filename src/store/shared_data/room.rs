@@ -36,7 +36,7 @@ use crate::{
 /// only here, the youngest that goes is some 0.7 times as old as the mean, and of 16 half as old.
 const COMPARED: usize = 32;
 
-/// Tables of so many buckets are looked at whole; larger ones have a queue of responses.
+/// Tables of up to this number of buckets are looked at whole; larger ones have a queue of responses.
 pub(super) const SMALL: u32 = 16;
 
 /// How many buckets are looked at before the table counts as full of what must stay: some 128 records.
@@ -61,7 +61,7 @@ enum Need {
     Entry,
     /// Bytes for a record.
     RecordBytes,
-    /// Bytes for a response, of which so many are lacking.
+    /// Bytes for a response: how many are lacking.
     ResponseBytes(u64),
 }
 
@@ -135,7 +135,7 @@ impl Sample {
 }
 
 impl<M: SharedMemory> SharedDataStore<M> {
-    /// Takes room in the table, making some if need be; `false` if there is none to be had.
+    /// Takes room in the table, making some if need be; `false` if there is none.
     pub(super) fn take_room(
         &self,
         wanted: Totals,
@@ -214,7 +214,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
     /// keeps the room that it took; `None` if there is none within reach that may go. `left` is how many buckets may be
     /// read.
     ///
-    /// The sample begins at `start`, where an operation's keyed hash says, which is as good as at random.
+    /// The sample begins at `start`, where an operation's keyed hash says, in effect at random.
     fn sacrifice(
         &self,
         search: &Search,

@@ -7,8 +7,8 @@
 //! the small ones together add 1/256 of all records. A tag is hashed with the table's seed, so that nobody can choose
 //! whose counters to share.
 //!
-//! The sketch is one value in shared data, of which each worker has a copy. A worker tells the others what it has changed
-//! after so many changes as it takes room ahead ([`allowance`](super::allowance)), and at its ticks; in a small table
+//! The sketch is one value in shared data, and each worker has a copy. A worker tells the others what it has changed
+//! after as many changes as it reserves room ahead for ([`allowance`](super::allowance)), and at its ticks; in a small table
 //! after each. So a caller may exceed its share by as many records for each worker.
 //!
 //! Plain numbers, little-endian. Each change counts once in each row, so all rows have the same sum: a value in which
@@ -157,7 +157,7 @@ impl Counts {
 }
 
 impl Shares {
-    /// Nothing is known yet. In a table in which a worker takes room for so many records ahead.
+    /// Nothing is known yet. In a table in which a worker reserves room for `ahead` records.
     pub(super) fn new(ahead: u64) -> Self {
         Self {
             batch: usize::try_from(ahead).unwrap_or(usize::MAX).max(1),
@@ -211,7 +211,7 @@ impl Shares {
         }
     }
 
-    /// Tells the others, and hears of them. To be called every second or so.
+    /// Publishes its changes, and reads those of the others. To be called every second or so.
     pub(super) fn tell(&self, memory: &impl SharedMemory) -> Result<(), StoreError> {
         if matches!(*self.counts.borrow(), Counts::Unseen) && self.untold.borrow().is_empty() {
             // Nobody is bound by a share here.

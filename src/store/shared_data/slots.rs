@@ -1,6 +1,6 @@
 //! Which key holds what.
 //!
-//! Keys can never be removed from shared data, so there is a fixed set of them. All bear one prefix,
+//! Keys can never be removed from shared data, so there is a fixed set of them. All have one prefix,
 //! because plugins with the same `vm_id` share the namespace (Istio leaves it empty for all), and a
 //! version, because a new release may find what an old one left.
 //!

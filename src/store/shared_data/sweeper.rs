@@ -113,7 +113,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         totals::repair(&self.memory, self.estimate())
     }
 
-    /// What the table holds, as some of its buckets tell. Which of them a record is in is as good as random.
+    /// What the table holds, as some of its buckets tell. Which of them a record is in is in effect random.
     fn estimate(&self) -> Totals {
         let seen = self.table.buckets.min(ESTIMATED_BY);
         let buckets = (0..seen).filter_map(|index| self.read_bucket(BucketIndex(index)).ok());
@@ -121,7 +121,7 @@ impl<M: SharedMemory> SharedDataStore<M> {
         if seen == self.table.buckets {
             return entries;
         }
-        // Of so many buckets, a sample is a twentieth off; an eighth too much is safe, and no more than full is full.
+        // A sample of this size is a twentieth off; an eighth too much is safe, and no more than full is full.
         let scaled = |sum: u64| {
             sum.saturating_mul(u64::from(self.table.buckets)).saturating_mul(9) / (u64::from(seen.max(1)) * 8)
         };

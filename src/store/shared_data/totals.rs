@@ -83,7 +83,7 @@ pub(super) enum Reserved {
     TooManyEntries,
     /// Nothing is: it would break `max_bytes`.
     TooManyBytes {
-        /// By so many.
+        /// By this number.
         lacking: u64,
         /// Whether responses are among what is there.
         holds_responses: bool,

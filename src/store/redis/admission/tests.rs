@@ -55,7 +55,7 @@ fn admission(errands: impl IntoIterator<Item = Errand<u32>>) -> Admission<u32> {
     admission
 }
 
-/// The guests whose questions are asked, when so many calls are under way.
+/// The guests whose questions are asked, when `under_way` calls are under way.
 fn asked(admission: &mut Admission<u32>, mut under_way: usize) -> Vec<u32> {
     let mut guests = Vec::new();
     while let Some(errand) = admission.next_to_ask(under_way) {

@@ -114,7 +114,7 @@ fn arrays_nest_four_deep_and_no_deeper() {
     let mut reply = b"*1\r\n".repeat(DEEPEST);
     reply.extend_from_slice(b":1\r\n");
     assert!(decode_all(&reply, 1).is_ok());
-    // So many that following them all would take more stack than any thread has.
+    // Following all of them would take more stack than any thread has.
     let deep = b"*1\r\n".repeat(1_000_000);
     assert_eq!(decode_all(&deep, 1), Err(RespError::Malformed));
     assert_eq!(ValueCounter::of_values().advance(&deep), Err(RespError::Malformed));

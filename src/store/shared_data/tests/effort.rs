@@ -25,7 +25,7 @@ const SEARCH: usize = 50;
 struct Load {
     name: &'static str,
     limits: SharedDataConfig,
-    /// What becomes of an operation: the size of its response, or none that is kept.
+    /// How an operation ends: the size of its response, or none that is kept.
     ends: fn(u32) -> Option<usize>,
     /// How many calls an operation takes on average, at most, once the table is full.
     mean: usize,

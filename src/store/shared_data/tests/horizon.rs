@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Room for two.
 const TINY: SharedDataConfig = SharedDataConfig { max_entries: 2, keep_at_least: MINUTE, ..ROOMY };
 
-/// So many minutes after [`NOW`].
+/// A number of minutes after [`NOW`].
 fn minute(minutes: u32) -> Timestamp {
     NOW.after(MINUTE * minutes)
 }

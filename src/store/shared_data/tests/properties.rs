@@ -34,7 +34,7 @@ enum Step {
         owner: Pick,
         ending: Say,
     },
-    /// Time goes on by so many milliseconds; or back.
+    /// Time goes on by this number of milliseconds, or back.
     Wait(i64),
     Sweep,
 }
@@ -201,7 +201,7 @@ proptest! {
             match step {
                 Step::Amend { number, amendment } => {
                     if let Amended::Done { .. } = store.amend(&operation(number), amendment, now).unwrap() {
-                        // Whoever ran it is fenced from now on.
+                        // Its owner is fenced from now on.
                         running.remove(&number);
                         stored.remove(&number);
                         kept.remove(&number);

@@ -13,7 +13,7 @@ use crate::{
 
 const LIMITS: SharedDataConfig = SharedDataConfig { max_entries: 4096, ..ROOMY };
 
-/// With responses of so many bytes a segment has four.
+/// With responses of this number of bytes a segment has four.
 const SIZE: u32 = 1024;
 
 /// A worker with its end of the queue.
@@ -48,7 +48,7 @@ impl End {
 }
 
 #[test]
-fn what_was_pushed_first_comes_first_whoever_pushed_it() {
+fn what_was_pushed_first_comes_first_over_all_workers() {
     let host = Host::default();
     let (one, other) = (End::new(&host, LIMITS), End::new(&host, LIMITS));
     one.push([1, 2, 3, 4]);

@@ -32,7 +32,7 @@ impl Store {
 /// A bucket and a response.
 const READ: usize = 2;
 
-/// A bucket, of which only the version counts.
+/// A bucket; only its version counts.
 const REMEMBERED: usize = 1;
 
 #[test]

@@ -52,7 +52,7 @@ impl Store {
         claimed
     }
 
-    /// How many records of which caller there are, by looking at every bucket.
+    /// How many records each caller has, by looking at every bucket.
     pub(super) fn count_callers(&self) -> Sketch {
         let mut sketch = Sketch::default();
         for index in (0..self.table.buckets).map(BucketIndex) {
@@ -63,7 +63,7 @@ impl Store {
     }
 }
 
-/// What becomes of an attempt to fill the table with records that nobody may give up.
+/// An attempt to fill the table with records that are never evicted.
 fn attacked(store: &Store, share: Share) -> Vec<Claimed> {
     let attack = |number| {
         let claimed = store.run(Claim { share, ..claim_of(ATTACKER, number, 1) }, NOW);
@@ -158,13 +158,13 @@ fn a_full_table_gives_up_the_records_of_those_who_have_their_share_first() {
     // Now it has one less than its share, and the other one is the only one that has.
     assert_eq!(store.execute_as(41, 301, at(301)), Claimed::Granted);
     assert!(!store.knows(200) && store.knows(101));
-    // Nobody is above: the oldest goes, whoever's it is.
+    // Nobody is above: the oldest goes, of any caller.
     assert_eq!(store.execute_as(42, 302, at(302)), Claimed::Granted);
     assert_eq!((0..32).filter(|number| store.knows(*number)).count(), 31);
 }
 
 #[test]
-fn whoever_is_alone_has_half_of_the_table_and_all_of_it_if_nobody_is_bound() {
+fn a_caller_alone_has_half_of_the_table_and_all_of_it_if_nobody_is_bound() {
     for (share, most) in [(QUARTER, 32), (Share::percent(75), 48), (Share::WHOLE, 64)] {
         let store = open(&Host::default(), SMALL);
         let granted = attacked(&store, share).into_iter().filter(|claimed| *claimed == Claimed::Granted).count();
@@ -323,7 +323,7 @@ fn a_caller_whose_own_record_was_not_given_up_after_all_gets_no_place_for_it() {
 #[test]
 fn a_count_is_never_too_low_and_those_of_others_hardly_count() {
     let mut sketch = Sketch::default();
-    // Three callers with a quarter each of 40,000, and 10,000 with one each, at tags as good as random.
+    // Three callers with a quarter each of 40,000, and 10,000 with one each, at random tags.
     let tag = |number: u64| Tag::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20);
     for caller in 0..3 {
         (0..10_000).for_each(|_| sketch.add(tag(caller)));

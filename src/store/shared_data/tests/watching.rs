@@ -1,4 +1,4 @@
-//! No wake-up is lost: whoever was told that an operation is in flight, and watches it, is named to the
+//! No wake-up is lost: a worker that was told that an operation is in flight, and watches it, is named to the
 //! one that ends the execution. In every interleaving of two workers, and on real threads.
 
 use std::{
