@@ -14,7 +14,7 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
-/// Whether a field is for one hop alone, or frames the message (RFC 9110, section 7.6.1): whoever sends that on frames it
+/// Whether a field is for one hop alone, or frames the message (RFC 9110, section 7.6.1): the next hop frames it
 /// anew.
 pub(crate) fn is_framing(name: &[u8]) -> bool {
     const NAMES: [&str; 8] = [

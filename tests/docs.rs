@@ -67,6 +67,39 @@ fn every_file_that_a_page_names_is_there() {
     assert!(checked > 50, "only {checked} were found");
 }
 
+/// A type or a state that was renamed would leave a page behind that explains what is not there.
+#[test]
+fn every_type_that_the_pages_about_the_inside_name_is_there() {
+    /// Names of others.
+    const FOREIGN: [&str; 3] = ["BTreeMap", "HashMap", "StopAllIterationAndWatermark"];
+
+    let is_part_of_a_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut sources = BTreeSet::new();
+    for folder in ["src", "tests"] {
+        texts(&root().join(folder), &mut sources);
+    }
+    sources.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    sources.remove(&root().join("tests/docs.rs"));
+    let sources: Vec<String> = sources.iter().map(|path| read(path)).collect();
+    let known: BTreeSet<&str> = sources.iter().flat_map(|text| text.split(|c| !is_part_of_a_word(c))).collect();
+    let mut checked = 0;
+    for page in markdown(root().join("docs/internals")).chain([root().join("ARCHITECTURE.md")]) {
+        let text = read(&page);
+        let blocks = text.split("```");
+        let code = blocks.clone().step_by(2).flat_map(|prose| prose.split('`').skip(1).step_by(2));
+        let diagrams = blocks.skip(1).step_by(2).filter(|block| block.starts_with("mermaid"));
+        for name in code.chain(diagrams).flat_map(|text| text.split(|c| !is_part_of_a_word(c))) {
+            let capitals = name.chars().filter(char::is_ascii_uppercase).count();
+            let is_type = name.starts_with(|c: char| c.is_ascii_uppercase()) && capitals > 1 && !name.contains('_');
+            if is_type && name.contains(|c: char| c.is_ascii_lowercase()) && !FOREIGN.contains(&name) {
+                assert!(known.contains(name), "{}: there is no {name}", page.display());
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 50, "only {checked} were found");
+}
+
 #[test]
 fn the_architecture_is_read_in_one_go() {
     let page = read(&root().join("ARCHITECTURE.md"));
@@ -405,12 +438,13 @@ fn section(page: &str, anchor: &str) -> Option<String> {
 
 /// Every page that is written for people.
 fn pages() -> Vec<PathBuf> {
-    let markdown = |folder: PathBuf| {
-        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        entries.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
-    };
     let folders = [root(), root().join("docs"), root().join("docs/internals")];
     folders.into_iter().flat_map(markdown).collect()
+}
+
+fn markdown(folder: PathBuf) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
 }
 
 /// The targets of all links of a page, without what stands in code.

@@ -375,7 +375,7 @@ pub(super) struct RedisDocument {
     /// signed with the first, and one that is signed with none of them is damaged. The same for all Envoys. Never shown.
     #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "super::schema::integrity_key"))]
     pub(super) integrity_key: Option<Secret>,
-    /// What becomes of records that are not signed, for the time in which a fleet is given its first integrity_key: they
+    /// What happens to records that are not signed, for the time in which a fleet is given its first integrity_key: they
     /// are damaged ("refuse"), are read ("accept"), or are still written, too ("write"). Only with integrity_key.
     pub(super) unsigned_records: Option<Word<Unsigned>>,
 }

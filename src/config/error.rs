@@ -9,7 +9,7 @@ use super::suggestion::suggestion;
 
 /// Why a configuration is refused.
 ///
-/// `Display` is the one line that the operator reads: `PATH: found FOUND; allowed: ALLOWED`. It bears no control
+/// `Display` is the one line that the operator reads: `PATH: found FOUND; allowed: ALLOWED`. It has no control
 /// character and no secret.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{path}: found {found}; allowed: {allowed}")]

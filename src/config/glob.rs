@@ -1,7 +1,7 @@
 //! Patterns over paths and authorities: `*` within a segment, `**` across segments.
 //!
 //! A path's segments end at `/`, an authority's at `.`. `/**` behind a segment matches nothing at all, too, so that
-//! `/orders/**` is the collection and everything below it: whoever guards the one wants the other guarded.
+//! `/orders/**` is the collection and everything below it: who guards the one wants the other guarded.
 
 /// A compiled pattern.
 #[derive(Clone, Debug, Eq, PartialEq)]

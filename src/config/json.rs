@@ -94,7 +94,7 @@ impl Node {
     }
 }
 
-/// Reads a value of which `read` makes something; `allowed` says of which it does.
+/// Reads a value with `read`; `allowed` says which values it takes.
 pub(super) fn read_value<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     allowed: &str,

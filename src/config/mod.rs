@@ -112,7 +112,7 @@ fn admin(mut document: Document, environment: Environment<'_>) -> Result<Plugin,
     let Some(guard) = document.guard.take() else {
         return Err(ConfigError::new(
             "guard",
-            "nothing, so that whoever reaches the listener could make operations run twice",
+            "nothing, so that anyone who reaches the listener could make operations run twice",
             "\"loopback\" for a listener that is bound to a loopback address; \"filters\" for one whose own filters \
              authenticate operators, and whose metadata says so (docs/operations.md)",
         ));

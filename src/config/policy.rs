@@ -189,7 +189,7 @@ impl OutcomePolicy {
     }
 }
 
-/// What becomes of an operation whose upstream answered.
+/// What the filter does with an operation whose upstream answered.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Disposition {
     /// The response is kept and replayed.
@@ -275,7 +275,7 @@ pub(super) fn is_never_replayed(name: &[u8]) -> bool {
     is_framing(name) || is_among(&NAMES, name) || has_prefix(name, b"proxy-") || has_prefix(name, b"x-envoy-")
 }
 
-/// Fields that set up a session, or that answer one message of one: whoever retries may have another.
+/// Fields that set up a session, or that answer one message of one: the client may retry in another session.
 fn is_of_one_client(name: &[u8]) -> bool {
     const NAMES: [&str; 7] = [
         "authentication-info",

@@ -34,7 +34,7 @@ pub(super) fn integrity_key(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"oneOf": [key, {"type": "array", "items": key, "minItems": 1, "uniqueItems": true}]})
 }
 
-/// A secret of so many characters at least, or where it is.
+/// A secret of at least `shortest` characters, or where it is.
 fn secret(shortest: u32) -> Schema {
     json_schema!({"oneOf": [
         {"type": "string", "minLength": shortest, "writeOnly": true},

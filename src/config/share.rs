@@ -8,7 +8,7 @@ impl Share {
     /// All of it: nobody is bound.
     pub const WHOLE: Self = Self(100);
 
-    /// So many percent, from 1 to 100.
+    /// A percentage, from 1 to 100.
     #[must_use]
     pub const fn percent(percent: u8) -> Self {
         Self(if percent == 0 {
@@ -22,14 +22,14 @@ impl Share {
 
     /// Whether a caller that has `held` of `places` may have one more, when all callers together have `taken`.
     ///
-    /// As long as no more than half is taken, others have room enough, and whoever is alone is not to be bound by what
+    /// As long as no more than half is taken, others have room enough, and a caller that is alone is not bound by what
     /// nobody asks for.
     #[must_use]
     pub fn allows(self, held: u64, taken: u64, places: u64) -> bool {
         self == Self::WHOLE || taken.saturating_mul(2) < places || held < self.of(places)
     }
 
-    /// So many of `places` are one caller's in any case: at least one.
+    /// How many of `places` one caller may have in any case: at least one.
     fn of(self, places: u64) -> u64 {
         (places.saturating_mul(self.0.into()) / 100).max(1)
     }

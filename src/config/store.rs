@@ -43,7 +43,7 @@ const BYTES_PER_ENTRY: u64 = 640;
 pub(super) const MOST_ENTRIES: u32 = 10_000_000;
 
 impl SharedDataConfig {
-    /// How many operations are kept in so many bytes, if nobody says.
+    /// How many operations are kept in `max_bytes`, unless `max_entries` says so.
     pub(super) fn entries_in(max_bytes: u64) -> u32 {
         u32::try_from(max_bytes / BYTES_PER_ENTRY).unwrap_or(u32::MAX).clamp(1, MOST_ENTRIES)
     }
@@ -87,7 +87,7 @@ pub struct RedisConfig {
 pub struct IntegrityConfig {
     /// The first signs, all are accepted; without any, records are not signed.
     pub keys: Vec<String>,
-    /// What becomes of records that are not signed.
+    /// What happens to records that are not signed.
     pub unsigned: Unsigned,
 }
 

@@ -824,7 +824,7 @@ fn an_admin_has_the_settings_of_its_filter_and_a_guard() {
     for (input, message) in [
         (
             r#"{"role": "admin"}"#,
-            "guard: found nothing, so that whoever reaches the listener could make operations run twice; allowed: \
+            "guard: found nothing, so that anyone who reaches the listener could make operations run twice; allowed: \
              \"loopback\" for a listener that is bound to a loopback address; \"filters\" for one whose own filters \
              authenticate operators, and whose metadata says so (docs/operations.md)",
         ),

@@ -22,7 +22,7 @@ impl Capture {
         }
     }
 
-    /// How many bytes it takes more with so many of the body more.
+    /// How many bytes more it takes with `more` of the body.
     pub(super) fn growth(&self, length: usize) -> u64 {
         let Self::Whole { body, limit } = self else { return 0 };
         Self::capacity_for(body, body.len().saturating_add(length), *limit).saturating_sub(body.capacity()) as u64

@@ -78,9 +78,9 @@ pub enum Notice {
         "the upstream sent idempotency-policy: {0:?}, which is none of store, release, unknown and no-store; it is ignored"
     )]
     UnknownPolicyWord(String),
-    /// A request of a method that is not guarded bears a key.
+    /// A request of a method that is not guarded has a key.
     #[error(
-        "a {0} request bears an idempotency key, and passed unprotected: methods does not name {0}. Add it if such requests \
+        "a {0} request carries an idempotency key, and passed unprotected: methods does not name {0}. Add it if such requests \
          are to be protected, or let clients send no key with them; idemgate.requests.key_unguarded counts them"
     )]
     KeyUnguarded(String),
@@ -89,7 +89,7 @@ pub enum Notice {
     Caller(Doubt),
     /// A caller has its share of something.
     #[error(
-        "one caller has its share (limits.caller_share) of {}, half of which is taken; its requests that need more are \
+        "one caller has its share (limits.caller_share) of {}, and half of them is taken; its requests that need more are \
          refused, those of others are not; idemgate.requests.over_share counts them. Requests without an identity are one \
          caller",
         match .0 {

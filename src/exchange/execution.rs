@@ -23,7 +23,7 @@ impl Execution {
         Self { operation, fingerprint, owner, is_anonymous, renew_at: step.now.after(interval), interval }
     }
 
-    /// Whether an answer with these fields may be kept for whoever sends the request again. One that is for a single
+    /// Whether an answer with these fields may be kept for a client that sends the request again. One that is for a single
     /// user, or not to be stored, is kept for a caller that can be told from others.
     pub(super) fn may_keep(&self, headers: &Headers) -> bool {
         !self.is_anonymous || !is_for_one_user(headers)

@@ -163,7 +163,7 @@ impl Exchange {
         !self.is_shadow() && matches!(&self.machine.state, State::Settling(state) if state.holds_response())
     }
 
-    /// Whether the store is to take the last word on an execution.
+    /// Whether the store is to record the end of an execution.
     #[must_use]
     pub fn is_settling(&self) -> bool {
         matches!(self.machine.state, State::Settling(_))

@@ -127,7 +127,7 @@ impl Step<'_> {
     }
 }
 
-/// Whether the policy guards requests like this one, if they bear a key.
+/// Whether the policy guards requests like this one, if they have a key.
 fn may_be_guarded(headers: &Headers, policy: &Policy) -> bool {
     guards_method(headers, policy) && !is_upgrade(headers) && !is_grpc(headers)
 }

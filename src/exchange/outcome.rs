@@ -290,7 +290,7 @@ fn original_status(problem: &[u8]) -> Option<u16> {
 /// Judges an answer whose status counts as "not executed", should it be the service's.
 fn judge_release(answer: &UpstreamAnswer<'_>) -> Judgement {
     let headers = answer.headers;
-    // A proxy's own answers have no other status when it has sent the request on, and none of them bears the field.
+    // A proxy's own answers have no other status when it has sent the request on, and none of them has the field.
     if !matches!(answer.status, 502..=504) || headers.get("retry-after").is_some() {
         return Verdict::Release.into();
     }

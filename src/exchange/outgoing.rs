@@ -131,7 +131,7 @@ mod tests {
         Outgoing::new(Arc::new(Reply { status: 201, headers, body: body.as_bytes().to_vec().into(), details: "" }))
     }
 
-    /// Whether these fields, of which the host tells number and size, pass as they are; and what is put back.
+    /// Whether these fields, as the host tells their number and size, pass as they are; and what is put back.
     fn passes(reply: &mut Outgoing, found: &[(&str, &str)], end_of_stream: bool) -> (bool, Option<Headers>) {
         let found: Headers = found.iter().copied().collect();
         (reply.is_as_sent(found.len(), found.byte_len()), reply.put_back_fields(&found, end_of_stream))

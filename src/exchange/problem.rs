@@ -26,7 +26,7 @@ pub enum Problem {
     KeyInvalid(InvalidKey),
     /// There is no key, and `key.required` is set.
     KeyMissing {
-        /// The header that should bear it.
+        /// The header that should have it.
         header: String,
     },
     /// The key belongs to a different request.

@@ -112,7 +112,7 @@ const MARKS: usize = 3;
 const MARK_BYTES: usize = 40;
 
 /// The fields of a message that are not for one hop alone (RFC 9110, section 7.6.1), without those that
-/// frame its body: whoever sends it on frames it anew.
+/// frame its body: they are made anew when it is sent on.
 pub(super) fn end_to_end(headers: &Headers) -> impl Iterator<Item = (&[u8], &[u8])> {
     let named_by_connection: Vec<Vec<u8>> = headers
         .get_all("connection")

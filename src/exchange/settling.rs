@@ -1,6 +1,6 @@
 //! The time between the end of an execution and the store's word that it knows of it.
 //!
-//! The client does not get the end of its answer before: whoever has an answer can rely on it that a retry
+//! The client does not get the end of its answer before: a client that has an answer can rely on it that a retry
 //! gets the same. A store that answers at once makes nobody wait; one that takes too long makes the client
 //! wait for a bounded time, and goes on trying.
 

@@ -208,7 +208,7 @@ impl Answering {
     }
 }
 
-/// A request that bears a key and is to be run at most once.
+/// A request that has a key and is to be run at most once.
 #[derive(Clone, Debug)]
 pub(super) struct GuardedRequest {
     pub(super) operation: OperationId,

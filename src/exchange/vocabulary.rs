@@ -4,7 +4,7 @@
 pub const STATUS_HEADER: &str = "idempotency-status";
 /// Says on a replay until when there will be one.
 pub const EXPIRES_HEADER: &str = "idempotency-expires";
-/// By which an upstream steers what becomes of one response; never leaves the proxy.
+/// By which an upstream steers what is done with one response; never leaves the proxy.
 pub const POLICY_HEADER: &str = "idempotency-policy";
 
 /// The value of `idempotency-status`, and of the filter state `wasm.idemgate.status`.

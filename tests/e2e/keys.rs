@@ -144,7 +144,7 @@ async fn a_key_on_a_method_that_is_not_guarded_is_counted_and_told_of_once() {
     }
     assert_unguarded(&bench.send(&Request::get("/orders/1").key("k")).await, 201);
     bench.envoy.reaches_stat("wasmcustom.idemgate.requests.key_unguarded", 3).await;
-    bench.envoy.logs("request bears an idempotency key, and passed unprotected").await;
+    bench.envoy.logs("request carries an idempotency key, and passed unprotected").await;
     bench.assert_executions(6);
 }
 

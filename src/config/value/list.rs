@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Unexpected, Visitor};
 
-/// A list of at least `MIN` entries that are all different: a repeated one is a slip of whoever wrote it.
+/// A list of at least `MIN` entries that are all different: a repeated one is a mistake.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(in crate::config) struct List<T, const MIN: usize = 0>(Vec<T>);
 

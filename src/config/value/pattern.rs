@@ -11,7 +11,7 @@ use crate::normal_form;
 pub(in crate::config) struct PathPattern(Glob);
 
 impl PathPattern {
-    /// Whether the pattern matches `path`, which bears no query and is in its normal form, as the pattern is.
+    /// Whether the pattern matches `path`, which has no query and is in its normal form, as the pattern is.
     pub(in crate::config) fn matches(&self, path: &[u8]) -> bool {
         self.0.matches(path)
     }

@@ -4,7 +4,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, Unexpected};
 
 use crate::config::json::{Node, read_value};
 
-/// Declares texts: of which contents they are, how these are made of the text, and which texts are allowed.
+/// Declares texts: their contents, how these are made of the text, and which texts are allowed.
 macro_rules! texts {
     ($($(#[$attribute:meta])* $name:ident($content:ty) = $read:ident, $allowed:literal;)+) => {$(
         $(#[$attribute])*
@@ -41,7 +41,7 @@ texts! {
 
     /// A JSON Pointer (RFC 6901) into a body, as its unescaped reference tokens.
     ///
-    /// The empty pointer is refused: a body of which nothing counts is `fingerprint.body: "none"`, which need not hold
+    /// The empty pointer is refused: a body that does not count is `fingerprint.body: "none"`, which need not hold
     /// it.
     Pointer(Vec<String>) = pointer,
         "a JSON Pointer to a part of the body (RFC 6901), such as \"/meta/sent_at\"";
@@ -50,7 +50,7 @@ texts! {
     RouteName(String) = route_name,
         "a name of up to 32 lower-case letters, digits, _ and -";
 
-    /// Text that is not empty and bears no control character: names of clusters, prefixes.
+    /// Text that is not empty and has no control character: names of clusters, prefixes.
     Text(String) = plain_text,
         "text that is not empty, without control characters";
 }
@@ -105,7 +105,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-/// The path of an Envoy attribute. The host separates its parts with zero bytes, so no part may bear one.
+/// The path of an Envoy attribute. The host separates its parts with zero bytes, so no part may contain one.
 ///
 /// All metadata in one would be a protobuf message, and not a map whose entries could be told apart and sorted.
 #[derive(Clone, Debug, Eq, PartialEq)]

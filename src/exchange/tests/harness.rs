@@ -337,7 +337,7 @@ impl Stream<'_> {
     pub(super) fn on(&mut self, event: Event<'_>) {
         let now = self.world.now();
         let mut pending = VecDeque::new();
-        // Whoever is woken, or refused entrance, is not in the room.
+        // A request that is woken, or for which there was no place, does not wait.
         if matches!(event, Event::Woken | Event::NoRoomToWait(_)) {
             self.is_waiting = false;
         }

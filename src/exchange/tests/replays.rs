@@ -232,7 +232,7 @@ fn what_is_not_replayed_is_not_stored_either() {
     assert_eq!(replayable(&headers, &policy), Headers::from_iter([("etag", "1")]));
 }
 
-/// A response of so many fields.
+/// A response of this number of fields.
 fn response_of(fields: usize) -> Response {
     (0..fields).fold(Response::new(200), |response, number| response.header(format!("x-{number}"), "1")).body("x")
 }

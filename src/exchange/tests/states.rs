@@ -191,7 +191,7 @@ fn stream_at<'w>(state: At, world: &'w World) -> Stream<'w> {
         At::Settling => world.order().send().answered(&Response::created()),
         At::Finished => world.order().send().own_reply_passes(),
     };
-    // Whoever comes to be here has renewals due.
+    // An exchange in this state has renewals due.
     world.pass(world.policy.lease);
     stream.take_effects();
     stream

@@ -4,7 +4,8 @@
 //! because plugins with the same `vm_id` share the namespace (Istio leaves it empty for all), and a
 //! version, because a new release may find what an old one left.
 //!
-//! Names stay within 23 bytes, which the host's strings hold without an allocation of their own.
+//! Names stay within 23 bytes; in tables of up to four million entries within 22, which the host's strings hold without an
+//! allocation of their own.
 
 use std::ops::Deref;
 
