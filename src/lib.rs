@@ -51,6 +51,7 @@ pub mod record;
 pub mod request;
 pub mod store;
 pub mod time;
+pub mod worker;
 
 // For tests that play the host.
 #[doc(hidden)]

@@ -15,14 +15,12 @@ use std::{
 use proxy_wasm::traits::{Context, HttpContext};
 
 use super::{
+    call_end::CallEnd,
     filter::StartError,
     host::{self, Action, BufferType, MapType, MetricType, Refused},
-    inquiries,
-    post::Post,
+    mailbox::OwnMailbox,
     store::{HostMemory, Store},
-    turns::Turns,
     walks::{Walk, Walks},
-    watch_board::WatchBoard,
 };
 use crate::{
     admin::{AdminAnswer, AdminProblem, AdminRoute, ChangeMade, LONGEST_BODY, Origin, Stranger, Task},
@@ -36,6 +34,7 @@ use crate::{
         shared_data::{SharedDataStore, TableScan},
     },
     time::Timestamp,
+    worker::{Outbox, Turns},
 };
 
 /// An admin's configuration at work in one worker.
@@ -44,19 +43,14 @@ pub(super) struct Admin {
     config: Config,
     guard: Guard,
     store: Store,
-    watch_board: WatchBoard<HostMemory>,
     counters: Counters,
-    /// This worker under this configuration.
-    worker: Owner,
-    post: Cell<Option<Post>>,
+    mailbox: RefCell<OwnMailbox>,
     /// Requests of which the body is still to come.
     incomplete: RefCell<Vec<Rc<Visit>>>,
-    ordered: RefCell<VecDeque<Job>>,
+    jobs: RefCell<Outbox<VecDeque<Job>, Job>>,
     walks: RefCell<Walks<Rc<Visit>>>,
-    /// By the tokens of their calls. Operators are few, so a list does.
-    under_way: RefCell<Vec<(u32, Job)>>,
     refusals: Refusals,
-    turns: Turns,
+    turns: RefCell<Turns>,
 }
 
 /// A request, as long as its stream may be answered.
@@ -85,23 +79,20 @@ enum Errand {
 }
 
 impl Admin {
-    pub(super) fn start(config: Config, guard: Guard) -> Result<Self, StartError> {
+    pub(super) fn start(config: Config, guard: Guard, now: Timestamp) -> Result<Self, StartError> {
         let admin = Self {
             store: Store::open(config.store.clone(), HostMemory::ENFORCED)?,
             config,
             guard,
-            watch_board: WatchBoard::new(HostMemory::ENFORCED),
             counters: Counters::define()?,
-            worker: Owner::new(host::random()),
-            post: Cell::default(),
+            mailbox: RefCell::new(OwnMailbox::new(Owner::new(host::random()))),
             incomplete: RefCell::default(),
-            ordered: RefCell::default(),
+            jobs: RefCell::default(),
             walks: RefCell::default(),
-            under_way: RefCell::default(),
             refusals: Refusals::default(),
-            turns: Turns::default(),
+            turns: RefCell::default(),
         };
-        admin.keep_post(host::now());
+        admin.mailbox.borrow_mut().keep(now);
         Ok(admin)
     }
 
@@ -110,7 +101,7 @@ impl Admin {
 
     /// Looks after what time alone brings about, and after orders whose call got lost.
     pub(super) fn tick(&self, root: u32, now: Timestamp) {
-        self.keep_post(now);
+        self.mailbox.borrow_mut().keep(now);
         self.walks.borrow_mut().tick();
         self.begin_work(root, now);
     }
@@ -118,11 +109,11 @@ impl Admin {
     /// Answers those whose bodies do not come, and does a piece of each job that was ordered, as far as one call of the
     /// host's may go; to be called from its event loop, with the root context active.
     pub(super) fn begin_work(&self, root: u32, now: Timestamp) {
-        self.turns.begin();
-        while self.turns.are_left()
+        self.turns.borrow_mut().begin();
+        while self.turns.borrow().are_left()
             && let Some(visit) = self.next_overdue(now)
         {
-            self.turns.take();
+            self.turns.borrow_mut().take();
             visit.answer(&AdminProblem::NoBody.answer());
         }
         self.work(root, now);
@@ -130,25 +121,25 @@ impl Admin {
 
     /// Does a piece of each job that was ordered, as far as turns are left.
     fn work(&self, root: u32, now: Timestamp) {
-        let jobs = self.ordered.borrow().len();
+        let jobs = self.jobs.borrow().queue.len();
         for _ in 0..jobs {
             // The answer to the one before may have put its stream in effect.
             let _ = host::set_effective_context(root);
-            if !self.turns.are_left() {
-                self.ring();
+            if !self.turns.borrow().are_left() {
+                self.call_root();
                 break;
             }
-            let Some(Job { visit, errand }) = self.ordered.borrow_mut().pop_front() else { break };
-            self.turns.take();
+            let Some(Job { visit, errand }) = self.jobs.borrow_mut().queue.pop_front() else { break };
+            self.turns.borrow_mut().take();
             match errand {
                 Errand::Review(mut review) => {
                     let (bytes, timeout) = review.ask(now);
-                    let token = self.call(bytes, timeout);
+                    let token = self.store.send(bytes, timeout);
                     self.send_off(token, Job { visit, errand: Errand::Review(review) }, now);
                 }
                 Errand::Usage => {
                     let Store::Redis(store) = &self.store else { continue };
-                    let token = self.call(&store.checkup(), store.timeout());
+                    let token = self.store.send(&store.checkup(), store.timeout());
                     self.send_off(token, Job { visit, errand: Errand::Usage }, now);
                 }
             }
@@ -159,24 +150,17 @@ impl Admin {
                 visits.iter().for_each(|visit| visit.answer(&self.scanned(store, &scan, sought)));
             }
             if self.walks.borrow().may_go_on() {
-                self.ring();
+                self.call_root();
             }
         }
         let _ = host::set_effective_context(root);
     }
 
     /// Takes in the answer to a call, if `token` is one of its own.
-    pub(super) fn hear(&self, root: u32, token: u32, num_headers: usize, body_size: usize) {
-        let now = host::now();
-        let index = self.under_way.borrow().iter().position(|(other, _)| *other == token);
-        if let Some(index) = index {
-            let (_, job) = self.under_way.borrow_mut().swap_remove(index);
-            let body = host::buffer(BufferType::HttpCallResponseBody, 0, body_size);
-            let heard = match num_headers {
-                0 => Heard::Nothing,
-                _ => Heard::Reply { status: host::status_of(MapType::HttpCallResponseHeaders), body: &body },
-            };
-            self.go_on(job, heard, now);
+    pub(super) fn hear(&self, root: u32, token: u32, answer: CallEnd, now: Timestamp) {
+        let job = self.jobs.borrow_mut().answered(token);
+        if let Some(job) = job {
+            self.go_on(job, answer.of_store(&answer.body()), now);
             self.work(root, now);
         }
     }
@@ -190,19 +174,12 @@ impl Admin {
 
     /// Whether nothing is under way that is to be seen to its end.
     pub(super) fn is_idle(&self) -> bool {
-        self.ordered.borrow().is_empty() && self.under_way.borrow().is_empty() && self.walks.borrow().is_idle()
-    }
-
-    fn call(&self, bytes: &[u8], timeout: Duration) -> Option<u32> {
-        match &self.store {
-            Store::Redis(store) => inquiries::call(store.cluster(), bytes, timeout),
-            Store::SharedData(_) => None,
-        }
+        self.jobs.borrow().is_idle() && self.walks.borrow().is_idle()
     }
 
     fn send_off(&self, token: Option<u32>, job: Job, now: Timestamp) {
         match token {
-            Some(token) => self.under_way.borrow_mut().push((token, job)),
+            Some(token) => self.jobs.borrow_mut().sent(token, job),
             None => self.go_on(job, Heard::NotMade, now),
         }
     }
@@ -216,7 +193,7 @@ impl Admin {
             }),
             Errand::Review(mut review) => match review.hear(store, heard, now) {
                 Some(reviewed) => visit.answer(&self.reviewed(&visit, &review, reviewed)),
-                None => self.ordered.borrow_mut().push_back(Job { visit, errand: Errand::Review(review) }),
+                None => self.jobs.borrow_mut().queue.push_back(Job { visit, errand: Errand::Review(review) }),
             },
         }
     }
@@ -284,7 +261,6 @@ impl Admin {
                         operation.short(),
                         visit.from
                     );
-                    self.wake(operation, Vec::new());
                 }
                 self.unavailable(error, may_have_amended)
             }
@@ -320,18 +296,8 @@ impl Admin {
             Verb::Purge => Count::Purged,
             Verb::Release => Count::Released,
         });
-        self.wake(operation, watchers);
+        wake(operation, &watchers);
         AdminAnswer::changed(&ChangeMade { operation: *operation, before, verb: amendment.verb })
-    }
-
-    /// Tells those who wait for an operation to ask for it again.
-    fn wake(&self, operation: &OperationId, mut watchers: Vec<Mailbox>) {
-        if self.store.is_remote() {
-            watchers.extend(self.watch_board.take(operation));
-        }
-        for mailbox in watchers {
-            host::enqueue(mailbox.0, operation.as_bytes());
-        }
     }
 
     fn unavailable(&self, error: StoreError, may_have_changed: bool) -> AdminAnswer {
@@ -353,28 +319,26 @@ impl Admin {
 
     /// Leaves a job for the root context, and calls it.
     fn order(&self, visit: &Rc<Visit>, errand: Errand) {
-        self.ordered.borrow_mut().push_back(Job { visit: Rc::clone(visit), errand });
-        self.ring();
+        self.jobs.borrow_mut().queue.push_back(Job { visit: Rc::clone(visit), errand });
+        self.call_root();
     }
 
     /// The same for a walk through the table.
     fn order_walk(&self, visit: &Rc<Visit>, sought: Option<OperationPrefix>) {
         self.walks.borrow_mut().order(sought, Rc::clone(visit));
-        self.ring();
+        self.call_root();
     }
 
-    /// Calls the root context.
-    fn ring(&self) {
-        if let Some(post) = self.post.get() {
-            host::enqueue(post.mailbox.0, ORDERS_LEFT);
-        }
+    /// Has the root context called. Without a mailbox, orders wait for the next tick.
+    fn call_root(&self) {
+        self.mailbox.borrow_mut().call();
     }
+}
 
-    /// Keeps the mailbox, or opens one. Without one, orders wait for the next tick.
-    fn keep_post(&self, now: Timestamp) {
-        if !self.post.get().is_some_and(|post| post.renew(&HostMemory::ENFORCED, self.worker, now)) {
-            self.post.set(Post::open(&HostMemory::ENFORCED, self.worker, now));
-        }
+/// Tells those who wait for an operation to ask for it again. With Redis they ask by themselves.
+fn wake(operation: &OperationId, watchers: &[Mailbox]) {
+    for mailbox in watchers {
+        host::enqueue(mailbox.0, operation.as_bytes());
     }
 }
 
@@ -562,9 +526,6 @@ impl Counters {
 
 /// Where the metadata of a listener declares that filters guard an admin.
 const DECLARATION: &str = "xds\0listener_metadata\0filter_metadata\0idemgate\0admin";
-
-/// What a worker puts into its own mailbox.
-const ORDERS_LEFT: &[u8] = b"orders";
 
 /// How long a request waits for its body.
 const BODY_PATIENCE: Duration = Duration::from_secs(5);

@@ -1,15 +1,12 @@
 //! Looks at a remote store once it is configured, and tells the operator what it finds.
 
-use std::{cell::Cell, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    filter::Filter,
-    inquiries,
-    store::{HostMemory, Store},
-};
+use super::store::{HostMemory, Store};
 use crate::{
+    record::Owner,
     store::{
         redis::{Finding, Heard, RedisStore},
         shared_data::{Lease, update_hint},
@@ -20,7 +17,7 @@ use crate::{
 /// One worker's part in looking at the store of one configuration.
 #[derive(Debug, Default)]
 pub(super) struct Checkup {
-    state: Cell<CheckupState>,
+    state: CheckupState,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,28 +41,28 @@ impl Checkup {
     /// Asks, if nobody in this Envoy has lately.
     ///
     /// To be called with the root context active.
-    pub(super) fn begin(&self, filter: &Filter, now: Timestamp) {
-        let (Store::Redis(store), CheckupState::Due) = (&filter.enforced.store, self.state.get()) else { return };
-        if !change(|look| Some(Look { lease: look.lease.take(filter.worker, PERIOD, now)?, ..look })) {
+    pub(super) fn begin(&mut self, store: &Store, worker: Owner, now: Timestamp) {
+        let (Store::Redis(redis), CheckupState::Due) = (store, self.state) else { return };
+        if !change(|look| Some(Look { lease: look.lease.take(worker, PERIOD, now)?, ..look })) {
             return;
         }
-        match inquiries::call(store.cluster(), &store.checkup(), store.timeout()) {
-            Some(token) => self.state.set(CheckupState::UnderWay(token)),
-            None => self.conclude(&store.findings(Heard::NotMade), store),
+        match store.send(&redis.checkup(), redis.timeout()) {
+            Some(token) => self.state = CheckupState::UnderWay(token),
+            None => self.conclude(&redis.findings(Heard::NotMade), redis),
         }
     }
 
     /// Takes in what came of it, if `token` is its own.
-    pub(super) fn end(&self, filter: &Filter, token: u32, heard: Heard<'_>) {
-        if let (Store::Redis(store), CheckupState::UnderWay(own)) = (&filter.enforced.store, self.state.get())
+    pub(super) fn end(&mut self, store: &Store, token: u32, heard: Heard<'_>) {
+        if let (Store::Redis(store), CheckupState::UnderWay(own)) = (store, self.state)
             && own == token
         {
             self.conclude(&store.findings(heard), store);
         }
     }
 
-    fn conclude(&self, findings: &[Finding], store: &RedisStore) {
-        self.state.set(CheckupState::Over);
+    fn conclude(&mut self, findings: &[Finding], store: &RedisStore) {
+        self.state = CheckupState::Over;
         let was_reached = !findings.iter().any(|finding| matches!(finding, Finding::Failed(_)));
         // Envoy's main thread runs the filter as well, and has no internal listeners, which a pooled transport begins
         // with. So the first one who fails leaves the look to another.

@@ -1,7 +1,7 @@
 //! The host layer: everything that knows proxy-wasm, and nothing else.
 //!
-//! It reads what the host shows, hands it to the [exchange](crate::exchange) as events, and carries
-//! out the effects. What the host really does, where it surprises, stands at the code that depends on it.
+//! It reads what the host shows, hands it to the [worker](crate::worker) as events, and makes the host calls that the
+//! worker asks for. What the host really does, where it surprises, stands at the code that depends on it.
 //!
 //! # The SDK's dispatcher
 //!
@@ -27,31 +27,25 @@
 pub(crate) mod abi;
 mod admin;
 mod announcement;
-mod body_watch;
 mod bridge;
-mod calls;
+mod call_end;
 mod checkup;
 mod crash_test;
-mod driver;
+mod evidence;
 mod filter;
-mod guest;
 mod host;
-mod inquiries;
 mod journal;
-mod memory;
+mod mailbox;
 mod metrics;
 mod path_watch;
-mod post;
 mod realm;
 mod redirects;
 mod root;
-mod route;
 mod store;
 mod stream;
-mod turns;
-mod waiting_room;
+mod surroundings;
+mod ticker;
 mod walks;
-mod watch_board;
 
 use proxy_wasm::types::LogLevel;
 

@@ -1,17 +1,19 @@
-//! The records and the figures of one mode.
+//! The records and the figures of one mode, and of one route.
 //!
 //! What runs in shadow mode has records of its own: it never meets those that are enforced, on this Envoy or on
 //! another that uses the same Redis, and a route that begins to be enforced begins without them. In shared data it
 //! does not crowd them out either; the memory of a Redis is common to both.
 
+use std::rc::Rc;
+
 use super::{
     host::Refused,
     journal::Journal,
-    metrics::Metrics,
+    metrics::{Metrics, RouteMetrics},
     store::{HostMemory, Store},
 };
 use crate::{
-    config::{Mode, StoreConfig},
+    config::{Mode, Policy, StoreConfig},
     exchange::Counter,
     record::Owner,
     store::{StoreError, redis::RedisError, shared_data::Sweep},
@@ -100,5 +102,29 @@ impl Realm {
             }
         }
         self.count_tally();
+    }
+}
+
+/// An entry of `routes`, or what all other requests fall under.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) realm: Rc<Realm>,
+    /// Only of a route that has a name.
+    metrics: Option<RouteMetrics>,
+}
+
+impl Route {
+    pub(super) fn new(policy: &Policy, name: Option<&str>, realm: &Rc<Realm>) -> Result<Self, Refused> {
+        let namespace = if policy.mode == Mode::Shadow { "shadow." } else { "" };
+        let metrics = name.map(|name| RouteMetrics::define(&format!("{namespace}route.{name}."))).transpose()?;
+        Ok(Self { realm: Rc::clone(realm), metrics })
+    }
+
+    /// Counts for the route and for the whole.
+    pub(super) fn count(&self, counter: Counter) {
+        self.realm.metrics.count(counter, 1);
+        if let Some(metrics) = &self.metrics {
+            metrics.count(counter);
+        }
     }
 }

@@ -7,35 +7,29 @@
 //! The new stream begins in the same call, but it may be long on its way here: filters in front of this
 //! one are asked about it again, and one of them may answer it in the upstream's place.
 
-use std::{cell::RefCell, rc::Rc};
-
-use super::{
-    guest::Guest,
-    host::{self, MapType},
-};
-use crate::time::Timestamp;
+use super::host::{self, MapType};
+use crate::{config::Policy, time::Timestamp, worker::ExchangeId};
 
 /// The exchanges that wait for their next stream.
 #[derive(Debug, Default)]
 pub(super) struct Redirects {
-    waiting: RefCell<Vec<Waiting>>,
+    waiting: Vec<Waiting>,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    exchange: ExchangeId,
     request: Request,
+    /// The header that most keys come in.
+    key_header: String,
     key: Option<Vec<u8>>,
-    guest: Rc<Guest>,
-    since: Timestamp,
+    /// When it has waited for longer than its claim may last.
+    until: Timestamp,
 }
 
 impl Waiting {
     fn is_for(&self, stream: &Request) -> bool {
-        self.request == *stream && self.key == key_of_stream(&self.guest)
-    }
-
-    fn is_overdue(&self, now: Timestamp) -> bool {
-        now.since(self.since) > self.guest.route.policy.lease
+        self.request == *stream && self.key == host::header(MapType::HttpRequestHeaders, &self.key_header)
     }
 }
 
@@ -54,36 +48,27 @@ impl Request {
     }
 }
 
-/// The header that most keys come in, of the stream in effect; enough to tell one request from another.
-fn key_of_stream(guest: &Guest) -> Option<Vec<u8>> {
-    let header = guest.route.policy.key.headers.first().map_or("idempotency-key", String::as_str);
-    host::header(MapType::HttpRequestHeaders, header)
-}
-
 impl Redirects {
     /// Keeps the exchange of the stream in effect for the stream to come.
-    pub(super) fn leave(&self, guest: Rc<Guest>, now: Timestamp) {
-        let (request, key) = (Request::of_stream(), key_of_stream(&guest));
-        self.waiting.borrow_mut().push(Waiting { request, key, guest, since: now });
+    pub(super) fn leave(&mut self, exchange: ExchangeId, policy: &Policy, now: Timestamp) {
+        let key_header = policy.key.headers.first().map_or("idempotency-key", String::as_str).to_owned();
+        let key = host::header(MapType::HttpRequestHeaders, &key_header);
+        let (request, until) = (Request::of_stream(), now.after(policy.lease));
+        self.waiting.push(Waiting { exchange, request, key_header, key, until });
     }
 
     /// The exchange that the stream in effect goes on with, if it is such a one.
-    pub(super) fn take(&self) -> Option<Rc<Guest>> {
-        let mut waiting = self.waiting.borrow_mut();
-        if waiting.is_empty() {
+    pub(super) fn take(&mut self) -> Option<ExchangeId> {
+        if self.waiting.is_empty() {
             return None;
         }
         let request = Request::of_stream();
-        let index = waiting.iter().position(|waiting| waiting.is_for(&request))?;
-        Some(waiting.swap_remove(index).guest)
+        let index = self.waiting.iter().position(|waiting| waiting.is_for(&request))?;
+        Some(self.waiting.swap_remove(index).exchange)
     }
 
     /// Takes out the exchanges that have waited for longer than their claims may last.
-    pub(super) fn take_overdue(&self, now: Timestamp) -> Vec<Rc<Guest>> {
-        self.waiting
-            .borrow_mut()
-            .extract_if(.., |waiting| waiting.is_overdue(now))
-            .map(|waiting| waiting.guest)
-            .collect()
+    pub(super) fn take_overdue(&mut self, now: Timestamp) -> Vec<ExchangeId> {
+        self.waiting.extract_if(.., |waiting| now > waiting.until).map(|waiting| waiting.exchange).collect()
     }
 }

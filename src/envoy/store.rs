@@ -1,16 +1,17 @@
 //! The store of a configuration: one that answers at once, or one that has to be asked through Envoy.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use super::host::{self, Refused, SharedWrite};
 use crate::{
     config::StoreConfig,
     store::{
-        Answer, Call, StoreError,
-        redis::{Inquiry, RedisStore},
+        Call, StoreError,
+        redis::RedisStore,
         shared_data::{Cas, SharedDataStore, SharedMemory, Written},
     },
     time::Timestamp,
+    worker::StoreReply,
 };
 
 /// Where the records are.
@@ -21,18 +22,6 @@ pub(super) enum Store {
     Redis(RedisStore),
 }
 
-/// What a store makes of a call.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart at once; a box would cost each question an allocation"
-)]
-#[derive(Debug)]
-pub(super) enum Reaction {
-    Answered(Answer),
-    /// The answer is to be asked for.
-    Asks(Inquiry),
-}
-
 impl Store {
     pub(super) fn open(config: StoreConfig, memory: HostMemory) -> Result<Self, StoreError> {
         Ok(match config {
@@ -41,14 +30,25 @@ impl Store {
         })
     }
 
-    pub(super) fn call(&self, call: Call, now: Timestamp) -> Reaction {
+    pub(super) fn call(&self, call: Call, now: Timestamp) -> StoreReply {
         match self {
-            Self::SharedData(store) => Reaction::Answered(store.call(call, now)),
+            Self::SharedData(store) => StoreReply::Answered(store.call(call, now)),
             Self::Redis(store) => match store.inquire(&call, now) {
-                Ok(inquiry) => Reaction::Asks(inquiry),
-                Err(answer) => Reaction::Answered(answer),
+                Ok(inquiry) => StoreReply::Asks(inquiry),
+                Err(answer) => StoreReply::Answered(answer),
             },
         }
+    }
+
+    /// Sends bytes to the cluster of a remote store, over whichever transport it stands for; the token of the answer, or
+    /// `None` if the host says at once that it cannot be sent. To be called with the root context in effect.
+    pub(super) fn send(&self, bytes: &[u8], timeout: Duration) -> Option<u32> {
+        let Self::Redis(store) = self else { return None };
+        // A raw cluster sends none of them. None asks Envoy for retries: for those it keeps a copy of each call,
+        // which costs a twentieth of the throughput.
+        let fields = [(":method", "POST"), (":path", "/"), (":authority", "redis")];
+        let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        host::http_call(store.cluster(), fields, bytes, timeout).ok()
     }
 
     /// Whether other Envoys see the same records, so that executions end without a word here.

@@ -6,16 +6,14 @@ use proxy_wasm::traits::{Context, HttpContext};
 
 use super::{
     crash_test::{Faults, Moment},
-    driver::{Actions, drive},
+    evidence,
     filter::Filter,
-    guest::Guest,
     host::{self, Action, BufferType, MapType},
-    route::Route,
 };
 use crate::{
-    exchange::{Attributes, CONTENT_LENGTH, Event, Outgoing},
+    exchange::{Attributes, CONTENT_LENGTH, Event, Evidence, Exchange, Outgoing},
     headers::Headers,
-    time::Timestamp,
+    worker::{Actions, ActiveExchange, ExchangeId, Passage},
 };
 
 /// A stream. Until its request turns out to be of a guarded method it is nothing but this.
@@ -24,9 +22,7 @@ pub(super) struct Stream {
     context_id: u32,
     faults: Faults,
     filter: Option<Rc<Filter>>,
-    guest: Option<Rc<Guest>>,
-    /// When the exchange was last told of something that depends on the time.
-    told_at: Timestamp,
+    exchange: Option<ExchangeId>,
     /// How much of the request's body was handed to the exchange.
     body_read: usize,
     response_end: ResponseEnd,
@@ -38,75 +34,60 @@ impl Stream {
             context_id,
             faults: Faults::none(),
             filter,
-            guest: None,
-            told_at: Timestamp::default(),
+            exchange: None,
             body_read: 0,
             response_end: ResponseEnd::default(),
         }
     }
 
     /// Hands an event to the exchange, if there is one.
-    fn on(&mut self, event: Event<'_>) -> Actions {
-        if self.guest.is_some() {
-            self.told_at = host::now();
-        }
-        self.on_timeless(event)
+    fn on(&self, event: Event<'_>) -> Actions {
+        self.with_exchange(|filter, id| {
+            filter.with_worker(|worker, surroundings| worker.drive(surroundings, id, event, host::now()))
+        })
+        .unwrap_or_default()
     }
 
-    /// Like `on`, without reading the clock, which is a host call: for events that do not depend on time, such as pieces of
-    /// a body. The claim that the end of a request's body leads to reads it.
-    fn on_timeless(&self, event: Event<'_>) -> Actions {
-        match (&self.filter, &self.guest) {
-            (Some(filter), Some(guest)) => drive(filter, guest, event, self.told_at),
-            _ => Actions::default(),
-        }
+    /// Asks the exchange something, if there is one that is not over.
+    fn ask<R>(&self, question: impl FnOnce(&ActiveExchange) -> R) -> Option<R> {
+        self.with_exchange(|filter, id| filter.with_worker(|worker, _| worker.active(id).map(question)).flatten())
     }
 
-    fn open(&mut self, filter: &Filter, route: &Rc<Route>, headers: &Headers, end_of_stream: bool) -> Action {
-        // Nothing depends on the time before the store is asked, and then the clock is looked at.
-        let now = filter.ticked_at.get();
-        self.told_at = now;
-        let guest = filter.receive(route, self.context_id);
-        let event = Event::RequestHeaders {
-            headers,
-            attribute: &HostAttributes,
-            owner: filter.next_owner(),
-            mailbox: filter.mailbox(),
-            is_store_remote: filter.is_remote(),
-            end_of_stream,
-        };
-        let mut action = drive(filter, &guest, event, now).request.unwrap_or(Action::Continue);
-        if guest.exchange.borrow().awaits_first_body() {
-            if filter.body_watch.is_withheld() {
-                action = drive(filter, &guest, Event::BodyWithheld, now).request.unwrap_or(action);
-            } else {
-                guest.wait_for_body(filter.body_watch.begin(headers));
-            }
-        }
+    fn with_exchange<R>(&self, work: impl FnOnce(&Filter, ExchangeId) -> Option<R>) -> Option<R> {
+        work(self.filter.as_ref()?, self.exchange?)
+    }
+
+    fn open(&mut self, filter: &Filter, route: usize, headers: &Headers, end_of_stream: bool) -> Action {
+        let (exchange, actions) = filter.open(route, self.context_id, headers, &HostAttributes, end_of_stream);
+        self.exchange = Some(exchange);
+        let action = actions.request.map_or(Action::Continue, action_of);
         // The store's answer or another's end lets it go on, and not its own body. Envoys before 1.40.0 (and 1.39.1,
         // 1.38.4, 1.37.6, 1.36.10; envoy#46841) lose a piece of a request whose body has begun to be held in callbacks and
         // that goes on from elsewhere before its end.
-        if action == Action::Pause && guest.exchange.borrow().holds_whole_request() {
-            action = host::hold_what_follows();
-        }
-        if !guest.is_finished() {
-            self.join(filter, guest);
+        if action == Action::Pause && self.ask(|active| active.exchange().holds_whole_request()) == Some(true) {
+            return host::hold_what_follows();
         }
         action
     }
 
-    fn join(&mut self, filter: &Filter, guest: Rc<Guest>) {
-        guest.move_to_stream(self.context_id);
-        filter.admit(&guest);
-        self.guest = Some(guest);
-    }
-
     /// What becomes of more of a request: it is kept back as long as the exchange says so.
     fn hold_or_continue(&self) -> Action {
-        match &self.guest {
-            Some(guest) if guest.exchange.borrow().holds_request() => Action::Pause,
+        match self.ask(|active| active.exchange().holds_request()) {
+            Some(true) => Action::Pause,
             _ => Action::Continue,
         }
+    }
+
+    /// Hands the reply of the filter's own that passes by to `put_back`; `None` if the response is none.
+    fn with_outgoing(&self, put_back: impl FnOnce(&mut Outgoing)) -> Option<()> {
+        self.with_exchange(|filter, id| filter.with_worker(|worker, _| worker.outgoing(id).map(put_back)).flatten())
+    }
+}
+
+fn action_of(passage: Passage) -> Action {
+    match passage {
+        Passage::Continues => Action::Continue,
+        Passage::Held => Action::Pause,
     }
 }
 
@@ -117,8 +98,8 @@ impl HttpContext for Stream {
         self.faults = Faults::of_request();
         self.faults.strike(Moment::RequestHeaders);
         let Some(filter) = self.filter.clone() else { return Action::Continue };
-        if let Some(guest) = filter.redirects.take() {
-            self.join(&filter, guest);
+        self.exchange = filter.take_redirected(self.context_id);
+        if self.exchange.is_some() {
             return Action::Continue;
         }
         // What has a body is likely to be guarded, and then all fields are looked at: one call in place of two.
@@ -133,68 +114,62 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        let (Some(filter), Some(guest)) = (&self.filter, &self.guest) else { return Action::Continue };
-        if !guest.exchange.borrow().awaits_body() {
+        let (awaits_body, is_shadow) =
+            self.ask(|active| (active.exchange().awaits_body(), active.is_shadow())).unwrap_or_default();
+        if !awaits_body {
             return self.hold_or_continue();
         }
         // While the request is held, `size` counts the whole body so far; in shadow mode nothing is.
-        let start = if guest.is_shadow() { 0 } else { self.body_read };
+        let start = if is_shadow { 0 } else { self.body_read };
         let chunk = host::buffer(BufferType::HttpRequestBody, start, size.saturating_sub(start));
-        if !guest.is_shadow() {
-            filter.body_watch.handed_over();
+        if !is_shadow {
+            self.with_exchange(|filter, id| filter.with_worker(|worker, _| worker.note_body(id)));
             self.body_read = self.body_read.saturating_add(chunk.len());
         }
-        let event = Event::RequestBody { chunk: &chunk, end_of_stream };
-        self.on_timeless(event).request.unwrap_or(Action::Continue)
+        self.on(Event::RequestBody { chunk: &chunk, end_of_stream }).request.map_or(Action::Continue, action_of)
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         // With trailers, no body callback says that the stream ends.
-        self.on_timeless(Event::RequestTrailers).request.unwrap_or_else(|| self.hold_or_continue())
+        self.on(Event::RequestTrailers).request.map_or_else(|| self.hold_or_continue(), action_of)
     }
 
     fn on_http_response_headers(&mut self, fields: usize, end_of_stream: bool) -> Action {
         self.faults.strike(Moment::ResponseHeaders);
-        let Some(guest) = &self.guest else { return Action::Continue };
-        if guest.is_finished() {
+        if self.with_outgoing(|reply| put_back_fields(reply, fields, end_of_stream)).is_some() {
             return Action::Continue;
         }
-        if let Some(reply) = guest.exchange.borrow_mut().outgoing() {
-            put_back_fields(reply, fields, end_of_stream);
-            return Action::Continue;
-        }
+        let Some(is_shadow) = self.ask(ActiveExchange::is_shadow) else { return Action::Continue };
         let headers = host::headers(MapType::HttpResponseHeaders);
         let status = host::status(&headers);
-        if !guest.is_shadow() && self.filter.as_ref().is_some_and(|filter| filter.is_remote()) {
+        if !is_shadow && self.filter.as_ref().is_some_and(|filter| filter.is_remote()) {
             self.response_end = ResponseEnd::announced_by(&headers);
         }
-        let evidence = guest.evidence_of_response(status, &headers);
+        let evidence = self.ask(|active| evidence::of_response(active, status, &headers)).unwrap_or_default();
         let event = Event::ResponseHeaders { status, headers: &headers, evidence: &evidence, end_of_stream };
-        self.on(event).response.unwrap_or(Action::Continue)
+        self.on(event).response.map_or(Action::Continue, action_of)
     }
 
     fn on_http_response_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        let Some(guest) = &self.guest else { return Action::Continue };
-        let (captures, awaits_end) = {
-            let mut exchange = guest.exchange.borrow_mut();
-            if let Some(reply) = exchange.outgoing() {
-                let put_back = reply.put_back_body(size, end_of_stream);
-                let _ = put_back.map(|bytes| host::set_buffer(BufferType::HttpResponseBody, size, bytes));
-                return Action::Continue;
-            }
-            (exchange.captures(), exchange.awaits_response_end())
+        let put_back = |reply: &mut Outgoing| {
+            let put_back = reply.put_back_body(size, end_of_stream);
+            let _ = put_back.map(|bytes| host::set_buffer(BufferType::HttpResponseBody, size, bytes));
         };
+        if self.with_outgoing(put_back).is_some() {
+            return Action::Continue;
+        }
+        let asks = |exchange: &Exchange| (exchange.captures(), exchange.awaits_response_end());
+        let Some((captures, awaits_end)) = self.ask(|active| asks(active.exchange())) else { return Action::Continue };
         let piece = self.response_end.advance(size);
         if !captures && !awaits_end {
             return Action::Continue;
         }
         let chunk =
             if captures { host::buffer(BufferType::HttpResponseBody, piece.start, piece.len()) } else { Vec::new() };
-        let event = Event::ResponseBody { chunk: &chunk, end_of_stream };
+        let response = self.on(Event::ResponseBody { chunk: &chunk, end_of_stream }).response;
         if end_of_stream {
-            return self.on(event).response.filter(|_| piece.len() <= LARGEST_HELD).unwrap_or(Action::Continue);
+            return response.filter(|_| piece.len() <= LARGEST_HELD).map_or(Action::Continue, action_of);
         }
-        self.on_timeless(event);
         if self.response_end.is_announced_end() && piece.len() <= LARGEST_HELD {
             self.response_end.hold(size);
             return Action::Pause;
@@ -203,39 +178,25 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
-        self.on(Event::ResponseTrailers).response.unwrap_or(Action::Continue)
+        self.on(Event::ResponseTrailers).response.map_or(Action::Continue, action_of)
     }
 
     /// The last word on every stream, whoever ended it: the host calls it once.
     fn on_log(&mut self) {
         self.faults.strike(Moment::Log);
         let Some(filter) = &self.filter else { return };
-        let Some(guest) = self.guest.take() else {
-            // A filter in front has answered the stream that was to go on with an exchange.
-            if let Some(guest) = filter.redirects.take() {
-                guest.abandon(filter);
-            }
-            return;
+        let Some(exchange) = self.exchange else { return filter.abandon_redirected() };
+        // Of one that was answered there is nothing to ask the host about.
+        let evidence = |active: &ActiveExchange| match active.exchange().has_replied() {
+            true => Evidence::default(),
+            false => evidence::of_stream(active),
         };
-        if guest.exchange.borrow().has_replied() {
-            // Nothing more can come of it, and there is nothing to ask the host about.
-            return filter.dismiss(&guest);
+        let Some(evidence) = self.ask(evidence) else { return };
+        let now = host::now();
+        if evidence.is_internal_redirect() {
+            return filter.await_redirected(exchange, now);
         }
-        if !guest.is_finished() {
-            let evidence = guest.evidence();
-            if evidence.is_internal_redirect() {
-                guest.stream.set(None);
-                guest.redirected.set(true);
-                filter.redirects.leave(guest, host::now());
-                return;
-            }
-            let _ = drive(filter, &guest, Event::Gone { evidence: &evidence }, host::now());
-        }
-        guest.stream.set(None);
-        // A detached call goes on; its answer, or a tick, sees the exchange to its end.
-        if guest.is_finished() {
-            filter.dismiss(&guest);
-        }
+        filter.with_worker(|worker, surroundings| worker.close(surroundings, exchange, &evidence, now));
     }
 }
 

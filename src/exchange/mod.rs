@@ -37,7 +37,7 @@ mod state;
 mod step;
 mod vocabulary;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 pub use self::{
     call::DetachedCall,
@@ -57,11 +57,19 @@ use crate::{
 };
 
 /// The exchange of one stream.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Exchange {
     machine: Machine,
     /// Present in shadow mode.
     shadow: Option<Box<Shadow>>,
+}
+
+impl fmt::Debug for Exchange {
+    /// Without the policy, which all exchanges of a route have in common, and the room, which is told before each event.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (state, shadow) = (&self.machine.state, &self.shadow);
+        f.debug_struct("Exchange").field("state", state).field("shadow", shadow).finish_non_exhaustive()
+    }
 }
 
 impl Exchange {

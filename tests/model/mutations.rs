@@ -1,5 +1,7 @@
 //! The checker can fail: with a rule taken out, from outside of the code, it finds out what the rule is for.
 
+use idemgate::store::redis::admission::AdmissionLimits;
+
 use crate::{
     checker::{Worlds, envoy, worker},
     proof::{
@@ -71,4 +73,21 @@ fn a_crowd_of_which_the_rest_is_forgotten_is_found_out() {
 fn replays_without_a_look_at_the_fingerprint_are_found_out() {
     in_shared_data(Mutation::NoFingerprint).break_one_of(&[Promise::Replay]);
     in_redis(Mutation::NoFingerprint).break_one_of(&[Promise::Replay]);
+}
+
+#[test]
+fn answers_for_the_wrong_exchange_are_found_out() {
+    let two_keys = |scenario: Scenario| {
+        let scenario = Scenario { limits: AdmissionLimits { calls: 2, ..scenario.limits }, ..scenario };
+        scenario.attempt(0, 0, 0, 0, envoy(0)).attempt(1, 1, 0, 0, envoy(0)).mutated(Mutation::WrongExchange)
+    };
+    let of_calls = two_keys(Scenario::new(300, 900).detached());
+    Worlds::new(of_calls, 0, 100).break_one_of(&[Promise::Answer]);
+    let of_questions = two_keys(Scenario::new(300, 900).on_redis(2, 1, 100)).request(2, 0, envoy(1));
+    Worlds::new(of_questions, 0, 100).break_one_of(&[Promise::Record, Promise::AtMostOnce]);
+}
+
+#[test]
+fn a_worker_that_is_never_woken_is_found_out() {
+    Worlds::new(crate::shared_data::crowd().mutated(Mutation::NeverWoken), 0, 100).break_one_of(&[Promise::ClaimEnds]);
 }

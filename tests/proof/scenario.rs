@@ -35,8 +35,8 @@ pub(crate) struct Scenario {
     /// Whether the totals of the table are host calls like any other. If not, a worker is never stopped at
     /// them: another one cannot come in between.
     pub(crate) stops_at_totals: bool,
-    /// How many of those who wait a callback gives a turn to.
-    pub(crate) turns: usize,
+    /// How many replies, resumes and calls a worker asks of its host at a time.
+    pub(crate) turns: u32,
     /// How much a worker asks of Redis at a time.
     pub(crate) limits: AdmissionLimits,
     /// Whether states are told apart, for which exchanges and inquiries have to be digested.
@@ -145,6 +145,10 @@ pub(crate) enum Mutation {
     NoMark,
     /// Those who had no turn in the callback in which they were called have none later.
     RestForgotten,
+    /// An answer goes to another exchange than the one that asked, if another one waits for an answer.
+    WrongExchange,
+    /// A worker that is to be told of an end is not.
+    NeverWoken,
 }
 
 impl Scenario {
@@ -184,6 +188,8 @@ impl Scenario {
         self.store = StoreKind::Redis { timeout };
         (self.envoys, self.workers) = (envoys, workers);
         self.skews = vec![0; usize::from(envoys) + 1];
+        // Of each request a question is asked, which is a turn, and may be asked again.
+        self.turns = 3;
         self
     }
 
@@ -309,7 +315,7 @@ impl Scenario {
     /// Whether how a world ends is the question: with most rules taken out it is the rule itself whose absence is to be
     /// found.
     pub(crate) fn is_to_end_well(&self) -> bool {
-        matches!(self.mutation, None | Some(Mutation::RestForgotten))
+        matches!(self.mutation, None | Some(Mutation::RestForgotten | Mutation::NeverWoken))
     }
 
     /// Whether who waits is always woken, and never has to wait for a moment: as long as no worker dies or stands still,

@@ -51,7 +51,12 @@ impl Response {
         let mut response = Self::of(conduct, attempt);
         match conduct {
             Conduct::TimesOut => response.body = b"upstream request timeout".to_vec(),
-            Conduct::Breaks | Conduct::Unreachable => {}
+            Conduct::Unreachable => {
+                response.body = b"upstream connect error or disconnect/reset before headers. reset reason: remote \
+                                  connection failure"
+                    .to_vec();
+            }
+            Conduct::Breaks => {}
             Conduct::Answers | Conduct::AnswersOnce | Conduct::Refuses | Conduct::Stumbles => {
                 response.headers.push("x-envoy-upstream-service-time", "3");
             }

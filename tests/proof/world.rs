@@ -57,7 +57,8 @@ struct Envoy {
 /// A worker, and what it is at.
 #[derive(Clone)]
 struct Seat {
-    worker: Worker,
+    /// Common to all worlds in which nothing has happened to it since.
+    worker: Arc<Worker>,
     /// The callback that is under way, between two host calls.
     callback: Option<Callback>,
     mailbox: VecDeque<OperationId>,
@@ -65,7 +66,7 @@ struct Seat {
 
 impl Seat {
     fn new(scenario: &Scenario) -> Self {
-        Self { worker: Worker::new(scenario), callback: None, mailbox: VecDeque::new() }
+        Self { worker: Arc::new(Worker::new(scenario)), callback: None, mailbox: VecDeque::new() }
     }
 }
 

@@ -189,3 +189,13 @@ fn a_crowd_of_which_the_rest_is_forgotten_is_found_out() {
 fn replays_without_a_look_at_the_fingerprint_are_found_out() {
     find(Mutation::NoFingerprint, &[Promise::Replay]);
 }
+
+#[test]
+fn answers_for_the_wrong_exchange_are_found_out() {
+    find(Mutation::WrongExchange, &[Promise::AtMostOnce, Promise::Record, Promise::Replay, Promise::Answer]);
+}
+
+#[test]
+fn a_worker_that_is_never_woken_is_found_out() {
+    find_in(&[false], Mutation::NeverWoken, &[Promise::Answer]);
+}

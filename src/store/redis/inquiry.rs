@@ -19,7 +19,11 @@
 //! answer is the truest word there is, and keeps the operation from being run once more. It is kept for its whole `ttl`
 //! from then on: how long ago the execution ended only this worker's clock could tell, which may have been set.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Failure, RedisError, admission,
@@ -111,6 +115,14 @@ pub enum Progress {
     Again(StoreError),
     /// It is to be asked again when a tick says so, because of this.
     Later(StoreError),
+}
+
+impl Hash for Inquiry {
+    /// All that its answers can depend on.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.operation, &self.bytes, self.begun, self.deadline, self.rest, self.attempts).hash(state);
+        (self.asked, self.ask_timeout, self.may_have_worked, self.is_delayed, self.rests_until, self.error).hash(state);
+    }
 }
 
 impl std::fmt::Debug for Inquiry {

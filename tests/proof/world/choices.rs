@@ -121,7 +121,7 @@ impl World {
             if !seat.mailbox.is_empty() {
                 actions.push(Action::Wake(place));
             }
-            if seat.worker.is_due(self.clock(place.envoy, self.now)) {
+            if seat.worker.is_due(&self.scenario, self.clock(place.envoy, self.now)) {
                 actions.push(Action::Tick(place));
             }
             if self.faults.sweeps > 0 {

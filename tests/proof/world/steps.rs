@@ -14,7 +14,7 @@ use crate::proof::{
     memory::{self, Access, BUCKET, Session, TABLE, TOTALS},
     redis::Command,
     scenario::{Conduct, Mutation, Place, Scenario},
-    worker::{Occasion, Output, QuestionId, Said, mailbox_of},
+    worker::{Occasion, Output, QuestionId, Said, Worker, mailbox_of},
 };
 
 impl World {
@@ -155,12 +155,12 @@ impl World {
         let table = Arc::clone(&self.envoys[usize::from(place.envoy)].table);
         let now = self.clock(place.envoy, callback.began);
         loop {
-            let mut worker = self.seat(place).worker.clone();
+            let mut worker = Worker::clone(&self.seat(place).worker);
             let session = Session::new(&callback.tape, &table, scenario.mutation == Some(Mutation::BlindSet));
             let outputs = worker.call(&scenario, &self.redis_store, place, &callback.occasion, now, &session);
             let Some(next) = session.into_next() else {
                 worker.end_callback(&scenario);
-                self.seat_mut(place).worker = worker;
+                self.seat_mut(place).worker = Arc::new(worker);
                 return outputs.into_iter().try_for_each(|output| self.put_out(place, output, callback.began));
             };
             let is_a_stop = scenario.stops_at_totals || next.0.key() != TOTALS;
@@ -180,8 +180,11 @@ impl World {
         match output {
             Output::Claims(attempt) => self.attempts[attempt].claimed = began,
             Output::LetThrough { attempt, protected } => {
+                // A detached call is made, too, if the client has gone since it was granted.
+                let may_have_gone = scenario.is_detached() && protected;
                 let progress = &mut self.attempts[attempt];
-                if progress.client != Client::Waits || progress.service != Service::Idle {
+                let has_client = progress.client == Client::Waits || may_have_gone && progress.client == Client::Over;
+                if !has_client || progress.service != Service::Idle {
                     return breach(Promise::AtMostOnce, format!("attempt {attempt} is passed on for nobody, or twice"));
                 }
                 progress.service = Service::Asked;

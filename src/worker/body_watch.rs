@@ -8,15 +8,14 @@
 //! One body callback proves the contrary for as long as the configuration lives, because the option is
 //! part of it; then a client that is slow to send its body is left in peace.
 
-use std::{cell::Cell, time::Duration};
+use std::time::Duration;
 
-use super::host;
 use crate::{headers::Headers, time::Timestamp};
 
 /// What is known of the host.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct BodyWatch {
-    verdict: Cell<Verdict>,
+    verdict: Verdict,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -28,8 +27,8 @@ enum Verdict {
 }
 
 /// When a request began to wait for its body, and what had arrived of it: of no interest once the verdict is known.
-#[derive(Debug)]
-pub(super) struct Waiting {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyWait {
     since: Timestamp,
     /// `request.total_size` of the headers alone.
     size: u64,
@@ -37,47 +36,38 @@ pub(super) struct Waiting {
 }
 
 impl BodyWatch {
-    /// Notes that a request begins to wait.
-    pub(super) fn begin(&self, headers: &Headers) -> Waiting {
-        let (since, size) = match self.verdict.get() {
-            Verdict::Unproven => (host::now(), received()),
-            Verdict::HandedOver | Verdict::Withheld => Default::default(),
-        };
-        Waiting { since, size, has_length: headers.get("content-length").is_some() }
+    /// Notes that a request begins to wait; `received` says how many bytes of it have arrived.
+    pub(super) fn begin(&self, headers: &Headers, now: Timestamp, received: impl FnOnce() -> u64) -> BodyWait {
+        let size = if self.verdict == Verdict::Unproven { received() } else { 0 };
+        BodyWait { since: now, size, has_length: headers.get("content-length").is_some() }
     }
 
     /// Notes that a body callback came while headers were held.
-    pub(super) fn handed_over(&self) {
-        self.verdict.set(Verdict::HandedOver);
+    pub(super) fn handed_over(&mut self) {
+        self.verdict = Verdict::HandedOver;
     }
 
     /// Whether the host is known to withhold bodies.
     pub(super) fn is_withheld(&self) -> bool {
-        self.verdict.get() == Verdict::Withheld
+        self.verdict == Verdict::Withheld
     }
 
-    /// Whether the body that a request waits for will never be handed over. Ask it with the request's
-    /// context in effect.
-    pub(super) fn is_hopeless(&self, waiting: &Waiting, now: Timestamp) -> bool {
-        let waited = now.since(waiting.since);
-        match self.verdict.get() {
+    /// Whether the body that a request waits for will never be handed over.
+    pub(super) fn is_hopeless(&mut self, wait: BodyWait, now: Timestamp, received: impl FnOnce() -> u64) -> bool {
+        let waited = now.since(wait.since);
+        match self.verdict {
             Verdict::HandedOver => false,
             Verdict::Withheld => true,
             Verdict::Unproven if waited < PATIENCE => false,
-            Verdict::Unproven if received() > waiting.size => {
-                self.verdict.set(Verdict::Withheld);
+            Verdict::Unproven if received() > wait.size => {
+                self.verdict = Verdict::Withheld;
                 true
             }
             // Nothing has arrived. With a declared length the client is still to send it. Without one,
             // an empty chunked body may have ended already, which no attribute shows.
-            Verdict::Unproven => !waiting.has_length && waited >= PATIENCE_WITHOUT_LENGTH,
+            Verdict::Unproven => !wait.has_length && waited >= PATIENCE_WITHOUT_LENGTH,
         }
     }
-}
-
-/// Bytes of the request's headers and body that have arrived.
-fn received() -> u64 {
-    host::integer_property("request\0total_size").unwrap_or(0)
 }
 
 /// How long a request waits before the watch looks at it; a handed-over body comes at once.

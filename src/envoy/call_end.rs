@@ -1,0 +1,36 @@
+//! The end of a call to a cluster, as the host shows it in its callback.
+
+use super::host::{self, BufferType, MapType};
+use crate::{headers::Headers, store::redis::Heard, worker::CallAnswer};
+
+/// Without fields there is no answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallEnd {
+    pub(super) fields: usize,
+    pub(super) body_size: usize,
+}
+
+impl CallEnd {
+    /// The whole body.
+    pub(super) fn body(self) -> Vec<u8> {
+        host::buffer(BufferType::HttpCallResponseBody, 0, self.body_size)
+    }
+
+    /// All fields.
+    pub(super) fn headers(self) -> Headers {
+        host::headers(MapType::HttpCallResponseHeaders)
+    }
+
+    /// What a store has answered, in this body.
+    pub(super) fn of_store(self, body: &[u8]) -> Heard<'_> {
+        match self.fields {
+            0 => Heard::Nothing,
+            _ => Heard::Reply { status: host::status_of(MapType::HttpCallResponseHeaders), body },
+        }
+    }
+
+    /// What an upstream has answered, with these fields.
+    pub(super) fn of_upstream(self, headers: &Headers) -> Option<CallAnswer<'_>> {
+        (self.fields > 0).then(|| CallAnswer { status: host::status(headers), headers, body: self.body() })
+    }
+}

@@ -1,0 +1,71 @@
+//! When the host's timer fires: once in a period, and soon if something waits for its turn.
+
+use std::time::Duration;
+
+use super::host;
+use crate::time::Timestamp;
+
+/// The timer of one root context.
+#[derive(Debug)]
+pub(super) struct Ticker {
+    period: Duration,
+    /// When a period ended last.
+    ended: Timestamp,
+    pace: Pace,
+}
+
+/// How soon the next tick comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pace {
+    /// When a period is over.
+    Regular,
+    /// At once, to go on with what waits for its turn.
+    Hurried,
+    /// When what was left of a period is over that was hurried through.
+    CatchingUp,
+}
+
+/// The period of hurried ticks. Envoy serves its connections in between; messages to the worker's own queue would all be
+/// delivered before it does.
+const SOON: Duration = Duration::from_millis(1);
+
+impl Ticker {
+    pub(super) fn start(period: Duration, now: Timestamp) -> Self {
+        set_period(period);
+        Self { period, ended: now, pace: Pace::Regular }
+    }
+
+    /// Notes that the host's timer has fired; whether a period is over.
+    pub(super) fn tick(&mut self, now: Timestamp) -> bool {
+        match self.pace {
+            Pace::Hurried if !self.ended.after(self.period).has_come(now, self.period) => return false,
+            Pace::CatchingUp => {
+                self.pace = Pace::Regular;
+                set_period(self.period);
+            }
+            Pace::Hurried | Pace::Regular => {}
+        }
+        self.ended = now;
+        true
+    }
+
+    /// Has the next tick come as soon as it is wanted. To be called with the root context in effect.
+    pub(super) fn hurry_if(&mut self, is_wanted: bool, now: Timestamp) {
+        match (self.pace, is_wanted) {
+            (Pace::Regular | Pace::CatchingUp, true) => {
+                self.pace = Pace::Hurried;
+                set_period(SOON);
+            }
+            (Pace::Hurried, false) => {
+                self.pace = Pace::CatchingUp;
+                let next = self.ended.after(self.period);
+                set_period(next.since(now).clamp(SOON, self.period));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn set_period(period: Duration) {
+    let _ = host::set_tick_period(u32::try_from(period.as_millis()).unwrap_or(1000));
+}

@@ -1,0 +1,134 @@
+//! What becomes of the answers to calls.
+
+use super::{Host, Report, Worker, inquiries::Errand};
+use crate::{
+    exchange::{CallFailure, Event},
+    headers::Headers,
+    store::{
+        Answer, Claimed, Renewed, Settled,
+        redis::{Heard, Progress},
+    },
+    time::Timestamp,
+};
+
+/// What came of a detached call.
+#[derive(Debug)]
+pub struct CallAnswer<'a> {
+    /// The status code.
+    pub status: u16,
+    /// All fields.
+    pub headers: &'a Headers,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+impl Worker {
+    /// Whether the call with this token is a question to the store.
+    #[must_use]
+    pub fn awaits_store(&self, token: u32) -> bool {
+        self.inquiries.await_answer(token)
+    }
+
+    /// Whether it is a detached call.
+    #[must_use]
+    pub fn awaits_upstream(&self, token: u32) -> bool {
+        self.calls.awaits(token)
+    }
+
+    /// Takes in what came of a question to the store.
+    pub fn on_store_answer(&mut self, host: &mut impl Host, token: u32, heard: Heard<'_>, now: Timestamp) {
+        let Some(mut errand) = self.inquiries.answered(token) else { return };
+        self.work(host, now, |worker, host| {
+            if matches!(heard, Heard::Reply { status: 200, .. }) {
+                worker.inquiries.note_reply(now);
+            }
+            let progress = errand.inquiry.hear(heard, now);
+            worker.go_on(host, errand, progress, now);
+        });
+    }
+
+    /// Takes in what came of a detached call; `None` if it ended without an answer.
+    pub fn on_call_answer(&mut self, host: &mut impl Host, token: u32, answer: Option<CallAnswer<'_>>, now: Timestamp) {
+        let Some(exchange) = self.calls.answered(token) else { return };
+        self.work(host, now, |worker, host| {
+            host.report(Report::Calls(-1), now);
+            let event = match answer {
+                Some(CallAnswer { status, headers, body }) => Event::CallAnswered { status, headers, body },
+                None => Event::CallFailed(CallFailure::Reset),
+            };
+            worker.drive_from_root(host, exchange, event, now);
+        });
+    }
+
+    /// Goes on with a question as its last attempt says.
+    pub(super) fn go_on(&mut self, host: &mut impl Host, mut errand: Errand, progress: Progress, now: Timestamp) {
+        let is_shadow = errand.is_shadow;
+        match progress {
+            Progress::Answered(answer) => self.tell_answer(host, &errand, answer, now),
+            Progress::Again(error) => {
+                host.report(Report::AttemptFailed { error, is_shadow }, now);
+                self.inquiries.order_again(errand);
+            }
+            Progress::Later(error) => {
+                host.report(Report::AttemptFailed { error, is_shadow }, now);
+                if errand.inquiry.is_release() && self.inquiries.are_crowded() {
+                    let given_up = Answer::Settled(Settled::Failed(error).into());
+                    return self.tell_answer(host, &errand, given_up, now);
+                }
+                if errand.inquiry.becomes_delayed(now) {
+                    self.drive_from_root(host, errand.guest, Event::Answered(Answer::Delayed), now);
+                }
+                self.inquiries.rest(errand, self.memory.limit_of_records());
+            }
+        }
+    }
+
+    /// Hands the store's answer to whom it is for, and to those whom it concerns besides.
+    fn tell_answer(&mut self, host: &mut impl Host, errand: &Errand, answer: Answer, now: Timestamp) {
+        let (is_over, was_written) = (says_that_it_is_over(&answer), says_that_it_was_written(&answer));
+        if let Answer::Claimed(claimed) = &answer {
+            self.inquiries.conclude(errand, claimed, now);
+        }
+        if was_written {
+            self.inquiries.note_write(now);
+        }
+        if let Answer::Renewed(Renewed::Failed(error)) = answer
+            && !self.exchanges.contains_key(&errand.guest)
+        {
+            // The execution has ended meanwhile.
+            host.report(Report::AttemptFailed { error, is_shadow: errand.is_shadow }, now);
+        }
+        self.drive_from_root(host, errand.guest, Event::Answered(answer), now);
+        if is_over && !errand.is_shadow {
+            self.waiting_room.call(&errand.inquiry.operation());
+        }
+    }
+}
+
+/// Whether the store has just written what it was asked to.
+fn says_that_it_was_written(answer: &Answer) -> bool {
+    match answer {
+        Answer::Claimed(claimed) => *claimed == Claimed::Granted,
+        Answer::Settled(ended) => !matches!(ended.settled, Settled::Failed(_) | Settled::Fenced),
+        Answer::Renewed(renewed) => *renewed == Renewed::Extended,
+        Answer::Delayed => false,
+    }
+}
+
+/// Whether nobody has to wait any longer for the execution that the store was asked about.
+fn says_that_it_is_over(answer: &Answer) -> bool {
+    match answer {
+        Answer::Claimed(claimed) => match claimed {
+            Claimed::Completed { .. } | Claimed::NotKept { .. } | Claimed::Unknown { .. } => true,
+            Claimed::Granted
+            | Claimed::KeyReused
+            | Claimed::InFlight { .. }
+            | Claimed::Full
+            | Claimed::OverShare(_)
+            | Claimed::Failed(_)
+            | Claimed::InDoubt(_) => false,
+        },
+        Answer::Settled(ended) => !matches!(ended.settled, Settled::Failed(_)),
+        Answer::Renewed(_) | Answer::Delayed => false,
+    }
+}

@@ -1,0 +1,150 @@
+//! The requests of this worker that wait for executions, by operation.
+//!
+//! A wake-up names an operation and never a stream, so that one which comes late, twice, or from a VM
+//! that has been replaced meanwhile finds nobody and does nothing.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::ExchangeId;
+use crate::{
+    config::Policy,
+    exchange::NoRoom,
+    request::{Caller, OperationId},
+    time::Timestamp,
+};
+
+/// Who waits, and for what.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WaitingRoom {
+    groups: BTreeMap<OperationId, Group>,
+    waiting: usize,
+    /// How many of them each caller has.
+    by_caller: BTreeMap<Option<Caller>, usize>,
+    called: Called,
+}
+
+/// Those who wait for one operation.
+#[derive(Clone, Debug)]
+struct Group {
+    /// In the order in which they came, so that one who has to wait on keeps its place; and whose they are.
+    exchanges: BTreeMap<ExchangeId, Option<Caller>>,
+    /// When the owner of the execution may be found dead.
+    recheck: Timestamp,
+}
+
+/// The operations of which the first one is to ask again, each once, in the order of their turns.
+#[derive(Clone, Debug, Default)]
+struct Called {
+    order: VecDeque<OperationId>,
+    members: BTreeSet<OperationId>,
+}
+
+impl WaitingRoom {
+    /// Lets an exchange of this caller wait, unless as many wait as may, or as many of its caller.
+    pub(super) fn enter(
+        &mut self,
+        operation: OperationId,
+        (exchange, caller): (ExchangeId, Option<Caller>),
+        policy: &Policy,
+        recheck: Timestamp,
+    ) -> Result<(), NoRoom> {
+        let (taken, places) = (self.waiting as u64, policy.duplicates.max_waiting.into());
+        if taken >= places {
+            return Err(NoRoom::AllTaken);
+        }
+        let held = self.by_caller.get(&caller).copied().unwrap_or_default();
+        if !policy.limits.caller_share.allows(held as u64, taken, places) {
+            return Err(NoRoom::OverShare);
+        }
+        let group = self.groups.entry(operation).or_insert_with(|| Group { exchanges: BTreeMap::new(), recheck });
+        group.recheck = recheck;
+        if group.exchanges.insert(exchange, caller).is_none() {
+            self.waiting += 1;
+            self.by_caller.insert(caller, held + 1);
+        }
+        Ok(())
+    }
+
+    /// Takes an exchange out.
+    pub(super) fn leave(&mut self, operation: &OperationId, exchange: ExchangeId) {
+        self.take(operation, |group| group.exchanges.remove_entry(&exchange));
+    }
+
+    /// Calls those who wait for an operation, if anybody does: the first of them is to ask again when its turn comes.
+    pub(super) fn call(&mut self, operation: &OperationId) {
+        if self.groups.contains_key(operation) && self.called.members.insert(*operation) {
+            self.called.order.push_back(*operation);
+        }
+    }
+
+    /// The same for all operations.
+    pub(super) fn call_all(&mut self) {
+        let operations: Vec<_> = self.groups.keys().copied().collect();
+        operations.iter().for_each(|operation| self.call(operation));
+    }
+
+    /// The first of those who wait for the operation whose turn it is, taken out. If the next of them is to have a turn,
+    /// when all other operations have had theirs, the operation is to be called again.
+    pub(super) fn next_called(&mut self) -> Option<(OperationId, ExchangeId)> {
+        loop {
+            let operation = self.called.next()?;
+            // All who waited for it may have left meanwhile.
+            if let Some(exchange) = self.take(&operation, |group| group.exchanges.pop_first()) {
+                return Some((operation, exchange));
+            }
+        }
+    }
+
+    pub(super) fn has_called(&self) -> bool {
+        !self.called.order.is_empty()
+    }
+
+    /// Whether an exchange waits for an operation.
+    pub(super) fn has(&self, operation: &OperationId, exchange: ExchangeId) -> bool {
+        self.groups.get(operation).is_some_and(|group| group.exchanges.contains_key(&exchange))
+    }
+
+    /// The operations whose owners may be found dead now.
+    pub(super) fn due(&self, now: Timestamp) -> impl Iterator<Item = OperationId> {
+        self.groups.iter().filter(move |(_, group)| group.recheck <= now).map(|(operation, _)| *operation)
+    }
+
+    /// Puts off the next look at an operation.
+    pub(super) fn postpone(&mut self, operation: &OperationId, recheck: Timestamp) {
+        if let Some(group) = self.groups.get_mut(operation) {
+            group.recheck = recheck;
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting
+    }
+
+    fn take(
+        &mut self,
+        operation: &OperationId,
+        choose: impl FnOnce(&mut Group) -> Option<(ExchangeId, Option<Caller>)>,
+    ) -> Option<ExchangeId> {
+        let group = self.groups.get_mut(operation)?;
+        let chosen = choose(group);
+        if group.exchanges.is_empty() {
+            self.groups.remove(operation);
+        }
+        let (exchange, caller) = chosen?;
+        self.waiting = self.waiting.saturating_sub(1);
+        match self.by_caller.get_mut(&caller) {
+            Some(held) if *held > 1 => *held -= 1,
+            _ => drop(self.by_caller.remove(&caller)),
+        }
+        Some(exchange)
+    }
+}
+
+impl Called {
+    fn next(&mut self) -> Option<OperationId> {
+        let operation = self.order.pop_front()?;
+        self.members.remove(&operation);
+        Some(operation)
+    }
+}
