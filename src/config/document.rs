@@ -373,7 +373,7 @@ pub(super) struct RedisDocument {
     pub(super) max_record: Option<Size<KIB, { 16 * MIB }>>,
     /// A secret text, or the environment variable that holds it, or several of these with the newest first: each record is
     /// signed with the first, and one that is signed with none of them is damaged. The same for all Envoys. Never shown.
-    #[cfg_attr(not(target_arch = "wasm32"), schemars(schema_with = "super::schema::integrity_key"))]
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<super::schema::IntegrityKeys>"))]
     pub(super) integrity_key: Option<Secret>,
     /// What happens to records that are not signed, for the time in which a fleet is given its first integrity_key: they
     /// are damaged ("refuse"), are read ("accept"), or are still written, too ("write"). Only with integrity_key.

@@ -29,10 +29,7 @@ pub fn json_schema() -> Value {
 }
 
 /// One integrity key, or several.
-pub(super) fn integrity_key(_: &mut SchemaGenerator) -> Schema {
-    let key = secret(32);
-    json_schema!({"oneOf": [key, {"type": "array", "items": key, "minItems": 1, "uniqueItems": true}]})
-}
+pub(super) struct IntegrityKeys;
 
 /// A secret of at least `shortest` characters, or where it is.
 fn secret(shortest: u32) -> Schema {
@@ -176,6 +173,10 @@ schema_by_hand! {
         "type": "string", "pattern": "^[!-~]+$", "maxLength": 256, "not": {"pattern": "[/?#@\\\\]|\\*\\*\\*"},
     });
     [] FieldName => |_| json_schema!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"});
+    [] IntegrityKeys => |_| {
+        let key = secret(32);
+        json_schema!({"oneOf": [key, {"type": "array", "items": key, "minItems": 1, "uniqueItems": true}]})
+    };
     [] LinkTarget => |_| json_schema!({
         "type": "string",
         "maxLength": 2048,
