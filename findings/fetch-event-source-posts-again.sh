@@ -2,7 +2,7 @@
 # Package: @microsoft/fetch-event-source 2.0.1 from npm, Node.js 20 (its fetch; the few members of `window` and `document`
 # that the package uses are stood in for).
 #
-# Pages read streamed answers to a POST with it. Without handlers of the caller's it repeats the POST by itself, body and
+# Pages read streamed answers to a POST with it. Without the caller's own `onopen` and `onerror` it repeats the POST by itself, body and
 # headers unchanged but for `last-event-id`: every second, without end, when the stream breaks or when the answer is no
 # event stream (a 409 or 422 with a problem too), so that the caller never hears of the refusal; and once more whenever
 # the tab was hidden and is shown again while the stream runs. A 500 that is an event stream, on the other hand, counts as
@@ -43,7 +43,7 @@ const cases = {
   },
   'stream that breaks': (response) => {
     response.writeHead(200, stream).write(event);
-    setTimeout(() => response.destroy(), 100);
+    setTimeout(() => response.destroy(), 500);
   },
   '409, problem': (response) => response.writeHead(409, problem).end('{"type":"about:blank","status":409}'),
   '500, event stream': (response) => response.writeHead(500, stream).end(),
@@ -59,11 +59,12 @@ const cases = {
     await new Promise((done) => service.listen(0, '127.0.0.1', done));
     const stop = new AbortController();
     let outcome = 'pending';
+    let messages = 0;
     fetchEventSource(`http://127.0.0.1:${service.address().port}/`, {
-      method: 'POST', body: '{"prompt":"tea"}', signal: stop.signal,
+      method: 'POST', body: '{"prompt":"tea"}', signal: stop.signal, onmessage: () => { messages += 1; },
     }).then(() => { outcome = 'resolved'; }, () => { outcome = 'rejected'; });
     if (name.startsWith('tab')) {
-      await pause(500);
+      while (!messages) await pause(100);
       for (document.hidden of [true, false]) changed();
     }
     for (let time = 0; outcome === 'pending' && posts.length < 3 && time < 100; time += 1) await pause(100);

@@ -5,14 +5,14 @@
 # The SDK waits as long as Retry-After says, up to 60 seconds. Asked to wait longer, it waits less: it falls back to its
 # own pause of about half a second, so that its two retries are used up within two seconds and the caller gets the 429 at
 # once. `Retry-After: 61`, or a date further off than a minute, brings more load upon a server in need than a
-# `Retry-After: 2`. With `x-should-retry: false` it does not repeat; `retry-after-ms` is bounded alike.
+# `Retry-After: 4`. With `x-should-retry: false` it does not repeat; `retry-after-ms` is bounded alike.
 #
 # Output seen on 2026-11-30:
-#   Retry-After: 2: pauses of 2 s or more: 2 of 2
-#   Retry-After: 61: pauses of 2 s or more: 0 of 2
-#   Retry-After: a date in an hour: pauses of 2 s or more: 0 of 2
-#   retry-after-ms: 61000: pauses of 2 s or more: 0 of 2
-#   Retry-After: 61 and x-should-retry: false: pauses of 2 s or more: 0 of 0
+#   Retry-After: 4: pauses of 4 s or more: 2 of 2
+#   Retry-After: 61: pauses of 4 s or more: 0 of 2
+#   Retry-After: a date in an hour: pauses of 4 s or more: 0 of 2
+#   retry-after-ms: 61000: pauses of 4 s or more: 0 of 2
+#   Retry-After: 61 and x-should-retry: false: pauses of 4 s or more: 0 of 0
 set -eu
 
 work=$(mktemp -d)
@@ -25,7 +25,7 @@ from modern_treasury import APIStatusError, ModernTreasury
 
 IN_AN_HOUR = email.utils.formatdate(time.time() + 3600, usegmt=True)
 CASES = {
-    "Retry-After: 2": {"retry-after": "2"},
+    "Retry-After: 4": {"retry-after": "4"},
     "Retry-After: 61": {"retry-after": "61"},
     "Retry-After: a date in an hour": {"retry-after": IN_AN_HOUR},
     "retry-after-ms: 61000": {"retry-after-ms": "61000"},
@@ -57,16 +57,16 @@ for name, fields in CASES.items():
     except APIStatusError as error:
         assert error.status_code == 429
     pauses = [after - before for before, after in zip(service.times, service.times[1:])]
-    print(f"{name}: pauses of 2 s or more: {sum(pause >= 2 for pause in pauses)} of {len(pauses)}")
+    print(f"{name}: pauses of 4 s or more: {sum(pause >= 4 for pause in pauses)} of {len(pauses)}")
     service.shutdown()
 PYTHON
 
 cat >"$work/expected" <<'TEXT'
-Retry-After: 2: pauses of 2 s or more: 2 of 2
-Retry-After: 61: pauses of 2 s or more: 0 of 2
-Retry-After: a date in an hour: pauses of 2 s or more: 0 of 2
-retry-after-ms: 61000: pauses of 2 s or more: 0 of 2
-Retry-After: 61 and x-should-retry: false: pauses of 2 s or more: 0 of 0
+Retry-After: 4: pauses of 4 s or more: 2 of 2
+Retry-After: 61: pauses of 4 s or more: 0 of 2
+Retry-After: a date in an hour: pauses of 4 s or more: 0 of 2
+retry-after-ms: 61000: pauses of 4 s or more: 0 of 2
+Retry-After: 61 and x-should-retry: false: pauses of 4 s or more: 0 of 0
 TEXT
 
 python3 -m pip install --quiet --disable-pip-version-check --target "$work/packages" modern-treasury==1.80.0

@@ -30,7 +30,7 @@ manager = {
     "stat_prefix": "x",
     "http_filters": [{"name": "router", "typed_config": {"@type": at + "http.router.v3.Router"}}],
     "route_config": {"virtual_hosts": [{"name": "x", "domains": ["*"], "routes": [
-        {"match": {"prefix": "/"}, "route": {"cluster": "x", "timeout": "1s"}},
+        {"match": {"prefix": "/"}, "route": {"cluster": "x", "timeout": "3s"}},
     ]}]},
 }
 json.dump({
