@@ -1,4 +1,4 @@
--- What an operator makes of a record, if it is still the one that was judged (src/record/oversight.rs).
+-- What an operator makes of a record, if it is still the one that was judged (src/record/operator.rs).
 -- KEYS[1] the record; ARGV: its owner, the state in which it was judged, the new state, '1' if its owner may be alive,
 -- ms to keep a mark at least, and what stands behind the head.
 local head = redis.call('GETRANGE', KEYS[1], 0, 62)
