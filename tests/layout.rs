@@ -18,7 +18,8 @@ const FOLDERS: [&str; 2] = ["envoy", "exchange"];
 #[test]
 fn nothing_of_the_core_imports_the_host() {
     for (module, text) in modules().iter().filter(|(module, _)| !is_within(module, "envoy") && !module.is_empty()) {
-        assert!(!text.contains("crate::envoy"), "{module} imports the host layer");
+        let mut code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        assert!(!code.any(|line| line.contains("crate::envoy")), "{module} imports the host layer");
     }
 }
 
