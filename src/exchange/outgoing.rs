@@ -13,12 +13,12 @@ use crate::headers::Headers;
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     reply: Arc<Reply>,
-    body: Passage,
+    body: BodyPassage,
 }
 
 /// How far the body has passed by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Passage {
+enum BodyPassage {
     /// Nothing of it.
     Awaited,
     /// The same, and it is not what was sent: other filters have changed its coding.
@@ -31,7 +31,7 @@ enum Passage {
 
 impl Outgoing {
     pub(super) fn new(reply: Arc<Reply>) -> Self {
-        Self { reply, body: Passage::Awaited }
+        Self { reply, body: BodyPassage::Awaited }
     }
 
     /// As long as its client reads it.
@@ -77,7 +77,7 @@ impl Outgoing {
             match name.to_ascii_lowercase().as_slice() {
                 name if name == STATUS.as_bytes() || name == CONTENT_LENGTH.as_bytes() => {}
                 // The body is put back as it was, so it has no other coding.
-                b"content-encoding" | b"transfer-encoding" => self.body = Passage::Recoded,
+                b"content-encoding" | b"transfer-encoding" => self.body = BodyPassage::Recoded,
                 // Envoy gives a local reply that has a body a media type.
                 b"content-type" => {}
                 _ => fields.push(name, value),
@@ -95,16 +95,16 @@ impl Outgoing {
     pub fn put_back_body(&mut self, size: usize, end_of_stream: bool) -> Option<&[u8]> {
         let body = &*self.reply.body;
         match self.body {
-            Passage::AsSent => None,
-            Passage::Awaited if end_of_stream && size == body.len() => {
-                self.body = Passage::AsSent;
+            BodyPassage::AsSent => None,
+            BodyPassage::Awaited if end_of_stream && size == body.len() => {
+                self.body = BodyPassage::AsSent;
                 None
             }
-            Passage::Awaited | Passage::Recoded => {
-                self.body = Passage::PutBack;
+            BodyPassage::Awaited | BodyPassage::Recoded => {
+                self.body = BodyPassage::PutBack;
                 Some(body)
             }
-            Passage::PutBack => Some(&[]),
+            BodyPassage::PutBack => Some(&[]),
         }
     }
 }
