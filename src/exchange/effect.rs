@@ -57,7 +57,7 @@ pub enum Effect {
         /// When the owner's lease runs out.
         recheck: Timestamp,
     },
-    /// A request has waited this long, in vain or not.
+    /// A request has waited this long, with or without an answer.
     Waited(Duration),
     /// Tell these workers that an execution of the operation has ended.
     Wake {

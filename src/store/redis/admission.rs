@@ -68,7 +68,7 @@ pub struct Admission<G> {
     joined: usize,
     /// What is to be told, each in its turn: answers to claims that were not asked, and that it takes longer.
     answers: VecDeque<(G, Answer)>,
-    /// When the server was last heard of.
+    /// When the server last answered.
     heard: Timestamp,
 }
 
@@ -213,7 +213,7 @@ impl<G> Admission<G> {
         }
     }
 
-    /// Notes that the server was heard of.
+    /// Notes that the server has answered.
     pub fn hear(&mut self, now: Timestamp) {
         self.heard = now;
     }
@@ -335,7 +335,7 @@ pub const OVERLOADED: Claimed = Claimed::Failed(StoreError::Redis(RedisError::Ov
 /// from the server it is refused.
 pub(super) const PATIENCE: u32 = 4;
 
-/// Whether a claim that came at `ordered` has waited too long for a server that was last heard of at `heard`.
+/// Whether a claim that came at `ordered` has waited too long for a server that last answered at `heard`.
 pub(super) fn is_overdue(ordered: Timestamp, heard: Timestamp, timeout: Duration, now: Timestamp) -> bool {
     let longest = timeout.saturating_mul(PATIENCE);
     ordered.max(heard).after(timeout).has_come(now, timeout) || ordered.after(longest).has_come(now, longest)

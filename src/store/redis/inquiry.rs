@@ -252,7 +252,7 @@ impl Inquiry {
         self.lease
     }
 
-    /// Whether it has waited too long to be asked, if the server was last heard of at `heard`.
+    /// Whether it has waited too long to be asked, if the server last answered at `heard`.
     pub(super) fn has_waited_too_long(&self, heard: Timestamp, now: Timestamp) -> bool {
         admission::is_overdue(self.begun, heard, self.patience, now)
     }
