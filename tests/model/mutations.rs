@@ -82,9 +82,9 @@ fn answers_for_the_wrong_exchange_are_found_out() {
         scenario.attempt(0, 0, 0, 0, envoy(0)).attempt(1, 1, 0, 0, envoy(0)).mutated(Mutation::WrongExchange)
     };
     let of_calls = two_keys(Scenario::new(300, 900).detached());
-    Worlds::new(of_calls, 0, 100).break_one_of(&[Promise::Answer]);
+    Worlds::new(of_calls, 0, 100).break_one_of(&[Promise::Answer, Promise::Replay]);
     let of_questions = two_keys(Scenario::new(300, 900).on_redis(2, 1, 100)).request(2, 0, envoy(1));
-    Worlds::new(of_questions, 0, 100).break_one_of(&[Promise::Record, Promise::AtMostOnce]);
+    Worlds::new(of_questions, 0, 100).break_one_of(&[Promise::Record, Promise::AtMostOnce, Promise::Replay]);
 }
 
 #[test]
