@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-/// Milliseconds since the Unix epoch, read by the host layer at the start of each callback.
+/// Milliseconds since the Unix epoch, read by the host layer.
 ///
 /// The host's wall clock, because it is the one clock that all workers of an Envoy share.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]

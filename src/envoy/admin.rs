@@ -45,7 +45,7 @@ pub(super) struct Admin {
     store: Store,
     counters: Counters,
     mailbox: RefCell<OwnMailbox>,
-    /// Requests of which the body is still to come.
+    /// Requests whose body is still to come.
     incomplete: RefCell<Vec<Rc<Visit>>>,
     jobs: RefCell<Outbox<VecDeque<Job>, Job>>,
     walks: RefCell<Walks<Rc<Visit>>>,
@@ -275,7 +275,7 @@ impl Admin {
         }
     }
 
-    /// Takes in what became of a change. One that was made is logged, whoever still listens.
+    /// Takes in how a change ended. One that was made is logged, even if nobody waits for the answer.
     fn amended(&self, visit: &Visit, operation: &OperationId, amendment: Amendment, amended: Amended) -> AdminAnswer {
         let (before, watchers) = match amended {
             Amended::Done { before, watchers } => (before, watchers),

@@ -27,7 +27,7 @@ use crate::{
 pub(super) struct Bridge {
     passing: Rc<Passing>,
     replies: ReplyWatch,
-    /// Of what the log has a line already: a wrong prefix, or whoever came over a socket, shall not fill it.
+    /// What the log has a line about already: a wrong prefix, or requests over a socket, must not fill it.
     told: RefCell<Vec<Refusal>>,
 }
 

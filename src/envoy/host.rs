@@ -1,4 +1,4 @@
-//! The host calls that this filter uses, none of which can panic on Envoy.
+//! The host calls that this filter uses. None of them can panic on Envoy.
 //!
 //! These are the SDK's, as far as it lists every status that Envoy answers them with; the others are in
 //! [`abi`](super::abi).
@@ -91,7 +91,7 @@ pub(crate) fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<Share
     }
 }
 
-/// Sends a request to a cluster; the token by which the root context whose callback runs will hear of its answer. Its
+/// Sends a request to a cluster; the token by which the root context whose callback runs will get its answer. Its
 /// fields have to be text.
 ///
 /// A `timeout` of zero is none.
@@ -112,7 +112,7 @@ pub(crate) fn set_effective_context(context_id: u32) -> Result<(), Refused> {
     hostcalls::set_effective_context(context_id).map_err(refused)
 }
 
-/// Opens the queue with this name, of which the active root context is told from now on.
+/// Opens the queue with this name; the active root context is called for it from now on.
 pub(crate) fn register_queue(name: &str) -> Result<u32, Refused> {
     hostcalls::register_shared_queue(name).map_err(refused)
 }

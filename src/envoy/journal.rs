@@ -1,8 +1,8 @@
-//! What the log tells of single operations: the operation by a short hash, what became of it, and why. Never a
+//! What the log tells of single operations: the operation by a short hash, how it ended, and why. Never a
 //! key, a caller or a body.
 //!
-//! Every decision is told at level `debug`; those that an operator may have to act on at level `warn`, so many and
-//! no more at a time: an upstream that is down leaves thousands of unknown outcomes, and metrics count those.
+//! Every decision is told at level `debug`; those that an operator may have to act on at level `warn`, a limited
+//! number at a time: an upstream that is down leaves thousands of unknown outcomes, and metrics count those.
 
 use std::{cell::Cell, fmt, time::Duration};
 
@@ -16,7 +16,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Tells what is counted of a request: of which operation, if that is known.
+    /// Tells what is counted of a request, with its operation, if that is known.
     pub(super) fn note(&self, counter: Counter, operation: Option<&OperationId>, is_shadow: bool, now: Timestamp) {
         let line = Line { counter, operation, is_shadow };
         if counter.is_notable() && self.has_room(now) {

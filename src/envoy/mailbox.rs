@@ -24,7 +24,7 @@ use crate::{
 pub(super) struct OwnMailbox {
     worker: Owner,
     place: Option<Place>,
-    /// No place was to be had when it was last tried.
+    /// No place was free when it was last tried.
     is_missing: bool,
     probe: Probe,
     /// It was said that somebody else had the queue.
@@ -40,8 +40,8 @@ struct Place {
 
 /// Whether the worker gets what it puts into its own mailbox.
 ///
-/// A queue calls whoever registered its name last. Somebody else who does so, a plugin with the same `vm_id`, takes it
-/// from its worker, which then hears of nothing: those who wait there are not woken.
+/// A queue calls the context that registered its name last. Another plugin with the same `vm_id` that does so takes it
+/// from its worker, which then gets no message: requests that wait there are not woken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Probe {
     /// Nothing was sent since something last came.
@@ -152,7 +152,7 @@ impl Place {
         Some(Self { number, mailbox: Mailbox(mailbox) })
     }
 
-    /// Takes the queue back from whoever registered its name, too.
+    /// Takes the queue back, too, if another plugin registered its name.
     fn register(self) {
         let _ = host::register_queue(&queue_name(self.number));
     }

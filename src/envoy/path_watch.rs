@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use crate::normal_form::{self, Unresolved};
 
-/// What was seen so far, each of which is said once: any client can send such paths.
+/// What was seen so far. Each is said once: any client can send such paths.
 #[derive(Debug, Default)]
 pub(super) struct PathWatch {
     dots: Cell<bool>,

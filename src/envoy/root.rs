@@ -112,7 +112,7 @@ impl Context for Root {
 }
 
 impl RootContext for Root {
-    /// Puts the configuration to work, of which the host has `size` bytes; `false` if it is refused.
+    /// Puts the configuration, of `size` bytes, to work; `false` if it is refused.
     fn on_configure(&mut self, size: usize) -> bool {
         let text = host::buffer(BufferType::PluginConfiguration, 0, size);
         let role = match Plugin::parse(&text, &host::variable) {

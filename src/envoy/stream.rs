@@ -70,7 +70,7 @@ impl Stream {
         action
     }
 
-    /// What becomes of more of a request: it is kept back as long as the exchange says so.
+    /// What to do with more of a request: it is held as long as the exchange says so.
     fn hold_or_continue(&self) -> Action {
         match self.ask(|active| active.exchange().holds_request()) {
             Some(true) => Action::Pause,
@@ -181,7 +181,7 @@ impl HttpContext for Stream {
         self.on(Event::ResponseTrailers).response.map_or(Action::Continue, action_of)
     }
 
-    /// The last word on every stream, whoever ended it: the host calls it once.
+    /// The end of every stream, by any side: the host calls it once.
     fn on_log(&mut self) {
         self.faults.strike(Moment::Log);
         let Some(filter) = &self.filter else { return };

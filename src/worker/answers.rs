@@ -1,4 +1,4 @@
-//! What becomes of the answers to calls.
+//! What a worker does with the answers to calls.
 
 use super::{Host, Report, Worker, inquiries::Errand};
 use crate::{

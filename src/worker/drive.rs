@@ -7,7 +7,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// What becomes of the messages of a stream; `None` for one that is neither to be stopped nor let go.
+/// What to do with the messages of a stream; `None` for one that is neither to be stopped nor let go.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Actions {
     /// Of the request.
@@ -16,7 +16,7 @@ pub struct Actions {
     pub response: Option<Passage>,
 }
 
-/// What becomes of a message.
+/// What to do with a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Passage {
     /// It goes on.
@@ -189,7 +189,7 @@ impl Worker {
         }
     }
 
-    /// Lets go of an exchange of which nothing more can come.
+    /// Drops an exchange to which nothing more can happen.
     pub(super) fn let_go(&mut self, id: ExchangeId) {
         if let Some(active) = self.exchanges.remove(&id) {
             self.memory.change(active.memory, 0);

@@ -37,13 +37,13 @@ pub trait Host {
     /// How many bytes of the stream's request have arrived, handed over or not.
     fn bytes_received(&mut self) -> u64;
 
-    /// Tells the stream's access log what became of the request.
+    /// Tells the stream's access log how the request ended.
     fn log_status(&mut self, status: Status, operation: Option<OperationId>, is_shadow: bool);
 
     /// Asks the store that decides, or the one of shadow mode.
     fn ask_store(&mut self, call: Call, is_shadow: bool, now: Timestamp) -> StoreReply;
 
-    /// Sends a question of this exchange to the remote store; the token that its answer will bear, or `None` if the
+    /// Sends a question of this exchange to the remote store; the token that its answer will have, or `None` if the
     /// call cannot be made.
     fn call_store(&mut self, exchange: ExchangeId, question: &[u8], timeout: Duration) -> Option<u32>;
 
@@ -85,9 +85,9 @@ pub enum Report<'a> {
     ClaimTook(Duration, About),
     /// A request has waited this long.
     WaitTook(Duration, About),
-    /// So many requests more wait.
+    /// By how many the number of requests that wait has changed.
     Waiting(i64),
-    /// So many detached calls more are under way.
+    /// By how many the number of detached calls under way has changed.
     Calls(i64),
     /// Something is not as it should be, which is to be said once.
     Notice(Notice),
@@ -98,7 +98,7 @@ pub enum Report<'a> {
         /// Whether it is the store of shadow mode.
         is_shadow: bool,
     },
-    /// An attempt failed of which no exchange hears.
+    /// An attempt failed that no exchange is told about.
     AttemptFailed {
         /// Why.
         error: StoreError,

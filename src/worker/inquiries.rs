@@ -23,7 +23,7 @@ pub(super) struct Inquiries {
     resting: Vec<Errand>,
     /// How many bytes those take.
     resting_bytes: u64,
-    /// Whether the last write to the store that was heard of was taken.
+    /// Whether the store took the last write that it answered.
     takes_writes: bool,
 }
 
@@ -83,7 +83,7 @@ impl Inquiries {
         self.outbox.answered(token).map(|errand| *errand)
     }
 
-    /// Notes that the store was heard of.
+    /// Notes that the store has answered.
     pub(super) fn note_reply(&mut self, now: Timestamp) {
         self.outbox.queue.hear(now);
     }
@@ -94,7 +94,7 @@ impl Inquiries {
     }
 
     /// Keeps an errand whose last attempt failed, and gives up the oldest of all that rest, so that they take no more than
-    /// `limit` bytes. Whoever waits for those is told in turn: one that is large may take the place of hundreds.
+    /// `limit` bytes. The exchanges that wait for those are told in turn: one that is large may take the place of hundreds.
     pub(super) fn rest(&mut self, errand: Errand, limit: u64) {
         self.takes_writes = false;
         self.resting_bytes = self.resting_bytes.saturating_add(errand.inquiry.size() as u64);
@@ -129,14 +129,14 @@ impl Inquiries {
         self.order_late(now);
     }
 
-    /// Notes that the store takes writes: what is late is asked now, so many at a time.
+    /// Notes that the store takes writes: what is late is asked now, a limited number at a time.
     pub(super) fn note_write(&mut self, now: Timestamp) {
         self.takes_writes = true;
         self.order_late(now);
     }
 
-    /// Orders what is late, as far as it is due or the store takes writes again. Only so many at a time are asked: nobody
-    /// waits for them, and others are not to wait because of them.
+    /// Orders what is late, as far as it is due or the store takes writes again. Only a limited number at a time is asked:
+    /// nobody waits for them, and others are not to wait because of them.
     fn order_late(&mut self, now: Timestamp) {
         let takes_writes = self.takes_writes;
         let is_next = |inquiry: &Inquiry| {
@@ -152,7 +152,7 @@ impl Inquiries {
         self.order_those(MOST_LATE.saturating_sub(late), is_next);
     }
 
-    /// Orders so many of those that rest.
+    /// Orders at most `room` of those that rest.
     fn order_those(&mut self, mut room: usize, is_next: impl Fn(&Inquiry) -> bool) {
         let mut place = 0;
         while room > 0
@@ -198,5 +198,5 @@ impl Inquiries {
 /// Errands of a few kilobytes each. More executions than these hardly end while a store is away.
 const MOST_RESTING: usize = 2048;
 
-/// What is late has so many calls at a time, of those that claims have none of (`admission::AdmissionLimits::reserve`).
+/// How many calls at a time what is late has, of those that claims may not use (`admission::AdmissionLimits::reserve`).
 const MOST_LATE: usize = 16;

@@ -44,7 +44,7 @@ use crate::{
 /// How often the store is asked about an execution that another Envoy may run.
 pub const POLL: Duration = Duration::from_millis(100);
 
-/// The number of an exchange. Unlike those of streams, these are never used twice in a worker; whoever has a lower one goes
+/// The number of an exchange. Unlike those of streams, these are never used twice in a worker; the lower one goes
 /// first.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ExchangeId(pub u64);
@@ -93,7 +93,7 @@ pub struct WorkerLimits {
 }
 
 impl WorkerLimits {
-    /// What Envoy bears, within so many bytes.
+    /// What Envoy can carry, within `memory` bytes.
     #[must_use]
     pub fn with_memory(memory: u64) -> Self {
         Self { memory, turns: turns::PER_CALL, questions: admission::AdmissionLimits::default() }

@@ -1,7 +1,7 @@
 //! How much one call of the host's may lead to.
 //!
 //! A crowd may wait for one event: the end of an execution, a moment, an answer of the store. What the event brings
-//! about for each of them is done in turns, so many in a call, and a tick that comes soon goes on with the rest.
+//! about for each of them is done in turns, a limited number in a call, and a tick that comes soon goes on with the rest.
 
 use super::{Host, Report, Worker};
 use crate::{
@@ -20,7 +20,7 @@ pub struct Turns {
 /// How many replies, resumes and calls to clusters are asked of the host at a time.
 ///
 /// Envoy carries out all replies and resumes of a call into the VM when the call is over, each nested in the one before;
-/// so it does with the answers to calls that fail at once, each of which may lead to a reply. Too many of them overflow
+/// so it does with the answers to calls that fail at once, and each may lead to a reply. Too many of them overflow
 /// the stack of V8 ("Uncaught RangeError: Maximum call stack size exceeded"), which ends the VM. Found with requests that
 /// wait for one execution, or whose time to wait is over, in one worker: Envoy 1.36.2 and 1.40.0 carry out 305 replies
 /// at a time, and die of 307. That is with no filter behind this one; each has a share of the stack.

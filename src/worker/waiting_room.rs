@@ -32,7 +32,7 @@ struct Group {
     recheck: Timestamp,
 }
 
-/// The operations of which the first one is to ask again, each once, in the order of their turns.
+/// The operations whose first request is to ask again, each once, in the order of their turns.
 #[derive(Clone, Debug, Default)]
 struct Called {
     order: VecDeque<OperationId>,

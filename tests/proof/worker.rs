@@ -213,7 +213,7 @@ impl Worker {
         outputs
     }
 
-    /// What its store remembers of shared data, and of which version that is.
+    /// What its store remembers of shared data, with its version.
     pub(crate) fn remembers(&self) -> Option<(Cas, impl Hash)> {
         self.recent.held()
     }
@@ -223,7 +223,7 @@ impl Worker {
         let worker = &self.worker;
         if scenario.tells_states_apart {
             let mut hasher = DefaultHasher::new();
-            // As one text: it is written in pieces of a few letters, each of which would cost the hasher as much as a word.
+            // As one text: it is written in pieces of a few letters, and each would cost the hasher as much as a word.
             hasher.write(format!("{worker:?}").as_bytes());
             worker.questions().for_each(|(_, errand)| errand.inquiry.hash(&mut hasher));
             self.digest = hasher.finish();
@@ -558,7 +558,7 @@ fn blind(call: &mut Call) {
     }
 }
 
-/// A mutation: the call says that it comes from whoever owns the record. The table has one bucket.
+/// A mutation: the call says that it comes from the owner of the record. The table has one bucket.
 fn impersonate(call: &mut Call, session: &Session<'_>) {
     use idemgate::store::shared_data::SharedMemory as _;
 
