@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::bench::{
-    AnnouncedSeed, Answer, Bench, Gate, Lot, Mode, Protocol, Request, Response, assert_problem, assert_replay_of,
-    from_environment, patiently,
+    AnnouncedSeed, Answer, Bench, Gate, Lot, Mode, Protocol, Request, Response, Setup, assert_problem,
+    assert_replay_of, from_environment, patiently,
 };
 
 /// How many clients act at the same time, and on how many keys of the moment.
@@ -41,7 +41,7 @@ async fn whatever_clients_and_upstreams_do_each_key_executes_as_often_as_it_may(
         // Inline it is the route's that counts.
         configuration["execution"] = json!({ "timeout": DETACHED_TIMEOUT });
     }
-    let bench = Arc::new(Bench::new(configuration).await);
+    let bench = Arc::new(Bench::start(Setup::new(&configuration).alone()).await);
     let end = Instant::now() + duration;
 
     let (mut keys, mut timely) = (Vec::new(), 0);

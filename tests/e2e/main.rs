@@ -1,9 +1,9 @@
 //! End to end: the built module in a real Envoy with two workers, section by section of the contract.
 //!
-//! Needs Envoy (`make tools`) and the module in both builds (`make crash-test`). Each test has an Envoy of its own, an
-//! upstream in this process that counts what reaches it, and clients that send and show exact bytes. Times are never
-//! asserted, only order and counts; where the contract itself names a time the test says so. Which test shows which row
-//! of the contract: `README.md`.
+//! Needs Envoy (`make tools`) and the module in both builds (`make crash-test`). Each test has an Envoy to itself, most of
+//! them one that others have had before (`bench/spares.rs`), an upstream in this process that counts what reaches it, and
+//! clients that send and show exact bytes. Times are never asserted, only order and counts; where the contract itself
+//! names a time the test says so. Which test shows which row of the contract: `README.md`.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

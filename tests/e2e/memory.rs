@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::bench::{Answer, Bench, Http1, Request};
+use crate::bench::{Answer, Bench, Http1, Request, Setup};
 
 /// Unique keys that fill the table several times over, and those that come after.
 const FILLING: usize = 10_000;
@@ -13,11 +13,11 @@ const GROWTH: u64 = 6 << 20;
 
 #[tokio::test]
 async fn memory_of_a_full_table_does_not_grow_with_more_keys() {
-    let bench = Bench::new(json!({
+    let configuration = json!({
         "store": { "shared_data": { "max_entries": 5_000, "max_bytes": "8MiB", "keep_at_least": "0s" } },
         "limits": { "caller_share": "100%" },
-    }))
-    .await;
+    });
+    let bench = Bench::start(Setup::new(&configuration).alone()).await;
     // 5,000 of these are more than 8 MiB, so that both bounds are reached.
     bench.upstream.script("/orders", [Answer::new(201).body(vec![b'x'; 2_000])]);
     let mut clients = Vec::new();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::bench::{Answer, Bench, Gate, Protocol, Request, assert_problem, assert_unknown};
+use crate::bench::{Answer, Bench, Gate, Protocol, Request, Setup, assert_problem, assert_unknown};
 
 /// What is streamed before Envoy's memory is looked at, what after, and what it may grow by meanwhile.
 const WARM_UP: usize = 16 << 20;
@@ -11,7 +11,7 @@ const GROWTH: u64 = 8 << 20;
 
 #[tokio::test]
 async fn an_endless_response_is_delivered_without_delay_and_without_memory() {
-    let bench = Bench::new(json!({})).await;
+    let bench = Bench::start(Setup::new(&json!({})).alone()).await;
     let gate = Gate::closed();
     let events = Answer::new(200).chunk("early;").then_held_by(&gate).then_endlessly(vec![b'x'; 1 << 16]);
     bench.upstream.script("/events", [events]);

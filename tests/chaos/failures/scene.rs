@@ -101,7 +101,7 @@ impl Scene {
         let upstream = service::start(Arc::clone(&record), intents.clone());
         let mut envoys = Vec::new();
         for (setup, store) in setups {
-            envoys.push(Envoy::in_front_of(&upstream, setup, store.clone()).await);
+            envoys.push(Envoy::in_front_of(&upstream, &setup.clone().alone(), store.clone()).await);
         }
         let stage = Arc::new(Stage::new(record, intents, Some(HANGS)));
         let resident = envoys[0].resident_bytes();

@@ -16,12 +16,15 @@ use super::{AUTHORITY, Mode, Protocol};
 /// Two workers are two VMs: what is common to them is what the filter is about.
 pub(super) const WORKERS: u64 = 2;
 
+const DEFAULT_VM_ID: &str = "idemgate";
+
 /// What a test may set; the default is how users are told to run the filter.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     admin: Option<AdminListener>,
     configuration: Configuration,
     connection_manager: Value,
+    is_alone: bool,
     allow_on_headers_stop_iteration: bool,
     bootstrap_fields: Value,
     has_retrying_cluster: bool,
@@ -44,7 +47,7 @@ pub(crate) struct Setup {
     pub(super) upstream_door: Door,
     pub(super) upstream_protocol: Protocol,
     virtual_host: Value,
-    vm_id: &'static str,
+    vm_id: String,
     pub(super) workers: u64,
 }
 
@@ -175,6 +178,13 @@ pub(super) struct Backends {
     pub(super) upstream: SocketAddr,
 }
 
+/// What an Envoy is made of for a test.
+#[derive(Debug)]
+pub(super) struct Resources {
+    pub(super) listeners: Vec<Value>,
+    pub(super) clusters: Vec<Value>,
+}
+
 /// Which build of the filter runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Module {
@@ -224,6 +234,7 @@ impl Setup {
             admin: None,
             configuration,
             connection_manager: json!({}),
+            is_alone: false,
             allow_on_headers_stop_iteration: true,
             bootstrap_fields: json!({}),
             has_retrying_cluster: false,
@@ -246,7 +257,7 @@ impl Setup {
             upstream_door: Door::Open,
             upstream_protocol: Protocol::Http1,
             virtual_host: json!({}),
-            vm_id: "idemgate",
+            vm_id: DEFAULT_VM_ID.to_owned(),
             workers: WORKERS,
         }
     }
@@ -417,8 +428,22 @@ impl Setup {
     }
 
     /// `vm_id`, which is the name space of shared data; Istio leaves it empty.
-    pub(crate) fn vm_id(mut self, vm_id: &'static str) -> Self {
-        self.vm_id = vm_id;
+    pub(crate) fn vm_id(mut self, vm_id: &str) -> Self {
+        self.vm_id = vm_id.to_owned();
+        self
+    }
+
+    /// In a name space of shared data with this number, unless the test has chosen one.
+    pub(super) fn in_name_space(mut self, number: u32) -> Self {
+        if self.vm_id == DEFAULT_VM_ID {
+            self.vm_id = format!("{DEFAULT_VM_ID}-{number}");
+        }
+        self
+    }
+
+    /// In a process that nobody has had before, for tests that look at its memory.
+    pub(crate) fn alone(mut self) -> Self {
+        self.is_alone = true;
         self
     }
 
@@ -428,9 +453,30 @@ impl Setup {
         self
     }
 
+    /// Whether all that it says can come and go while Envoy runs.
+    pub(super) fn is_for_any_process(&self) -> bool {
+        let is_of_the_process = self.is_alone
+            || self.is_discovered
+            || self.hot_restart.is_some()
+            || self.module == Module::CrashTest
+            || self.workers != WORKERS
+            || self.bootstrap_fields != json!({})
+            || !self.environment.is_empty();
+        !is_of_the_process
+    }
+
     pub(super) fn bootstrap(&self, module: &Path, access_log: &Path, backends: &Backends) -> Value {
+        let Resources { listeners, clusters } = self.resources(module, access_log, backends);
+        let mut bootstrap = bootstrap(&listeners, &clusters);
+        for (name, field) in self.bootstrap_fields.as_object().into_iter().flatten() {
+            bootstrap[name] = field.clone();
+        }
+        bootstrap
+    }
+
+    pub(super) fn resources(&self, module: &Path, access_log: &Path, backends: &Backends) -> Resources {
         let mut listeners = vec![self.listener(module, access_log)];
-        listeners.extend(self.admin.iter().map(|admin| admin.listener(module, self.vm_id)));
+        listeners.extend(self.admin.iter().map(|admin| admin.listener(module, &self.vm_id)));
         let mut clusters = self.clusters(backends.upstream);
         if let Store::Redis(transport) = self.store
             && !self.redis.is_unknown
@@ -443,20 +489,7 @@ impl Setup {
             listeners.extend(transport.listeners(module));
             clusters.extend(transport.clusters(&redis));
         }
-        let mut bootstrap = json!({
-            "admin": { "address": address(SocketAddr::from(([127, 0, 0, 1], 0))) },
-            "bootstrap_extensions": [{
-                "name": "envoy.bootstrap.internal_listener",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
-                },
-            }],
-            "static_resources": { "listeners": listeners, "clusters": clusters },
-        });
-        for (name, field) in self.bootstrap_fields.as_object().into_iter().flatten() {
-            bootstrap[name] = field.clone();
-        }
-        bootstrap
+        Resources { listeners, clusters }
     }
 
     fn listener(&self, module: &Path, access_log: &Path) -> Value {
@@ -509,7 +542,7 @@ impl Setup {
                 Some(json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": text }))
             }
         };
-        let mut filter = wasm_filter(module, self.vm_id, configuration.as_ref());
+        let mut filter = wasm_filter(module, &self.vm_id, configuration.as_ref());
         if !self.shown_variables.is_empty() {
             filter["typed_config"]["config"]["vm_config"]["environment_variables"] =
                 json!({ "host_env_keys": self.shown_variables });
@@ -551,6 +584,20 @@ impl Setup {
         }
         clusters
     }
+}
+
+/// The configuration that Envoy starts with.
+pub(super) fn bootstrap(listeners: &[Value], clusters: &[Value]) -> Value {
+    json!({
+        "admin": { "address": address(SocketAddr::from(([127, 0, 0, 1], 0))) },
+        "bootstrap_extensions": [{
+            "name": "envoy.bootstrap.internal_listener",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+            },
+        }],
+        "static_resources": { "listeners": listeners, "clusters": clusters },
+    })
 }
 
 /// One line per request: what a test looks for there.

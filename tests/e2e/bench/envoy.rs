@@ -9,25 +9,30 @@ use std::{env, mem, thread};
 
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::bootstrap::{Backends, HotRestart, Module, WORKERS};
 use super::http1::Http1;
 use super::http2::Http2;
 use super::message::{Request, Response};
 use super::signal::signal;
+use super::spares::{self, Lease};
 use super::temp_dir::TempDir;
 use super::{PATIENCE, Protocol, Setup, Upstream, discovery, try_send};
 
 /// How often the state of something outside of this process is looked at.
-const POLL: Duration = Duration::from_millis(20);
+pub(super) const POLL: Duration = Duration::from_millis(20);
+
+/// How long an Envoy may take until it answers, which it does when V8 has compiled the module: more than a second of a
+/// core, and of a busy machine a good deal more.
+const START: Duration = Duration::from_secs(120);
 
 /// A running Envoy, stopped when dropped.
 ///
 /// Dropping it is also a check: a passed test with a dead Envoy or a failed wasm VM is no passed test.
 #[derive(Debug)]
 pub(crate) struct Envoy {
-    launched: Launched,
+    launched: Lease,
     admin: SocketAddr,
     listener: SocketAddr,
     backends: Backends,
@@ -38,6 +43,9 @@ pub(crate) struct Envoy {
 
 impl Envoy {
     pub(super) async fn start(setup: &Setup, backends: Backends) -> Self {
+        if setup.is_for_any_process() {
+            return Self::serving(spares::lend(setup, &backends).await, backends).await;
+        }
         let mut envoy = Self::once_ready(Launched::with_setup(setup, &backends), backends).await;
         envoy.vms_may_fail = setup.module == Module::CrashTest;
         envoy
@@ -69,19 +77,12 @@ impl Envoy {
     }
 
     async fn once_ready(mut launched: Launched, backends: Backends) -> Self {
-        let deadline = Instant::now() + PATIENCE;
-        let admin = loop {
-            if let Some(admin) = launched.admin() {
-                break admin;
-            }
-            launched.must_run(deadline, "has no admin address");
-            tokio::time::sleep(POLL).await;
-        };
-        // An Envoy that refuses its configuration ends in the middle of this.
-        while try_send(admin, Protocol::Http1, &Request::get("/ready")).await.is_none_or(|ready| ready.status != 200) {
-            launched.must_run(deadline, "is not ready");
-            tokio::time::sleep(POLL).await;
-        }
+        launched.is_ready().await;
+        Self::serving(Lease::of_its_own(launched), backends).await
+    }
+
+    async fn serving(launched: Lease, backends: Backends) -> Self {
+        let admin = launched.admin().expect("an Envoy that serves has told its admin address");
         let listeners = ask(admin, "GET", "/listeners?format=json").await.json().unwrap_or_default();
         let ports = ports(&listeners);
         // Operators have a listener of their own.
@@ -413,35 +414,45 @@ pub(crate) const SECRET: (&str, &str) = ("IDEMGATE_TEST_SECRET", "a-secret-of-th
 
 /// What is said to the process besides its configuration.
 #[derive(Clone, Copy, Debug)]
-struct Process<'a> {
-    workers: u64,
-    environment: &'a [(&'static str, PathBuf)],
-    hot_restart: Option<HotRestart>,
+pub(super) struct Process<'a> {
+    /// What a change of the configuration has replaced goes after so many seconds.
+    pub(super) drain_seconds: u32,
+    pub(super) workers: u64,
+    pub(super) environment: &'a [(&'static str, PathBuf)],
+    pub(super) hot_restart: Option<HotRestart>,
 }
 
 impl Default for Process<'_> {
     fn default() -> Self {
-        Self { workers: WORKERS, environment: &[], hot_restart: None }
+        Self { drain_seconds: 1, workers: WORKERS, environment: &[], hot_restart: None }
     }
 }
 
 /// The process and its files.
 #[derive(Debug)]
-struct Launched {
+pub(super) struct Launched {
     child: Child,
     directory: TempDir,
+    /// How many tests have had it before.
+    uses: u32,
+    /// What it had logged when this test got it.
+    logged_before: usize,
 }
 
 impl Launched {
     fn with_setup(setup: &Setup, backends: &Backends) -> Self {
         let directory = TempDir::new();
-        let mut bootstrap = setup.bootstrap(&module(setup.module), &directory.join("access.log"), backends);
+        let mut bootstrap = setup.bootstrap(&module(setup.module), &access_log(directory.path(), 0), backends);
         if setup.is_discovered {
             discovery::take_listeners(&mut bootstrap, directory.path());
         }
         let bootstrap = format!("{bootstrap:#}");
-        let process =
-            Process { workers: setup.workers, environment: &setup.environment, hot_restart: setup.hot_restart };
+        let process = Process {
+            workers: setup.workers,
+            environment: &setup.environment,
+            hot_restart: setup.hot_restart,
+            ..Process::default()
+        };
         Self::run(directory, "bootstrap.json", bootstrap.as_bytes(), process)
     }
 
@@ -463,8 +474,8 @@ impl Launched {
         Self::run(TempDir::new(), "envoy.yaml", &render.stdout, Process::default())
     }
 
-    fn run(directory: TempDir, name: &str, configuration: &[u8], process: Process<'_>) -> Self {
-        let Process { workers, environment, hot_restart } = process;
+    pub(super) fn run(directory: TempDir, name: &str, configuration: &[u8], process: Process<'_>) -> Self {
+        let Process { drain_seconds, workers, environment, hot_restart } = process;
         let envoy = binary();
         let bootstrap = directory.join(name);
         fs::write(&bootstrap, configuration).expect("cannot write Envoy's configuration");
@@ -476,8 +487,7 @@ impl Launched {
             .arg("--admin-address-path")
             .arg(directory.join("admin"))
             .args(["--concurrency", &workers.to_string()])
-            // What a change of the configuration has replaced goes soon.
-            .args(["--drain-strategy", "immediate", "--drain-time-s", "1"])
+            .args(["--drain-strategy", "immediate", "--drain-time-s", &drain_seconds.to_string()])
             .args(match hot_restart {
                 // Several Envoys on one machine would fight over one shared-memory segment.
                 None => vec!["--disable-hot-restart".to_owned()],
@@ -497,24 +507,60 @@ impl Launched {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run {}: {error}; {ENVOY_REMEDY}", envoy.display()));
-        Self { child, directory }
+        Self { child, directory, uses: 0, logged_before: 0 }
+    }
+
+    /// Waits until it takes requests.
+    pub(super) async fn is_ready(&mut self) {
+        let deadline = Instant::now() + START;
+        let admin = loop {
+            if let Some(admin) = self.admin() {
+                break admin;
+            }
+            self.must_run(deadline, "has no admin address");
+            tokio::time::sleep(POLL).await;
+        };
+        // An Envoy that refuses its configuration ends in the middle of this.
+        let ready = Request::get("/ready");
+        loop {
+            let asked = timeout(Duration::from_secs(1), try_send(admin, Protocol::Http1, &ready)).await;
+            if asked.is_ok_and(|answer| answer.is_some_and(|answer| answer.status == 200)) {
+                break;
+            }
+            self.must_run(deadline, "is not ready");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Another test has it from now on.
+    pub(super) fn begins_anew(&mut self) {
+        self.uses += 1;
+        self.logged_before = fs::read(self.directory.join("envoy.log")).unwrap_or_default().len();
+    }
+
+    pub(super) fn uses(&self) -> u32 {
+        self.uses
+    }
+
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// None until Envoy has written it whole.
-    fn admin(&self) -> Option<SocketAddr> {
+    pub(super) fn admin(&self) -> Option<SocketAddr> {
         fs::read_to_string(self.directory.join("admin")).ok()?.parse().ok()
     }
 
-    fn access_log(&self) -> PathBuf {
-        self.directory.join("access.log")
+    pub(super) fn access_log(&self) -> PathBuf {
+        access_log(self.directory.path(), self.uses)
     }
 
     fn log(&self) -> String {
         let log = fs::read(self.directory.join("envoy.log")).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
+        String::from_utf8_lossy(log.get(self.logged_before..).unwrap_or_default()).into_owned()
     }
 
-    fn log_tail(&self) -> String {
+    pub(super) fn log_tail(&self) -> String {
         const LINES: usize = 60;
 
         let log = self.log();
@@ -523,15 +569,15 @@ impl Launched {
         format!("--- the end of Envoy's log ---\n{}\n--- end ---", tail.join("\n"))
     }
 
-    fn exit(&mut self) -> Option<ExitStatus> {
+    pub(super) fn exit(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("Envoy is a child of this process")
     }
 
-    fn must_run(&mut self, deadline: Instant, otherwise: &str) {
+    pub(super) fn must_run(&mut self, deadline: Instant, otherwise: &str) {
         if let Some(exit) = self.exit() {
             panic!("Envoy did not start: {exit}\n{}", self.log_tail());
         }
-        assert!(Instant::now() < deadline, "Envoy {otherwise} after {PATIENCE:?}\n{}", self.log_tail());
+        assert!(Instant::now() < deadline, "Envoy {otherwise} in time\n{}", self.log_tail());
     }
 }
 
@@ -541,6 +587,11 @@ impl Drop for Launched {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The access log of the test that has an Envoy after so many others.
+fn access_log(directory: &Path, uses: u32) -> PathBuf {
+    directory.join(format!("access-{uses}.log"))
 }
 
 const ENVOY_REMEDY: &str = "`make tools` fetches Envoy, or name one in ENVOY";
@@ -570,7 +621,7 @@ pub(crate) fn released_module() -> PathBuf {
     module(Module::Released)
 }
 
-fn module(module: Module) -> PathBuf {
+pub(super) fn module(module: Module) -> PathBuf {
     let built = checkout().join("dist").join(match module {
         Module::CrashTest => "idemgate-crash-test.wasm",
         Module::Released => "idemgate.wasm",

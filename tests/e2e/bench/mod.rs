@@ -21,6 +21,7 @@ pub(crate) mod promql;
 mod redis;
 mod resp;
 mod signal;
+mod spares;
 mod store;
 mod temp_dir;
 mod transport;
