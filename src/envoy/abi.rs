@@ -147,6 +147,14 @@ pub(crate) fn set_headers(map: MapType, headers: &Headers) -> Result<(), Refused
     check(unsafe { imports::proxy_set_header_map_pairs(map as u32, pairs.as_ptr(), pairs.len()) })
 }
 
+/// Adds a field, whether or not there are others of its name.
+pub(crate) fn add_header(map: MapType, name: &str, value: &[u8]) -> Result<(), Refused> {
+    // SAFETY: the host only reads.
+    check(unsafe {
+        imports::proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
 /// Sets a field in place of all that have its name.
 pub(crate) fn set_header(map: MapType, name: &str, value: &[u8]) -> Result<(), Refused> {
     // SAFETY: the host only reads.
@@ -292,6 +300,13 @@ fn serialize_pairs(headers: &Headers) -> Vec<u8> {
 mod imports {
     #[cfg_attr(target_arch = "wasm32", link(wasm_import_module = "env"))]
     unsafe extern "C" {
+        pub(super) fn proxy_add_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
         pub(super) fn proxy_continue_stream(stream: u32) -> u32;
         pub(super) fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
         pub(super) fn proxy_get_header_map_size(map: u32, size: *mut usize) -> u32;

@@ -15,7 +15,7 @@ pub(super) fn of_stream(active: &ActiveExchange) -> Evidence {
 /// The same as far as it matters for a response that begins: each attribute costs the host about as much as all
 /// fields of a message.
 pub(super) fn of_response(active: &ActiveExchange, status: u16, headers: &Headers) -> Evidence {
-    let details = details();
+    let details = if outcome::shows_upstream(headers) { Some(outcome::VIA_UPSTREAM.to_vec()) } else { details() };
     let asks_for_attempts =
         !outcome::is_answer(details.as_deref()) || outcome::may_release(status, headers, &active.policy().outcome);
     evidence(active, details, asks_for_attempts.then(attempts).flatten())

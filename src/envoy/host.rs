@@ -11,8 +11,9 @@ pub(crate) use proxy_wasm::types::{Action, BufferType, MapType, MetricType};
 
 use super::abi;
 pub(crate) use super::abi::{
-    KnownRoot, Refused, header, header_bytes, headers, hold_what_follows, random, remove_header, resume_request,
-    resume_response, send_local_response, set_buffer, set_filter_state, set_header, set_headers, variable,
+    KnownRoot, Refused, add_header, header, header_bytes, headers, hold_what_follows, random, remove_header,
+    resume_request, resume_response, send_local_response, set_buffer, set_filter_state, set_header, set_headers,
+    variable,
 };
 use crate::{headers::Headers, time::Timestamp};
 

@@ -124,11 +124,12 @@ impl Host for Surroundings {
         let _ = host::remove_header(MapType::HttpRequestHeaders, name);
     }
 
-    fn set_response_header(&mut self, name: &str, value: Option<&str>) {
-        let _ = match value {
-            Some(value) => host::set_header(MapType::HttpResponseHeaders, name, value.as_bytes()),
-            None => host::remove_header(MapType::HttpResponseHeaders, name),
-        };
+    fn remove_response_header(&mut self, name: &str) {
+        let _ = host::remove_header(MapType::HttpResponseHeaders, name);
+    }
+
+    fn add_response_header(&mut self, name: &str, value: &str) {
+        let _ = host::add_header(MapType::HttpResponseHeaders, name, value.as_bytes());
     }
 
     fn bytes_received(&mut self) -> u64 {

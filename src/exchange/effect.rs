@@ -19,6 +19,9 @@ use crate::{
 /// What is to be done, in order.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Effect {
+    /// Add a field to the response, which has none of this name. To replace one would cost the host almost twice as much,
+    /// whether it is there or not.
+    AddResponseHeader(&'static str, &'static str),
     /// Ask the store, and hand its answer back as [`Event::Answered`].
     Call(Call),
     /// Add one to a counter.
@@ -42,8 +45,6 @@ pub enum Effect {
     RemoveResponseHeader(String),
     /// Answer the client, and drop the request.
     Reply(Arc<Reply>),
-    /// Set a field of the response.
-    SetResponseHeader(&'static str, &'static str),
     /// The request no longer waits for the operation.
     StopWaiting(OperationId),
     /// Tell access logs what became of the request.

@@ -86,8 +86,16 @@ pub fn is_answer(details: Option<&[u8]>) -> bool {
     details == Some(VIA_UPSTREAM)
 }
 
+/// Whether the fields of a response show that an upstream answered: Envoy's router adds [`SERVICE_TIME`] to every answer
+/// of an upstream, over one that the upstream forged, and to none of its own. Where it is told to add none
+/// (`suppress_envoy_headers`) the field is absent, or an upstream has answered and forged it.
+#[must_use]
+pub fn shows_upstream(headers: &Headers) -> bool {
+    headers.get(SERVICE_TIME).is_some()
+}
+
 /// The details of each answer that is the upstream's own.
-const VIA_UPSTREAM: &[u8] = b"via_upstream";
+pub const VIA_UPSTREAM: &[u8] = b"via_upstream";
 
 /// Whether details of a failed only attempt say that the upstream cannot have processed the request.
 fn is_certainly_unprocessed(details: &[u8]) -> bool {
@@ -117,12 +125,11 @@ fn is_timeout(details: &[u8]) -> bool {
 
 /// How far a detached call got, by its answer.
 ///
-/// The host does not say whose answer it is. But Envoy's router adds [`SERVICE_TIME`] to every answer of
-/// an upstream, over one that the upstream forged, and to none of its own; and its own say in their text
-/// why the call failed.
+/// The host does not say whose answer it is. But its fields do ([`shows_upstream`]), and the router's own answers say in
+/// their text why the call failed.
 #[must_use]
 pub fn delivery_of_call(headers: &Headers, body: &[u8]) -> Delivery {
-    if headers.get(SERVICE_TIME).is_some() {
+    if shows_upstream(headers) {
         return Delivery::Answered;
     }
     delivery_in(body).unwrap_or(Delivery::Uncertain)

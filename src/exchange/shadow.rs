@@ -158,7 +158,8 @@ fn touches_the_wire(effect: &Effect) -> bool {
         | Effect::Tell(_)
         | Effect::Waited(_)
         | Effect::WarnStore(_) => false,
-        Effect::Execute(_)
+        Effect::AddResponseHeader(..)
+        | Effect::Execute(_)
         | Effect::Forward
         | Effect::ForwardResponse
         | Effect::Hold
@@ -166,7 +167,6 @@ fn touches_the_wire(effect: &Effect) -> bool {
         | Effect::RemoveRequestHeader(_)
         | Effect::RemoveResponseHeader(_)
         | Effect::Reply(_)
-        | Effect::SetResponseHeader(..)
         | Effect::StopWaiting(_)
         | Effect::Wait { .. }
         | Effect::Wake { .. } => true,

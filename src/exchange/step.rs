@@ -55,13 +55,14 @@ impl Step<'_> {
     pub(super) fn mark(&mut self, status: Status, headers: &Headers) {
         self.tell(status);
         self.note_policy_word(headers);
-        for name in [POLICY_HEADER, EXPIRES_HEADER, &self.policy.replay.header] {
+        let replaced = self.policy.status_header.then_some(STATUS_HEADER);
+        for name in [POLICY_HEADER, EXPIRES_HEADER, &self.policy.replay.header].into_iter().chain(replaced) {
             if headers.get(name).is_some() {
                 self.effects.push(Effect::RemoveResponseHeader(name.to_owned()));
             }
         }
         if self.policy.status_header {
-            self.effects.push(Effect::SetResponseHeader(STATUS_HEADER, status.as_str()));
+            self.effects.push(Effect::AddResponseHeader(STATUS_HEADER, status.as_str()));
         }
     }
 

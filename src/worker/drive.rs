@@ -147,14 +147,14 @@ impl Worker {
             Effect::ForwardResponse => actions.response = Some(Passage::Continues),
             Effect::Hold => actions.request = Some(Passage::Held),
             Effect::HoldResponse => actions.response = Some(Passage::Held),
+            Effect::AddResponseHeader(name, value) => host.add_response_header(name, value),
             Effect::Notice(notice) => host.report(Report::Notice(notice), now),
             Effect::RemoveRequestHeader(name) => host.remove_request_header(&name),
-            Effect::RemoveResponseHeader(name) => host.set_response_header(&name, None),
+            Effect::RemoveResponseHeader(name) => host.remove_response_header(&name),
             Effect::Reply(reply) => {
                 host.reply(&reply);
                 actions.request = Some(Passage::Held);
             }
-            Effect::SetResponseHeader(name, value) => host.set_response_header(name, Some(value)),
             Effect::StopWaiting(operation) => self.waiting_room.leave(&operation, id),
             Effect::Tell(status) => active.tell(status, host),
             Effect::Wait { operation, recheck } => {

@@ -31,8 +31,11 @@ pub trait Host {
     /// Takes a field out of the request of the stream.
     fn remove_request_header(&mut self, name: &str);
 
-    /// Sets a field of the response of the stream, or takes it out.
-    fn set_response_header(&mut self, name: &str, value: Option<&str>);
+    /// Takes a field out of the response of the stream.
+    fn remove_response_header(&mut self, name: &str);
+
+    /// Adds a field to the response of the stream.
+    fn add_response_header(&mut self, name: &str, value: &str);
 
     /// How many bytes of the stream's request have arrived, handed over or not.
     fn bytes_received(&mut self) -> u64;

@@ -61,11 +61,11 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: SHARED_DATA,
-        allocations: 24,
+        allocations: 22,
         large: 0,
-        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 6, get_header_map_pairs 2, \
-                get_property 1, get_shared_data 3, increment_metric 2, \
-                replace_header_map_value 1, set_property 1, set_shared_data 3",
+        calls: "add_header_map_value 1, get_buffer_bytes 2, get_current_time_nanoseconds 6, \
+                get_header_map_pairs 2, get_shared_data 3, increment_metric 2, set_property 1, \
+                set_shared_data 3",
     },
     Budget {
         request: Kind::Replay(200),
@@ -79,11 +79,11 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(16 << 10),
         configuration: SHARED_DATA,
-        allocations: 26,
+        allocations: 24,
         large: 4,
-        calls: "get_buffer_bytes 2, get_current_time_nanoseconds 6, get_header_map_pairs 2, \
-                get_property 1, get_shared_data 4, increment_metric 2, \
-                replace_header_map_value 1, set_property 1, set_shared_data 4",
+        calls: "add_header_map_value 1, get_buffer_bytes 2, get_current_time_nanoseconds 6, \
+                get_header_map_pairs 2, get_shared_data 4, increment_metric 2, set_property 1, \
+                set_shared_data 4",
     },
     Budget {
         request: Kind::Replay(16 << 10),
@@ -108,12 +108,12 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: REDIS,
-        allocations: 92,
+        allocations: 90,
         large: 0,
-        calls: "continue_stream 2, dequeue_shared_queue 4, enqueue_shared_queue 2, get_buffer_bytes \
-                4, get_current_time_nanoseconds 12, get_header_map_pairs 2, get_header_map_value 2, \
-                get_property 1, http_call 2, increment_metric 2, record_metric 1, \
-                replace_header_map_value 1, set_effective_context 10, set_property 1",
+        calls: "add_header_map_value 1, continue_stream 2, dequeue_shared_queue 4, \
+                enqueue_shared_queue 2, get_buffer_bytes 4, get_current_time_nanoseconds 12, \
+                get_header_map_pairs 2, get_header_map_value 2, http_call 2, increment_metric 2, \
+                record_metric 1, set_effective_context 10, set_property 1",
     },
     Budget {
         request: Kind::Replay(200),

@@ -329,7 +329,9 @@ impl Host for Envoy<'_> {
 
     fn remove_request_header(&mut self, _: &str) {}
 
-    fn set_response_header(&mut self, _: &str, _: Option<&str>) {}
+    fn remove_response_header(&mut self, _: &str) {}
+
+    fn add_response_header(&mut self, _: &str, _: &str) {}
 
     fn bytes_received(&mut self) -> u64 {
         0

@@ -508,7 +508,7 @@ impl Stream<'_> {
     /// What the client reads in `idempotency-status` on the upstream's response.
     pub(super) fn status_header(&self) -> Option<&'static str> {
         self.effects.iter().rev().find_map(|effect| match effect {
-            Effect::SetResponseHeader("idempotency-status", value) => Some(*value),
+            Effect::AddResponseHeader("idempotency-status", value) => Some(*value),
             _ => None,
         })
     }

@@ -44,7 +44,7 @@ fn a_first_response_passes_with_nothing_but_the_status_added() {
     });
     assert_eq!(
         stream.take_effects(),
-        [Effect::Tell(Status::Executed), Effect::SetResponseHeader("idempotency-status", "executed")]
+        [Effect::Tell(Status::Executed), Effect::AddResponseHeader("idempotency-status", "executed")]
     );
     stream.on(Event::ResponseBody { chunk: b"{\"id\":1}", end_of_stream: false });
     assert_eq!(stream.take_effects(), []);
