@@ -84,7 +84,8 @@ fn answers_for_the_wrong_exchange_are_found_out() {
     let of_calls = two_keys(Scenario::new(300, 900).detached());
     Worlds::new(of_calls, 0, 100).break_one_of(&[Promise::Answer, Promise::Replay]);
     let of_questions = two_keys(Scenario::new(300, 900).on_redis(2, 1, 100)).request(2, 0, envoy(1));
-    Worlds::new(of_questions, 0, 100).break_one_of(&[Promise::Record, Promise::AtMostOnce, Promise::Replay]);
+    let promises = [Promise::Answer, Promise::AtMostOnce, Promise::Record, Promise::Replay];
+    Worlds::new(of_questions, 0, 100).break_one_of(&promises);
 }
 
 #[test]
