@@ -8,6 +8,8 @@ use super::{
     Target,
     canonical_json::canonicalize,
     digest::{Digest, Short},
+    media_type::{form_boundary, normal_form},
+    multipart::FormHasher,
 };
 use crate::{
     config::{BodyFingerprint, FingerprintPolicy, PointerTree},
@@ -43,8 +45,8 @@ impl fmt::Debug for Fingerprint {
 
 /// Takes the fingerprint of one request while its body arrives.
 ///
-/// Header values count as they are. A client that makes up a new multipart boundary for each attempt
-/// therefore makes a new request each time, by its `content-type` and by its body.
+/// Header values count as they are, but for `content-type`, which counts by what it says. Forms (`multipart/form-data`)
+/// count without their boundary, which clients make up anew for each attempt.
 #[derive(Clone)]
 pub struct FingerprintBuilder {
     digest: Digest,
@@ -55,7 +57,7 @@ impl FingerprintBuilder {
     /// The fingerprint of a request for `target` with `headers`, its body still to come.
     #[must_use]
     pub fn new(policy: &FingerprintPolicy, target: &Target<'_>, headers: &Headers) -> Self {
-        let mut digest = Digest::new("fingerprint 4");
+        let mut digest = Digest::new("fingerprint 5");
         digest.part(&target.normalized_method());
         digest.part(&target.normalized_authority());
         digest.part(&target.normalized_path());
@@ -63,25 +65,33 @@ impl FingerprintBuilder {
         digest.number(policy.headers.len());
         for name in &policy.headers {
             digest.part(name.as_bytes());
-            digest.list(headers.get_all(name));
+            if name == CONTENT_TYPE {
+                digest.list(headers.get_all(name).map(normal_form));
+            } else {
+                digest.list(headers.get_all(name));
+            }
         }
-        let body = match &policy.body {
-            BodyFingerprint::Raw => Body::Raw(Box::default()),
-            BodyFingerprint::Json { ignore } => Body::Json { text: Vec::new(), ignore: ignore.clone() },
-            BodyFingerprint::None => Body::None,
+        let mut types = headers.get_all(CONTENT_TYPE);
+        let boundary = types.next().filter(|_| types.next().is_none()).and_then(form_boundary);
+        let body = match (&policy.body, boundary) {
+            (BodyFingerprint::None, _) => Body::None,
+            (_, Some(boundary)) => Body::Form(Box::new(FormHasher::new(&boundary))),
+            (BodyFingerprint::Raw, None) => Body::Raw(Box::default()),
+            (BodyFingerprint::Json { ignore }, None) => Body::Json { text: Vec::new(), ignore: ignore.clone() },
         };
         Self { digest, body }
     }
 
     /// Adds the next chunk of the body; how it is cut does not matter.
     ///
-    /// Raw bodies are hashed as they come; JSON is kept until [`finish`](Self::finish), so the caller
+    /// Raw bodies and forms are hashed as they come; JSON is kept until [`finish`](Self::finish), so the caller
     /// must stop at its body limit.
     pub fn body(&mut self, chunk: &[u8]) {
         match &mut self.body {
             Body::Raw(hasher) => {
                 hasher.update(chunk);
             }
+            Body::Form(form) => form.update(chunk),
             Body::Json { text, .. } => text.extend_from_slice(chunk),
             Body::None => {}
         }
@@ -96,6 +106,10 @@ impl FingerprintBuilder {
         let (kind, hash) = match body {
             Body::None => ("none", None),
             Body::Raw(hasher) => ("raw", Some(hasher.finalize())),
+            Body::Form(form) => {
+                let (kind, hash) = form.finish();
+                (kind, Some(hash))
+            }
             Body::Json { text, ignore } => match canonicalize(&text, &ignore) {
                 Some(canonical) => ("json", Some(blake3::hash(&canonical))),
                 None => ("not json", Some(blake3::hash(&text))),
@@ -114,10 +128,13 @@ impl fmt::Debug for FingerprintBuilder {
     }
 }
 
+const CONTENT_TYPE: &str = "content-type";
+
 #[derive(Clone)]
 enum Body {
     /// The hash so far; its state is larger than all else that an exchange keeps.
     Raw(Box<blake3::Hasher>),
+    Form(Box<FormHasher>),
     Json {
         text: Vec<u8>,
         ignore: PointerTree,

@@ -12,6 +12,8 @@ mod digest;
 mod fingerprint;
 pub(crate) mod fixed_bytes;
 mod key;
+mod media_type;
+mod multipart;
 mod operation_id;
 mod target;
 

@@ -35,6 +35,45 @@ async fn a_key_cannot_be_reused_for_another_request() {
 }
 
 #[tokio::test]
+async fn a_retry_may_spell_its_media_type_in_another_way() {
+    let bench = Bench::new(json!({})).await;
+    let request = Request::post("/orders").key("k").content_type("application/json");
+    let first = bench.send(&request).await;
+    assert_executed(&first, 201);
+    for same in ["Application/JSON", "application/json; charset=utf-8", "application/json;charset=\"UTF-8\""] {
+        assert_replay_of(&first, &bench.send(&request.clone().content_type(same)).await);
+    }
+    let other = bench.send(&request.content_type("application/json; charset=latin1")).await;
+    assert_problem(&other, 422, "key-reused");
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn a_form_is_the_same_request_with_another_boundary() {
+    // A client makes up a boundary for each attempt, whatever is said of bodies.
+    for body in ["raw", "json"] {
+        let bench = Bench::new(json!({"fingerprint": {"body": body}})).await;
+        let form = |boundary: &str, file: &str| {
+            let part = format!("Content-Disposition: form-data; name=\"f\"; filename=\"x\"\r\n\r\n{file}");
+            Request::post("/orders")
+                .key("k")
+                .content_type(&format!("multipart/form-data; boundary=\"{boundary}\""))
+                .body(format!("--{boundary}\r\n{part}\r\n--{boundary}--\r\n"))
+        };
+        let file = "0123456789\r\n".repeat(5_000);
+        let first = bench.send(&form("first", &file)).await;
+        assert_executed(&first, 201);
+        assert_replay_of(&first, &bench.send(&form("another: one", &file)).await);
+        assert_problem(&bench.send(&form("first", &format!("{file} "))).await, 422, "key-reused");
+        // What is no form counts with its boundary.
+        let cut = |boundary: &str| form(boundary, &file).body(format!("--{boundary}\r\n\r\n1")).key("cut");
+        assert_executed(&bench.send(&cut("first")).await, 201);
+        assert_problem(&bench.send(&cut("other")).await, 422, "key-reused");
+        bench.assert_executions(2);
+    }
+}
+
+#[tokio::test]
 async fn a_key_cannot_be_reused_while_its_request_is_in_flight() {
     let bench = Bench::new(json!({})).await;
     let gate = Gate::closed();
