@@ -11,7 +11,7 @@ use super::{
     host::{self, Action, BufferType, MapType},
 };
 use crate::{
-    exchange::{Attributes, CONTENT_LENGTH, Event, Evidence, Exchange, Outgoing},
+    exchange::{Attributes, CONTENT_LENGTH, Event, Exchange, Outgoing},
     headers::Headers,
     worker::{Actions, ActiveExchange, ExchangeId, Passage},
 };
@@ -186,12 +186,11 @@ impl HttpContext for Stream {
         self.faults.strike(Moment::Log);
         let Some(filter) = &self.filter else { return };
         let Some(exchange) = self.exchange else { return filter.abandon_redirected() };
-        // Of one that was answered there is nothing to ask the host about.
-        let evidence = |active: &ActiveExchange| match active.exchange().has_replied() {
-            true => Evidence::default(),
-            false => evidence::of_stream(active),
-        };
-        let Some(evidence) = self.ask(evidence) else { return };
+        // Of one that was answered there is nothing to ask the host about, not even the time.
+        if filter.with_worker(|worker, _| worker.close_answered(exchange)) == Some(true) {
+            return;
+        }
+        let Some(evidence) = self.ask(evidence::of_stream) else { return };
         let now = host::now();
         if evidence.is_internal_redirect() {
             return filter.await_redirected(exchange, now);

@@ -209,14 +209,23 @@ impl Worker {
 
     /// The stream of an exchange is over. A detached call goes on; its answer, or a tick, sees the exchange to its end.
     pub fn close(&mut self, host: &mut impl Host, id: ExchangeId, evidence: &Evidence, now: Timestamp) {
-        if self.exchange(id).is_some_and(Exchange::has_replied) {
-            // Nothing more can come of it.
-            return self.let_go(id);
+        if self.close_answered(id) {
+            return;
         }
         self.drive(host, id, Event::Gone { evidence }, now);
         if let Some(active) = self.exchanges.get_mut(&id) {
             active.stream = None;
         }
+    }
+
+    /// The stream of an exchange is over that was answered by the filter itself: nothing more can come of it. `false` if it
+    /// was not.
+    pub fn close_answered(&mut self, id: ExchangeId) -> bool {
+        let is_answered = self.exchange(id).is_some_and(Exchange::has_replied);
+        if is_answered {
+            self.let_go(id);
+        }
+        is_answered
     }
 
     /// Takes in that executions of these operations may have ended, and goes on with what streams have left.

@@ -72,7 +72,7 @@ const BUDGETS: [Budget; 9] = [
         configuration: SHARED_DATA,
         allocations: 16,
         large: 0,
-        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 4, get_header_map_pairs 1, \
+        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 3, get_header_map_pairs 1, \
                 get_header_map_size 1, get_shared_data 1, increment_metric 1, \
                 replace_header_map_value 1, send_local_response 1, set_property 1",
     },
@@ -90,7 +90,7 @@ const BUDGETS: [Budget; 9] = [
         configuration: SHARED_DATA,
         allocations: 16,
         large: 1,
-        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 4, get_header_map_pairs 1, \
+        calls: "get_buffer_bytes 1, get_current_time_nanoseconds 3, get_header_map_pairs 1, \
                 get_header_map_size 1, get_shared_data 1, increment_metric 1, \
                 replace_header_map_value 1, send_local_response 1, set_property 1",
     },
