@@ -224,7 +224,8 @@ impl Deployment {
             StoreKind::Redis { is_pooled: false, .. } => on_redis(Transport::Direct, configuration),
             StoreKind::Redis { is_pooled: true, .. } => on_redis(Transport::Pooled, configuration),
         };
-        let setup = setup.workers(self.workers);
+        // Each fault is an Envoy's own, and nothing is to be left behind.
+        let setup = setup.workers(self.workers).alone();
         if self.can_crash { setup.that_can_crash() } else { setup }
     }
 }
