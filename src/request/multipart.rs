@@ -3,7 +3,7 @@
 //! Clients make up a new boundary for each attempt. What a form says is the text between its delimiters: the parts with
 //! their fields and bytes, what precedes the first and what follows the last.
 
-use memchr::memmem::Finder;
+use memchr::memchr_iter;
 
 /// Hashes a form piece by piece. It keeps no more of the body than a delimiter is long.
 #[derive(Clone)]
@@ -12,7 +12,7 @@ pub(super) struct FormHasher {
     /// How many bytes the present segment has in the hash.
     segment: u64,
     /// CRLF, two hyphens and the boundary (RFC 2046, section 5.1.1).
-    delimiter: Finder<'static>,
+    delimiter: Vec<u8>,
     /// What came last and may be the beginning of a delimiter.
     tail: Vec<u8>,
     state: State,
@@ -30,11 +30,10 @@ enum State {
 
 impl FormHasher {
     pub(super) fn new(boundary: &[u8]) -> Self {
-        let delimiter = [b"\r\n--", boundary].concat();
         Self {
             hasher: Box::default(),
             segment: 0,
-            delimiter: Finder::new(&delimiter).into_owned(),
+            delimiter: [b"\r\n--", boundary].concat(),
             // The first delimiter may begin the body, as if a line had ended before it.
             tail: b"\r\n".to_vec(),
             state: State::Open,
@@ -61,15 +60,15 @@ impl FormHasher {
         if self.state == State::Closed {
             return ("form", self.hasher.finalize());
         }
-        self.hasher.update(self.delimiter.needle());
+        self.hasher.update(&self.delimiter);
         ("no form", self.hasher.finalize())
     }
 
     /// Hashes what `bytes` can be told of, and says how many at their end have to wait for more.
     fn take_delimiters(&mut self, mut bytes: &[u8], is_all: bool) -> usize {
-        let delimiter = self.delimiter.needle().len();
+        let delimiter = self.delimiter.len();
         while self.state == State::Open {
-            let Some((segment, found)) = self.delimiter.find(bytes).and_then(|at| bytes.split_at_checked(at)) else {
+            let Some((segment, found)) = self.find_delimiter(bytes).and_then(|at| bytes.split_at_checked(at)) else {
                 let waiting = if is_all { 0 } else { bytes.len().min(delimiter.saturating_sub(1)) };
                 let (known, waiting) = bytes.split_at_checked(bytes.len() - waiting).unwrap_or((bytes, &[]));
                 self.add(known);
@@ -99,6 +98,10 @@ impl FormHasher {
         }
         self.add(bytes);
         0
+    }
+
+    fn find_delimiter(&self, bytes: &[u8]) -> Option<usize> {
+        memchr_iter(b'\r', bytes).find(|at| bytes.get(*at..).is_some_and(|rest| rest.starts_with(&self.delimiter)))
     }
 
     fn add(&mut self, bytes: &[u8]) {
