@@ -471,7 +471,8 @@ fn twisted(mut answer: Vec<u8>, lot: &mut Lot) -> Vec<u8> {
 async fn a_redis_that_may_evict_records_is_reported() {
     let redis = RedisServer::with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]).await;
     for transport in [Transport::Direct, Transport::Pooled] {
-        let setup = Setup::redis(transport, &json!({}));
+        // Its internal listener is there from the start, as in a configuration of an operator.
+        let setup = Setup::redis(transport, &json!({})).alone();
         let bench = Bench::start_on(setup, vec![redis.address()]).await;
         assert_executed(&bench.send(&order().key(format!("{transport:?}"))).await, 201);
         bench.envoy.logs("noeviction").await;

@@ -16,10 +16,11 @@ pub struct Lease {
 impl Lease {
     /// The lease of `worker` for a term from `now` on, if nobody else holds it.
     ///
-    /// One that ends later than a term from now began before the clock was set back, and binds nobody.
+    /// One that ends later than two terms from now began before the clock was set back, and binds nobody. Not one term:
+    /// another worker may have read the clock a moment later, and have written before this one looked.
     #[must_use]
     pub fn take(self, worker: Owner, term: Duration, now: Timestamp) -> Option<Self> {
-        let is_free = self.holder == worker || self.until.has_come(now, term);
+        let is_free = self.holder == worker || self.until.has_come(now, term.saturating_mul(2));
         is_free.then(|| Self { holder: worker, until: now.after(term) })
     }
 }
@@ -28,5 +29,27 @@ impl Default for Lease {
     /// Nobody's.
     fn default() -> Self {
         Self { holder: Owner::new(0), until: Timestamp::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERM: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_lease_binds_workers_that_read_the_clock_before_it_was_taken() {
+        let (one, other) = (Owner::new(1), Owner::new(2));
+        let now = Timestamp::from_millis(1_000_000);
+        let lease = Lease::default().take(one, TERM, now).unwrap();
+        for other_now in [999_999, 1_000_000, 1_029_999] {
+            assert!(lease.take(other, TERM, Timestamp::from_millis(other_now)).is_none(), "{other_now}");
+        }
+        // It is over, or the clock was set back.
+        for other_now in [1_030_000, 900_000] {
+            assert!(lease.take(other, TERM, Timestamp::from_millis(other_now)).is_some(), "{other_now}");
+        }
+        assert!(lease.take(one, TERM, now).is_some());
     }
 }
