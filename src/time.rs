@@ -35,6 +35,14 @@ impl Timestamp {
         self <= now || self.since(now) > ahead
     }
 
+    /// The same for a point that any worker of the Envoy has set: another may have read the clock a moment later than this
+    /// one, and have written before it looked. So only what is further off than twice `ahead` shows that the clock was set
+    /// back.
+    #[must_use]
+    pub fn has_come_for_all(self, now: Self, ahead: Duration) -> bool {
+        self.has_come(now, ahead.saturating_mul(2))
+    }
+
     /// How long it takes from `earlier` to here; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

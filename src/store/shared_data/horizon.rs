@@ -108,6 +108,6 @@ impl Horizon {
 
 impl Hour {
     fn lasts(&self, now: Timestamp) -> bool {
-        !self.since.after(HOUR).has_come(now, HOUR)
+        !self.since.after(HOUR).has_come_for_all(now, HOUR)
     }
 }

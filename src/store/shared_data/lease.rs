@@ -16,11 +16,10 @@ pub struct Lease {
 impl Lease {
     /// The lease of `worker` for a term from `now` on, if nobody else holds it.
     ///
-    /// One that ends later than two terms from now began before the clock was set back, and binds nobody. Not one term:
-    /// another worker may have read the clock a moment later, and have written before this one looked.
+    /// One that began before the clock was set back binds nobody.
     #[must_use]
     pub fn take(self, worker: Owner, term: Duration, now: Timestamp) -> Option<Self> {
-        let is_free = self.holder == worker || self.until.has_come(now, term.saturating_mul(2));
+        let is_free = self.holder == worker || self.until.has_come_for_all(now, term);
         is_free.then(|| Self { holder: worker, until: now.after(term) })
     }
 }

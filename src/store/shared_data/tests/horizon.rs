@@ -87,6 +87,19 @@ fn what_was_given_up_more_than_an_hour_ago_says_nothing_any_more() {
 }
 
 #[test]
+fn a_worker_that_reads_the_clock_a_moment_earlier_knows_it_as_well() {
+    let host = Host::default();
+    let [one, other] = [(); 2].map(|()| open(&host, TINY));
+    for number in 0..3 {
+        one.execute_at(number, 1, 10, minute(number));
+    }
+    assert_eq!(one.share_horizon(minute(2)), Ok(Some(forgotten(MINUTE * 2))));
+    let earlier = Timestamp::from_millis(minute(2).as_millis() - 1);
+    assert_eq!(other.share_horizon(earlier), Ok(None));
+    assert_eq!(other.horizon(), Some(forgotten(MINUTE * 2)));
+}
+
+#[test]
 fn what_cannot_be_told_is_told_at_the_next_tick_and_what_cannot_be_read_is_overwritten() {
     let host = Host::default();
     let store = open(&host, TINY);
