@@ -134,9 +134,9 @@ pub(crate) fn done() {
     let _ = hostcalls::done();
 }
 
-/// Asks for `on_tick` every `millis` milliseconds.
-pub(crate) fn set_tick_period(millis: u32) -> Result<(), Refused> {
-    hostcalls::set_tick_period(Duration::from_millis(millis.into())).map_err(refused)
+/// Asks for `on_tick` once in each `period` of whole milliseconds.
+pub(crate) fn set_tick_period(period: Duration) {
+    let _ = hostcalls::set_tick_period(period);
 }
 
 /// Defines a metric and returns its id; the same name gives the same metric in every worker.

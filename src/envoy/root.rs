@@ -178,7 +178,7 @@ fn start_admin(config: Config, guard: Guard, text: &[u8]) -> Option<Role> {
     let (summary, now) = (format!("role admin, guard {}, {}", guard.word(), config.store.summary()), host::now());
     let admin =
         Admin::start(config, guard, now).inspect_err(|error| log::error!("idemgate: cannot start: {error}")).ok()?;
-    let _ = host::set_tick_period(u32::try_from(Admin::TICK.as_millis()).unwrap_or(1000));
+    host::set_tick_period(Admin::TICK);
     announce(text, &summary, now);
     Some(Role::Admin(Rc::new(admin)))
 }

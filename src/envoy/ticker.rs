@@ -31,7 +31,7 @@ const SOON: Duration = Duration::from_millis(1);
 
 impl Ticker {
     pub(super) fn start(period: Duration, now: Timestamp) -> Self {
-        set_period(period);
+        host::set_tick_period(period);
         Self { period, ended: now, pace: Pace::Regular }
     }
 
@@ -41,7 +41,7 @@ impl Ticker {
             Pace::Hurried if !self.ended.after(self.period).has_come(now, self.period) => return false,
             Pace::CatchingUp => {
                 self.pace = Pace::Regular;
-                set_period(self.period);
+                host::set_tick_period(self.period);
             }
             Pace::Hurried | Pace::Regular => {}
         }
@@ -54,18 +54,14 @@ impl Ticker {
         match (self.pace, is_wanted) {
             (Pace::Regular | Pace::CatchingUp, true) => {
                 self.pace = Pace::Hurried;
-                set_period(SOON);
+                host::set_tick_period(SOON);
             }
             (Pace::Hurried, false) => {
                 self.pace = Pace::CatchingUp;
                 let next = self.ended.after(self.period);
-                set_period(next.since(now).clamp(SOON, self.period));
+                host::set_tick_period(next.since(now).clamp(SOON, self.period));
             }
             _ => {}
         }
     }
-}
-
-fn set_period(period: Duration) {
-    let _ = host::set_tick_period(u32::try_from(period.as_millis()).unwrap_or(1000));
 }

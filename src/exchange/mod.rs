@@ -80,6 +80,12 @@ impl Exchange {
         Self { machine: Machine { policy, state: State::Idle, room: u64::MAX }, shadow }
     }
 
+    /// What its request falls under.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.machine.policy
+    }
+
     /// Takes `event` in, and appends what is to be done to `effects`.
     ///
     /// An event that means nothing in the present state changes nothing: hosts differ in what they

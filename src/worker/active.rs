@@ -15,7 +15,6 @@ use crate::{
 #[derive(Clone)]
 pub struct ActiveExchange {
     pub(super) exchange: Exchange,
-    pub(super) policy: Arc<Policy>,
     route: usize,
     /// The client's stream, as long as there is one.
     pub(super) stream: Option<u32>,
@@ -36,7 +35,7 @@ pub struct ActiveExchange {
 }
 
 impl fmt::Debug for ActiveExchange {
-    /// Without the policy, which all exchanges of a route have in common.
+    /// Without the time at which the store was asked, which is only measured.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ActiveExchange")
             .field("exchange", &self.exchange)
@@ -57,7 +56,6 @@ impl ActiveExchange {
     pub(super) fn new(policy: &Arc<Policy>, route: usize, stream: u32) -> Self {
         Self {
             exchange: Exchange::new(Arc::clone(policy)),
-            policy: Arc::clone(policy),
             route,
             stream: Some(stream),
             redirected: false,
@@ -80,13 +78,13 @@ impl ActiveExchange {
     /// What its request falls under.
     #[must_use]
     pub fn policy(&self) -> &Policy {
-        &self.policy
+        self.exchange.policy()
     }
 
     /// Whether what it decides is not carried out.
     #[must_use]
     pub fn is_shadow(&self) -> bool {
-        self.policy.mode == Mode::Shadow
+        self.policy().mode == Mode::Shadow
     }
 
     /// Whether an earlier stream of the same request had an answer of the upstream.

@@ -98,7 +98,7 @@ impl Worker {
         let active = self.exchanges.get(&id).filter(|active| active.exchange.wants_call())?;
         let (queue, under_way) = (&self.calls.queue, self.calls.under_way());
         let taken = (queue.len() + under_way.len()) as u64;
-        let (places, share) = (active.policy.execution.max_calls.into(), active.policy.limits.caller_share);
+        let (places, share) = (active.policy().execution.max_calls.into(), active.policy().limits.caller_share);
         if taken >= places {
             return Some(NoRoom::AllTaken);
         }
@@ -160,7 +160,7 @@ impl Worker {
             Effect::Wait { operation, recheck } => {
                 // Another Envoy may run it, which cannot wake anybody here.
                 let recheck = if self.is_store_remote { recheck.min(now.after(POLL)) } else { recheck };
-                let entered = self.waiting_room.enter(operation, (id, active.caller), &active.policy, recheck);
+                let entered = self.waiting_room.enter(operation, (id, active.caller), active.policy(), recheck);
                 if let Err(no_room) = entered {
                     self.hand_in(host, id, Event::NoRoomToWait(no_room), now, next);
                 }

@@ -107,7 +107,7 @@ impl Worker {
     fn call_next(&mut self, host: &mut impl Host, now: Timestamp) -> bool {
         let Some((exchange, job)) = self.calls.queue.pop_front() else { return false };
         let Some(active) = self.exchanges.get(&exchange) else { return true };
-        match host.call_upstream(exchange, &job, active.policy.execution.timeout) {
+        match host.call_upstream(exchange, &job, active.policy().execution.timeout) {
             Some(token) => {
                 self.calls.sent(token, exchange);
                 host.report(Report::Calls(1), now);
