@@ -100,7 +100,7 @@ const BUDGETS: [Budget; 9] = [
         allocations: 54,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
-                get_current_time_nanoseconds 6, get_header_map_pairs 2, get_header_map_size 1, \
+                get_current_time_nanoseconds 5, get_header_map_pairs 2, get_header_map_size 1, \
                 get_property 1, get_shared_data 3, http_call 1, increment_metric 4, \
                 replace_header_map_value 1, send_local_response 1, set_effective_context 5, \
                 set_property 1, set_shared_data 3",
@@ -121,7 +121,7 @@ const BUDGETS: [Budget; 9] = [
         allocations: 58,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
-                get_current_time_nanoseconds 8, get_header_map_pairs 1, get_header_map_size 1, \
+                get_current_time_nanoseconds 7, get_header_map_pairs 1, get_header_map_size 1, \
                 get_header_map_value 1, http_call 1, increment_metric 1, record_metric 1, \
                 replace_header_map_value 1, send_local_response 1, set_effective_context 5, \
                 set_property 1",
