@@ -71,7 +71,7 @@ impl Http2 {
     async fn try_begin(&mut self, request: &Request) -> hyper::Result<Arriving> {
         let what = format!("the HTTP/2 response to {} {}", request.method, request.target);
         let response = patiently(&what, self.sender.send_request(encode(request))).await?;
-        Ok(Arriving::new(response))
+        Ok(Arriving::new(response, request.method))
     }
 }
 
@@ -80,14 +80,17 @@ impl Http2 {
 pub(crate) struct Arriving {
     response: Response,
     incoming: Incoming,
+    /// Its `content-length` is that of the body that it comes without.
+    is_bodiless: bool,
 }
 
 impl Arriving {
-    fn new(response: hyper::Response<Incoming>) -> Self {
+    fn new(response: hyper::Response<Incoming>, method: &str) -> Self {
         let (head, incoming) = response.into_parts();
         let headers = head.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
         let response = Response { status: head.status.as_u16(), headers, body: Vec::new(), complete: false };
-        Self { response, incoming }
+        let is_bodiless = method == "HEAD" || response.status == 304;
+        Self { response, incoming, is_bodiless }
     }
 
     /// Reads until `expected` has come.
@@ -111,8 +114,7 @@ impl Arriving {
                 // A reset without an error, by which Envoy 1.36 tells of a response cut short, is taken for an end here.
                 let length = self.response.text("content-length").parse();
                 let received = self.response.body.len();
-                // Without a body it may be the answer to HEAD.
-                self.response.complete = received == 0 || length.ok().is_none_or(|length: usize| length == received);
+                self.response.complete = self.is_bodiless || length.ok().is_none_or(|length: usize| length == received);
                 false
             }
         }
@@ -127,9 +129,10 @@ pub(super) async fn upload(address: SocketAddr, request: Request, body: Pieces) 
         handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("Envoy speaks HTTP/2");
     tokio::spawn(async move { connection.await.ok() });
     tokio::spawn(async move {
+        let method = request.method;
         let request = encode_head(&request).body(body).expect("a request that HTTP/2 can carry");
         let response = sender.send_request(request).await.expect("a response to the upload");
-        let mut arriving = Arriving::new(response);
+        let mut arriving = Arriving::new(response, method);
         while arriving.receive().await {}
         arriving.response
     })
