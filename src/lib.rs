@@ -36,7 +36,7 @@
 //!     is_store_remote: false,
 //!     end_of_stream: true,
 //! };
-//! exchange.handle(event, Timestamp::from_millis(1_700_000_000_000), &mut effects);
+//! exchange.handle(event, &Timestamp::from_millis(1_700_000_000_000).into(), &mut effects);
 //! // May this request run the operation? The host hands the store's answer back as `Event::Answered`.
 //! assert!(matches!(effects.last(), Some(Effect::Call(Call::Claim(_)))), "{effects:?}");
 //! ```

@@ -1,6 +1,9 @@
 //! Points in time as the core sees them: an argument, never a clock.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    cell::Cell,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +57,36 @@ impl Timestamp {
     pub fn to_rfc3339(self) -> String {
         let point = SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.min(LAST_RFC3339));
         humantime::format_rfc3339_seconds(point).to_string()
+    }
+}
+
+/// The time of one event, read when it is first asked for and the same from then on. Most events of a stream need none,
+/// and to read it is a call of the host.
+#[derive(Debug)]
+pub struct Now {
+    clock: fn() -> Timestamp,
+    read: Cell<Option<Timestamp>>,
+}
+
+impl Now {
+    /// What `clock` will say.
+    #[must_use]
+    pub const fn of(clock: fn() -> Timestamp) -> Self {
+        Self { clock, read: Cell::new(None) }
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn get(&self) -> Timestamp {
+        let now = self.read.get().unwrap_or_else(self.clock);
+        self.read.set(Some(now));
+        now
+    }
+}
+
+impl From<Timestamp> for Now {
+    fn from(now: Timestamp) -> Self {
+        Self { clock: Timestamp::default, read: Cell::new(Some(now)) }
     }
 }
 

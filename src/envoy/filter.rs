@@ -27,7 +27,7 @@ use crate::{
     headers::Headers,
     record::Owner,
     store::StoreError,
-    time::Timestamp,
+    time::{Now, Timestamp},
     worker::{Actions, ExchangeId, Opening, POLL, Worker, WorkerLimits},
 };
 
@@ -175,7 +175,7 @@ impl Filter {
             let (owner, mailbox) = (self.next_owner(), surroundings.mailbox.address());
             let opening =
                 Opening { exchange, policy, route, stream, headers, attribute, owner, mailbox, end_of_stream };
-            worker.open(surroundings, opening, host::now())
+            worker.open(surroundings, opening, &Now::of(host::now))
         });
         (exchange, actions.unwrap_or_default())
     }
@@ -204,7 +204,7 @@ impl Filter {
     pub(super) fn abandon_redirected(&self) {
         self.with(|State { worker, surroundings, redirects, .. }| {
             if let Some(exchange) = redirects.take() {
-                worker.close(surroundings, exchange, &GONE, host::now());
+                worker.close(surroundings, exchange, &GONE, &Now::of(host::now));
             }
         });
     }
@@ -222,7 +222,7 @@ impl Filter {
                 // First, as long as nothing has put another context in effect.
                 state.checkup.begin(&state.surroundings.enforced.store, self.id, now);
                 for exchange in state.redirects.take_overdue(now) {
-                    state.worker.close(&mut state.surroundings, exchange, &GONE, now);
+                    state.worker.close(&mut state.surroundings, exchange, &GONE, &now.into());
                 }
                 self.keep_mailbox(state, now);
                 if state.surroundings.mailbox.check(state.worker.has_waiting()) {

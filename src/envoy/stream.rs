@@ -13,6 +13,7 @@ use super::{
 use crate::{
     exchange::{Attributes, CONTENT_LENGTH, Event, Exchange, Outgoing},
     headers::Headers,
+    time::Now,
     worker::{Actions, ActiveExchange, ExchangeId, Passage},
 };
 
@@ -43,7 +44,7 @@ impl Stream {
     /// Hands an event to the exchange, if there is one.
     fn on(&self, event: Event<'_>) -> Actions {
         self.with_exchange(|filter, id| {
-            filter.with_worker(|worker, surroundings| worker.drive(surroundings, id, event, host::now()))
+            filter.with_worker(|worker, surroundings| worker.drive(surroundings, id, event, &Now::of(host::now)))
         })
         .unwrap_or_default()
     }
@@ -191,11 +192,11 @@ impl HttpContext for Stream {
             return;
         }
         let Some(evidence) = self.ask(evidence::of_stream) else { return };
-        let now = host::now();
+        let now = Now::of(host::now);
         if evidence.is_internal_redirect() {
-            return filter.await_redirected(exchange, now);
+            return filter.await_redirected(exchange, now.get());
         }
-        filter.with_worker(|worker, surroundings| worker.close(surroundings, exchange, &evidence, now));
+        filter.with_worker(|worker, surroundings| worker.close(surroundings, exchange, &evidence, &now));
     }
 }
 

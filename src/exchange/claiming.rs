@@ -134,7 +134,7 @@ impl AwaitClaim {
     /// The claim is granted, and nothing can be made of it.
     fn give_back(self, no_room: NoRoom, step: &mut Step<'_>) -> State {
         if let Some(waiting) = self.waiting {
-            step.effects.push(Effect::Waited(step.now.since(waiting.since)));
+            step.effects.push(Effect::Waited(step.now.get().since(waiting.since)));
         }
         let problem = match no_room {
             NoRoom::AllTaken => Problem::TooManyCalls,
@@ -154,10 +154,10 @@ impl AwaitClaim {
             if self.request.expects_continue {
                 return step.refuse(&Problem::ExpectationFailed);
             }
-            return self.wait(step.now.after(lease_left), step);
+            return self.wait(step.now.get().after(lease_left), step);
         }
         if let Some(waiting) = self.waiting {
-            step.effects.push(Effect::Waited(step.now.since(waiting.since)));
+            step.effects.push(Effect::Waited(step.now.get().since(waiting.since)));
         }
         match claimed {
             Claimed::Granted => self.run(step),
@@ -239,8 +239,8 @@ impl AwaitClaim {
     }
 
     fn wait(self, lease_until: Timestamp, step: &mut Step<'_>) -> State {
-        let until = step.now.after(step.policy.duplicates.wait_timeout);
-        let waiting = self.waiting.unwrap_or(WaitPeriod { since: step.now, until });
+        let until = step.now.get().after(step.policy.duplicates.wait_timeout);
+        let waiting = self.waiting.unwrap_or(WaitPeriod { since: step.now.get(), until });
         step.effects.push(Effect::Hold);
         step.effects.push(Effect::Wait { operation: self.request.operation, recheck: lease_until });
         State::AwaitTurn(AwaitTurn { request: self.request, fingerprint: self.fingerprint, waiting, lease_until })
@@ -259,7 +259,7 @@ impl AwaitTurn {
                 }
                 self.give_up(step)
             }
-            Event::Tick if self.waiting.until <= step.now => {
+            Event::Tick if self.waiting.until <= step.now.get() => {
                 step.effects.push(Effect::StopWaiting(operation));
                 step.count(Counter::RequestsWaitTimeouts);
                 self.give_up(step)
@@ -267,13 +267,13 @@ impl AwaitTurn {
             // Envoy itself answers, by a timeout of its own.
             Event::ResponseHeaders { headers, .. } => {
                 step.effects.push(Effect::StopWaiting(operation));
-                step.effects.push(Effect::Waited(step.now.since(self.waiting.since)));
+                step.effects.push(Effect::Waited(step.now.get().since(self.waiting.since)));
                 step.mark(Status::InFlight, headers);
                 State::Finished
             }
             Event::Gone { .. } => {
                 step.effects.push(Effect::StopWaiting(operation));
-                step.effects.push(Effect::Waited(step.now.since(self.waiting.since)));
+                step.effects.push(Effect::Waited(step.now.get().since(self.waiting.since)));
                 step.tell(Status::InFlight);
                 State::Finished
             }
@@ -282,7 +282,7 @@ impl AwaitTurn {
     }
 
     fn give_up(self, step: &mut Step<'_>) -> State {
-        step.effects.push(Effect::Waited(step.now.since(self.waiting.since)));
-        step.refuse(&Problem::RequestInFlight { lease_left: self.lease_until.since(step.now) })
+        step.effects.push(Effect::Waited(step.now.get().since(self.waiting.since)));
+        step.refuse(&Problem::RequestInFlight { lease_left: self.lease_until.since(step.now.get()) })
     }
 }

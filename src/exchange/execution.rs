@@ -20,7 +20,7 @@ impl Execution {
     pub(super) fn begin(request: &GuardedRequest, fingerprint: Fingerprint, step: &Step<'_>) -> Self {
         let &GuardedRequest { operation, owner, is_anonymous, .. } = request;
         let interval = renewal_interval(step.policy);
-        Self { operation, fingerprint, owner, is_anonymous, renew_at: step.now.after(interval), interval }
+        Self { operation, fingerprint, owner, is_anonymous, renew_at: step.now.get().after(interval), interval }
     }
 
     /// Whether an answer with these fields may be kept for a client that sends the request again. One that is for a single
@@ -51,10 +51,10 @@ impl Execution {
 
     /// Extends the lease well before it runs out, so that a slow upstream does not look like a dead owner.
     pub(super) fn renew_if_due(&mut self, step: &mut Step<'_>) {
-        if self.is_due(step.now) {
+        if self.is_due(step.now.get()) {
             let (lease, ttl) = (step.policy.lease, step.policy.ttl);
             step.effects.push(Effect::Call(Call::Renew { operation: self.operation, owner: self.owner, lease, ttl }));
-            self.renew_at = step.now.after(self.interval);
+            self.renew_at = step.now.get().after(self.interval);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{effect::Effect, event::Event, state::State, step::Step, vocabulary::
 use crate::{
     config::Policy,
     store::{Answer, Renewed},
-    time::Timestamp,
+    time::Now,
 };
 
 /// An exchange that acts on the wire.
@@ -19,7 +19,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn advance(&mut self, event: Event<'_>, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn advance(&mut self, event: Event<'_>, now: &Now, effects: &mut Vec<Effect>) {
         let mut step = Step { policy: &self.policy, now, room: self.room, effects };
         if let Event::Answered(Answer::Renewed(renewed)) = event {
             if let Renewed::Failed(error) = renewed {

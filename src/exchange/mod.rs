@@ -53,7 +53,7 @@ pub use self::{
 use self::{machine::Machine, shadow::Shadow, state::State};
 use crate::{
     config::{ExecutionMode, InFlight, Mode, Policy},
-    time::Timestamp,
+    time::{Now, Timestamp},
 };
 
 /// The exchange of one stream.
@@ -90,7 +90,7 @@ impl Exchange {
     ///
     /// An event that means nothing in the present state changes nothing: hosts differ in what they
     /// report at the end of a stream, and in which order.
-    pub fn handle(&mut self, event: Event<'_>, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub fn handle(&mut self, event: Event<'_>, now: &Now, effects: &mut Vec<Effect>) {
         match &mut self.shadow {
             Some(shadow) => shadow.observe(&mut self.machine, event, now, effects),
             None => self.machine.advance(event, now, effects),

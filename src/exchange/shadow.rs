@@ -5,7 +5,7 @@
 //! would have run at all: its answer is kept until then.
 
 use super::{effect::Effect, event::Event, machine::Machine, outcome::Evidence, state::State};
-use crate::{headers::Headers, time::Timestamp};
+use crate::{headers::Headers, time::Now};
 
 /// What an exchange in shadow mode has besides its state.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +46,7 @@ impl Shadow {
         &mut self,
         machine: &mut Machine,
         event: Event<'_>,
-        now: Timestamp,
+        now: &Now,
         effects: &mut Vec<Effect>,
     ) {
         let mut all = Vec::new();
@@ -131,7 +131,7 @@ impl Shadow {
 
 impl Early {
     /// Hands in what came before the decision.
-    fn catch_up(self, machine: &mut Machine, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn catch_up(self, machine: &mut Machine, now: &Now, effects: &mut Vec<Effect>) {
         let Self { head, body, is_cut, end } = self;
         if is_cut {
             // What there is of it is not kept as if it were the whole.

@@ -15,14 +15,14 @@ use crate::{
     config::Policy,
     headers::Headers,
     store::{Scarce, StoreError},
-    time::Timestamp,
+    time::Now,
 };
 
 /// What a transition needs besides its state.
 #[derive(Debug)]
 pub(super) struct Step<'a> {
     pub(super) policy: &'a Policy,
-    pub(super) now: Timestamp,
+    pub(super) now: &'a Now,
     pub(super) room: u64,
     pub(super) effects: &'a mut Vec<Effect>,
 }

@@ -29,7 +29,8 @@ enum Verdict {
 /// When a request began to wait for its body, and what had arrived of it: of no interest once the verdict is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyWait {
-    since: Timestamp,
+    /// The first tick that saw it wait.
+    since: Option<Timestamp>,
     /// `request.total_size` of the headers alone.
     size: u64,
     has_length: bool,
@@ -37,9 +38,9 @@ pub(super) struct BodyWait {
 
 impl BodyWatch {
     /// Notes that a request begins to wait; `received` says how many bytes of it have arrived.
-    pub(super) fn begin(&self, headers: &Headers, now: Timestamp, received: impl FnOnce() -> u64) -> BodyWait {
+    pub(super) fn begin(&self, headers: &Headers, received: impl FnOnce() -> u64) -> BodyWait {
         let size = if self.verdict == Verdict::Unproven { received() } else { 0 };
-        BodyWait { since: now, size, has_length: headers.get("content-length").is_some() }
+        BodyWait { since: None, size, has_length: headers.get("content-length").is_some() }
     }
 
     /// Notes that a body callback came while headers were held.
@@ -53,8 +54,8 @@ impl BodyWatch {
     }
 
     /// Whether the body that a request waits for will never be handed over.
-    pub(super) fn is_hopeless(&mut self, wait: BodyWait, now: Timestamp, received: impl FnOnce() -> u64) -> bool {
-        let waited = now.since(wait.since);
+    pub(super) fn is_hopeless(&mut self, wait: &mut BodyWait, now: Timestamp, received: impl FnOnce() -> u64) -> bool {
+        let waited = now.since(*wait.since.get_or_insert(now));
         match self.verdict {
             Verdict::HandedOver => false,
             Verdict::Withheld => true,
@@ -73,5 +74,6 @@ impl BodyWatch {
 /// How long a request waits before the watch looks at it; a handed-over body comes at once.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long one waits whose body may be empty. The contract's bound is 5 s.
-const PATIENCE_WITHOUT_LENGTH: Duration = Duration::from_secs(3);
+/// How long one waits whose body may be empty. The contract's bound is 5 s, of which the ticks before and after take up to
+/// one each.
+const PATIENCE_WITHOUT_LENGTH: Duration = Duration::from_millis(2_500);

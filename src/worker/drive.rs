@@ -4,7 +4,7 @@ use super::{ActiveExchange, ExchangeId, Host, POLL, Report, StoreReply, Worker};
 use crate::{
     exchange::{Effect, Event, Evidence, NoRoom},
     store::{Answer, Claimed},
-    time::Timestamp,
+    time::{Now, Timestamp},
 };
 
 /// What to do with the messages of a stream; `None` for one that is neither to be stopped nor let go.
@@ -37,7 +37,7 @@ impl Worker {
     /// over.
     ///
     /// To be called in the stream's own callbacks.
-    pub fn drive(&mut self, host: &mut impl Host, id: ExchangeId, event: Event<'_>, now: Timestamp) -> Actions {
+    pub fn drive(&mut self, host: &mut impl Host, id: ExchangeId, event: Event<'_>, now: &Now) -> Actions {
         let mut actions = Actions::default();
         let Worklist { mut round, mut next } = std::mem::take(&mut self.worklist);
         self.hand_in(host, id, event, now, &mut round);
@@ -57,6 +57,7 @@ impl Worker {
     /// go on if the exchange says so.
     pub(super) fn drive_from_root(&mut self, host: &mut impl Host, id: ExchangeId, event: Event<'_>, now: Timestamp) {
         let Some(active) = self.exchanges.get_mut(&id) else { return };
+        let now = &now.into();
         let is_reachable = active.enter_stream(host);
         if !is_reachable && active.stream.take().is_some() {
             // It ended without a word. What is meant for it would go to whichever stream is in effect.
@@ -77,7 +78,7 @@ impl Worker {
         host: &mut impl Host,
         id: ExchangeId,
         event: Event<'_>,
-        now: Timestamp,
+        now: &Now,
         effects: &mut Vec<Effect>,
     ) {
         let no_room_to_run = self.no_room_to_run(id, &event);
@@ -85,7 +86,7 @@ impl Worker {
         if matches!(event, Event::Answered(Answer::Claimed(_)))
             && let Some(time) = active.has_claim_answer(host)
         {
-            host.report(Report::ClaimTook(time, active.subject(id)), now);
+            host.report(Report::ClaimTook(time, active.subject(id)), now.get());
         }
         active.exchange.set_room(self.memory.room());
         active.exchange.handle(no_room_to_run.map_or(event, Event::NoRoomToRun), now, effects);
@@ -117,7 +118,7 @@ impl Worker {
         host: &mut impl Host,
         id: ExchangeId,
         effect: Effect,
-        now: Timestamp,
+        now: &Now,
         actions: &mut Actions,
         next: &mut Vec<Effect>,
     ) {
@@ -126,7 +127,7 @@ impl Worker {
             Effect::Call(call) => {
                 active.asks(id, &call, self.is_store_remote, host);
                 let is_shadow = active.is_shadow();
-                let answer = match host.ask_store(call, is_shadow, now) {
+                let answer = match host.ask_store(call, is_shadow, now.get()) {
                     StoreReply::Answered(answer) => answer,
                     StoreReply::Asks(inquiry) => {
                         active.question_size = inquiry.size() as u64;
@@ -138,7 +139,7 @@ impl Worker {
                 };
                 self.hand_in(host, id, Event::Answered(answer), now, next);
             }
-            Effect::Count(counter) => host.report(Report::Counted(counter, active.subject(id)), now),
+            Effect::Count(counter) => host.report(Report::Counted(counter, active.subject(id)), now.get()),
             Effect::Execute(job) => {
                 self.calls.queue.push_back((id, job));
                 self.leave_to_root(host);
@@ -148,7 +149,7 @@ impl Worker {
             Effect::Hold => actions.request = Some(Passage::Held),
             Effect::HoldResponse => actions.response = Some(Passage::Held),
             Effect::AddResponseHeader(name, value) => host.add_response_header(name, value),
-            Effect::Notice(notice) => host.report(Report::Notice(notice), now),
+            Effect::Notice(notice) => host.report(Report::Notice(notice), now.get()),
             Effect::RemoveRequestHeader(name) => host.remove_request_header(&name),
             Effect::RemoveResponseHeader(name) => host.remove_response_header(&name),
             Effect::Reply(reply) => {
@@ -159,20 +160,20 @@ impl Worker {
             Effect::Tell(status) => active.tell(status, host),
             Effect::Wait { operation, recheck } => {
                 // Another Envoy may run it, which cannot wake anybody here.
-                let recheck = if self.is_store_remote { recheck.min(now.after(POLL)) } else { recheck };
+                let recheck = if self.is_store_remote { recheck.min(now.get().after(POLL)) } else { recheck };
                 let entered = self.waiting_room.enter(operation, (id, active.caller), active.policy(), recheck);
                 if let Err(no_room) = entered {
                     self.hand_in(host, id, Event::NoRoomToWait(no_room), now, next);
                 }
             }
-            Effect::Waited(time) => host.report(Report::WaitTook(time, active.subject(id)), now),
+            Effect::Waited(time) => host.report(Report::WaitTook(time, active.subject(id)), now.get()),
             Effect::Wake { operation, watchers } => {
                 for worker in watchers {
                     host.wake(worker, &operation);
                 }
             }
             Effect::WarnStore(error) => {
-                host.report(Report::StoreFailed { error, is_shadow: active.is_shadow() }, now);
+                host.report(Report::StoreFailed { error, is_shadow: active.is_shadow() }, now.get());
             }
         }
     }

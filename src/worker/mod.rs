@@ -38,7 +38,7 @@ use crate::{
     record::{Mailbox, Owner},
     request::OperationId,
     store::redis::admission,
-    time::Timestamp,
+    time::{Now, Timestamp},
 };
 
 /// How often the store is asked about an execution that another Envoy may run.
@@ -144,7 +144,7 @@ impl Worker {
     }
 
     /// Begins an exchange.
-    pub fn open(&mut self, host: &mut impl Host, opening: Opening<'_>, now: Timestamp) -> Actions {
+    pub fn open(&mut self, host: &mut impl Host, opening: Opening<'_>, now: &Now) -> Actions {
         let Opening { exchange: id, policy, route, stream, headers, attribute, owner, mailbox, end_of_stream } =
             opening;
         self.exchanges.insert(id, ActiveExchange::new(policy, route, stream));
@@ -156,7 +156,7 @@ impl Worker {
                 let withheld = self.drive(host, id, Event::BodyWithheld, now);
                 actions.request = withheld.request.or(actions.request);
             } else {
-                active.body_wait = Some(self.body_watch.begin(headers, now, || host.bytes_received()));
+                active.body_wait = Some(self.body_watch.begin(headers, || host.bytes_received()));
             }
         }
         actions
@@ -208,7 +208,7 @@ impl Worker {
     }
 
     /// The stream of an exchange is over. A detached call goes on; its answer, or a tick, sees the exchange to its end.
-    pub fn close(&mut self, host: &mut impl Host, id: ExchangeId, evidence: &Evidence, now: Timestamp) {
+    pub fn close(&mut self, host: &mut impl Host, id: ExchangeId, evidence: &Evidence, now: &Now) {
         if self.close_answered(id) {
             return;
         }
@@ -290,7 +290,7 @@ impl Worker {
         work(self, host);
         self.take_turns(host, now);
         self.root = Root::Idle;
-        self.show_waiting(host, now);
+        self.show_waiting(host, &now.into());
     }
 
     /// Has the root context go on with what was left for it.
@@ -342,19 +342,22 @@ impl Worker {
 
     /// Whether the body that an exchange waits for will never be handed over.
     fn body_is_withheld(&mut self, host: &mut impl Host, id: ExchangeId, now: Timestamp) -> bool {
-        let Some(active) = self.exchanges.get(&id).filter(|active| active.exchange.awaits_first_body()) else {
+        let Some(active) = self.exchanges.get_mut(&id).filter(|active| active.exchange.awaits_first_body()) else {
             return false;
         };
-        let Some(wait) = active.body_wait.filter(|_| active.enter_stream(host)) else { return false };
+        if !active.enter_stream(host) {
+            return false;
+        }
+        let Some(wait) = &mut active.body_wait else { return false };
         self.body_watch.is_hopeless(wait, now, || host.bytes_received())
     }
 
     /// Shows how many requests wait.
-    fn show_waiting(&mut self, host: &mut impl Host, now: Timestamp) {
+    fn show_waiting(&mut self, host: &mut impl Host, now: &Now) {
         let waiting = self.waiting_room.len();
         let change = waiting as i64 - std::mem::replace(&mut self.shown_waiting, waiting) as i64;
         if change != 0 {
-            host.report(Report::Waiting(change), now);
+            host.report(Report::Waiting(change), now.get());
         }
     }
 }

@@ -475,7 +475,7 @@ impl Callback<'_, '_> {
             end_of_stream: false,
         };
         let body = [b'0' + request.body];
-        let actions = self.worker.open(self.envoy, opening, self.now);
+        let actions = self.worker.open(self.envoy, opening, &self.now.into());
         self.envoy.take(actions);
         self.worker.note_body(exchange_of(attempt));
         self.drive(attempt, Event::RequestBody { chunk: &body, end_of_stream: true });
@@ -491,7 +491,7 @@ impl Callback<'_, '_> {
     /// Hands an event to the exchange of a stream, in the stream's own callback.
     fn drive(&mut self, attempt: AttemptId, event: Event<'_>) {
         self.envoy.at_work_for = Some(attempt);
-        let actions = self.worker.drive(self.envoy, exchange_of(attempt), event, self.now);
+        let actions = self.worker.drive(self.envoy, exchange_of(attempt), event, &self.now.into());
         self.envoy.take(actions);
     }
 
@@ -536,7 +536,7 @@ impl Callback<'_, '_> {
     fn end_stream(&mut self, attempt: AttemptId, evidence: &Evidence) {
         if self.envoy.streams.remove(&attempt).is_some() {
             self.envoy.at_work_for = None;
-            self.worker.close(self.envoy, exchange_of(attempt), evidence, self.now);
+            self.worker.close(self.envoy, exchange_of(attempt), evidence, &self.now.into());
         }
     }
 }

@@ -346,7 +346,7 @@ impl Stream<'_> {
         let is_tick = matches!(event, Event::Tick);
         let handle = |exchange: &mut Exchange, event: Event<'_>, pending: &mut VecDeque<Effect>| {
             let mut effects = Vec::new();
-            exchange.handle(event, now, &mut effects);
+            exchange.handle(event, &now.into(), &mut effects);
             pending.extend(effects);
         };
         handle(&mut self.exchange, event, &mut pending);
