@@ -26,7 +26,7 @@ pub(crate) struct Setup {
     connection_manager: Value,
     is_alone: bool,
     allow_on_headers_stop_iteration: bool,
-    bootstrap_fields: Value,
+    pub(super) bootstrap_fields: Value,
     has_retrying_cluster: bool,
     proxies_100_continue: bool,
     buffer_limit: Option<u32>,
@@ -453,14 +453,13 @@ impl Setup {
         self
     }
 
-    /// Whether all that it says can come and go while Envoy runs.
+    /// Whether all that it says, but for the fields of the bootstrap, can come and go while Envoy runs.
     pub(super) fn is_for_any_process(&self) -> bool {
         let is_of_the_process = self.is_alone
             || self.is_discovered
             || self.hot_restart.is_some()
             || self.module == Module::CrashTest
             || self.workers != WORKERS
-            || self.bootstrap_fields != json!({})
             || !self.environment.is_empty();
         !is_of_the_process
     }
@@ -468,10 +467,14 @@ impl Setup {
     pub(super) fn bootstrap(&self, module: &Path, access_log: &Path, backends: &Backends) -> Value {
         let Resources { listeners, clusters } = self.resources(module, access_log, backends);
         let mut bootstrap = bootstrap(&listeners, &clusters);
+        self.add_bootstrap_fields(&mut bootstrap);
+        bootstrap
+    }
+
+    pub(super) fn add_bootstrap_fields(&self, bootstrap: &mut Value) {
         for (name, field) in self.bootstrap_fields.as_object().into_iter().flatten() {
             bootstrap[name] = field.clone();
         }
-        bootstrap
     }
 
     pub(super) fn resources(&self, module: &Path, access_log: &Path, backends: &Backends) -> Resources {

@@ -382,7 +382,7 @@ const VM_FAILURES: [&str; 4] = ["Uncaught ", "panicked at", "wasm_fail", "Wasm V
 pub(crate) async fn refusal(setup: &Setup) -> String {
     let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
     let mut launched = Launched::with_setup(setup, &Backends { redis: vec![nobody], upstream: nobody });
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + START;
     let exit = loop {
         if let Some(exit) = launched.exit() {
             break exit;
@@ -476,6 +476,7 @@ impl Launched {
 
     pub(super) fn run(directory: TempDir, name: &str, configuration: &[u8], process: Process<'_>) -> Self {
         let Process { drain_seconds, workers, environment, hot_restart } = process;
+        spares::keep();
         let envoy = binary();
         let bootstrap = directory.join(name);
         fs::write(&bootstrap, configuration).expect("cannot write Envoy's configuration");

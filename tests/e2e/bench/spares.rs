@@ -30,7 +30,8 @@ const VMS: u64 = WORKERS + 2;
 /// All that wait for a test. They end with the last test that could use them.
 #[derive(Debug, Default)]
 struct Spares {
-    idle: Mutex<VecDeque<Launched>>,
+    /// With the fields of their bootstrap that not all have.
+    idle: Mutex<VecDeque<(Value, Launched)>>,
     starting: tokio::sync::Mutex<()>,
 }
 
@@ -51,26 +52,30 @@ impl Spares {
         })
     }
 
-    /// An Envoy with nothing in it but the keeper.
-    async fn take(&self) -> Launched {
-        if let Some(launched) = self.next_at_rest().await {
+    /// An Envoy with nothing in it but the keeper, and what `setup` says of its bootstrap.
+    async fn take(&self, setup: &Setup) -> Launched {
+        if let Some(launched) = self.next_at_rest(setup).await {
             return launched;
         }
         // One starts at a time, as each takes all cores. Whoever waits for its turn may get one that has come back.
         let _turn = self.starting.lock().await;
-        if let Some(launched) = self.next_at_rest().await {
+        if let Some(launched) = self.next_at_rest(setup).await {
             return launched;
         }
-        let mut launched = launch();
+        let mut launched = launch(setup);
         launched.is_ready().await;
         let rest = timeout(PATIENCE, comes_to_rest(&launched)).await;
         assert!(rest.is_ok(), "a new Envoy does not come to rest\n{}", launched.log_tail());
         launched
     }
 
-    async fn next_at_rest(&self) -> Option<Launched> {
+    async fn next_at_rest(&self, setup: &Setup) -> Option<Launched> {
         loop {
-            let launched = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+            let launched = {
+                let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+                let index = idle.iter().position(|(fields, _)| *fields == setup.bootstrap_fields)?;
+                idle.remove(index)?.1
+            };
             // One that has ended, or does not come to rest, ends here.
             if timeout(REST, comes_to_rest(&launched)).await.is_ok() {
                 return Some(launched);
@@ -78,9 +83,14 @@ impl Spares {
         }
     }
 
-    fn give_back(&self, launched: Launched) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push_back(launched);
+    fn give_back(&self, fields: Value, launched: Launched) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push_back((fields, launched));
     }
+}
+
+/// Keeps those that are idle for as long as the test of this thread runs.
+pub(super) fn keep() {
+    SPARES.with(|_| ());
 }
 
 /// An Envoy for as long as a test has it.
@@ -88,8 +98,8 @@ impl Spares {
 pub(super) struct Lease {
     /// None once it has gone back.
     launched: Option<Launched>,
-    /// Where it goes back to; None if it ends with the test.
-    spares: Option<Arc<Spares>>,
+    /// Where it goes back to, and the fields of its bootstrap; None if it ends with the test.
+    spares: Option<(Arc<Spares>, Value)>,
 }
 
 impl Lease {
@@ -114,14 +124,14 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let (Some(mut launched), Some(spares)) = (self.launched.take(), self.spares.take()) else { return };
+        let (Some(mut launched), Some((spares, fields))) = (self.launched.take(), self.spares.take()) else { return };
         // What has failed may have left something behind.
         if thread::panicking() || launched.exit().is_some() {
             return;
         }
         discovery::publish(launched.directory(), Kind::Listener, Vec::new());
         discovery::publish(launched.directory(), Kind::Cluster, Vec::new());
-        spares.give_back(launched);
+        spares.give_back(fields, launched);
     }
 }
 
@@ -130,7 +140,7 @@ pub(super) async fn lend(setup: &Setup, backends: &Backends) -> Lease {
     const LISTENING: &str = "listener_manager.listener_create_success";
 
     let spares = SPARES.with(Arc::clone);
-    let mut launched = spares.take().await;
+    let mut launched = spares.take(setup).await;
     launched.begins_anew();
     for target in ["/reset_counters", "/logging?wasm=info"] {
         let answer = ask(&launched, "POST", target).await;
@@ -138,6 +148,7 @@ pub(super) async fn lend(setup: &Setup, backends: &Backends) -> Lease {
     }
     // A name space of shared data that nobody has had.
     let setup = setup.clone().in_name_space(launched.uses());
+    let fields = setup.bootstrap_fields.clone();
     let Resources { listeners, clusters } =
         setup.resources(&module(Module::Released), &launched.access_log(), backends);
     let [listener_count, cluster_count] = [&listeners, &clusters].map(|resources| resources.len() as u64);
@@ -151,7 +162,7 @@ pub(super) async fn lend(setup: &Setup, backends: &Backends) -> Lease {
     // Each worker counts each listener that it has begun to use.
     let listens = |stats: &Stats| stats.is(LISTENING, WORKERS * listener_count);
     becomes(&mut launched, "the listeners", listens).await;
-    Lease { launched: Some(launched), spares: Some(spares) }
+    Lease { launched: Some(launched), spares: Some((spares, fields)) }
 }
 
 /// Waits until Envoy uses what was published, and fails the test if it refuses that.
@@ -211,7 +222,7 @@ async fn ask(launched: &Launched, method: &'static str, target: &str) -> Option<
 }
 
 /// Starts an Envoy that discovers what it serves.
-fn launch() -> Launched {
+fn launch(setup: &Setup) -> Launched {
     let directory = TempDir::new();
     discovery::publish(directory.path(), Kind::Listener, Vec::new());
     discovery::publish(directory.path(), Kind::Cluster, Vec::new());
@@ -221,6 +232,7 @@ fn launch() -> Launched {
         "cds_config": Kind::Cluster.source(directory.path()),
         "lds_config": Kind::Listener.source(directory.path()),
     });
+    setup.add_bootstrap_fields(&mut bootstrap);
     // Nobody uses what a test leaves.
     let process = Process { drain_seconds: 0, ..Process::default() };
     Launched::run(directory, "bootstrap.json", format!("{bootstrap:#}").as_bytes(), process)
