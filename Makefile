@@ -11,6 +11,8 @@ export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN)))
 NEWEST = $(or $(ENVOY),$(CURDIR)/.tools/envoy)
 # Without the tests that run once for each Envoy.
 TESTS := $(filter-out e2e,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
+# Those that start nothing.
+PROOFS := config_schema docs fuzz_regressions layout model simulation
 # The profile of the tests, so that the demo and the tests share what they compile.
 NATIVE := --locked --profile test
 SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-envoy tools/setup-express \
@@ -50,8 +52,17 @@ test: ## Run every test: unit, property, ABI host, end to end on the real Envoys
 
 .PHONY: test-native
 test-native: crash-test envoy redis
-	ENVOY="$(NEWEST)" cargo test --locked --lib $(TESTS:%=--test %)
+	@# What computes and what waits for processes, side by side.
+	@ENVOY="$(NEWEST)" $(MAKE) -j2 --output-sync proofs processes
+
+.PHONY: proofs
+proofs:
+	cargo test --locked --lib $(PROOFS:%=--test %)
 	cargo test --locked --doc
+
+.PHONY: processes
+processes:
+	cargo test --locked $(patsubst %,--test %,$(filter-out $(PROOFS),$(TESTS)))
 
 .PHONY: e2e-newest
 e2e-newest: crash-test envoy redis

@@ -42,13 +42,7 @@ enum End {
 
 impl Shadow {
     /// Takes `event` in as the machine would, and leaves the wire alone.
-    pub(super) fn observe(
-        &mut self,
-        machine: &mut Machine,
-        event: Event<'_>,
-        now: &Now,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn observe(&mut self, machine: &mut Machine, event: Event<'_>, now: &Now, effects: &mut Vec<Effect>) {
         let mut all = Vec::new();
         let is_undecided = matches!(machine.state, State::AwaitBody(_) | State::AwaitClaim(_));
         // A request that has no end is never claimed for.
