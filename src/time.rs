@@ -32,6 +32,12 @@ impl Timestamp {
         Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// This point moved back by `duration`; the epoch if that is before it.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// Whether this point, set at most `ahead` before it, has come by `now`: it is past, or the clock was set back since.
     #[must_use]
     pub fn has_come(self, now: Self, ahead: Duration) -> bool {
@@ -90,6 +96,11 @@ impl From<Timestamp> for Now {
     }
 }
 
+/// Whole seconds, rounded up: zero only if no time is left.
+pub(crate) fn seconds_rounded_up(time: Duration) -> u64 {
+    u64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
 /// 9999-12-31T23:59:59Z: RFC 3339, section 5.6, has four digits for the year.
 const LAST_RFC3339: u64 = 253_402_300_799_000;
 
@@ -123,5 +134,7 @@ mod tests {
         let end = Timestamp::from_millis(u64::MAX);
         assert_eq!(end.after(Duration::from_secs(1)), end);
         assert_eq!(Timestamp::from_millis(1).since(end), Duration::ZERO);
+        assert_eq!(Timestamp::from_millis(5).before(Duration::from_millis(2)), Timestamp::from_millis(3));
+        assert_eq!(Timestamp::from_millis(5).before(Duration::from_secs(1)), Timestamp::default());
     }
 }

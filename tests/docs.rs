@@ -369,7 +369,7 @@ fn problems() -> Vec<Problem> {
         Problem::Overloaded,
         Problem::OverShare(Scarce::Records),
         Problem::OverShare(Scarce::Calls),
-        Problem::RequestInFlight { lease_left: Duration::from_secs(9) },
+        Problem::RequestInFlight { age: Duration::ZERO, lease_left: Duration::from_secs(9) },
         Problem::RequestTooLarge { limit: 1 },
         Problem::ResponseNotKept { status: 201 },
         Problem::StoreFull,

@@ -292,7 +292,7 @@ fn is_about(left: Duration, wanted: Duration) -> bool {
 fn the_first_claim_is_granted_and_each_other_row_of_the_rules_has_its_answer() {
     let server = Server::start();
     assert_eq!(run(&server, claim(1, 1)), Claimed::Granted);
-    assert!(matches!(run(&server, claim(1, 2)), Claimed::InFlight { lease_left } if is_about(lease_left, LEASE)));
+    assert!(matches!(run(&server, claim(1, 2)), Claimed::InFlight { lease_left, .. } if is_about(lease_left, LEASE)));
     let other = Fingerprint::from_bytes([8; 32]);
     assert_eq!(run(&server, Claim { fingerprint: other, ..claim(1, 2) }), Claimed::KeyReused);
     assert_eq!(run(&server, claim(2, 5)), Claimed::Granted, "another operation");
@@ -872,7 +872,7 @@ impl Model {
             };
             if let Some(standing) = standing {
                 return Some(match standing {
-                    Standing::InFlight { .. } => Claimed::InFlight { lease_left: Duration::ZERO },
+                    Standing::InFlight { .. } => Claimed::InFlight { age: Duration::ZERO, lease_left: Duration::ZERO },
                     Standing::Lapsed | Standing::Unknown { .. } => Claimed::Unknown { lease_left: Duration::ZERO },
                     Standing::Completed { .. } => {
                         Claimed::Completed { response: response.clone().unwrap().into(), expires: Timestamp::default() }
@@ -982,7 +982,7 @@ fn timeless_standing(standing: Standing) -> Standing {
 /// The same of what a claim met.
 fn timeless(claimed: Claimed) -> Claimed {
     match claimed {
-        Claimed::InFlight { .. } => Claimed::InFlight { lease_left: Duration::ZERO },
+        Claimed::InFlight { .. } => Claimed::InFlight { age: Duration::ZERO, lease_left: Duration::ZERO },
         Claimed::Unknown { .. } => Claimed::Unknown { lease_left: Duration::ZERO },
         Claimed::Completed { response, .. } => Claimed::Completed { response, expires: Timestamp::default() },
         other => other,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{json::object, problem::seconds_rounded_up};
+use super::json::object;
 use crate::{
     config::SharedDataConfig,
     record::{Standing, Verb, View},
@@ -11,6 +11,7 @@ use crate::{
         redis::RedisUsage,
         shared_data::{TableScan, Totals},
     },
+    time::seconds_rounded_up,
 };
 
 /// A whole response.

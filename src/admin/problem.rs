@@ -1,11 +1,11 @@
 //! Why an operator's request is not done, as problem details of RFC 9457.
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use serde_json::Value;
 
 use super::{AdminAnswer, Stranger, json::object};
-use crate::{record::Conflict, request::OperationId, store::StoreError};
+use crate::{record::Conflict, request::OperationId, store::StoreError, time::seconds_rounded_up};
 
 /// Why a request is not done. Each says what to do next.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -186,9 +186,4 @@ impl AdminProblem {
             .into(),
         }
     }
-}
-
-/// Whole seconds, rounded up: zero only if no time is left.
-pub(super) fn seconds_rounded_up(time: Duration) -> u64 {
-    u64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }

@@ -147,14 +147,14 @@ impl AwaitClaim {
     }
 
     fn on_claimed(self, claimed: Claimed, step: &mut Step<'_>) -> State {
-        if let Claimed::InFlight { lease_left } = claimed
+        if let Claimed::InFlight { age, lease_left } = claimed
             && step.policy.duplicates.in_flight == InFlight::Wait
             && self.request.mailbox.is_some()
         {
             if self.request.expects_continue {
                 return step.refuse(&Problem::ExpectationFailed);
             }
-            return self.wait(step.now.get().after(lease_left), step);
+            return self.wait(step.now.get().before(age), step.now.get().after(lease_left), step);
         }
         if let Some(waiting) = self.waiting {
             step.effects.push(Effect::Waited(step.now.get().since(waiting.since)));
@@ -175,7 +175,7 @@ impl AwaitClaim {
                 step.reply(Reply::replay(response, expires, step.policy))
             }
             Claimed::KeyReused => step.refuse(&Problem::KeyReused),
-            Claimed::InFlight { lease_left } => step.refuse(&Problem::RequestInFlight { lease_left }),
+            Claimed::InFlight { age, lease_left } => step.refuse(&Problem::RequestInFlight { age, lease_left }),
             Claimed::Unknown { lease_left } => {
                 let may_retry = step.policy.outcome.on_unknown == OnUnknown::Retry;
                 step.refuse(&Problem::OutcomeUnknown { retry_after: may_retry.then_some(lease_left) })
@@ -238,12 +238,18 @@ impl AwaitClaim {
         }
     }
 
-    fn wait(self, lease_until: Timestamp, step: &mut Step<'_>) -> State {
+    fn wait(self, began: Timestamp, lease_until: Timestamp, step: &mut Step<'_>) -> State {
         let until = step.now.get().after(step.policy.duplicates.wait_timeout);
         let waiting = self.waiting.unwrap_or(WaitPeriod { since: step.now.get(), until });
         step.effects.push(Effect::Hold);
         step.effects.push(Effect::Wait { operation: self.request.operation, recheck: lease_until });
-        State::AwaitTurn(AwaitTurn { request: self.request, fingerprint: self.fingerprint, waiting, lease_until })
+        State::AwaitTurn(AwaitTurn {
+            request: self.request,
+            fingerprint: self.fingerprint,
+            waiting,
+            began,
+            lease_until,
+        })
     }
 }
 
@@ -283,6 +289,7 @@ impl AwaitTurn {
 
     fn give_up(self, step: &mut Step<'_>) -> State {
         step.effects.push(Effect::Waited(step.now.get().since(self.waiting.since)));
-        step.refuse(&Problem::RequestInFlight { lease_left: self.lease_until.since(step.now.get()) })
+        let (age, lease_left) = (step.now.get().since(self.began), self.lease_until.since(step.now.get()));
+        step.refuse(&Problem::RequestInFlight { age, lease_left })
     }
 }

@@ -11,7 +11,7 @@ use super::{
     reply::Reply,
     vocabulary::{Counter, STATUS_HEADER, Status},
 };
-use crate::{headers::Headers, request::InvalidKey, store::Scarce};
+use crate::{headers::Headers, request::InvalidKey, store::Scarce, time::seconds_rounded_up};
 
 /// Why a request is not executed and not replayed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -44,6 +44,8 @@ pub enum Problem {
     OverShare(Scarce),
     /// The operation is running.
     RequestInFlight {
+        /// How long it has been running.
+        age: Duration,
         /// What is left of its lease.
         lease_left: Duration,
     },
@@ -91,28 +93,44 @@ impl Problem {
     }
 
     const fn row(&self) -> Row {
+        use Retry::{AfterLease, AsLongAgain, Never, Soon};
         use Status::{InFlight, KeyReused, NotKept, Rejected, Unknown};
-        match self {
-            Self::CallerUnknown => Row::new("caller-unknown", 403, Rejected, Counter::RequestsCallerUnknown),
+        match *self {
+            Self::CallerUnknown => Row::new("caller-unknown", 403, Rejected, Counter::RequestsCallerUnknown, Never),
             Self::ExpectationFailed => {
-                Row::new("expectation-failed", 417, Rejected, Counter::RequestsExpectationFailed)
+                Row::new("expectation-failed", 417, Rejected, Counter::RequestsExpectationFailed, Never)
             }
-            Self::HostUnsupported => Row::new("host-unsupported", 500, Rejected, Counter::RequestsHostUnsupported),
-            Self::KeyInvalid(_) => Row::new("key-invalid", 400, Rejected, Counter::RequestsKeyInvalid),
-            Self::KeyMissing { .. } => Row::new("key-missing", 400, Rejected, Counter::RequestsKeyMissing),
+            Self::HostUnsupported => {
+                Row::new("host-unsupported", 500, Rejected, Counter::RequestsHostUnsupported, Never)
+            }
+            Self::KeyInvalid(_) => Row::new("key-invalid", 400, Rejected, Counter::RequestsKeyInvalid, Never),
+            Self::KeyMissing { .. } => Row::new("key-missing", 400, Rejected, Counter::RequestsKeyMissing, Never),
             // The Idempotency-Key draft, section 2.7: "Unprocessable Content" for a reused key.
-            Self::KeyReused => Row::new("key-reused", 422, KeyReused, Counter::RequestsKeyReused),
-            Self::MemoryFull => Row::new("overloaded", 503, Rejected, Counter::RequestsMemoryFull),
-            Self::OutcomeUnknown { .. } => Row::new("outcome-unknown", 409, Unknown, Counter::RequestsUnknown),
-            Self::Overloaded => Row::new("overloaded", 503, Rejected, Counter::StoreErrors),
-            Self::OverShare(Scarce::Records) => Row::new("store-full", 503, Rejected, Counter::RequestsOverShare),
-            Self::OverShare(_) => Row::new("overloaded", 503, Rejected, Counter::RequestsOverShare),
-            Self::RequestInFlight { .. } => Row::new("request-in-flight", 409, InFlight, Counter::RequestsInFlight),
-            Self::RequestTooLarge { .. } => Row::new("request-too-large", 413, Rejected, Counter::RequestsTooLarge),
-            Self::ResponseNotKept { .. } => Row::new("response-not-kept", 409, NotKept, Counter::RequestsNotKept),
-            Self::StoreFull => Row::new("store-full", 503, Rejected, Counter::StoreFull),
-            Self::StoreUnavailable => Row::new("store-unavailable", 503, Rejected, Counter::StoreErrors),
-            Self::TooManyCalls => Row::new("overloaded", 503, Rejected, Counter::RequestsTooManyCalls),
+            Self::KeyReused => Row::new("key-reused", 422, KeyReused, Counter::RequestsKeyReused, Never),
+            Self::MemoryFull => Row::new("overloaded", 503, Rejected, Counter::RequestsMemoryFull, Soon),
+            Self::OutcomeUnknown { retry_after } => {
+                let retry = match retry_after {
+                    Some(left) => AfterLease(left),
+                    None => Never,
+                };
+                Row::new("outcome-unknown", 409, Unknown, Counter::RequestsUnknown, retry)
+            }
+            Self::Overloaded => Row::new("overloaded", 503, Rejected, Counter::StoreErrors, Soon),
+            Self::OverShare(Scarce::Records) => Row::new("store-full", 503, Rejected, Counter::RequestsOverShare, Soon),
+            Self::OverShare(_) => Row::new("overloaded", 503, Rejected, Counter::RequestsOverShare, Soon),
+            Self::RequestInFlight { age, lease_left } => {
+                let retry = AsLongAgain { age, lease_left };
+                Row::new("request-in-flight", 409, InFlight, Counter::RequestsInFlight, retry)
+            }
+            Self::RequestTooLarge { .. } => {
+                Row::new("request-too-large", 413, Rejected, Counter::RequestsTooLarge, Never)
+            }
+            Self::ResponseNotKept { .. } => {
+                Row::new("response-not-kept", 409, NotKept, Counter::RequestsNotKept, Never)
+            }
+            Self::StoreFull => Row::new("store-full", 503, Rejected, Counter::StoreFull, Soon),
+            Self::StoreUnavailable => Row::new("store-unavailable", 503, Rejected, Counter::StoreErrors, Soon),
+            Self::TooManyCalls => Row::new("overloaded", 503, Rejected, Counter::RequestsTooManyCalls, Soon),
         }
     }
 
@@ -123,7 +141,7 @@ impl Problem {
         headers.push("content-type", "application/problem+json");
         // A problem describes this moment; RFC 9111 lets caches keep some of these statuses.
         headers.push("cache-control", "no-store");
-        if let Some(seconds) = self.retry_after() {
+        if let Some(seconds) = self.row().retry.after_seconds() {
             headers.push("retry-after", seconds.to_string());
         }
         if let Some(uri) = docs_uri {
@@ -262,20 +280,6 @@ impl Problem {
         }
     }
 
-    /// Seconds for `Retry-After`: at least one, and never more than the lease that is left, rounded up.
-    ///
-    /// The one in flight usually ends long before its lease does, so a client is asked to come back
-    /// at once; the lease only matters when its owner is dead.
-    fn retry_after(&self) -> Option<u64> {
-        match self {
-            Self::OutcomeUnknown { retry_after } => {
-                retry_after.map(|left| left.as_millis().div_ceil(1000).max(1) as u64)
-            }
-            Self::RequestInFlight { .. } => Some(1),
-            _ => (self.http_status() == 503).then_some(1),
-        }
-    }
-
     const fn original_status(&self) -> Option<u16> {
         match self {
             Self::ResponseNotKept { status } => Some(*status),
@@ -311,13 +315,47 @@ struct Row {
     http_status: u16,
     status: Status,
     counter: Counter,
+    retry: Retry,
 }
 
 impl Row {
-    const fn new(name: &'static str, http_status: u16, status: Status, counter: Counter) -> Self {
-        Self { name, http_status, status, counter }
+    const fn new(name: &'static str, http_status: u16, status: Status, counter: Counter, retry: Retry) -> Self {
+        Self { name, http_status, status, counter, retry }
     }
 }
+
+/// What comes of the same request, sent again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Retry {
+    /// It may run once the lease is over, of which this is left.
+    AfterLease(Duration),
+    /// It gets the first one's answer when that is there. Nobody knows when; as long as that one has run already is a guess
+    /// that makes few requests of a slow one and keeps nobody waiting for a fast one.
+    AsLongAgain { age: Duration, lease_left: Duration },
+    /// The same problem, for as long as anybody would retry.
+    Never,
+    /// It may find room.
+    Soon,
+}
+
+impl Retry {
+    /// What `Retry-After` says. A problem on which no retry can change anything has none, because some clients retry
+    /// whatever has one.
+    fn after_seconds(self) -> Option<u64> {
+        match self {
+            Self::AfterLease(left) => Some(seconds_rounded_up(left).max(1)),
+            // When the lease is over, its owner is dead, and there is another answer.
+            Self::AsLongAgain { age, lease_left } => {
+                Some(seconds_rounded_up(age).min(lease_left.as_secs()).clamp(1, LONGEST_PAUSE))
+            }
+            Self::Never => None,
+            Self::Soon => Some(1),
+        }
+    }
+}
+
+/// In seconds. Clients that obey `Retry-After` at all obey no longer one.
+const LONGEST_PAUSE: u64 = 60;
 
 /// RFC 9457, section 3.1, and one extension member.
 #[derive(Serialize)]
@@ -336,6 +374,7 @@ mod tests {
 
     use super::*;
 
+    const AGE: Duration = Duration::from_millis(6_100);
     const LEFT: Duration = Duration::from_millis(19_500);
 
     /// Every problem, with its row of the contract (section 4): name, status, word, `Retry-After`.
@@ -355,7 +394,7 @@ mod tests {
             (Problem::OutcomeUnknown { retry_after: Some(LEFT) }, "outcome-unknown", 409, "unknown", Some(20)),
             (Problem::MemoryFull, "overloaded", 503, "rejected", Some(1)),
             (Problem::Overloaded, "overloaded", 503, "rejected", Some(1)),
-            (Problem::RequestInFlight { lease_left: LEFT }, "request-in-flight", 409, "in-flight", Some(1)),
+            (Problem::RequestInFlight { age: AGE, lease_left: LEFT }, "request-in-flight", 409, "in-flight", Some(7)),
             (Problem::RequestTooLarge { limit: 1_048_576 }, "request-too-large", 413, "rejected", None),
             (Problem::ResponseNotKept { status: 201 }, "response-not-kept", 409, "not-kept", None),
             (Problem::StoreFull, "store-full", 503, "rejected", Some(1)),
@@ -483,15 +522,32 @@ mod tests {
 
     #[test]
     fn who_comes_back_in_time_never_waits_longer_than_the_lease_or_less_than_a_second() {
-        for millis in [0, 1, 999, 1_000, 1_001, 30_000] {
-            let lease_left = Duration::from_millis(millis);
-            let seconds = Problem::RequestInFlight { lease_left }.retry_after().unwrap();
-            assert!((1..=lease_left.as_secs().max(1)).contains(&seconds), "{seconds} s of {lease_left:?}");
+        let retry_after = |problem: Problem| problem.row().retry.after_seconds().unwrap();
+        for millis in [0, 1, 999, 1_000, 1_001, 30_000, 59_000, 61_000, 86_400_000, u64::MAX] {
+            let left = Duration::from_millis(millis);
+            for age in [0, 1, 1_000, 1_001, 20_000, 3_600_000, u64::MAX].map(Duration::from_millis) {
+                let seconds = retry_after(Problem::RequestInFlight { age, lease_left: left });
+                assert!((1..=left.as_secs().clamp(1, 60)).contains(&seconds), "{seconds} s of {left:?}");
+                assert!(Duration::from_secs(seconds - 1) <= age, "{seconds} s for one of {age:?}");
+            }
             // Here the lease must be over first, so its last second counts in full.
-            let seconds = Problem::OutcomeUnknown { retry_after: Some(lease_left) }.retry_after().unwrap();
-            assert!(Duration::from_secs(seconds) >= lease_left);
+            let seconds = retry_after(Problem::OutcomeUnknown { retry_after: Some(left) });
+            assert!(Duration::from_secs(seconds) >= left);
             assert_eq!(seconds, millis.div_ceil(1000).max(1));
         }
+    }
+
+    #[test]
+    fn the_longer_the_first_one_has_run_the_longer_is_the_pause() {
+        let lease_left = Duration::from_secs(3_600);
+        let mut age = Duration::from_millis(40);
+        let mut pauses = Vec::new();
+        while age < Duration::from_secs(120) {
+            let pause = Problem::RequestInFlight { age, lease_left }.row().retry.after_seconds().unwrap();
+            pauses.push(pause);
+            age += Duration::from_secs(pause);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60]);
     }
 
     #[test]

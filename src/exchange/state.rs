@@ -107,6 +107,8 @@ pub(super) struct AwaitTurn {
     pub(super) request: GuardedRequest,
     pub(super) fingerprint: Fingerprint,
     pub(super) waiting: WaitPeriod,
+    /// When the owner was granted its claim.
+    pub(super) began: Timestamp,
     /// When the owner's lease runs out.
     pub(super) lease_until: Timestamp,
 }

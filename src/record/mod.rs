@@ -320,6 +320,16 @@ impl Record {
         }
     }
 
+    /// How long ago an execution that is in flight was claimed, however often its lease was renewed since; zero for any
+    /// other record.
+    #[must_use]
+    pub fn running_for(&self, now: Timestamp) -> Duration {
+        match self.phase {
+            Phase::InFlight { at, .. } => now.since(at),
+            Phase::Completed { .. } | Phase::NotKept { .. } | Phase::Unknown { .. } => Duration::ZERO,
+        }
+    }
+
     /// The workers to be told when the execution ends.
     #[must_use]
     pub fn watchers(&self) -> &[Mailbox] {

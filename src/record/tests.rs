@@ -247,6 +247,22 @@ mod watching {
     }
 
     #[test]
+    fn it_runs_from_its_claim_on_however_often_it_is_renewed_or_watched() {
+        let age = |record: &Record, now| record.running_for(now);
+        let later = NOW.after(LEASE - MOMENT);
+        let renewed = watched(&in_flight(), FIRST, NOW).renew(OWNER, LEASE, TTL, later).unwrap();
+        assert_eq!(age(&renewed, later), LEASE - MOMENT);
+        // By the clock of another Envoy it begins a moment later.
+        assert_eq!(age(&renewed, Timestamp::from_millis(NOW.as_millis() - 1)), Duration::ZERO);
+        // Who takes it over begins anew.
+        let taken = Claim { owner: Owner::new(99), ..claim() }.granted(later);
+        assert_eq!(age(&taken, later), Duration::ZERO);
+        for record in [completed(), tombstone(), unknown()] {
+            assert_eq!(age(&record, later), Duration::ZERO, "{record:?}");
+        }
+    }
+
+    #[test]
     fn watchers_outlast_renewals() {
         let renewed = watched(&in_flight(), FIRST, NOW).renew(OWNER, LEASE, TTL, NOW.after(LEASE)).unwrap();
         assert_eq!(renewed.watchers(), [FIRST]);

@@ -83,6 +83,8 @@ pub enum Claimed {
     KeyReused,
     /// Another request is running it.
     InFlight {
+        /// How long ago that one was granted its claim; by the clocks of both, where another Envoy runs it.
+        age: Duration,
         /// What is left of its lease.
         lease_left: Duration,
     },

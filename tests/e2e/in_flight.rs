@@ -76,6 +76,32 @@ async fn a_lease_is_renewed_while_its_owner_lives() {
 }
 
 #[tokio::test]
+async fn the_pause_that_a_duplicate_is_told_grows_with_the_age_of_the_first_request() {
+    let bench = Bench::new(json!({})).await;
+    let gate = Gate::closed();
+    bench.upstream.script("/orders", [Answer::new(201).json("{}").held_by(&gate)]);
+    let request = Request::post("/orders").key("k");
+    let first = bench.send_aside(Protocol::Http1, &request);
+    bench.upstream.reached(1).await;
+
+    let mut longest = 0;
+    patiently("a pause that has grown", async {
+        while longest < 2 {
+            let duplicate = bench.send(&request).await;
+            assert_in_flight(&duplicate, LEASE);
+            let told = duplicate.text("retry-after").parse().unwrap();
+            assert!(told >= longest, "{told} s after {longest} s");
+            longest = told;
+        }
+    })
+    .await;
+
+    gate.open();
+    assert_executed(&first.await.unwrap(), 201);
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
 async fn of_twenty_at_once_one_executes() {
     let bench = Bench::new(json!({})).await;
     let gate = Gate::closed();

@@ -372,3 +372,26 @@ async fn a_secret_that_is_not_in_the_environment_is_a_mistake_that_says_what_to_
 fn waiting() -> Value {
     json!({ "duplicates": { "in_flight": "wait", "wait_timeout": "60s" } })
 }
+
+#[tokio::test]
+async fn a_duplicate_at_the_other_envoy_is_told_a_pause_by_the_age_of_the_first_request() {
+    let (_redis, fleet) = fleet(Transport::Direct, &json!({})).await;
+    let [here, there] = &fleet.envoys;
+    let gate = Gate::closed();
+    fleet.upstream.script("/orders", [Answer::new(201).held_by(&gate)]);
+    let first = here.send_aside(Protocol::Http1, &order());
+    fleet.upstream.reached(1).await;
+    patiently("a pause that has grown", async {
+        loop {
+            let duplicate = there.send(&order()).await;
+            assert_in_flight(&duplicate, 30);
+            if duplicate.text("retry-after") != "1" {
+                break;
+            }
+        }
+    })
+    .await;
+    gate.open();
+    assert_executed(&first.await.unwrap(), 201);
+    fleet.upstream.assert_executions(1);
+}

@@ -225,7 +225,8 @@ fn its_lease_is_renewed_with_and_without_a_client() {
         stream = stream.tick().tick();
         assert_eq!(stream.renewals(), renewals);
     }
-    world.order().send().assert_refused(&Problem::RequestInFlight { lease_left: Duration::from_secs(30) });
+    let (age, lease_left) = (Duration::from_secs(120), Duration::from_secs(30));
+    world.order().send().assert_refused(&Problem::RequestInFlight { age, lease_left });
     assert_eq!(
         *stream.call_answered(&Response::of_call(204)).ending(),
         Ending::Completed(crate::record::StoredResponse { status: 204, headers: Headers::new(), body: Vec::new() })

@@ -103,7 +103,7 @@ fn answers() -> impl Strategy<Value = Answer> {
     let expires = Timestamp::from_millis(u64::MAX);
     prop_oneof![
         6 => Just(Answer::Claimed(Claimed::Granted)),
-        3 => Just(Answer::Claimed(Claimed::InFlight { lease_left })),
+        3 => Just(Answer::Claimed(Claimed::InFlight { age: Duration::ZERO, lease_left })),
         2 => prop::sample::select(vec![
             Claimed::KeyReused,
             Claimed::Unknown { lease_left },
@@ -224,7 +224,7 @@ proptest! {
         wakes in prop::collection::vec(0_u64..6, 0..24),
     ) {
         let lease_left = Duration::from_secs(30);
-        let in_flight = Answer::Claimed(Claimed::InFlight { lease_left });
+        let in_flight = Answer::Claimed(Claimed::InFlight { age: Duration::ZERO, lease_left });
         let world = World::answering(|policy| policy.duplicates.in_flight = InFlight::Wait, vec![in_flight; 25]);
         let mut stream = world.order().send();
         let deadline = world.now().after(world.policy.duplicates.wait_timeout);

@@ -134,7 +134,7 @@ fn nothing_is_left_of_a_stream_that_ended_before_the_store_answered() {
     for on_store_error in [OnStoreError::Reject, OnStoreError::Bypass] {
         for claimed in [
             Claimed::KeyReused,
-            Claimed::InFlight { lease_left: Duration::from_secs(1) },
+            Claimed::InFlight { age: Duration::ZERO, lease_left: Duration::from_secs(1) },
             Claimed::Unknown { lease_left: Duration::ZERO },
             Claimed::NotKept { status: 201 },
             Claimed::Full,

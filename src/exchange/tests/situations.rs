@@ -14,7 +14,7 @@ const LEASE: Duration = Duration::from_secs(30);
 const TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn in_flight() -> Problem {
-    Problem::RequestInFlight { lease_left: LEASE }
+    Problem::RequestInFlight { age: Duration::ZERO, lease_left: LEASE }
 }
 
 #[test]
@@ -166,6 +166,21 @@ fn a_duplicate_in_flight_is_refused_with_the_time_to_come_back() {
 
     duplicate.assert_refused(&in_flight());
     assert_eq!(duplicate.reply().headers.get("retry-after"), Some(b"1".as_slice()));
+}
+
+#[test]
+fn a_duplicate_comes_back_when_the_first_one_has_run_as_long_again_whatever_renewals_its_lease_had() {
+    let world = World::new();
+    let mut first = world.order().send();
+    let mut told = Vec::new();
+    for _ in 0..8 {
+        world.pass(Duration::from_secs(10));
+        first = first.tick();
+        let duplicate = world.order().send();
+        told.push(String::from_utf8_lossy(duplicate.reply().headers.get("retry-after").unwrap()).into_owned());
+    }
+    // Never beyond its lease, which is renewed each 10 s.
+    assert_eq!(told, ["10", "20", "30", "30", "30", "30", "30", "30"]);
 }
 
 #[test]

@@ -161,7 +161,9 @@ fn world_for(state: At) -> World {
         At::AwaitResponse | At::AwaitEnd | At::AwaitText | At::Settling | At::SettlingBeforeTheEnd => {
             return World::granting();
         }
-        At::AwaitTurn => Claimed::InFlight { lease_left: std::time::Duration::from_secs(30) },
+        At::AwaitTurn => {
+            Claimed::InFlight { age: std::time::Duration::ZERO, lease_left: std::time::Duration::from_secs(30) }
+        }
         At::AwaitCall | At::SettlingWithReply => Claimed::Granted,
         At::Bypassed => Claimed::Failed(StoreError::Contended),
         At::Replied | At::Finished => Claimed::KeyReused,
@@ -340,7 +342,7 @@ fn any_other_answer_that_comes_after_the_stream_leaves_nothing_to_do() {
     let lease_left = std::time::Duration::from_secs(1);
     for claimed in [
         Claimed::KeyReused,
-        Claimed::InFlight { lease_left },
+        Claimed::InFlight { age: lease_left, lease_left },
         Claimed::Unknown { lease_left },
         Claimed::NotKept { status: 200 },
         Claimed::Full,

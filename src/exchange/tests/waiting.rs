@@ -20,7 +20,7 @@ fn waits(policy: &mut Policy) {
 }
 
 fn in_flight(lease_left: Duration) -> Answer {
-    Answer::Claimed(Claimed::InFlight { lease_left })
+    Answer::Claimed(Claimed::InFlight { age: 2 * SECOND, lease_left })
 }
 
 /// A stream that waits, its effects so far forgotten, and a store that will give `answers`.
@@ -146,7 +146,7 @@ fn the_deadline_is_that_of_the_first_wait_and_ends_in_a_conflict() {
     stream.take_effects();
     world.pass(SECOND);
     let stream = stream.tick();
-    stream.assert_refused(&Problem::RequestInFlight { lease_left: LEASE - SECOND });
+    stream.assert_refused(&Problem::RequestInFlight { age: 3 * SECOND, lease_left: LEASE - SECOND });
     assert!(stream.effects.contains(&Effect::StopWaiting(operation)));
     assert!(stream.counted(Counter::RequestsWaitTimeouts));
     assert_eq!(stream.waits(), [TIMEOUT]);
@@ -157,7 +157,7 @@ fn a_worker_with_no_room_left_refuses_at_once() {
     let world = waiting([]);
     let mut stream = begins_to_wait(&world);
     stream.on(Event::NoRoomToWait(NoRoom::AllTaken));
-    stream.assert_refused(&Problem::RequestInFlight { lease_left: LEASE });
+    stream.assert_refused(&Problem::RequestInFlight { age: 2 * SECOND, lease_left: LEASE });
     assert!(!stream.counted(Counter::RequestsWaitTimeouts));
     assert_eq!(stream.waits(), [Duration::ZERO]);
     assert!(!stream.effects.iter().any(|effect| matches!(effect, Effect::StopWaiting(_))));
@@ -168,7 +168,7 @@ fn a_caller_that_has_its_share_of_the_places_is_refused_at_once_and_counted() {
     let world = waiting([]);
     let mut stream = begins_to_wait(&world);
     stream.on(Event::NoRoomToWait(NoRoom::OverShare));
-    stream.assert_refused(&Problem::RequestInFlight { lease_left: LEASE });
+    stream.assert_refused(&Problem::RequestInFlight { age: 2 * SECOND, lease_left: LEASE });
     assert!(stream.counted(Counter::RequestsOverShare) && stream.counted(Counter::RequestsInFlight));
 }
 
@@ -176,7 +176,7 @@ fn a_caller_that_has_its_share_of_the_places_is_refused_at_once_and_counted() {
 fn a_worker_that_cannot_be_reached_lets_nobody_wait() {
     let world = waiting([]);
     let stream = world.order().without_mailbox().send();
-    stream.assert_refused(&Problem::RequestInFlight { lease_left: LEASE });
+    stream.assert_refused(&Problem::RequestInFlight { age: 2 * SECOND, lease_left: LEASE });
     assert!(stream.calls().all(|call| matches!(call, Call::Claim(claim) if claim.watcher.is_none())));
 }
 

@@ -229,7 +229,8 @@ impl<G> Admission<G> {
             for other in sharing.into_iter().chain(later) {
                 let is_the_same = other.inquiry.terms().is_some_and(|other| other.fingerprint == terms.fingerprint);
                 let lease_left = errand.inquiry.lease();
-                let claimed = if is_the_same { Claimed::InFlight { lease_left } } else { Claimed::KeyReused };
+                let in_flight = Claimed::InFlight { age: Duration::ZERO, lease_left };
+                let claimed = if is_the_same { in_flight } else { Claimed::KeyReused };
                 self.answers.push_back((other.guest, Answer::Claimed(claimed)));
             }
             return;

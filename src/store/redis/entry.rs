@@ -28,6 +28,8 @@ use crate::{
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct RedisRecord {
     pub(super) fingerprint: Fingerprint,
+    /// When it was claimed, or when it ended, by the clock of the Envoy that says so.
+    pub(super) at: Timestamp,
     pub(super) phase: SealedPhase<StoredResponse>,
 }
 
@@ -158,7 +160,7 @@ impl RedisRecord {
             SealedPhase::Unknown => SealedPhase::Unknown,
             SealedPhase::NotKept { status } => SealedPhase::NotKept { status },
         };
-        Ok(Self { fingerprint: seal.fingerprint, phase })
+        Ok(Self { fingerprint: seal.fingerprint, at: seal.at, phase })
     }
 }
 

@@ -385,7 +385,7 @@ fn claimed(
     // Without an expiry (-1) it was not written by a script of ours; it is kept for ever.
     let lives = u64::try_from(*lives).map_err(|_| Failure::certain(RedisError::Foreign))?;
     Ok(match record.phase {
-        SealedPhase::InFlight if !lease_left.is_zero() => Claimed::InFlight { lease_left },
+        SealedPhase::InFlight if !lease_left.is_zero() => Claimed::InFlight { age: now.since(record.at), lease_left },
         SealedPhase::InFlight | SealedPhase::Unknown => Claimed::Unknown { lease_left },
         SealedPhase::Completed(response) => {
             Claimed::Completed { response: Arc::new(response), expires: now.after(Duration::from_millis(lives)) }

@@ -239,13 +239,16 @@ impl<M: SharedMemory> SharedDataStore<M> {
             let Some(entry) = bucket.find(&claim.operation) else { return self.insert(index, bucket, cas, claim, now) };
             let (record, claimed) = match entry.record.admit(claim, now) {
                 Decision::Take => (claim.granted(now), Claimed::Granted),
-                Decision::Watch { record, lease_left } => (record, Claimed::InFlight { lease_left }),
+                Decision::Watch { record, lease_left } => {
+                    let age = record.running_for(now);
+                    (record, Claimed::InFlight { age, lease_left })
+                }
                 Decision::KeyReused => return Ok(Some(Claimed::KeyReused)),
                 Decision::Refuse(Standing::Completed { status }) => {
                     return self.replay(index, entry, cas, status, now);
                 }
                 Decision::Refuse(Standing::InFlight { lease_left }) => {
-                    return Ok(Some(Claimed::InFlight { lease_left }));
+                    return Ok(Some(Claimed::InFlight { age: entry.record.running_for(now), lease_left }));
                 }
                 Decision::Refuse(Standing::Lapsed) => {
                     return Ok(Some(Claimed::Unknown { lease_left: Duration::ZERO }));

@@ -58,6 +58,20 @@ fn retry_after_never_promises_more_than_the_lease_that_is_left() {
 }
 
 #[test]
+fn the_pause_grows_with_the_age_of_the_first_request_in_every_worker() {
+    let (host, worker) = worker("{}");
+    let (other, orders) = (host.worker("{}"), Orders::default());
+    let stream = worker.stream();
+    stream.send(&order("k1"));
+    let mut told = Vec::new();
+    for pause in [0, 1, 2, 4] {
+        host.advance(Duration::from_secs(pause));
+        told.extend([&worker, &other].map(|worker| retry_after(&orders.serve(worker, &order("k1")))));
+    }
+    assert_eq!(told, [1, 1, 1, 1, 3, 3, 7, 7]);
+}
+
+#[test]
 fn a_key_that_is_malformed_gets_400_and_runs_nothing() {
     let (_, worker) = worker("{}");
     let orders = Orders::default();

@@ -107,7 +107,7 @@ fn a_granted_claim_answers_all_who_have_joined_it_before_or_after_it_was_asked()
     assert_eq!(admission.order(claim(0, 3)), Ok(()));
     assert_eq!(asked(&mut admission, 0), [0_u32; 0]);
     admission.conclude(&asker, &Claimed::Granted, NOW);
-    let in_flight = Claimed::InFlight { lease_left: LEASE };
+    let in_flight = Claimed::InFlight { age: Duration::ZERO, lease_left: LEASE };
     let expected = [(1, in_flight.clone()), (2, Claimed::KeyReused), (3, in_flight)];
     assert_eq!(told(&mut admission), expected);
     assert!(admission.is_empty());

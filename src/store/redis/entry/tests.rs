@@ -52,7 +52,7 @@ fn what_was_written_is_read() {
     for (value, phase) in samples() {
         assert_eq!(
             RedisRecord::decode(&value, &OPERATION, &NO_KEY),
-            Ok(RedisRecord { fingerprint: FINGERPRINT, phase })
+            Ok(RedisRecord { fingerprint: FINGERPRINT, at: NOW, phase })
         );
     }
 }
@@ -205,7 +205,7 @@ fn with_a_key_nothing_is_read_but_what_was_signed_except_for_the_end_of_a_lease(
         let signed = [head, &ours.sign(&OPERATION, tail.to_vec())].concat();
         assert_eq!(
             RedisRecord::decode(&signed, &OPERATION, &ours),
-            Ok(RedisRecord { fingerprint: FINGERPRINT, phase })
+            Ok(RedisRecord { fingerprint: FINGERPRINT, at: NOW, phase })
         );
         assert!(RedisRecord::decode(&signed, &OPERATION, &NO_KEY).is_err(), "it is read without the key");
         for bit in 0..signed.len() * 8 {

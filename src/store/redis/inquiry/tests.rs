@@ -122,6 +122,25 @@ fn each_failure_has_its_kind_and_is_asked_again_exactly_if_redis_may_have_done_i
 }
 
 #[test]
+fn a_claim_that_meets_one_in_flight_learns_how_long_that_one_has_run_by_its_own_clock() {
+    let (operation, fingerprint) = (OperationId::from_bytes([1; 32]), Fingerprint::from_bytes([9; 32]));
+    let owner = Owner::new(7);
+    let tail = crate::store::redis::entry::claimed(&operation, &fingerprint, owner, NOW).expect("a seal");
+    let head = [b"1i".as_slice(), &owner.to_bytes(), fingerprint.as_bytes(), b"1700000000000"].concat();
+    let value = [head, tail].concat();
+    let found = [format!("*3\r\n:9000\r\n:90000\r\n${}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat();
+    for (later, age) in [(0, 0), (400, 400)].map(|(later, age)| (later, Duration::from_millis(age))) {
+        let progress = asked(&claim()).hear(reply(&found), NOW.after(Duration::from_millis(later)));
+        let claimed = Claimed::InFlight { age, lease_left: Duration::from_secs(9) };
+        assert_eq!(progress, Progress::Answered(Answer::Claimed(claimed)));
+    }
+    // The other Envoy's clock is ahead.
+    let progress = asked(&claim()).hear(reply(&found), NOW.before(Duration::from_secs(5)));
+    let claimed = Claimed::InFlight { age: Duration::ZERO, lease_left: Duration::from_secs(9) };
+    assert_eq!(progress, Progress::Answered(Answer::Claimed(claimed)));
+}
+
+#[test]
 fn nothing_at_the_end_of_its_time_is_a_timeout_and_before_it_a_reset() {
     let heard_after = |time| asked(&claim()).hear(Heard::Nothing, NOW.after(time));
     assert_eq!(heard_after(PATIENCE / 2), Progress::Again(StoreError::Redis(RedisError::TimedOut)));

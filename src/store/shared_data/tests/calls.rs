@@ -28,7 +28,7 @@ fn replayed(owner: u128, size: usize, expires: Timestamp) -> Claimed {
 fn the_first_claim_is_granted_and_the_second_meets_it_in_flight() {
     let (host, store) = store();
     assert_eq!(store.claim_at(1, 1, NOW), Claimed::Granted);
-    assert_eq!(store.claim_at(1, 2, NOW.after(MOMENT)), Claimed::InFlight { lease_left: LEASE - MOMENT });
+    assert_eq!(store.claim_at(1, 2, NOW.after(MOMENT)), Claimed::InFlight { age: MOMENT, lease_left: LEASE - MOMENT });
     store.check(&host);
 }
 
@@ -91,7 +91,7 @@ fn an_unknown_outcome_blocks_or_is_retried_after_the_lease_as_the_policy_says() 
     assert_eq!(store.take_over_at(1, 2, NOW), Claimed::Unknown { lease_left: LEASE });
     assert_eq!(store.claim_at(1, 2, lapsed()), Claimed::Unknown { lease_left: Duration::ZERO });
     assert_eq!(store.take_over_at(1, 2, lapsed()), Claimed::Granted);
-    assert_eq!(store.take_over_at(1, 3, lapsed()), Claimed::InFlight { lease_left: LEASE });
+    assert_eq!(store.take_over_at(1, 3, lapsed()), Claimed::InFlight { age: Duration::ZERO, lease_left: LEASE });
     store.check(&host);
 }
 
@@ -110,7 +110,7 @@ fn a_renewed_claim_outlives_its_first_lease() {
     store.claim_at(1, 1, NOW);
     let later = NOW.after(LEASE / 2);
     assert_eq!(store.renew_at(1, 1, later), Renewed::Extended);
-    assert_eq!(store.take_over_at(1, 2, lapsed()), Claimed::InFlight { lease_left: LEASE / 2 });
+    assert_eq!(store.take_over_at(1, 2, lapsed()), Claimed::InFlight { age: LEASE, lease_left: LEASE / 2 });
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_clock_that_steps_backwards_lets_nothing_run_twice() {
     assert!(matches!(store.take_over_at(1, 2, before), Claimed::InFlight { .. }));
     assert_eq!(store.take_over_at(2, 2, before), replayed(1, 10, NOW.after(TTL)));
     assert_eq!(store.renew_at(1, 1, before), Renewed::Extended);
-    assert_eq!(store.take_over_at(1, 2, before), Claimed::InFlight { lease_left: LEASE });
+    assert_eq!(store.take_over_at(1, 2, before), Claimed::InFlight { age: Duration::ZERO, lease_left: LEASE });
     assert_eq!(store.complete_at(1, 1, 10, before), Settled::Completed);
     assert!(matches!(store.phase_of(1), Some(Phase::Completed { expires, .. }) if expires == before.after(TTL)));
     store.check(&host);

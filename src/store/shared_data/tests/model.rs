@@ -22,7 +22,7 @@ struct Known {
 
 #[derive(Debug)]
 enum State {
-    Running { lease_until: Timestamp },
+    Running { at: Timestamp, lease_until: Timestamp },
     Unsure { lease_until: Timestamp },
     Ran(StoredResponse),
     RanWithoutTrace(u16),
@@ -40,10 +40,10 @@ impl Model {
                 return Claimed::KeyReused;
             }
             match &known.state {
-                State::Running { lease_until } if *lease_until > now => {
-                    return Claimed::InFlight { lease_left: lease_until.since(now) };
+                State::Running { at, lease_until } if *lease_until > now => {
+                    return Claimed::InFlight { age: now.since(*at), lease_left: lease_until.since(now) };
                 }
-                State::Running { lease_until } | State::Unsure { lease_until } => {
+                State::Running { lease_until, .. } | State::Unsure { lease_until } => {
                     if !retry || *lease_until > now {
                         return Claimed::Unknown { lease_left: lease_until.since(now) };
                     }
@@ -55,7 +55,7 @@ impl Model {
             }
         }
         let lease_until = now.after(LEASE);
-        let state = State::Running { lease_until };
+        let state = State::Running { at: now, lease_until };
         self.operations.insert(number, Known { fingerprint, owner, state, expires: lease_until.after(TTL) });
         Claimed::Granted
     }
@@ -68,15 +68,17 @@ impl Model {
 
     pub(crate) fn renew(&mut self, number: u32, owner: u128, now: Timestamp) -> Renewed {
         let Some(known) = self.held(number, owner) else { return Renewed::Fenced };
-        let lease_until = now.after(LEASE);
-        known.state = State::Running { lease_until };
-        known.expires = lease_until.after(TTL);
+        let renewed = now.after(LEASE);
+        if let State::Running { lease_until, .. } = &mut known.state {
+            *lease_until = renewed;
+        }
+        known.expires = renewed.after(TTL);
         Renewed::Extended
     }
 
     pub(crate) fn settle(&mut self, number: u32, owner: u128, ending: Ending, now: Timestamp) -> Settled {
         let Some(known) = self.held(number, owner) else { return Settled::Fenced };
-        let State::Running { lease_until } = known.state else { return Settled::Fenced };
+        let State::Running { lease_until, .. } = known.state else { return Settled::Fenced };
         known.expires = now.after(TTL);
         match ending {
             Ending::Completed(response) => {
@@ -107,7 +109,7 @@ impl Model {
             (!lease_left.is_zero() && !amendment.force).then_some(Conflict::Alive { lease_left })
         };
         let objection = match (amendment.verb, &known.state) {
-            (_, State::Running { lease_until }) => alive(lease_until),
+            (_, State::Running { lease_until, .. }) => alive(lease_until),
             (Verb::Release | Verb::Purge, State::Unsure { lease_until }) => alive(lease_until),
             (Verb::Release, _) => Some(Conflict::Ran),
             (Verb::NotKept { status }, State::Ran(response)) if response.status != status => {

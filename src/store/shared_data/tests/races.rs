@@ -1,6 +1,6 @@
 //! Two workers, interleaved at every call to the host.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use super::{super::slots, fixture::*, memory::Host};
 use crate::{
@@ -123,7 +123,7 @@ fn of_two_claims_one_is_granted_whatever_was_there_before() {
         race.run(|outcome| {
             assert_eq!(outcome.granted(), 1, "{:?}", outcome.points);
             let loser = outcome.answers().find(|answer| **answer != Answer::Claimed(Claimed::Granted));
-            assert_eq!(loser, Some(&Answer::Claimed(Claimed::InFlight { lease_left: LEASE })));
+            assert_eq!(loser, Some(&Answer::Claimed(Claimed::InFlight { age: Duration::ZERO, lease_left: LEASE })));
         });
     }
 }
@@ -159,7 +159,8 @@ fn the_table_is_laid_out_once() {
         });
         let store = Store::open(worker, ROOMY, 42).unwrap();
         let calls = store.memory.unhook();
-        let expected = if point < calls { Claimed::InFlight { lease_left: LEASE } } else { Claimed::Granted };
+        let expected =
+            if point < calls { Claimed::InFlight { age: Duration::ZERO, lease_left: LEASE } } else { Claimed::Granted };
         assert_eq!(store.claim_at(1, 1, NOW), expected);
     }
 }

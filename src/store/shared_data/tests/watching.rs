@@ -170,7 +170,7 @@ fn a_watched_record_is_there_until_its_watchers_look_again() {
     let limits = SharedDataConfig { max_entries: 1, ..SMALL };
     let store = open(&host, limits);
     store.call(claims(1, 1), NOW);
-    let Answer::Claimed(Claimed::InFlight { lease_left }) = store.call(watches(1, 2, 7), NOW) else { panic!() };
+    let Answer::Claimed(Claimed::InFlight { lease_left, .. }) = store.call(watches(1, 2, 7), NOW) else { panic!() };
     let last = NOW.after(lease_left - MOMENT);
     assert_eq!(store.claim_at(2, 3, last), Claimed::Full);
     assert!(store.knows(1));
