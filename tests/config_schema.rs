@@ -55,6 +55,7 @@ fn the_schemas_defaults_are_the_filters() {
         "execution.max_calls",
         "execution.timeout",
         "prefix",
+        "problems.content_type",
         "store.redis.",
     ];
     let mut checked = 0;

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use idemgate::config::Config;
+use idemgate::config::{Config, Policy};
 use idemgate::exchange::{Counter, Problem};
 use idemgate::request::InvalidKey;
 use idemgate::store::{Scarce, StoreError};
@@ -289,7 +289,7 @@ fn every_problem_is_documented_as_it_is() {
             let retry_after = match problem {
                 // In one of its two forms, which the page puts into words.
                 Problem::OutcomeUnknown { .. } => "only if the API runs it anew then",
-                _ if problem.reply(None, true).headers.get("retry-after").is_some() => "yes",
+                _ if problem.reply(&Policy::default()).headers.get("retry-after").is_some() => "yes",
                 _ => "no",
             };
             let cells = [&problem.http_status().to_string(), problem.status().as_str(), retry_after];

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::document::{
     AuthorizationPart, BodyKind, CallerDocument, Document, DuplicatesDocument, ExecutionDocument, FingerprintDocument,
-    IdentityDocument, KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, RedisDocument, ReplayDocument,
-    ResourcePart, RouteDocument, RoutePolicyDocument, SharedDataDocument, StoreDocument,
+    IdentityDocument, KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, ProblemsDocument, RedisDocument,
+    ReplayDocument, ResourcePart, RouteDocument, RoutePolicyDocument, SharedDataDocument, StoreDocument,
 };
 use super::error::{ConfigError, JsonPath};
 use super::pointers::PointerTree;
@@ -14,6 +14,7 @@ use super::policy::{
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, OutcomePolicy, Policy, ReplayPolicy, Resource,
     is_never_replayed,
 };
+use super::problems::{BodyTemplate, ProblemsPolicy};
 use super::routes::{self, Criteria, Route};
 use super::store::{ENTRY_BYTES, IntegrityConfig, RedisConfig, SharedDataConfig, StoreConfig};
 use super::value::{List, Number, Percentage, Period, Secret, Size, StatusEntry, Word, bytes_text};
@@ -69,6 +70,7 @@ impl Document {
             execution: self.execution.unwrap_or_default().over(base.execution)?,
             limits: self.limits.unwrap_or_default().over(base.limits),
             replay: self.replay.unwrap_or_default().over(base.replay)?,
+            problems: self.problems.unwrap_or_default().over(base.problems)?,
             on_store_error: self.on_store_error.map_or(base.on_store_error, Word::get),
             status_header: self.status_header.unwrap_or(base.status_header),
             docs_uri: self.docs_uri.map(String::from).or(base.docs_uri),
@@ -356,6 +358,34 @@ impl ReplayDocument {
             ));
         }
         Ok(replay)
+    }
+}
+
+impl ProblemsDocument {
+    /// Lays each status over the base's.
+    fn over(self, base: ProblemsPolicy) -> Result<ProblemsPolicy, ConfigError> {
+        let own = self.status.map(|statuses| statuses.0).unwrap_or_default();
+        let mut status = base.status;
+        status.retain(|(name, _)| !own.iter().any(|(other, _)| other == name));
+        status.extend(own);
+        let body = match &self.body {
+            Some(node) => BodyTemplate::read(node).map_err(|error| error.within("problems.body"))?,
+            None => base.body,
+        };
+        if self.content_type.is_some() && body.is_none() {
+            return Err(ConfigError::new(
+                "problems.content_type",
+                "a value that has no effect here",
+                "only with problems.body",
+            ));
+        }
+        Ok(ProblemsPolicy {
+            retry_hints: self.retry_hints.unwrap_or(base.retry_hints),
+            error_member: self.error_member.unwrap_or(base.error_member),
+            status,
+            body,
+            content_type: self.content_type.map_or(base.content_type, String::from),
+        })
     }
 }
 

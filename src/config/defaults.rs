@@ -7,6 +7,7 @@ use super::policy::{
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, Mode, OnStoreError, OnUnknown, OutcomePolicy, Policy,
     ReplayPolicy, Resource,
 };
+use super::problems::ProblemsPolicy;
 use super::share::Share;
 
 impl Default for Policy {
@@ -25,6 +26,7 @@ impl Default for Policy {
             execution: ExecutionPolicy::default(),
             limits: Limits::default(),
             replay: ReplayPolicy::default(),
+            problems: ProblemsPolicy::default(),
             on_store_error: OnStoreError::Reject,
             status_header: true,
             docs_uri: None,
@@ -106,6 +108,18 @@ impl Default for ReplayPolicy {
             header: "idempotency-replayed".to_owned(),
             drop_headers: vec!["set-cookie".to_owned()],
             keep_headers: Vec::new(),
+        }
+    }
+}
+
+impl Default for ProblemsPolicy {
+    fn default() -> Self {
+        Self {
+            retry_hints: true,
+            error_member: true,
+            status: Vec::new(),
+            body: None,
+            content_type: "application/json".to_owned(),
         }
     }
 }

@@ -10,9 +10,10 @@ use super::Guard;
 use super::error::ConfigError;
 use super::json::Node;
 use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUnknown};
+use super::problems::Statuses;
 use super::store::{MOST_ENTRIES, OnFull, Unsigned};
 use super::value::{
-    AuthorityPattern, FieldName, LinkTarget, List, Method, Number, PathPattern, Percentage, Period, Pointer,
+    AuthorityPattern, FieldName, LinkTarget, List, MediaType, Method, Number, PathPattern, Percentage, Period, Pointer,
     PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
@@ -60,6 +61,8 @@ pub(super) struct Document {
     pub(super) limits: Option<LimitsDocument>,
     /// What a replay says and leaves out.
     pub(super) replay: Option<ReplayDocument>,
+    /// What the filter's own answers look like, to clients that do not know problem details.
+    pub(super) problems: Option<ProblemsDocument>,
     /// Where the records are.
     pub(super) store: Option<StoreDocument>,
     /// What happens when the store fails: 503 ("reject"), or the request runs unprotected ("bypass").
@@ -295,6 +298,27 @@ pub(super) struct ReplayDocument {
     pub(super) drop_headers: Option<List<FieldName>>,
     /// Names of headers that are replayed although they belong to one client or one message, such as set-cookie.
     pub(super) keep_headers: Option<List<FieldName>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub(super) struct ProblemsDocument {
+    /// Whether each answer of the filter's own has x-should-retry and stripe-should-retry: "false" where the same request,
+    /// sent again, can get no other answer, "true" where it can.
+    pub(super) retry_hints: Option<bool>,
+    /// Whether a problem has the member "error" ({"type": "idempotency_error", "code": NAME, "message": DETAIL}), by which
+    /// some SDKs know a failure.
+    pub(super) error_member: Option<bool>,
+    /// Other statuses, by the name of the problem.
+    pub(super) status: Option<Statuses>,
+    /// A template for the whole body instead of problem details, as JSON or as text that is JSON once it is filled:
+    /// ${name}, ${title} and ${detail} within its strings, and ${status}, which alone in a string is a number. null for
+    /// problem details.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<super::schema::AnyJson>"))]
+    pub(super) body: Option<Node>,
+    /// The media type of such a body; only with body.
+    pub(super) content_type: Option<MediaType>,
 }
 
 impl Words for OnStoreError {

@@ -22,6 +22,7 @@ mod glob;
 pub(crate) mod json;
 mod pointers;
 mod policy;
+mod problems;
 mod routes;
 #[cfg(not(target_arch = "wasm32"))]
 mod schema;
@@ -42,6 +43,7 @@ pub use policy::{
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, Mode, OnStoreError, OnUnknown, OutcomePolicy, Policy,
     ReplayPolicy, Resource,
 };
+pub use problems::{BodyTemplate, PROBLEM_NAMES, ProblemsPolicy};
 pub use routes::Route;
 #[cfg(not(target_arch = "wasm32"))]
 pub use schema::json_schema;

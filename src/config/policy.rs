@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::pointers::PointerTree;
+use super::problems::ProblemsPolicy;
 use super::share::Share;
 use crate::headers::is_framing;
 
@@ -39,6 +40,8 @@ pub struct Policy {
     pub replay: ReplayPolicy,
     /// What happens when the store fails.
     pub on_store_error: OnStoreError,
+    /// What the filter's own answers look like.
+    pub problems: ProblemsPolicy,
     /// Whether responses carry `idempotency-status`.
     pub status_header: bool,
     /// Target of the `describedby` link of each problem.

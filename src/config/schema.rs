@@ -8,9 +8,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::document::{Document, RoutePolicyDocument, StoreDocument, StoresDocument};
+use super::problems::{ErrorStatus, PROBLEM_NAMES, Statuses};
 use super::value::{
-    AuthorityPattern, FieldName, LinkTarget, List, Method, NEVER_GUARDED, Number, PathPattern, Percentage, Period,
-    Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
+    AuthorityPattern, FieldName, LinkTarget, List, MediaType, Method, NEVER_GUARDED, Number, PathPattern, Percentage,
+    Period, Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// The JSON Schema (draft 2020-12) of the plugin configuration, with descriptions and defaults.
@@ -27,6 +28,9 @@ pub fn json_schema() -> Value {
     set_defaults(&mut schema, &defaults());
     schema
 }
+
+/// Any JSON value.
+pub(super) struct AnyJson;
 
 /// One integrity key, or several.
 pub(super) struct IntegrityKeys;
@@ -73,6 +77,7 @@ fn defaults() -> Value {
             "shared_data": {"max_bytes": "64MiB", "on_full": "evict_oldest", "keep_at_least": "1h"},
             "redis": {"prefix": "idemgate:", "timeout": "500ms", "database": 0, "max_record": "32KiB", "unsigned_records": "refuse"},
         },
+        "problems": {"retry_hints": true, "error_member": true, "status": {}, "body": null, "content_type": "application/json"},
         "on_store_error": "reject",
         "status_header": true,
         "routes": [],
@@ -169,6 +174,7 @@ macro_rules! schema_by_hand {
 }
 
 schema_by_hand! {
+    [] AnyJson => |_| json_schema!(true);
     [] AuthorityPattern => |_| json_schema!({
         "type": "string", "pattern": "^[!-~]+$", "maxLength": 256, "not": {"pattern": "[/?#@\\\\]|\\*\\*\\*"},
     });
@@ -185,6 +191,10 @@ schema_by_hand! {
     [T: JsonSchema, const MIN: usize] List<T, MIN> => |generator| {
         let entry = generator.subschema_for::<T>();
         json_schema!({"type": "array", "items": entry, "minItems": MIN, "uniqueItems": true})
+    };
+    [] MediaType => |_| {
+        let token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
+        json_schema!({"type": "string", "pattern": format!("^{token}/{token} *(;[ -~]*)?$")})
     };
     [] Method => |_| {
         let in_any_case = |letter: char| format!("[{letter}{}]", letter.to_ascii_lowercase());
@@ -234,6 +244,10 @@ schema_by_hand! {
             {"type": "string", "pattern": "^[1-5][Xx][Xx]$"},
         ],
     });
+    [] Statuses => |generator| {
+        let status = generator.subschema_for::<ErrorStatus>();
+        json_schema!({"type": "object", "propertyNames": {"enum": PROBLEM_NAMES}, "additionalProperties": status})
+    };
     [] StoreDocument => StoresDocument::json_schema;
     [] Text => |_| json_schema!({"type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"});
     [T: Words] Word<T> => |_| {

@@ -61,6 +61,13 @@ fn the_defaults_are_the_contracts() {
             drop_headers: vec!["set-cookie".to_owned()],
             keep_headers: Vec::new(),
         },
+        problems: ProblemsPolicy {
+            retry_hints: true,
+            error_member: true,
+            status: Vec::new(),
+            body: None,
+            content_type: "application/json".to_owned(),
+        },
         on_store_error: OnStoreError::Reject,
         status_header: true,
         docs_uri: None,
@@ -94,6 +101,10 @@ fn every_setting_reaches_the_policy() {
             "store": {"shared_data": {
                 "max_entries": 5000, "max_bytes": "8MiB", "on_full": "reject", "keep_at_least": "10m"
             }},
+            "problems": {
+                "retry_hints": false, "error_member": false, "status": {"key-reused": 409},
+                "body": "{\"code\": \"${name}\"}", "content_type": "text/json"
+            },
             "on_store_error": "bypass",
             "status_header": false,
             "docs_uri": "https://example.com/docs?a=b#retries",
@@ -136,10 +147,19 @@ fn every_setting_reaches_the_policy() {
             drop_headers: owned(&["etag"]),
             keep_headers: owned(&["set-cookie"]),
         },
+        problems: ProblemsPolicy {
+            retry_hints: false,
+            error_member: false,
+            status: vec![("key-reused", 409)],
+            body: config.policy.problems.body.clone(),
+            content_type: "text/json".to_owned(),
+        },
         on_store_error: OnStoreError::Bypass,
         status_header: false,
         docs_uri: Some("https://example.com/docs?a=b#retries".to_owned()),
     };
+    let body = policy.problems.body.as_ref().map(|body| body.fill("n", "t", "d", 400));
+    assert_eq!(body.as_deref(), Some(r#"{"code": "n"}"#));
     let shared_data = SharedDataConfig {
         max_entries: 5000,
         max_bytes: 8_388_608,
@@ -315,7 +335,7 @@ fn unknown_keys_are_named_with_those_that_exist() {
         (
             r#"{"ttls": "1h"}"#,
             "ttls: found an unknown key (did you mean ttl?); allowed: role, guard, prefix, mode, key, methods, caller, resource, \
-             fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay, store, on_store_error, \
+             fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay, problems, store, on_store_error, \
              status_header, docs_uri, routes"
                 .to_owned(),
         ),
@@ -412,6 +432,32 @@ fn wrong_values_are_told_what_is_allowed() {
             "caller.identity[1].header",
             "a list",
             name,
+        ),
+        // Problems.
+        (r#"{"problems": {"retry_hints": 1}}"#, "problems.retry_hints", "1", "a boolean"),
+        (
+            r#"{"problems": {"status": {"key-reused": 399}}}"#,
+            "problems.status.key-reused",
+            "399",
+            "a whole number from 400 to 599",
+        ),
+        (
+            r#"{"problems": {"status": {"key-missing": 400, "overloaded": "503"}}}"#,
+            "problems.status.overloaded",
+            r#""503""#,
+            "a whole number from 400 to 599",
+        ),
+        (
+            r#"{"problems": {"status": [409]}}"#,
+            "problems.status",
+            "a list",
+            "an object of names of problems and their statuses",
+        ),
+        (
+            r#"{"problems": {"body": {}, "content_type": "json"}}"#,
+            "problems.content_type",
+            r#""json""#,
+            "a media type, such as \"application/json\"",
         ),
         (r#"{"methods": ["GET"]}"#, "methods[0]", r#""GET""#, method),
         (r#"{"methods": ["POST", "connect"]}"#, "methods[1]", r#""connect""#, method),
@@ -664,6 +710,24 @@ fn settings_that_contradict_each_other_are_refused() {
              allowed: only with store.redis.integrity_key",
         ),
         (
+            r#"{"problems": {"content_type": "application/json"}}"#,
+            "problems.content_type: found a value that has no effect here; allowed: only with problems.body",
+        ),
+        (
+            r#"{"problems": {"body": "{}"}, "routes": [{"match": {}, "policy": {"problems": {"body": null, "content_type": "a/b"}}}]}"#,
+            "routes[0].policy.problems.content_type: found a value that has no effect here; \
+             allowed: only with problems.body",
+        ),
+        (
+            r#"{"problems": {"body": {"code": "${nme}"}}}"#,
+            "problems.body: found \"${nme}\", which is no placeholder; allowed: ${name}, ${title}, ${detail}, ${status}",
+        ),
+        (
+            r#"{"routes": [{"match": {}, "policy": {"problems": {"body": "{\"message\": ${detail}}"}}}]}"#,
+            "routes[0].policy.problems.body: found a template that is not JSON once it is filled (expected value at line \
+             1 column 13); allowed: JSON, with ${name}, ${title} and ${detail} within its strings",
+        ),
+        (
             r#"{"execution": {"drop_headers": ["x-user"]}}"#,
             "execution.drop_headers: found a value that has no effect here; \
              allowed: only if execution.mode is \"detached\"",
@@ -767,6 +831,31 @@ fn settings_that_contradict_each_other_are_refused() {
     }
 }
 
+#[test]
+fn an_unknown_problem_is_named_with_those_that_exist() {
+    let error = refusal(br#"{"problems": {"status": {"key-resued": 409}}}"#);
+    let expected =
+        "problems.status.key-resued: found an unknown key (did you mean key-reused?); allowed: caller-unknown, ";
+    assert!(error.starts_with(expected) && error.ends_with("store-full, store-unavailable"), "{error}");
+    let error = refusal(br#"{"problems": {"status": {"key-reused": 409, "key-reused": 422}}}"#);
+    assert_eq!(error, "problems.status.key-reused: found the key twice; allowed: each key once");
+}
+
+#[test]
+fn a_route_changes_what_it_sets_of_problems_status_by_status() {
+    let config = parse(
+        r#"{"problems": {"status": {"key-reused": 409, "overloaded": 429}, "body": ["${name}"]}, "routes": [
+            {"match": {"path": "/a"}, "policy": {"problems": {"status": {"key-reused": 400}, "content_type": "a/b"}}},
+            {"match": {"path": "/b"}, "policy": {"problems": {"body": null, "error_member": false}}}
+        ]}"#,
+    );
+    let [a, b] = [0, 1].map(|route| config.routes[route].policy.problems.clone());
+    assert_eq!(["key-reused", "overloaded", "key-missing"].map(|name| a.status_of(name)), [Some(400), Some(429), None]);
+    assert_eq!((a.body, a.content_type.as_str()), (config.policy.problems.body.clone(), "a/b"));
+    assert_eq!((b.status_of("key-reused"), config.policy.problems.error_member), (Some(409), true));
+}
+
+    assert_eq!((b.body, b.error_member, b.retry_hints), (None, false, true));
 #[test]
 fn a_route_has_the_last_word_on_each_header_of_a_replay() {
     let lists = |outside: &str, route: &str| {

@@ -142,7 +142,7 @@ impl AwaitClaim {
         };
         step.count(problem.counter());
         step.tell(problem.status());
-        let answer = Answering::Owed(problem.reply(step.policy.docs_uri.as_deref(), step.policy.status_header));
+        let answer = Answering::Owed(problem.reply(step.policy));
         self.granted(step).settle(Ending::Released, answer, step)
     }
 

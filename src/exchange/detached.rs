@@ -5,13 +5,13 @@ use super::{
     event::{CallFailure, Event},
     footprint::CALL_ANSWER,
     outcome::{self, Delivery, Evidence, LONGEST_TEXT, UpstreamAnswer, Verdict},
-    problem::Problem,
+    problem::{Problem, push_retry_hints},
     reply::{Reply, end_to_end, is_sendable, replayable},
     state::{Answering, AwaitCall, Client, State},
     step::Step,
     vocabulary::{EXPIRES_HEADER, POLICY_HEADER, STATUS_HEADER, Status},
 };
-use crate::{headers::Headers, record::StoredResponse, store::Ending};
+use crate::{config::OnUnknown, headers::Headers, record::StoredResponse, store::Ending};
 
 impl AwaitCall {
     pub(super) fn on(mut self, event: Event<'_>, step: &mut Step<'_>) -> State {
@@ -95,7 +95,7 @@ impl AwaitCall {
             // The client can be told no more than its retry will be.
             let problem = Problem::ResponseNotKept { status };
             step.tell(problem.status());
-            return Answering::Owed(problem.reply(step.policy.docs_uri.as_deref(), says));
+            return Answering::Owed(problem.reply(step.policy));
         }
         if says {
             headers.push(STATUS_HEADER, word.as_str());
@@ -105,7 +105,11 @@ impl AwaitCall {
 
     /// Ends without an answer of anybody's.
     fn end(self, ending: Ending, status: u16, word: Status, text: &str, step: &mut Step<'_>) -> State {
-        let headers = Headers::from_iter([("content-type", "text/plain")]);
+        let mut headers = Headers::from_iter([("content-type", "text/plain")]);
+        if step.policy.problems.retry_hints {
+            let may_run = ending == Ending::Released || step.policy.outcome.on_unknown == OnUnknown::Retry;
+            push_retry_hints(&mut headers, may_run);
+        }
         let answer = self.answer(status, &headers, text.into(), word, step);
         self.execution.settle(ending, answer, step)
     }

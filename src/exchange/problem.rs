@@ -11,7 +11,13 @@ use super::{
     reply::Reply,
     vocabulary::{Counter, STATUS_HEADER, Status},
 };
-use crate::{headers::Headers, request::InvalidKey, store::Scarce, time::seconds_rounded_up};
+use crate::{
+    config::{Policy, ProblemsPolicy},
+    headers::Headers,
+    request::InvalidKey,
+    store::Scarce,
+    time::seconds_rounded_up,
+};
 
 /// Why a request is not executed and not replayed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -134,36 +140,43 @@ impl Problem {
         }
     }
 
-    /// The answer. `docs_uri` is where the API's own documentation of these answers is.
+    /// The answer, as `policy` has it.
     #[must_use]
-    pub fn reply(&self, docs_uri: Option<&str>, status_header: bool) -> Reply {
+    pub fn reply(&self, policy: &Policy) -> Reply {
+        let ProblemsPolicy { retry_hints, error_member, body, content_type, .. } = &policy.problems;
+        let Row { name, http_status, status: word, retry, .. } = self.row();
+        let status = policy.problems.status_of(name).unwrap_or(http_status);
+        let content_type = if body.is_some() { content_type.as_str() } else { "application/problem+json" };
         let mut headers = Headers::new();
-        headers.push("content-type", "application/problem+json");
+        headers.push("content-type", content_type);
         // A problem describes this moment; RFC 9111 lets caches keep some of these statuses.
         headers.push("cache-control", "no-store");
-        if let Some(seconds) = self.row().retry.after_seconds() {
+        if let Some(seconds) = retry.after_seconds() {
             headers.push("retry-after", seconds.to_string());
         }
-        if let Some(uri) = docs_uri {
+        if *retry_hints {
+            push_retry_hints(&mut headers, retry != Retry::Never);
+        }
+        if let Some(uri) = &policy.docs_uri {
             headers.push("link", format!("<{uri}>; rel=\"describedby\""));
         }
-        if status_header {
-            headers.push(STATUS_HEADER, self.status().as_str());
+        if policy.status_header {
+            headers.push(STATUS_HEADER, word.as_str());
         }
-        let document = Details {
-            r#type: format!("urn:idemgate:{}", self.name()),
-            title: self.title(),
-            status: self.http_status(),
-            detail: self.detail(),
-            original_status: self.original_status(),
+        let (title, detail) = (self.title(), self.detail());
+        let body = match body {
+            Some(template) => template.fill(name, title, &detail, status).into_bytes(),
+            None => {
+                let error =
+                    error_member.then_some(ErrorMember { r#type: "idempotency_error", code: name, message: &detail });
+                let r#type = format!("urn:idemgate:{name}");
+                let original_status = self.original_status();
+                let document = Details { r#type, title, status, detail: &detail, original_status, error };
+                // Strings and numbers always serialize; an empty body would still carry the status.
+                serde_json::to_vec(&document).unwrap_or_default()
+            }
         };
-        Reply {
-            status: self.http_status(),
-            headers,
-            // Strings and numbers always serialize; an empty body would still carry the status.
-            body: serde_json::to_vec(&document).unwrap_or_default().into(),
-            details: self.code_details(),
-        }
+        Reply { status, headers, body: body.into(), details: self.code_details() }
     }
 
     const fn title(&self) -> &'static str {
@@ -357,15 +370,32 @@ impl Retry {
 /// In seconds. Clients that obey `Retry-After` at all obey no longer one.
 const LONGEST_PAUSE: u64 = 60;
 
-/// RFC 9457, section 3.1, and one extension member.
+/// Says in the fields that SDKs look at whether they are to try again: those of Stripe, and those that Stainless generates.
+pub(super) fn push_retry_hints(headers: &mut Headers, may_help: bool) {
+    for name in ["x-should-retry", "stripe-should-retry"] {
+        headers.push(name, if may_help { "true" } else { "false" });
+    }
+}
+
+/// RFC 9457, section 3.1, and two extension members.
 #[derive(Serialize)]
-struct Details {
+struct Details<'a> {
     r#type: String,
     title: &'static str,
     status: u16,
-    detail: Cow<'static, str>,
+    detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     original_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorMember<'a>>,
+}
+
+/// What SDKs of Stripe look for to know a failure from a resource.
+#[derive(Serialize)]
+struct ErrorMember<'a> {
+    r#type: &'static str,
+    code: &'static str,
+    message: &'a str,
 }
 
 #[cfg(test)]
@@ -403,13 +433,13 @@ mod tests {
     }
 
     fn document(problem: &Problem) -> Value {
-        serde_json::from_slice(&problem.reply(None, true).body).unwrap()
+        serde_json::from_slice(&problem.reply(&Policy::default()).body).unwrap()
     }
 
     #[test]
     fn each_problem_is_answered_as_the_contract_says() {
         for (problem, name, status, word, retry_after) in rows() {
-            let reply = problem.reply(None, true);
+            let reply = problem.reply(&Policy::default());
             let header = |name| reply.headers.get(name).map(|value| String::from_utf8(value.to_vec()).unwrap());
             assert_eq!(reply.status, status, "{problem:?}");
             assert_eq!(header("content-type").as_deref(), Some("application/problem+json"));
@@ -436,8 +466,8 @@ mod tests {
             let document = document(&problem);
             let members: Vec<_> = document.as_object().unwrap().keys().map(String::as_str).collect();
             let expected: &[&str] = match problem {
-                Problem::ResponseNotKept { .. } => &["detail", "original_status", "status", "title", "type"],
-                _ => &["detail", "status", "title", "type"],
+                Problem::ResponseNotKept { .. } => &["detail", "error", "original_status", "status", "title", "type"],
+                _ => &["detail", "error", "status", "title", "type"],
             };
             assert_eq!(members, expected);
             assert!(document["title"].as_str().is_some_and(|title| !title.is_empty() && !title.ends_with('.')));
@@ -552,10 +582,92 @@ mod tests {
 
     #[test]
     fn the_documentation_is_linked_and_the_status_can_be_left_out() {
-        let reply = Problem::KeyReused.reply(Some("https://docs.example/retries"), false);
+        let docs_uri = Some("https://docs.example/retries".to_owned());
+        let reply = Problem::KeyReused.reply(&Policy { docs_uri, status_header: false, ..Policy::default() });
         let link = reply.headers.get("link");
         assert_eq!(link, Some(b"<https://docs.example/retries>; rel=\"describedby\"".as_slice()));
         assert_eq!(reply.headers.get("idempotency-status"), None);
+    }
+
+    /// A policy with these settings of `problems`.
+    fn problems(settings: &str) -> Policy {
+        let config = crate::config::Config::parse(format!(r#"{{"problems": {settings}}}"#).as_bytes()).unwrap();
+        Policy::clone(&config.policy)
+    }
+
+    #[test]
+    fn the_configuration_knows_all_names_and_no_others() {
+        let mut names: Vec<_> = rows().iter().map(|(problem, ..)| problem.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names, crate::config::PROBLEM_NAMES);
+    }
+
+    #[test]
+    fn hints_say_that_a_retry_can_help_exactly_where_retry_after_does() {
+        for (problem, .., retry_after) in rows() {
+            let reply = problem.reply(&Policy::default());
+            let expected: &[u8] = if retry_after.is_some() { b"true" } else { b"false" };
+            for name in ["x-should-retry", "stripe-should-retry"] {
+                let values: Vec<_> = reply.headers.get_all(name).collect();
+                assert_eq!(values, [expected], "{problem:?} {name}");
+            }
+            let without = problem.reply(&problems(r#"{"retry_hints": false}"#));
+            assert!(!without.headers.iter().any(|(name, _)| name.ends_with(b"should-retry")), "{problem:?}");
+            assert_eq!(without.body, reply.body);
+        }
+    }
+
+    #[test]
+    fn the_member_by_which_sdks_know_a_failure_says_the_same() {
+        for (problem, name, ..) in rows() {
+            let document = document(&problem);
+            let expected =
+                serde_json::json!({"type": "idempotency_error", "code": name, "message": document["detail"]});
+            assert_eq!(document["error"], expected);
+            let reply = problem.reply(&problems(r#"{"error_member": false}"#));
+            let without: Value = serde_json::from_slice(&reply.body).unwrap();
+            assert_eq!(without.get("error"), None);
+        }
+    }
+
+    #[test]
+    fn a_problem_with_another_status_keeps_all_else() {
+        let policy = problems(r#"{"status": {"key-reused": 409, "store-full": 429}}"#);
+        for (problem, name, status, ..) in rows() {
+            let expected = match name {
+                "key-reused" => 409,
+                "store-full" => 429,
+                _ => status,
+            };
+            let (reply, default) = (problem.reply(&policy), problem.reply(&Policy::default()));
+            assert_eq!((reply.status, &reply.headers), (expected, &default.headers), "{problem:?}");
+            let document: Value = serde_json::from_slice(&reply.body).unwrap();
+            assert_eq!(
+                (&document["status"], &document["type"]),
+                (&expected.into(), &format!("urn:idemgate:{name}").into())
+            );
+        }
+    }
+
+    #[test]
+    fn a_template_is_the_whole_body_of_each_problem() {
+        let text = r#"{
+            "body": {"type": "invalid_request", "code": "${name}", "message": "${title}. ${detail}", "status": "${status}"},
+            "status": {"key-reused": 409}
+        }"#;
+        let policy = problems(text);
+        for (problem, name, ..) in rows() {
+            let reply = problem.reply(&policy);
+            let message = format!("{}. {}", problem.title(), problem.detail());
+            let expected = serde_json::json!({"type": "invalid_request", "code": name, "message": message, "status": reply.status});
+            assert_eq!(serde_json::from_slice::<Value>(&reply.body).unwrap(), expected);
+            assert_eq!(reply.headers.get("content-type"), Some(b"application/json".as_slice()));
+        }
+        let policy = problems(r#"{"body": ["${name}"], "content_type": "application/vnd.acme+json; v=1"}"#);
+        let reply = Problem::KeyReused.reply(&policy);
+        assert_eq!((reply.status, &*reply.body), (422, br#"["key-reused"]"#.as_slice()));
+        assert_eq!(reply.headers.get("content-type"), Some(b"application/vnd.acme+json; v=1".as_slice()));
     }
 
     #[test]
@@ -567,7 +679,7 @@ mod tests {
     #[test]
     fn no_cache_keeps_a_problem() {
         for (problem, ..) in rows() {
-            assert_eq!(problem.reply(None, true).headers.get("cache-control"), Some(b"no-store".as_slice()));
+            assert_eq!(problem.reply(&Policy::default()).headers.get("cache-control"), Some(b"no-store".as_slice()));
         }
     }
 }

@@ -31,7 +31,7 @@ impl Step<'_> {
     pub(super) fn refuse(&mut self, problem: &Problem) -> State {
         self.count(problem.counter());
         self.tell(problem.status());
-        self.reply(problem.reply(self.policy.docs_uri.as_deref(), self.policy.status_header))
+        self.reply(problem.reply(self.policy))
     }
 
     /// Tells the operator that a caller has its share; the problem for its request.

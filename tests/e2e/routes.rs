@@ -178,3 +178,43 @@ async fn a_route_that_can_never_match_is_refused_with_its_place() {
         "{log}"
     );
 }
+
+/// The problems of two protocols of shops: ACP wants its own JSON, UCP another status.
+#[tokio::test]
+async fn problems_take_the_form_of_the_api_of_their_route() {
+    for mode in ["inline", "detached"] {
+        let bench = Bench::new(json!({
+            "execution": { "mode": mode },
+            "routes": [
+                { "match": { "path": "/acp/**" }, "policy": { "problems": {
+                    "status": { "key-reused": 422 },
+                    "body": { "type": "invalid_request", "code": "idempotency_conflict", "message": "${detail}", "status": "${status}" },
+                } } },
+                { "match": { "path": "/ucp/**" }, "policy": { "problems": { "status": { "key-reused": 409 } } } },
+            ],
+        }))
+        .await;
+        for (number, (path, status)) in
+            [("/acp/orders", 422), ("/ucp/orders", 409), ("/orders", 422)].into_iter().enumerate()
+        {
+            let request = Request::post(path).key("k");
+            assert_executed(&bench.send(&request).await, 201);
+            for protocol in Protocol::BOTH {
+                let reused = bench.send_over(protocol, &request.clone().body("another")).await;
+                assert_eq!(reused.text("x-should-retry"), "false", "{reused:?}");
+                assert_eq!(reused.text("stripe-should-retry"), "false", "{reused:?}");
+                assert_eq!(reused.header("retry-after"), None, "{reused:?}");
+                if path == "/acp/orders" {
+                    let answer = reused.json().unwrap();
+                    assert_eq!((reused.status, reused.text("content-type").as_str()), (status, "application/json"));
+                    assert_eq!((&answer["code"], &answer["status"]), (&json!("idempotency_conflict"), &json!(422)));
+                    assert!(answer["message"].as_str().is_some_and(|text| text.contains("Use a new key")), "{answer}");
+                } else {
+                    let problem = assert_problem(&reused, status, "key-reused");
+                    assert_eq!(problem["error"]["code"], "key-reused", "{problem}");
+                }
+            }
+            bench.assert_executions(number + 1);
+        }
+    }
+}

@@ -35,6 +35,10 @@ texts! {
     LinkTarget(String) = link_target,
         "a URI with a scheme, or a path that starts with one /, of at most 2048 characters (RFC 3986)";
 
+    /// A media type (RFC 9110, section 8.3.1), with or without parameters.
+    MediaType(String) = media_type,
+        "a media type, such as \"application/json\"";
+
     /// A method that can be guarded, in upper case.
     Method(String) = method,
         "a method other than GET, HEAD, OPTIONS, TRACE, CONNECT and QUERY, which are never guarded";
@@ -73,6 +77,13 @@ fn has_scheme(text: &str) -> bool {
             && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     })
+}
+
+fn media_type(text: &str) -> Option<String> {
+    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let (kind, subtype) = essence.trim_ascii_end().split_once('/')?;
+    let is_printable = parameters.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    (is_token(kind) && is_token(subtype) && is_printable).then(|| text.to_owned())
 }
 
 fn method(text: &str) -> Option<String> {

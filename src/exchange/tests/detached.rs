@@ -244,6 +244,10 @@ fn a_call_that_was_not_made_is_released_and_one_that_was_reset_is_not() {
         assert_eq!((stream.reply().status, stream.told()), (status, Some(word)));
         assert_eq!(stream.reply().headers.get("idempotency-status"), Some(word.as_str().as_bytes()));
         assert!(stream.counted(counter));
+        // What the answer says of a retry is what becomes of one.
+        for name in ["x-should-retry", "stripe-should-retry"] {
+            assert_eq!(stream.reply().headers.get(name), Some(may_run.to_string().as_bytes()));
+        }
         assert_eq!(world.order().send().job().is_some(), may_run);
 
         let world = self::world();
@@ -265,7 +269,7 @@ fn a_claim_for_which_there_is_no_call_is_given_back_and_nothing_counts_as_run() 
         assert_eq!(stream.ending(), &Ending::Released);
         assert!(stream.find_reply().is_none(), "a retry could come before the claim is given back");
         let stream = stream.answer(released);
-        assert_eq!(stream.reply(), &problem.reply(None, true));
+        assert_eq!(stream.reply(), &problem.reply(&world.policy));
         assert_eq!(stream.counters(), [problem.counter(), Counter::OutcomesReleased]);
         assert!(stream.job().is_none() && stream.told() == Some(Status::Rejected));
 

@@ -476,8 +476,7 @@ impl Stream<'_> {
     /// Passes if this is what the exchange replies.
     #[track_caller]
     pub(super) fn assert_refused(&self, problem: &Problem) {
-        let policy = &self.world.policy;
-        assert_eq!(*self.reply(), problem.reply(policy.docs_uri.as_deref(), policy.status_header));
+        assert_eq!(*self.reply(), problem.reply(&self.world.policy));
         assert!(self.counted(problem.counter()), "counted: {:?}", self.counters());
         assert_eq!(self.told(), Some(problem.status()));
         assert!(!self.was_forwarded());

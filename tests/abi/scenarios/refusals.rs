@@ -72,6 +72,37 @@ fn the_pause_grows_with_the_age_of_the_first_request_in_every_worker() {
 }
 
 #[test]
+fn problems_take_the_form_that_their_route_gives_them() {
+    let (_, worker) = worker(
+        r#"{"problems": {"status": {"key-reused": 409}}, "routes": [{"match": {"path": "/acp/**"}, "policy": {"problems": {
+            "retry_hints": false,
+            "body": {"type": "invalid_request", "code": "idempotency_conflict", "message": "${detail}"}
+        }}}]}"#,
+    );
+    let orders = Orders::default();
+    let acp = || Request::post("/acp/orders").key("k1");
+    for request in [order("k1"), acp().body("{}")] {
+        assert_eq!(word(&orders.serve(&worker, &request)), "executed");
+    }
+    let answer = orders.serve(&worker, &order("k1").body("other"));
+    assert_problem(&answer, 409, "key-reused");
+    let detail = problem(&answer)["detail"].clone();
+    let error = serde_json::json!({"type": "idempotency_error", "code": "key-reused", "message": detail});
+    assert_eq!(problem(&answer)["error"], error);
+    for name in ["x-should-retry", "stripe-should-retry"] {
+        assert_eq!(answer.header(name).as_deref(), Some("false"), "{answer:?}");
+    }
+
+    let answer = orders.serve(&worker, &acp().body("other"));
+    assert_eq!((answer.status, word(&answer).as_str()), (409, "key-reused"));
+    assert_eq!(answer.header("content-type").as_deref(), Some("application/json"));
+    assert_eq!(answer.header("x-should-retry").or(answer.header("stripe-should-retry")), None);
+    let expected = serde_json::json!({"type": "invalid_request", "code": "idempotency_conflict", "message": detail});
+    assert_eq!(problem(&answer), expected);
+    assert_eq!(orders.count(), 2);
+}
+
+#[test]
 fn a_key_that_is_malformed_gets_400_and_runs_nothing() {
     let (_, worker) = worker("{}");
     let orders = Orders::default();
