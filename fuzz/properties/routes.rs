@@ -1,6 +1,6 @@
 //! Patterns of routes, against a naive reading of what they mean.
 
-use idemgate::config::Config;
+use idemgate::{config::Config, headers::Headers};
 
 use super::{Seed, input::Input, texts};
 
@@ -57,8 +57,8 @@ impl Pattern {
 
     fn check(&self, text: &[u8]) {
         let found = match self.separator {
-            b'.' => self.config.route(b"POST", text, b"/"),
-            _ => self.config.route(b"POST", b"", text),
+            b'.' => self.config.route(b"POST", text, b"/", &Headers::new()),
+            _ => self.config.route(b"POST", b"", text, &Headers::new()),
         };
         assert_eq!(found.is_some(), self.means(text), "{} {}", self.pattern.escape_ascii(), text.escape_ascii());
     }

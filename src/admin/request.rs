@@ -77,7 +77,9 @@ impl AdminRoute {
         match self {
             Self::Count => Ok(Task::Count),
             Self::Look(prefix) => Ok(prefix.whole().map_or(Task::Find(prefix), Task::Look)),
-            Self::LookUp => look_up(&Arguments::read(body, &["key", "method", "authority", "path", "caller"])?, config),
+            Self::LookUp => {
+                look_up(&Arguments::read(body, &["key", "method", "authority", "path", "headers", "caller"])?, config)
+            }
             Self::NotKept(operation) => {
                 let body = Arguments::read(body, &["status", "force"])?;
                 amend(operation, Verb::NotKept { status: body.status()? }, &body)
@@ -121,7 +123,7 @@ fn look_up(body: &Arguments, config: &Config) -> Result<Task, AdminProblem> {
         [body.text("key")?, body.text("method")?, body.text("authority")?, body.text("path")?];
     let line = Headers::from_iter([(":method", method), (":authority", authority), (":path", path)]);
     let target = Target::from_headers(&line);
-    let policy = policy(config, &target);
+    let policy = policy(config, &target, &body.headers()?);
 
     let header = policy.key.headers.first().map_or("idempotency-key", String::as_str);
     let key = match Key::find(&Headers::from_iter([(header, key)]), &policy.key) {
@@ -184,6 +186,20 @@ impl Arguments {
             AdminProblem::BadRequest(detail.into())
         };
         self.value(key).and_then(Node::text).ok_or_else(missing)
+    }
+
+    /// Those that routes look at.
+    fn headers(&self) -> Result<Headers, AdminProblem> {
+        let fields = match self.value("headers") {
+            None => Some(Headers::new()),
+            Some(Node::Object(fields)) => fields.iter().map(|(name, value)| Some((name, value.text()?))).collect(),
+            Some(_) => None,
+        };
+        fields.ok_or_else(|| {
+            bad_request(
+                "Nothing was looked up. headers must be an object of names and strings: those that routes look at.",
+            )
+        })
     }
 
     fn force(&self) -> Result<bool, AdminProblem> {

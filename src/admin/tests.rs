@@ -249,6 +249,24 @@ fn a_look_up_finds_the_operation_that_the_filter_would_name() {
     assert_ne!(asked(r#""k""#, r#"["ann", null]"#), asked(r#""k""#, r#"[null, "ann"]"#));
 }
 
+#[test]
+fn a_look_up_falls_under_a_route_by_the_headers_that_are_told() {
+    let config = config(
+        r#", "caller": {"identity": []}, "routes": [{"match": {"headers": {"x-tenant": "a*"}}, "policy": {"resource": []}}]"#,
+    );
+    let asked = |path: &str, headers: &str| {
+        let body = format!(r#"{{"key": "k", "method": "POST", "authority": "a", "path": "{path}"{headers}}}"#);
+        AdminRoute::LookUp.task(body.as_bytes(), &config)
+    };
+    // Under the route, paths do not tell operations apart.
+    assert_eq!(asked("/a", r#", "headers": {"X-Tenant": "ann"}"#), asked("/b", r#", "headers": {"x-tenant": "abe"}"#));
+    assert_ne!(asked("/a", r#", "headers": {"x-tenant": "bob"}"#), asked("/b", r#", "headers": {"x-tenant": "bob"}"#));
+    assert_eq!(asked("/a", ""), asked("/a", r#", "headers": {}"#));
+    for headers in [r#", "headers": ["x-tenant"]"#, r#", "headers": {"x-tenant": 1}"#] {
+        assert!(matches!(asked("/a", headers), Err(AdminProblem::BadRequest(_))), "{headers}");
+    }
+}
+
 fn amendment(route: AdminRoute, body: &str) -> Result<Amendment, AdminProblem> {
     match route.task(body.as_bytes(), &config(""))? {
         Task::Amend(OPERATION, amendment) => Ok(amendment),

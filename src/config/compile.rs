@@ -100,8 +100,9 @@ impl RouteDocument {
             .over(base.clone())
             .and_then(|policy| largest_response_fits(&policy.limits, limit_is_set, store).map(|()| policy))
             .map_err(|error| error.within("policy"))?;
-        let MatchDocument { path, methods, authority } = self.matches;
-        let criteria = Criteria { path, methods: methods.map(List::into_values), authority };
+        let MatchDocument { path, methods, authority, headers } = self.matches;
+        let methods = methods.map(List::into_values);
+        let criteria = Criteria { path, methods, authority, headers: headers.unwrap_or_default() };
         Ok(Route { name: self.name.map(String::from), policy: Arc::new(policy.in_effect()), criteria })
     }
 }

@@ -13,8 +13,8 @@ use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUn
 use super::problems::Statuses;
 use super::store::{MOST_ENTRIES, OnFull, Unsigned};
 use super::value::{
-    AuthorityPattern, FieldName, LinkTarget, List, MediaType, Method, Number, PathPattern, Percentage, Period, Pointer,
-    PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
+    AuthorityPattern, FieldName, HeaderPatterns, LinkTarget, List, MediaType, Method, Number, PathPattern, Percentage,
+    Period, Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// Configuration of Idemgate, an Envoy filter that makes HTTP services safe to retry by Idempotency-Key.
@@ -440,6 +440,9 @@ pub(super) struct MatchDocument {
 pub(super) struct RoutePolicyDocument(pub(super) Box<Document>);
 
 impl<'de> Deserialize<'de> for RoutePolicyDocument {
+    /// Patterns over the values of headers, by name; each must be there. * matches any characters. A header with several
+    /// lines counts as one, joined by commas.
+    pub(super) headers: Option<HeaderPatterns>,
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let document = Document::deserialize(deserializer)?;
         let found = match &document {

@@ -52,6 +52,7 @@ pub use store::{ENTRY_BYTES, IntegrityConfig, OnFull, RedisConfig, SharedDataCon
 
 use std::sync::Arc;
 
+use crate::headers::Headers;
 use crate::normal_form;
 use document::{Document, Role};
 use json::Node;
@@ -170,19 +171,19 @@ impl Config {
 
     /// The route that a request falls under, by its place in [`routes`](Self::routes); `None` if there is none.
     ///
-    /// All are as the request has them; the query of `path` does not count. `authority` is only looked at if some route
-    /// [looks at it](Route::looks_at_authority).
+    /// All are as the request has them; the query of `path` does not count. `authority` and `headers` are only looked at if
+    /// some route looks at them ([`Route::looks_at_authority`], [`Route::looks_at_headers`]).
     #[must_use]
-    pub fn route(&self, method: &[u8], authority: &[u8], path: &[u8]) -> Option<usize> {
+    pub fn route(&self, method: &[u8], authority: &[u8], path: &[u8], headers: &Headers) -> Option<usize> {
         let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
         let (method, path) = (normal_form::method(method), normal_form::path(path));
-        self.routes.iter().position(|route| route.matches(&method, authority, &path))
+        self.routes.iter().position(|route| route.matches(&method, authority, &path, headers))
     }
 
     /// The policy that a request falls under.
     #[must_use]
-    pub fn policy_for(&self, method: &[u8], authority: &[u8], path: &[u8]) -> &Policy {
-        let route = self.route(method, authority, path).and_then(|index| self.routes.get(index));
+    pub fn policy_for(&self, method: &[u8], authority: &[u8], path: &[u8], headers: &Headers) -> &Policy {
+        let route = self.route(method, authority, path, headers).and_then(|index| self.routes.get(index));
         route.map_or(&self.policy, |route| &route.policy)
     }
 }

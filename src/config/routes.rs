@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::error::{ConfigError, JsonPath};
 use super::policy::{Mode, Policy};
-use super::value::{AuthorityPattern, PathPattern};
+use super::value::{AuthorityPattern, HeaderPatterns, PathPattern};
+use crate::headers::Headers;
 
 /// One entry of `routes`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,23 +23,31 @@ pub(super) struct Criteria {
     pub(super) path: Option<PathPattern>,
     pub(super) methods: Option<Vec<String>>,
     pub(super) authority: Option<AuthorityPattern>,
+    pub(super) headers: HeaderPatterns,
 }
 
 impl Route {
     /// Whether a request falls under this route, if it does under none before it.
     ///
     /// `method` and `path` are in their normal form, and `path` is without its query.
-    pub(super) fn matches(&self, method: &[u8], authority: &[u8], path: &[u8]) -> bool {
-        let Criteria { path: pattern, methods, authority: host } = &self.criteria;
+    pub(super) fn matches(&self, method: &[u8], authority: &[u8], path: &[u8], headers: &Headers) -> bool {
+        let Criteria { path: pattern, methods, authority: host, headers: patterns } = &self.criteria;
         methods.as_ref().is_none_or(|methods| methods.iter().any(|name| name.as_bytes() == method))
             && pattern.as_ref().is_none_or(|pattern| pattern.matches(path))
             && host.as_ref().is_none_or(|host| host.matches(authority))
+            && patterns.match_all(headers)
     }
 
     /// Whether the authority decides.
     #[must_use]
     pub fn looks_at_authority(&self) -> bool {
         self.criteria.authority.is_some()
+    }
+
+    /// Whether other fields decide.
+    #[must_use]
+    pub fn looks_at_headers(&self) -> bool {
+        !self.criteria.headers.is_empty()
     }
 }
 
@@ -53,6 +62,7 @@ impl Criteria {
         methods
             && self.path.as_ref().is_none_or(|pattern| pattern.covers(other.path.as_ref()))
             && self.authority.as_ref().is_none_or(|pattern| pattern.covers(other.authority.as_ref()))
+            && self.headers.cover(&other.headers)
     }
 }
 
@@ -93,6 +103,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::config::{Config, ExecutionMode, InFlight, Mode, Policy};
+    use crate::headers::Headers;
 
     fn parse(text: &str) -> Config {
         Config::parse(text.as_bytes()).unwrap()
@@ -121,9 +132,31 @@ mod tests {
             ("POST", "api.example.com", "/orders", None),
             ("POST", "api.example.com", "/payments1", None),
         ] {
-            let found = config.route(method.as_bytes(), authority.as_bytes(), path.as_bytes());
+            let found = config.route(method.as_bytes(), authority.as_bytes(), path.as_bytes(), &Headers::new());
             assert_eq!(found, route, "{method} {authority} {path}");
         }
+    }
+
+    #[test]
+    fn routes_of_one_path_are_told_apart_by_headers() {
+        let config = parse(
+            r#"{"routes": [
+                {"match": {"path": "/mcp", "headers": {"mcp-method": "tools/call", "mcp-name": "pay*"}}, "policy": {"ttl": "48h"}},
+                {"match": {"path": "/mcp", "headers": {"mcp-method": "tools/call"}}, "policy": {"ttl": "2h"}},
+                {"match": {"path": "/mcp"}, "policy": {"mode": "off"}}
+            ]}"#,
+        );
+        for (fields, route) in [
+            (&[("mcp-method", "tools/call"), ("mcp-name", "pay_invoice")][..], 0),
+            (&[("mcp-method", "tools/call"), ("mcp-name", "list")], 1),
+            (&[("Mcp-Method", "tools/call")], 1),
+            (&[("mcp-method", "initialize")], 2),
+            (&[], 2),
+        ] {
+            let headers = fields.iter().copied().collect();
+            assert_eq!(config.route(b"POST", b"a", b"/mcp", &headers), Some(route), "{fields:?}");
+        }
+        assert!(config.routes[0].looks_at_headers() && !config.routes[2].looks_at_headers());
     }
 
     #[test]
@@ -169,6 +202,11 @@ mod tests {
             (r#"{"path": "/a/**"}"#, r#"{"path": "/a/*/b", "methods": ["POST"]}"#),
             (r#"{"methods": ["POST", "PATCH"]}"#, r#"{"path": "/a", "methods": ["PATCH"]}"#),
             (r#"{"authority": "**.example.com"}"#, r#"{"authority": "a.example.com", "path": "/x"}"#),
+            (
+                r#"{"headers": {"mcp-method": "tools/*"}}"#,
+                r#"{"path": "/mcp", "headers": {"Mcp-Method": "tools/call"}}"#,
+            ),
+            (r#"{"headers": {}}"#, r#"{"headers": {"x": "a"}}"#),
         ] {
             let error =
                 refusal(&format!(r#"[{{"match": {first}, "policy": {{}}}}, {{"match": {second}, "policy": {{}}}}]"#));
@@ -182,6 +220,8 @@ mod tests {
             (r#"{"path": "/a"}"#, r#"{}"#),
             (r#"{"path": "/a", "methods": ["POST"]}"#, r#"{"path": "/a"}"#),
             (r#"{"path": "/a", "authority": "x"}"#, r#"{"path": "/a", "authority": "y"}"#),
+            (r#"{"headers": {"x": "*"}}"#, r#"{}"#),
+            (r#"{"path": "/a", "headers": {"x": "a"}}"#, r#"{"path": "/a", "headers": {"x": "b"}}"#),
         ] {
             let text = format!(
                 r#"{{"routes": [{{"match": {first}, "policy": {{}}}}, {{"match": {second}, "policy": {{}}}}]}}"#
@@ -197,6 +237,9 @@ mod tests {
             (r#"{"path": "/orders?x=1"}"#, "routes[0].match.path: found"),
             (r#"{"authority": "https://example.com"}"#, "routes[0].match.authority: found"),
             (r#"{"methods": ["GET"]}"#, "routes[0].match.methods[0]: found \"GET\""),
+            (r#"{"headers": {"x": "a***"}}"#, "routes[0].match.headers.x: found \"a***\"; allowed: one star"),
+            (r#"{"headers": {"x y": "a"}}"#, "routes[0].match.headers: found \"x y\"; allowed: the name of a header"),
+            (r#"{"headers": {"host": "a"}}"#, "routes[0].match.headers: found host, which HTTP/2"),
             (
                 r#"{"methods": ["PUT"]}"#,
                 "routes[0].match.methods: found no method that the route's policy guards; allowed: at least one of POST, PATCH, \

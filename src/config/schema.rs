@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::document::{Document, RoutePolicyDocument, StoreDocument, StoresDocument};
 use super::problems::{ErrorStatus, PROBLEM_NAMES, Statuses};
 use super::value::{
-    AuthorityPattern, FieldName, LinkTarget, List, MediaType, Method, NEVER_GUARDED, Number, PathPattern, Percentage,
-    Period, Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
+    AuthorityPattern, FieldName, HeaderPatterns, LinkTarget, List, MediaType, Method, NEVER_GUARDED,
+    Number, PathPattern, Percentage, Period, Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word,
+    Words,
 };
 
 /// The JSON Schema (draft 2020-12) of the plugin configuration, with descriptions and defaults.
@@ -179,6 +180,20 @@ schema_by_hand! {
         "type": "string", "pattern": "^[!-~]+$", "maxLength": 256, "not": {"pattern": "[/?#@\\\\]|\\*\\*\\*"},
     });
     [] FieldName => |_| json_schema!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"});
+    [] HeaderPatterns => |generator| {
+        let name = generator.subschema_for::<FieldName>();
+        json_schema!({
+            "type": "object",
+            "propertyNames": {"allOf": [name, {"not": {"pattern": "^[Hh][Oo][Ss][Tt]$"}}]},
+            "additionalProperties": {
+                "type": "string",
+                "pattern":
+                    "^[^ \\u0000-\\u001f\\u007f-\\u009f]([^\\u0000-\\u001f\\u007f-\\u009f]*[^ \\u0000-\\u001f\\u007f-\\u009f])?$",
+                "maxLength": 256,
+                "not": {"pattern": "\\*\\*\\*"},
+            },
+        })
+    };
     [] IntegrityKeys => |_| {
         let key = secret(32);
         json_schema!({"oneOf": [key, {"type": "array", "items": key, "minItems": 1, "uniqueItems": true}]})

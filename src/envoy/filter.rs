@@ -134,8 +134,9 @@ impl Filter {
     /// guarded.
     ///
     /// Without its `headers` at hand, one look-up decides for most requests, and no more fields are fetched than the
-    /// routes look at.
-    pub(super) fn find_route(&self, headers: Option<&Headers>) -> Option<usize> {
+    /// routes look at. If they look at any, all are.
+    pub(super) fn find_route(&self, all: &mut Option<Headers>) -> Option<usize> {
+        let headers = all.as_ref();
         let field = |name: &str| match headers {
             Some(headers) => headers.get(name).map(Cow::Borrowed),
             None => host::header(MapType::HttpRequestHeaders, name).map(Cow::Owned),
@@ -154,8 +155,14 @@ impl Filter {
         let path = field(":path").unwrap_or_default();
         self.path_watch.look_at(&path);
         let looks_at_authority = self.config.routes.iter().any(|route| route.looks_at_authority());
-        let authority = looks_at_authority.then(|| field(":authority")).flatten();
-        let found = self.config.route(&method, &authority.unwrap_or_default(), &path);
+        let authority = looks_at_authority.then(|| field(":authority")).flatten().unwrap_or_default();
+        if !self.config.routes.iter().any(|route| route.looks_at_headers()) {
+            let found = self.config.route(&method, &authority, &path, &Headers::new());
+            return Some(found.unwrap_or(self.config.routes.len()));
+        }
+        let (method, path, authority) = (method.into_owned(), path.into_owned(), authority.into_owned());
+        let headers = all.get_or_insert_with(|| host::headers(MapType::HttpRequestHeaders));
+        let found = self.config.route(&method, &authority, &path, headers);
         Some(found.unwrap_or(self.config.routes.len()))
     }
 

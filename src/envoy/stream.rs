@@ -104,8 +104,8 @@ impl HttpContext for Stream {
             return Action::Continue;
         }
         // What has a body is likely to be guarded, and then all fields are looked at: one call in place of two.
-        let headers = (!end_of_stream).then(|| host::headers(MapType::HttpRequestHeaders));
-        match filter.find_route(headers.as_ref()) {
+        let mut headers = (!end_of_stream).then(|| host::headers(MapType::HttpRequestHeaders));
+        match filter.find_route(&mut headers) {
             Some(route) => {
                 let headers = headers.unwrap_or_else(|| host::headers(MapType::HttpRequestHeaders));
                 self.open(&filter, route, &headers, end_of_stream)

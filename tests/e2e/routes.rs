@@ -179,6 +179,44 @@ async fn a_route_that_can_never_match_is_refused_with_its_place() {
     );
 }
 
+/// One path for all calls, as MCP has it: headers tell those that must run once from the others.
+#[tokio::test]
+async fn routes_of_one_path_are_told_apart_by_headers_with_and_without_a_body() {
+    let bench = Bench::new(json!({
+        "mode": "off",
+        "routes": [
+            { "match": { "path": "/mcp", "headers": { "Mcp-Method": "tools/*", "mcp-name": "pay*" } },
+              "policy": { "mode": "enforce", "key": { "required": true } } },
+        ],
+    }))
+    .await;
+    let call = |method: &'static str, name: &'static str| {
+        Request::post("/mcp").header("mcp-method", method).header("mcp-name", name)
+    };
+    let mut executions = 0;
+    for protocol in Protocol::BOTH {
+        for (key, request) in
+            [("body", call("tools/call", "pay_invoice")), ("none", call("tools/call", "pay").body(""))]
+        {
+            assert_problem(&bench.send_over(protocol, &request).await, 400, "key-missing");
+            let request = request.key(format!("{key} {protocol:?}").replace(' ', "-"));
+            let first = bench.send_over(protocol, &request).await;
+            assert_executed(&first, 201);
+            assert_replay_of(&first, &bench.send_over(protocol, &request).await);
+            executions += 1;
+        }
+        for request in
+            [call("initialize", "pay"), call("tools/call", "list"), Request::post("/mcp").header("mcp-name", "pay")]
+        {
+            for _ in 0..2 {
+                assert_unguarded(&bench.send_over(protocol, &request.clone().key("k")).await, 201);
+                executions += 1;
+            }
+        }
+    }
+    bench.assert_executions(executions);
+}
+
 /// The problems of two protocols of shops: ACP wants its own JSON, UCP another status.
 #[tokio::test]
 async fn problems_take_the_form_of_the_api_of_their_route() {

@@ -8,7 +8,7 @@ mod text;
 mod word;
 
 pub(super) use list::List;
-pub(super) use pattern::{AuthorityPattern, PathPattern};
+pub(super) use pattern::{AuthorityPattern, HeaderPatterns, PathPattern};
 pub(super) use quantity::{Number, Percentage, Period, Size, bytes_text};
 pub(super) use secret::Secret;
 pub(crate) use text::NEVER_GUARDED;

@@ -1,9 +1,13 @@
 //! Patterns of routes. One that can never match is refused: its route would silently guard nothing.
 
-use serde::de::{Deserialize, Deserializer, Error, Unexpected};
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
+
+use super::FieldName;
 use crate::config::glob::{BadGlob, Glob, LONGEST_PATTERN};
 use crate::config::json::read_value;
+use crate::headers::Headers;
 use crate::normal_form;
 
 /// A pattern over the path without its query; segments end at `/`.
@@ -82,6 +86,96 @@ impl<'de> Deserialize<'de> for AuthorityPattern {
     }
 }
 
+/// A pattern over the value of a header field: a star stands for any characters.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(in crate::config) struct HeaderPattern(Glob);
+
+impl HeaderPattern {
+    /// Whether the pattern matches `value`, of which every letter counts.
+    pub(in crate::config) fn matches(&self, value: &[u8]) -> bool {
+        self.0.matches(value)
+    }
+
+    /// Whether it certainly matches all that `other` does.
+    pub(in crate::config) fn covers(&self, other: &Self) -> bool {
+        self.0.covers(&other.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for HeaderPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let allowed = "a pattern over the whole value, without spaces at its ends and without control characters: * matches \
+                       any characters";
+        let text = read_value(deserializer, allowed, |node| {
+            let text = node.text()?;
+            let is_possible = !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control);
+            is_possible.then(|| text.to_owned())
+        })?;
+        // No value has a line break, so that there is one segment, and one star is as good as two.
+        let pattern = if text.contains("***") { text.clone() } else { text.replace("**", "*").replace('*', "**") };
+        compile(pattern.as_bytes(), b'\n', &text).map(Self)
+    }
+}
+
+/// The patterns over fields, by their names in lower case.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(in crate::config) struct HeaderPatterns(Vec<(String, HeaderPattern)>);
+
+impl HeaderPatterns {
+    pub(in crate::config) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(in crate::config) fn match_all(&self, headers: &Headers) -> bool {
+        self.0.iter().all(|(name, pattern)| {
+            let mut values = headers.get_all(name);
+            match (values.next(), values.next()) {
+                (None, _) => false,
+                (Some(value), None) => pattern.matches(value),
+                // As Envoy's routes look at a field of several lines.
+                (Some(_), Some(_)) => pattern.matches(&headers.get_all(name).collect::<Vec<_>>().join(&b',')),
+            }
+        })
+    }
+
+    /// Whether each of them certainly matches whatever `other` matches.
+    pub(in crate::config) fn cover(&self, other: &Self) -> bool {
+        self.0.iter().all(|(name, wide)| other.0.iter().any(|(same, narrow)| same == name && wide.covers(narrow)))
+    }
+}
+
+impl<'de> Deserialize<'de> for HeaderPatterns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderPatternsVisitor)
+    }
+}
+
+struct HeaderPatternsVisitor;
+
+impl<'de> Visitor<'de> for HeaderPatternsVisitor {
+    type Value = HeaderPatterns;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of names of headers and patterns over their values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<HeaderPatterns, A::Error> {
+        let mut patterns: Vec<(String, HeaderPattern)> = Vec::new();
+        while let Some(name) = members.next_key::<FieldName>()? {
+            let (name, pattern) = (String::from(name), members.next_value()?);
+            if name == "host" {
+                let found = Unexpected::Other("host, which HTTP/2 and Envoy know as the authority");
+                return Err(A::Error::invalid_value(found, &"match.authority instead"));
+            }
+            if patterns.iter().any(|(other, _)| *other == name) {
+                return Err(A::Error::invalid_value(Unexpected::Other("the same header twice"), &"each header once"));
+            }
+            patterns.push((name, pattern));
+        }
+        Ok(HeaderPatterns(patterns))
+    }
+}
+
 /// What stands in front of the port. An IPv6 address has colons of its own, within brackets.
 fn host_of(authority: &[u8]) -> &[u8] {
     let colon = authority.iter().rposition(|byte| *byte == b':');
@@ -157,6 +251,76 @@ mod tests {
         for text in ["", "https://example.com", "example.com/orders", "user@example.com", "ex ample.com", "2001:db8::1"]
         {
             assert!(Node::Text(text.to_owned()).read::<AuthorityPattern>().is_err(), "{text}");
+        }
+    }
+
+    fn headers(json: &str) -> Result<HeaderPatterns, ConfigError> {
+        serde_json::from_str::<Node>(json).unwrap().read()
+    }
+
+    #[test]
+    fn a_header_is_matched_whole_by_its_lines_joined_as_envoy_does() {
+        for (patterns, lines, is_match) in [
+            (r#"{"Mcp-Method": "tools/call"}"#, &[("mcp-method", "tools/call")][..], true),
+            (r#"{"mcp-method": "tools/call"}"#, &[("mcp-method", "tools/list")], false),
+            (r#"{"mcp-method": "tools/call"}"#, &[("mcp-method", "Tools/Call")], false),
+            (r#"{"mcp-method": "tools/call"}"#, &[("mcp-method", "tools/call2")], false),
+            (r#"{"mcp-method": "tools/call"}"#, &[], false),
+            (r#"{"mcp-method": "tools/*"}"#, &[("MCP-Method", "tools/a/b, c")], true),
+            (r#"{"x": "*"}"#, &[("x", "")], true),
+            (r#"{"x": "*"}"#, &[("y", "a")], false),
+            (r#"{"x": "a*b"}"#, &[("x", "a/b.b")], true),
+            (r#"{"x": "a**b"}"#, &[("x", "ab")], true),
+            (r#"{"x": "a"}"#, &[("x", "a"), ("x", "a")], false),
+            (r#"{"x": "a,b"}"#, &[("x", "a"), ("x", "b")], true),
+            (r#"{"x": "b*"}"#, &[("x", "a"), ("x", "b")], false),
+            (r#"{"x": "a", "y": "b"}"#, &[("y", "b"), ("x", "a")], true),
+            (r#"{"x": "a", "y": "b"}"#, &[("x", "a")], false),
+            (r#"{}"#, &[], true),
+        ] {
+            let headers_of_request = lines.iter().copied().collect();
+            assert_eq!(headers(patterns).unwrap().match_all(&headers_of_request), is_match, "{patterns} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn header_patterns_that_no_request_can_match_are_refused() {
+        for (patterns, message) in [
+            (r#"{"x": ""}"#, "x: found \"\"; allowed: a pattern over the whole value"),
+            (r#"{"x": " a"}"#, "x: found \" a\"; allowed: a pattern over the whole value"),
+            (r#"{"x": "a\nb"}"#, "x: found "),
+            (r#"{"x": "a***"}"#, "x: found \"a***\"; allowed: one star, or two in a row"),
+            (r#"{"x": 1}"#, "x: found 1; allowed: a pattern over the whole value"),
+            (r#"{":path": "a"}"#, "$: found \":path\"; allowed: the name of a header"),
+            (
+                r#"{"Host": "a"}"#,
+                "$: found host, which HTTP/2 and Envoy know as the authority; allowed: match.authority instead",
+            ),
+            (r#"{"X": "a", "x": "b"}"#, "$: found the same header twice; allowed: each header once"),
+            (r#"["x"]"#, "$: found a list; allowed: an object of names of headers"),
+        ] {
+            let error = headers(patterns).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{patterns}: {error}");
+        }
+    }
+
+    #[test]
+    fn header_patterns_cover_those_that_say_more() {
+        let covers = |wide: &str, narrow: &str| headers(wide).unwrap().cover(&headers(narrow).unwrap());
+        for (wide, narrow) in [
+            (r#"{}"#, r#"{"x": "a"}"#),
+            (r#"{"x": "*"}"#, r#"{"X": "**"}"#),
+            (r#"{"x": "a*"}"#, r#"{"y": "b", "x": "a/b/c"}"#),
+        ] {
+            assert!(covers(wide, narrow), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [
+            (r#"{"x": "*"}"#, r#"{}"#),
+            (r#"{"x": "a"}"#, r#"{"x": "*"}"#),
+            (r#"{"x": "a", "y": "b"}"#, r#"{"x": "a"}"#),
+            (r#"{"x": "a"}"#, r#"{"y": "a"}"#),
+        ] {
+            assert!(!covers(wide, narrow), "{wide} {narrow}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Orders, assert_problem, order, retry_after, word, worker};
+use super::{Orders, assert_problem, order, problem, retry_after, word, worker};
 use crate::{
     host::{Host, Settings},
     messages::{Outcome, Request},
@@ -69,6 +69,21 @@ fn the_pause_grows_with_the_age_of_the_first_request_in_every_worker() {
         told.extend([&worker, &other].map(|worker| retry_after(&orders.serve(worker, &order("k1")))));
     }
     assert_eq!(told, [1, 1, 1, 1, 3, 3, 7, 7]);
+}
+
+#[test]
+fn a_route_by_headers_holds_for_a_request_with_a_body_and_for_one_without() {
+    let (_, worker) =
+        worker(r#"{"routes": [{"match": {"headers": {"x-tenant": "a*"}}, "policy": {"key": {"required": true}}}]}"#);
+    let orders = Orders::default();
+    for body in [r#"{"item":1}"#, ""] {
+        let request = || Request::post("/orders").body(body);
+        assert_problem(&orders.serve(&worker, &request().header("x-tenant", "ann")), 400, "key-missing");
+        for other in [request(), request().header("x-tenant", "bob"), request().header("x-tenants", "ann")] {
+            assert_eq!(orders.serve(&worker, &other).status, 201);
+        }
+    }
+    assert_eq!(orders.count(), 6);
 }
 
 #[test]
