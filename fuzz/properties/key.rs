@@ -42,7 +42,7 @@ pub fn seeds() -> Vec<Seed> {
 }
 
 fn find(value: &[u8], format: KeyFormat) -> Result<Key, InvalidKey> {
-    let policy = KeyPolicy { headers: vec!["idempotency-key".to_owned()], required: false, max_length: 255, format };
+    let policy = KeyPolicy { format, ..KeyPolicy::default() };
     let headers = Headers::from_iter([("idempotency-key", value)]);
     Key::find(&headers, &policy).map(|key| key.expect("the header is there"))
 }

@@ -111,6 +111,7 @@ impl KeyDocument {
     fn over(self, base: KeyPolicy) -> Result<KeyPolicy, ConfigError> {
         let key = KeyPolicy {
             headers: self.headers.map_or(base.headers, List::into_values),
+            syntax: self.syntax.map_or(base.syntax, Word::get),
             required: self.required.unwrap_or(base.required),
             max_length: self.max_length.map_or(base.max_length, |length| length.get() as usize),
             format: self.format.map_or(base.format, Word::get),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::policy::{
     BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
-    IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, Mode, OnStoreError, OnUnknown, OutcomePolicy, Policy,
-    ReplayPolicy, Resource,
+    IdentitySource, InFlight, KeyFormat, KeyPolicy, KeySyntax, Limits, Mode, OnStoreError, OnUnknown, OutcomePolicy,
+    Policy, ReplayPolicy, Resource,
 };
 use super::problems::ProblemsPolicy;
 use super::share::Share;
@@ -36,7 +36,13 @@ impl Default for Policy {
 
 impl Default for KeyPolicy {
     fn default() -> Self {
-        Self { headers: vec!["idempotency-key".to_owned()], required: false, max_length: 255, format: KeyFormat::Any }
+        Self {
+            headers: vec!["idempotency-key".to_owned()],
+            syntax: KeySyntax::Field,
+            required: false,
+            max_length: 255,
+            format: KeyFormat::Any,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::Guard;
 use super::error::ConfigError;
 use super::json::Node;
-use super::policy::{ExecutionMode, InFlight, KeyFormat, Mode, OnStoreError, OnUnknown};
+use super::policy::{ExecutionMode, InFlight, KeyFormat, KeySyntax, Mode, OnStoreError, OnUnknown};
 use super::problems::Statuses;
 use super::store::{MOST_ENTRIES, OnFull, Unsigned};
 use super::value::{
@@ -113,12 +113,19 @@ pub(super) fn word_of<T: Words + PartialEq>(value: T) -> &'static str {
 pub(super) struct KeyDocument {
     /// Names of headers, in any case; the first one present is the key.
     pub(super) headers: Option<List<FieldName, 1>>,
+    /// How such a header is read: bare or as a Structured Field String ("field"), or its whole value, as it is, as the key
+    /// ("opaque"), in which spaces, commas and quotes count.
+    pub(super) syntax: Option<Word<KeySyntax>>,
     /// Whether a guarded method without a key gets 400.
     pub(super) required: Option<bool>,
     /// The longest key in bytes, after unquoting; 36 at least if format is "uuid".
     pub(super) max_length: Option<Number<1, 4096>>,
     /// Which keys are good: visible ASCII ("any"), or the textual form of a UUID ("uuid").
     pub(super) format: Option<Word<KeyFormat>>,
+}
+
+impl Words for KeySyntax {
+    const WORDS: &'static [(&'static str, Self)] = &[("field", Self::Field), ("opaque", Self::Opaque)];
 }
 
 impl Words for KeyFormat {
@@ -433,6 +440,9 @@ pub(super) struct MatchDocument {
     pub(super) methods: Option<List<Method, 1>>,
     /// A pattern over the authority, in any case: * matches within a label, ** across. Without a port it matches any.
     pub(super) authority: Option<AuthorityPattern>,
+    /// Patterns over the values of headers, by name; each must be there. * matches any characters. A header with several
+    /// lines counts as one, joined by commas.
+    pub(super) headers: Option<HeaderPatterns>,
 }
 
 /// What a route may change: every setting except `store`, `routes`, `role`, `guard`, `prefix` and `limits.memory`.
@@ -440,9 +450,6 @@ pub(super) struct MatchDocument {
 pub(super) struct RoutePolicyDocument(pub(super) Box<Document>);
 
 impl<'de> Deserialize<'de> for RoutePolicyDocument {
-    /// Patterns over the values of headers, by name; each must be there. * matches any characters. A header with several
-    /// lines counts as one, joined by commas.
-    pub(super) headers: Option<HeaderPatterns>,
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let document = Document::deserialize(deserializer)?;
         let found = match &document {

@@ -40,8 +40,8 @@ pub use error::ConfigError;
 pub use pointers::{Branch, PointerTree};
 pub use policy::{
     BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
-    IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, Mode, OnStoreError, OnUnknown, OutcomePolicy, Policy,
-    ReplayPolicy, Resource,
+    IdentitySource, InFlight, KeyFormat, KeyPolicy, KeySyntax, Limits, Mode, OnStoreError, OnUnknown, OutcomePolicy,
+    Policy, ReplayPolicy, Resource,
 };
 pub use problems::{BodyTemplate, PROBLEM_NAMES, ProblemsPolicy};
 pub use routes::Route;

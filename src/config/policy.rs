@@ -78,12 +78,23 @@ pub enum Mode {
 pub struct KeyPolicy {
     /// Field names in lower case; the first one present is the key.
     pub headers: Vec<String>,
+    /// How such a header is read.
+    pub syntax: KeySyntax,
     /// Whether a guarded method without a key is refused.
     pub required: bool,
     /// Longest key in bytes, after unquoting.
     pub max_length: usize,
     /// Which keys are accepted.
     pub format: KeyFormat,
+}
+
+/// `key.syntax`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeySyntax {
+    /// Bare, or a Structured Field String.
+    Field,
+    /// The whole value is the key.
+    Opaque,
 }
 
 /// `key.format`.

@@ -54,7 +54,7 @@ fn defaults() -> Value {
     json!({
         "prefix": "idemgate:",
         "mode": "enforce",
-        "key": {"headers": ["idempotency-key"], "required": false, "max_length": 255, "format": "any"},
+        "key": {"headers": ["idempotency-key"], "syntax": "field", "required": false, "max_length": 255, "format": "any"},
         "methods": ["POST", "PATCH"],
         "caller": {"identity": [{"header": "authorization"}], "required": false},
         "resource": ["authority", "method", "path"],

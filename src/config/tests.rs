@@ -20,6 +20,7 @@ fn the_defaults_are_the_contracts() {
         mode: Mode::Enforce,
         key: KeyPolicy {
             headers: vec!["idempotency-key".to_owned()],
+            syntax: KeySyntax::Field,
             required: false,
             max_length: 255,
             format: KeyFormat::Any,
@@ -86,7 +87,7 @@ fn every_setting_reaches_the_policy() {
     let config = parse(
         r#"{
             "mode": "off",
-            "key": {"headers": ["X-Request-Key", "idempotency-key"], "required": true, "max_length": 64, "format": "uuid"},
+            "key": {"headers": ["X-Request-Key", "idempotency-key"], "syntax": "opaque", "required": true, "max_length": 64, "format": "uuid"},
             "methods": ["post", "Put"],
             "caller": {"identity": [{"property": ["metadata", "filter_metadata"]}, {"header": "X-Tenant"}], "required": true},
             "resource": ["path"],
@@ -116,6 +117,7 @@ fn every_setting_reaches_the_policy() {
         mode: Mode::Off,
         key: KeyPolicy {
             headers: owned(&["x-request-key", "idempotency-key"]),
+            syntax: KeySyntax::Opaque,
             required: true,
             max_length: 64,
             format: KeyFormat::Uuid,
@@ -322,7 +324,7 @@ fn nesting_that_would_exhaust_the_stack_is_refused() {
 
 #[test]
 fn unknown_keys_are_named_with_those_that_exist() {
-    let key = "headers, required, max_length, format";
+    let key = "headers, syntax, required, max_length, format";
     for (input, message) in [
         (r#"{"key": {"requierd": true}}"#, format!("key.requierd: found an unknown key (did you mean required?); allowed: {key}")),
         (r#"{"key": {"maxLength": 1}}"#, format!("key.maxLength: found an unknown key (did you mean max_length?); allowed: {key}")),
@@ -853,9 +855,9 @@ fn a_route_changes_what_it_sets_of_problems_status_by_status() {
     assert_eq!(["key-reused", "overloaded", "key-missing"].map(|name| a.status_of(name)), [Some(400), Some(429), None]);
     assert_eq!((a.body, a.content_type.as_str()), (config.policy.problems.body.clone(), "a/b"));
     assert_eq!((b.status_of("key-reused"), config.policy.problems.error_member), (Some(409), true));
+    assert_eq!((b.body, b.error_member, b.retry_hints), (None, false, true));
 }
 
-    assert_eq!((b.body, b.error_member, b.retry_hints), (None, false, true));
 #[test]
 fn a_route_has_the_last_word_on_each_header_of_a_replay() {
     let lists = |outside: &str, route: &str| {

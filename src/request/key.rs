@@ -8,7 +8,7 @@ use sfv::{
 };
 
 use crate::{
-    config::{KeyFormat, KeyPolicy},
+    config::{KeyFormat, KeyPolicy, KeySyntax},
     headers::Headers,
 };
 
@@ -30,6 +30,10 @@ impl Key {
     /// - quoted, as the draft has it (draft-ietf-httpapi-idempotency-key-header, section 2.1): a
     ///   Structured Field String (RFC 9651, section 3.3.3), in which commas, semicolons and spaces are
     ///   part of the key.
+    ///
+    /// With `syntax: "opaque"` the whole value is the key, without the white space around it, which is no part of a field's
+    /// value (RFC 9110, section 5.5): `"K"` is then another key than `K`, and `a, b` may be two lines that an intermediary
+    /// has joined.
     ///
     /// UUIDs are case-insensitive (RFC 9562, section 4): with `format: "uuid"` both spellings are one key.
     ///
@@ -124,7 +128,16 @@ pub enum InvalidKey {
 
 fn parse(value: &[u8], policy: &KeyPolicy) -> Result<Key, InvalidKey> {
     let value = trim(value);
-    let key = if value.first() == Some(&b'"') { unquote(value)? } else { Cow::Borrowed(bare(value)?) };
+    let key = match policy.syntax {
+        KeySyntax::Opaque => Cow::Borrowed(text(value, |_| None)?),
+        KeySyntax::Field if value.first() == Some(&b'"') => unquote(value)?,
+        KeySyntax::Field => Cow::Borrowed(text(value, bare_fault)?),
+    };
+    accept(&key, policy)
+}
+
+/// The key, if it is within the limits of `policy`.
+fn accept(key: &str, policy: &KeyPolicy) -> Result<Key, InvalidKey> {
     if key.bytes().all(|byte| byte == b' ') {
         return Err(InvalidKey::Blank);
     }
@@ -132,8 +145,8 @@ fn parse(value: &[u8], policy: &KeyPolicy) -> Result<Key, InvalidKey> {
         return Err(InvalidKey::TooLong { max_length: policy.max_length });
     }
     match policy.format {
-        KeyFormat::Any => Ok(Key(key.into_owned())),
-        KeyFormat::Uuid if is_uuid(&key) => Ok(Key(key.to_ascii_lowercase())),
+        KeyFormat::Any => Ok(Key(key.to_owned())),
+        KeyFormat::Uuid if is_uuid(key) => Ok(Key(key.to_ascii_lowercase())),
         KeyFormat::Uuid => Err(InvalidKey::NotUuid),
     }
 }
@@ -146,21 +159,25 @@ fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-fn bare(value: &[u8]) -> Result<&str, InvalidKey> {
-    match value.iter().find_map(|byte| bare_fault(*byte)) {
+/// Printable ASCII in which `fault` finds nothing else.
+fn text(value: &[u8], fault: fn(u8) -> Option<InvalidKey>) -> Result<&str, InvalidKey> {
+    let unprintable = |byte| match byte {
+        b' '..=0x7e => None,
+        0x80.. => Some(InvalidKey::NotAscii),
+        _ => Some(InvalidKey::ControlCharacter),
+    };
+    match value.iter().find_map(|byte| unprintable(*byte).or_else(|| fault(*byte))) {
         Some(fault) => Err(fault),
         None => str::from_utf8(value).map_err(|_| InvalidKey::NotAscii),
     }
 }
 
-const fn bare_fault(byte: u8) -> Option<InvalidKey> {
+fn bare_fault(byte: u8) -> Option<InvalidKey> {
     match byte {
         b' ' => Some(InvalidKey::Space),
         b',' => Some(InvalidKey::List),
         b';' => Some(InvalidKey::Parameters),
-        0x21..=0x7e => None,
-        0x80.. => Some(InvalidKey::NotAscii),
-        _ => Some(InvalidKey::ControlCharacter),
+        _ => None,
     }
 }
 
@@ -224,12 +241,7 @@ mod tests {
     use super::*;
 
     fn policy() -> KeyPolicy {
-        KeyPolicy {
-            headers: vec!["idempotency-key".to_owned(), "x-request-key".to_owned()],
-            required: false,
-            max_length: 255,
-            format: KeyFormat::Any,
-        }
+        KeyPolicy { headers: vec!["idempotency-key".to_owned(), "x-request-key".to_owned()], ..KeyPolicy::default() }
     }
 
     fn find(value: impl Into<Vec<u8>>) -> Result<String, InvalidKey> {
@@ -393,6 +405,46 @@ mod tests {
     #[test]
     fn without_a_format_spelling_matters() {
         assert_ne!(find("8E03978E"), find("8e03978e"));
+    }
+
+    fn find_opaque(value: impl Into<Vec<u8>>) -> Result<String, InvalidKey> {
+        let policy = KeyPolicy { syntax: KeySyntax::Opaque, ..policy() };
+        let headers = Headers::from_iter([("idempotency-key", value.into())]);
+        Key::find(&headers, &policy).map(|key| key.unwrap().0)
+    }
+
+    #[test]
+    fn an_opaque_key_is_the_value_as_it_is() {
+        for value in ["a b", "a,b", "a, b", "k;v=1", "\"K\"", "\"open", "\\", "a\\\"b", "=?utf-8?q?a?=", ":a:"] {
+            assert_eq!(find_opaque(value).as_deref(), Ok(value));
+        }
+        assert_eq!(find_opaque(" \ta b \t").as_deref(), Ok("a b"));
+        // Both syntaxes name one operation by one key.
+        assert_eq!(find_opaque("a, b"), find("\"a, b\""));
+        assert_ne!(find_opaque("\"K\""), find("\"K\""));
+    }
+
+    #[test]
+    fn the_limits_hold_for_opaque_keys() {
+        assert_eq!(find_opaque("k".repeat(255)), Ok("k".repeat(255)));
+        for (value, reason) in [
+            (b"".as_slice(), InvalidKey::Blank),
+            (b" \t ", InvalidKey::Blank),
+            (&[b'k'; 256], InvalidKey::TooLong { max_length: 255 }),
+            (b"a\tb", InvalidKey::ControlCharacter),
+            (b"a\0", InvalidKey::ControlCharacter),
+            (b"a\x7f", InvalidKey::ControlCharacter),
+            (b"a\xff", InvalidKey::NotAscii),
+            ("cl\u{e9}".as_bytes(), InvalidKey::NotAscii),
+        ] {
+            assert_eq!(find_opaque(value), Err(reason), "{}", value.escape_ascii());
+        }
+        let opaque = KeyPolicy { syntax: KeySyntax::Opaque, format: KeyFormat::Uuid, ..policy() };
+        let find = |value: &str| Key::find(&Headers::from_iter([("idempotency-key", value)]), &opaque);
+        assert!(find("8E03978E-40D5-43E8-BC93-6894A57F9324").is_ok());
+        assert_eq!(find("\"8e03978e-40d5-43e8-bc93-6894a57f9324\""), Err(InvalidKey::NotUuid));
+        let two = Headers::from_iter([("idempotency-key", "k"), ("idempotency-key", "k")]);
+        assert_eq!(Key::find(&two, &opaque), Err(InvalidKey::Repeated));
     }
 
     #[test]

@@ -163,3 +163,28 @@ crate::bench::also_detached! {
     malformed_keys_are_refused_over_http2_too,
     the_bare_and_the_quoted_form_are_one_key,
 }
+
+#[tokio::test]
+async fn an_opaque_key_is_the_whole_value_with_its_spaces_commas_and_quotes() {
+    let bench = Bench::new(json!({ "key": { "syntax": "opaque", "max_length": 12 } })).await;
+    let keys = ["a b", "a,b", "a, b", "k;v=1", "\"K\"", "K", "\"open", "a\\b"];
+    for (number, key) in keys.into_iter().enumerate() {
+        let request = Request::post("/orders").key(key);
+        let first = bench.send(&request).await;
+        assert_executed(&first, 201);
+        for protocol in Protocol::BOTH {
+            assert_replay_of(&first, &bench.send_over(protocol, &request).await);
+        }
+        bench.assert_executions(number + 1);
+    }
+    for lines in [
+        &[b"idempotency-key:  ".as_slice()][..],
+        &[b"idempotency-key: 1234567890123"],
+        &["idempotency-key: cl\u{e9}".as_bytes()],
+        &[b"idempotency-key: a\tb"],
+        &[b"idempotency-key: a", b"idempotency-key: a"],
+    ] {
+        assert_problem(&send_lines(&bench, lines).await, 400, "key-invalid");
+    }
+    bench.assert_executions(keys.len());
+}
