@@ -362,7 +362,7 @@ fn problems() -> Vec<Problem> {
         Problem::ExpectationFailed,
         Problem::HostUnsupported,
         Problem::KeyInvalid(InvalidKey::Repeated),
-        Problem::KeyMissing { header: "idempotency-key".to_owned() },
+        Problem::KeyMissing { header: "idempotency-key".to_owned(), pointer: None },
         Problem::KeyReused,
         Problem::OutcomeUnknown { retry_after: None },
         Problem::MemoryFull,

@@ -56,7 +56,7 @@ impl Document {
 
     /// The policy that is `base` except for what the document sets.
     fn over(self, base: Policy) -> Result<Policy, ConfigError> {
-        Ok(Policy {
+        let policy = Policy {
             mode: self.mode.map_or(base.mode, Word::get),
             key: self.key.unwrap_or_default().over(base.key)?,
             methods: self.methods.map_or(base.methods, List::into_values),
@@ -74,7 +74,9 @@ impl Document {
             on_store_error: self.on_store_error.map_or(base.on_store_error, Word::get),
             status_header: self.status_header.unwrap_or(base.status_header),
             docs_uri: self.docs_uri.map(String::from).or(base.docs_uri),
-        })
+        };
+        keys_can_be_found(&policy)?;
+        Ok(policy)
     }
 }
 
@@ -109,10 +111,19 @@ impl RouteDocument {
 
 impl KeyDocument {
     fn over(self, base: KeyPolicy) -> Result<KeyPolicy, ConfigError> {
+        if self.derive.is_some() && self.required == Some(true) {
+            let found = "a key for requests that key.required refuses";
+            return Err(ConfigError::new("key.derive", found, "only if key.required is false"));
+        }
+        // What a route says of one ends the other.
+        let derived = base.derive.filter(|_| self.required != Some(true));
+        let required = base.required && self.derive.is_none();
         let key = KeyPolicy {
             headers: self.headers.map_or(base.headers, List::into_values),
             syntax: self.syntax.map_or(base.syntax, Word::get),
-            required: self.required.unwrap_or(base.required),
+            pointers: self.pointers.map_or(base.pointers, List::into_values),
+            derive: self.derive.map(|derive| derive.window.get()).or(derived),
+            required: self.required.unwrap_or(required),
             max_length: self.max_length.map_or(base.max_length, |length| length.get() as usize),
             format: self.format.map_or(base.format, Word::get),
         };
@@ -125,6 +136,30 @@ impl KeyDocument {
         }
         Ok(key)
     }
+}
+
+/// Refuses sources of keys that could never have one, or that would take different requests for one.
+fn keys_can_be_found(policy: &Policy) -> Result<(), ConfigError> {
+    let counts_no_body = policy.fingerprint.body == BodyFingerprint::None;
+    if !policy.key.pointers.is_empty() && counts_no_body && policy.execution.mode == ExecutionMode::Inline {
+        return Err(ConfigError::new(
+            "key.pointers",
+            "pointers into a body that is not held",
+            "only if fingerprint.body is \"raw\" or \"json\", or execution.mode is \"detached\"",
+        ));
+    }
+    if policy.key.derive.is_none() {
+        return Ok(());
+    }
+    if counts_no_body {
+        let found = "a key made of what is asked for, of which the body does not count";
+        return Err(ConfigError::new("key.derive", found, "only if fingerprint.body is \"raw\" or \"json\""));
+    }
+    if policy.caller.identity.is_empty() {
+        let found = "a key for requests with an identity, which none has";
+        return Err(ConfigError::new("key.derive", found, "only if caller.identity is not empty"));
+    }
+    Ok(())
 }
 
 impl CallerDocument {

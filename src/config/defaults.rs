@@ -38,6 +38,8 @@ impl Default for KeyPolicy {
     fn default() -> Self {
         Self {
             headers: vec!["idempotency-key".to_owned()],
+            pointers: Vec::new(),
+            derive: None,
             syntax: KeySyntax::Field,
             required: false,
             max_length: 255,

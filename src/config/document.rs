@@ -116,12 +116,25 @@ pub(super) struct KeyDocument {
     /// How such a header is read: bare or as a Structured Field String ("field"), or its whole value, as it is, as the key
     /// ("opaque"), in which spaces, commas and quotes count.
     pub(super) syntax: Option<Word<KeySyntax>>,
+    /// JSON Pointers (RFC 6901) into the body, looked at in order if no such header is there: a string or a whole number is
+    /// the key. Only where the body is held: unless fingerprint.body is "none" and execution.mode "inline".
+    pub(super) pointers: Option<List<Pointer>>,
+    /// A key for guarded requests that have none and an identity: what they ask for, for a window only. Excludes required.
+    pub(super) derive: Option<DeriveDocument>,
     /// Whether a guarded method without a key gets 400.
     pub(super) required: Option<bool>,
     /// The longest key in bytes, after unquoting; 36 at least if format is "uuid".
     pub(super) max_length: Option<Number<1, 4096>>,
     /// Which keys are good: visible ASCII ("any"), or the textual form of a UUID ("uuid").
     pub(super) format: Option<Word<KeyFormat>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub(super) struct DeriveDocument {
+    /// For how long equal requests without a key are one, from the end of the first.
+    pub(super) window: Period<SECOND, HOUR>,
 }
 
 impl Words for KeySyntax {

@@ -78,6 +78,10 @@ pub enum Mode {
 pub struct KeyPolicy {
     /// Field names in lower case; the first one present is the key.
     pub headers: Vec<String>,
+    /// Where the body has the key if no such header is there, each pointer as its unescaped reference tokens.
+    pub pointers: Vec<Vec<String>>,
+    /// How long what a request without any key asks for is one operation, if it is.
+    pub derive: Option<Duration>,
     /// How such a header is read.
     pub syntax: KeySyntax,
     /// Whether a guarded method without a key is refused.

@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 use super::document::{Document, RoutePolicyDocument, StoreDocument, StoresDocument};
 use super::problems::{ErrorStatus, PROBLEM_NAMES, Statuses};
 use super::value::{
-    AuthorityPattern, FieldName, HeaderPatterns, LinkTarget, List, MediaType, Method, NEVER_GUARDED,
-    Number, PathPattern, Percentage, Period, Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word,
-    Words,
+    AuthorityPattern, FieldName, HeaderPatterns, LinkTarget, List, MediaType, Method, NEVER_GUARDED, Number,
+    PathPattern, Percentage, Period, Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// The JSON Schema (draft 2020-12) of the plugin configuration, with descriptions and defaults.
@@ -54,7 +53,7 @@ fn defaults() -> Value {
     json!({
         "prefix": "idemgate:",
         "mode": "enforce",
-        "key": {"headers": ["idempotency-key"], "syntax": "field", "required": false, "max_length": 255, "format": "any"},
+        "key": {"headers": ["idempotency-key"], "syntax": "field", "pointers": [], "required": false, "max_length": 255, "format": "any"},
         "methods": ["POST", "PATCH"],
         "caller": {"identity": [{"header": "authorization"}], "required": false},
         "resource": ["authority", "method", "path"],

@@ -20,6 +20,8 @@ fn the_defaults_are_the_contracts() {
         mode: Mode::Enforce,
         key: KeyPolicy {
             headers: vec!["idempotency-key".to_owned()],
+            pointers: Vec::new(),
+            derive: None,
             syntax: KeySyntax::Field,
             required: false,
             max_length: 255,
@@ -87,7 +89,7 @@ fn every_setting_reaches_the_policy() {
     let config = parse(
         r#"{
             "mode": "off",
-            "key": {"headers": ["X-Request-Key", "idempotency-key"], "syntax": "opaque", "required": true, "max_length": 64, "format": "uuid"},
+            "key": {"headers": ["X-Request-Key", "idempotency-key"], "syntax": "opaque", "pointers": ["/meta/a~1b", "/id"], "required": true, "max_length": 64, "format": "uuid"},
             "methods": ["post", "Put"],
             "caller": {"identity": [{"property": ["metadata", "filter_metadata"]}, {"header": "X-Tenant"}], "required": true},
             "resource": ["path"],
@@ -117,6 +119,8 @@ fn every_setting_reaches_the_policy() {
         mode: Mode::Off,
         key: KeyPolicy {
             headers: owned(&["x-request-key", "idempotency-key"]),
+            pointers: vec![owned(&["meta", "a/b"]), owned(&["id"])],
+            derive: None,
             syntax: KeySyntax::Opaque,
             required: true,
             max_length: 64,
@@ -324,7 +328,7 @@ fn nesting_that_would_exhaust_the_stack_is_refused() {
 
 #[test]
 fn unknown_keys_are_named_with_those_that_exist() {
-    let key = "headers, syntax, required, max_length, format";
+    let key = "headers, syntax, pointers, derive, required, max_length, format";
     for (input, message) in [
         (r#"{"key": {"requierd": true}}"#, format!("key.requierd: found an unknown key (did you mean required?); allowed: {key}")),
         (r#"{"key": {"maxLength": 1}}"#, format!("key.maxLength: found an unknown key (did you mean max_length?); allowed: {key}")),
@@ -745,6 +749,31 @@ fn settings_that_contradict_each_other_are_refused() {
              allowed: 36 or more if key.format is \"uuid\"",
         ),
         (
+            r#"{"key": {"pointers": ["/id"]}, "fingerprint": {"body": "none"}}"#,
+            "key.pointers: found pointers into a body that is not held; allowed: only if fingerprint.body is \"raw\" or \
+             \"json\", or execution.mode is \"detached\"",
+        ),
+        (
+            r#"{"key": {"pointers": ["/id"], "required": true}, "routes": [{"match": {}, "policy": {"fingerprint": {"body": "none"}}}]}"#,
+            "routes[0].policy.key.pointers: found pointers into a body that is not held; allowed: only if \
+             fingerprint.body is \"raw\" or \"json\", or execution.mode is \"detached\"",
+        ),
+        (
+            r#"{"key": {"derive": {"window": "10s"}, "required": true}}"#,
+            "key.derive: found a key for requests that key.required refuses; allowed: only if key.required is false",
+        ),
+        (
+            r#"{"key": {"derive": {"window": "10s"}}, "fingerprint": {"body": "none"}, "execution": {"mode": "detached"}}"#,
+            "key.derive: found a key made of what is asked for, of which the body does not count; allowed: only if \
+             fingerprint.body is \"raw\" or \"json\"",
+        ),
+        (
+            r#"{"key": {"derive": {"window": "10s"}}, "caller": {"identity": []}}"#,
+            "key.derive: found a key for requests with an identity, which none has; allowed: only if caller.identity is \
+             not empty",
+        ),
+        (r#"{"key": {"derive": {}}}"#, "key.derive.window: found nothing; allowed: this key must be given"),
+        (
             r#"{"caller": {"identity": [], "required": true}}"#,
             "caller.identity: found an empty list, with which caller.required would refuse every request; \
              allowed: a list that is not empty if caller.required is true",
@@ -831,6 +860,29 @@ fn settings_that_contradict_each_other_are_refused() {
     ] {
         assert_eq!(refusal(input.as_bytes()), message, "{input}");
     }
+}
+
+#[test]
+fn keys_in_bodies_that_a_detached_call_holds_need_no_fingerprint_of_them() {
+    let text = r#"{"key": {"pointers": ["/id"]}, "fingerprint": {"body": "none"}, "execution": {"mode": "detached"}}"#;
+    assert_eq!(parse(text).policy.key.pointers, [["id"]]);
+}
+
+#[test]
+fn of_a_derived_key_and_a_required_one_the_routes_own_word_counts() {
+    let config = parse(
+        r#"{"key": {"derive": {"window": "10s"}}, "routes": [
+            {"match": {"path": "/a"}, "policy": {"key": {"required": true}}},
+            {"match": {"path": "/b"}, "policy": {"key": {"required": false}}}
+        ]}"#,
+    );
+    let keys = [0, 1].map(|route| (config.routes[route].policy.key.derive, config.routes[route].policy.key.required));
+    assert_eq!(keys, [(None, true), (Some(Duration::from_secs(10)), false)]);
+    let config = parse(
+        r#"{"key": {"required": true}, "routes": [{"match": {}, "policy": {"key": {"derive": {"window": "1h"}}}}]}"#,
+    );
+    let key = &config.routes[0].policy.key;
+    assert_eq!((key.derive, key.required), (Some(Duration::from_secs(3600)), false));
 }
 
 #[test]

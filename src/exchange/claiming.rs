@@ -6,7 +6,7 @@ use super::{
     problem::Problem,
     reply::{Reply, is_sendable},
     state::{
-        Answering, AwaitBody, AwaitCall, AwaitClaim, AwaitResponse, AwaitTurn, Client, Execution, GuardedRequest,
+        Answering, AwaitBody, AwaitCall, AwaitClaim, AwaitResponse, AwaitTurn, Client, Execution, GuardedRequest, Name,
         State, WaitPeriod,
     },
     step::Step,
@@ -50,6 +50,11 @@ impl AwaitBody {
             return step.refuse(&Problem::MemoryFull);
         }
         self.fingerprint.body(chunk);
+        if self.request.keeps_text(step.policy)
+            && let Name::Open(unnamed) = &mut self.request.name
+        {
+            unnamed.text.extend_from_slice(chunk);
+        }
         if let Some(call) = &mut self.request.call {
             call.body.extend_from_slice(chunk);
         }
@@ -61,7 +66,7 @@ impl AwaitBody {
     }
 
     fn on_end(self, step: &mut Step<'_>) -> State {
-        step.claim(self.request, self.fingerprint.finish(), None)
+        step.name(self.request, self.fingerprint.finish())
     }
 }
 
@@ -75,13 +80,13 @@ impl Step<'_> {
     ) -> State {
         self.effects.push(Effect::Hold);
         self.effects.push(Effect::Call(Call::Claim(Claim {
-            operation: request.operation,
-            caller: request.caller,
+            operation: request.name.operation,
+            caller: request.name.caller,
             share: self.policy.limits.caller_share,
             fingerprint,
             owner: request.owner,
             lease: self.policy.lease,
-            ttl: self.policy.ttl,
+            ttl: request.name.ttl,
             retry_unknown: self.policy.outcome.on_unknown == OnUnknown::Retry,
             watcher: request.mailbox.filter(|_| self.policy.duplicates.in_flight == InFlight::Wait),
         })));
@@ -242,7 +247,7 @@ impl AwaitClaim {
         let until = step.now.get().after(step.policy.duplicates.wait_timeout);
         let waiting = self.waiting.unwrap_or(WaitPeriod { since: step.now.get(), until });
         step.effects.push(Effect::Hold);
-        step.effects.push(Effect::Wait { operation: self.request.operation, recheck: lease_until });
+        step.effects.push(Effect::Wait { operation: self.request.name.operation, recheck: lease_until });
         State::AwaitTurn(AwaitTurn {
             request: self.request,
             fingerprint: self.fingerprint,
@@ -255,7 +260,7 @@ impl AwaitClaim {
 
 impl AwaitTurn {
     pub(super) fn on(self, event: Event<'_>, step: &mut Step<'_>) -> State {
-        let operation = self.request.operation;
+        let operation = self.request.name.operation;
         match event {
             Event::Woken => step.claim(self.request, self.fingerprint, Some(self.waiting)),
             Event::NoRoomToWait(no_room) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     effect::Effect,
-    state::{Answering, Execution, GuardedRequest, Settling, State},
+    state::{Answering, Execution, GuardedRequest, Named, Settling, State},
     step::Step,
 };
 use crate::{
@@ -18,9 +18,9 @@ use crate::{
 impl Execution {
     /// The claim of `request` is granted.
     pub(super) fn begin(request: &GuardedRequest, fingerprint: Fingerprint, step: &Step<'_>) -> Self {
-        let &GuardedRequest { operation, owner, is_anonymous, .. } = request;
-        let interval = renewal_interval(step.policy);
-        Self { operation, fingerprint, owner, is_anonymous, renew_at: step.now.get().after(interval), interval }
+        let Named { operation, is_anonymous, ttl, .. } = request.name;
+        let (owner, interval) = (request.owner, renewal_interval(step.policy));
+        Self { operation, fingerprint, owner, is_anonymous, ttl, renew_at: step.now.get().after(interval), interval }
     }
 
     /// Whether an answer with these fields may be kept for a client that sends the request again. One that is for a single
@@ -45,14 +45,14 @@ impl Execution {
     }
 
     fn settlement(&self, ending: Ending, step: &Step<'_>) -> Call {
-        let Self { operation, fingerprint, owner, .. } = *self;
-        Call::Settle { operation, fingerprint, owner, ending, lease: step.policy.lease, ttl: step.policy.ttl }
+        let Self { operation, fingerprint, owner, ttl, .. } = *self;
+        Call::Settle { operation, fingerprint, owner, ending, lease: step.policy.lease, ttl }
     }
 
     /// Extends the lease well before it runs out, so that a slow upstream does not look like a dead owner.
     pub(super) fn renew_if_due(&mut self, step: &mut Step<'_>) {
         if self.is_due(step.now.get()) {
-            let (lease, ttl) = (step.policy.lease, step.policy.ttl);
+            let (lease, ttl) = (step.policy.lease, self.ttl);
             step.effects.push(Effect::Call(Call::Renew { operation: self.operation, owner: self.owner, lease, ttl }));
             self.renew_at = step.now.get().after(self.interval);
         }

@@ -3,7 +3,7 @@
 //! It is a figure of the state alone: whatever ends a state gives back what it took, and nothing has to be counted on the
 //! way. What a state is about to take more is held against the room that is left (`Step::has_room`).
 
-use super::state::{Answering, Client, GuardedRequest, State};
+use super::state::{Answering, Client, GuardedRequest, Name, State};
 use crate::config::{BodyFingerprint, Policy};
 
 /// What a request takes that is held, besides its fields and its body: its stream in Envoy and in the filter. 10,000 that
@@ -48,18 +48,28 @@ impl State {
     }
 }
 
-impl GuardedRequest {
+impl<N> GuardedRequest<N> {
     /// What it takes in any case, as long as it is held.
     pub(super) fn reserve(&self) -> u64 {
         self.held + if self.call.is_some() { CALL_ANSWER } else { 0 }
     }
+}
 
-    /// How often its body is in memory: Envoy holds it, a call has one of its own, and so has what reads JSON.
+impl GuardedRequest<Name> {
+    /// How often its body is in memory: Envoy holds it, a call has one of its own, and so has what reads JSON, and what
+    /// looks for a key in it if no call has it.
     pub(super) fn copies(&self, policy: &Policy) -> u64 {
         let is_json = matches!(policy.fingerprint.body, BodyFingerprint::Json { .. });
-        1 + u64::from(self.call.is_some()) + u64::from(is_json)
+        1 + u64::from(self.call.is_some()) + u64::from(is_json) + u64::from(self.keeps_text(policy))
     }
 
+    /// Whether the body is kept for the key that may be in it.
+    pub(super) fn keeps_text(&self, policy: &Policy) -> bool {
+        matches!(self.name, Name::Open(_)) && self.call.is_none() && !policy.key.pointers.is_empty()
+    }
+}
+
+impl GuardedRequest {
     /// What it takes as long as it is not known whether it runs.
     pub(super) fn footprint(&self) -> u64 {
         self.reserve() + self.footprint_of_body()

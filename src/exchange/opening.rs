@@ -2,20 +2,19 @@
 
 use super::{
     call::DetachedCall,
-    effect::{Effect, Notice},
+    effect::Effect,
     event::{Attributes, Event},
     footprint::HELD_REQUEST,
     problem::Problem,
     reply::own_fields,
-    state::{AwaitBody, GuardedRequest, State},
+    state::{AwaitBody, GuardedRequest, Name, State, Unnamed},
     step::Step,
-    vocabulary::Counter,
 };
 use crate::{
     config::{BodyFingerprint, ExecutionMode, Policy},
     headers::Headers,
     record::{Mailbox, Owner},
-    request::{Caller, Doubt, FingerprintBuilder, Identified, Key, OperationId, Target},
+    request::{Caller, FingerprintBuilder, Identified, Key, OperationId, Target, UnnamedOperation},
 };
 
 impl Step<'_> {
@@ -44,39 +43,40 @@ impl Step<'_> {
             return State::Finished;
         }
         let key = match Key::find(headers, &self.policy.key) {
-            Ok(Some(key)) => key,
-            Ok(None) if self.policy.key.required => {
-                let header = self.policy.key.headers.first().cloned().unwrap_or_default();
-                return self.refuse(&Problem::KeyMissing { header });
+            Ok(Some(key)) => Some(key),
+            Ok(None) if self.policy.key.pointers.is_empty() && self.policy.key.derive.is_none() => {
+                return self.pass_without_key();
             }
-            Ok(None) => {
-                self.count(Counter::RequestsUnguarded);
-                self.effects.push(Effect::Forward);
-                return State::Finished;
-            }
+            Ok(None) => None,
             Err(reason) => return self.refuse(&Problem::KeyInvalid(reason)),
         };
-        let Ok(Identified { caller, doubt }) =
-            Caller::identify(&self.policy.caller, headers, |path| attributes.get(path))
-        else {
-            return self.refuse(&Problem::CallerUnknown);
-        };
-        self.note(doubt);
+        let identified = Caller::identify(&self.policy.caller, headers, |path| attributes.get(path)).ok();
         let target = Target::from_headers(headers);
-        let operation = OperationId::new(&caller, &self.policy.resource, &target, &key);
+        // What a service sends back of a request is not to speak for the filter.
+        let own_fields = own_fields(self.policy).into_iter().filter(|name| headers.get(name).is_some());
+        let own_fields = own_fields.map(str::to_owned).collect();
+        let name = match (key, identified) {
+            (Some(_), None) => return self.refuse(&Problem::CallerUnknown),
+            (Some(key), Some(identified)) => {
+                let operation = OperationId::new(&identified.caller, &self.policy.resource, &target, &key);
+                Name::Known(self.guard(identified, operation, self.policy.ttl, own_fields))
+            }
+            (None, identified) if !self.may_be_named_by_content(identified.as_ref()) => return self.pass_without_key(),
+            (None, identified) => {
+                let unnamed =
+                    |identified: &Identified| UnnamedOperation::new(&identified.caller, &self.policy.resource, &target);
+                let origin = identified.map(|identified| (identified, unnamed(&identified)));
+                Name::Open(Box::new(Unnamed { origin, own_fields, text: Vec::new() }))
+            }
+        };
         let call = mailbox.and_then(|_| self.call(headers, attributes));
         let fingerprint = FingerprintBuilder::new(&self.policy.fingerprint, &target, headers);
-        let needs_body = self.policy.fingerprint.body != BodyFingerprint::None || call.is_some();
-        // What a service sends back of a request is not to speak for the filter.
-        for name in own_fields(self.policy).into_iter().filter(|name| headers.get(name).is_some()) {
-            self.effects.push(Effect::RemoveRequestHeader(name.to_owned()));
-        }
+        let needs_body =
+            self.policy.fingerprint.body != BodyFingerprint::None || call.is_some() || matches!(name, Name::Open(_));
         let expects_continue = !end_of_stream && expects_continue(headers);
-        let is_anonymous = doubt == Some(Doubt::Anonymous);
         // A call has fields of its own.
         let held = HELD_REQUEST + headers.byte_len() as u64 * if call.is_some() { 2 } else { 1 };
-        let request =
-            GuardedRequest { operation, caller, owner, mailbox, is_anonymous, call, held, body: 0, expects_continue };
+        let request = GuardedRequest { name, owner, mailbox, call, held, body: 0, expects_continue };
         let (declared, copies) = (declared_length(headers), request.copies(self.policy));
         let body = if end_of_stream || !needs_body { 0 } else { declared.unwrap_or_default() };
         let limit = self.policy.limits.request_body;
@@ -88,7 +88,7 @@ impl Step<'_> {
             if expects_continue && is_store_remote {
                 return self.refuse(&Problem::ExpectationFailed);
             }
-            return self.claim(request, fingerprint.finish(), None);
+            return self.name(request, fingerprint.finish());
         }
         if declared.is_some_and(|length| length > limit) {
             return self.refuse(&Problem::RequestTooLarge { limit });
@@ -98,19 +98,6 @@ impl Step<'_> {
         }
         self.effects.push(Effect::Hold);
         State::AwaitBody(AwaitBody { request, fingerprint, copies })
-    }
-
-    /// Counts and tells of a caller that may not be told from others as the operator expects.
-    fn note(&mut self, doubt: Option<Doubt>) {
-        let Some(doubt) = doubt else { return };
-        if doubt == Doubt::Anonymous {
-            self.count(Counter::RequestsCallerAbsent);
-            if self.policy.caller.identity.is_empty() {
-                // All callers are to be one.
-                return;
-            }
-        }
-        self.effects.push(Effect::Notice(Notice::Caller(doubt)));
     }
 
     /// The detached call, if the policy wants one, it can be made, and the request has a cluster to go to. One that has

@@ -34,6 +34,8 @@ pub enum Problem {
     KeyMissing {
         /// The header that should have it.
         header: String,
+        /// Where the body may have it instead.
+        pointer: Option<String>,
     },
     /// The key belongs to a different request.
     KeyReused,
@@ -214,11 +216,15 @@ impl Problem {
                  changed the proxy's configuration."
                 .into(),
             Self::KeyInvalid(reason) => format!("Nothing was executed. {reason}").into(),
-            Self::KeyMissing { header } => format!(
-                "Nothing was executed. Send the request again with a header '{header}' whose value is unique to this \
-                 operation, such as a UUID, and use the same value for every retry of it."
-            )
-            .into(),
+            Self::KeyMissing { header, pointer } => {
+                let or_in_body = pointer.as_ref().map(|pointer| format!(" or a JSON body with '{pointer}'"));
+                format!(
+                    "Nothing was executed. Send the request again with a header '{header}'{} whose value is unique to this \
+                     operation, such as a UUID, and use the same value for every retry of it.",
+                    or_in_body.unwrap_or_default()
+                )
+                .into()
+            }
             Self::KeyReused => {
                 "This request was not executed: an earlier request with the same key had another method, \
                  target, body or header. Use a new key for a new operation; to retry the earlier one, send exactly \
@@ -418,7 +424,13 @@ mod tests {
             (Problem::OverShare(Scarce::Calls), "overloaded", 503, "rejected", Some(1)),
             (Problem::TooManyCalls, "overloaded", 503, "rejected", Some(1)),
             (Problem::KeyInvalid(InvalidKey::List), "key-invalid", 400, "rejected", None),
-            (Problem::KeyMissing { header: "idempotency-key".to_owned() }, "key-missing", 400, "rejected", None),
+            (
+                Problem::KeyMissing { header: "idempotency-key".to_owned(), pointer: None },
+                "key-missing",
+                400,
+                "rejected",
+                None,
+            ),
             (Problem::KeyReused, "key-reused", 422, "key-reused", None),
             (Problem::OutcomeUnknown { retry_after: None }, "outcome-unknown", 409, "unknown", None),
             (Problem::OutcomeUnknown { retry_after: Some(LEFT) }, "outcome-unknown", 409, "unknown", Some(20)),
@@ -536,9 +548,11 @@ mod tests {
             InvalidKey::List,
             InvalidKey::Malformed,
             InvalidKey::NotAscii,
+            InvalidKey::NoScalar,
             InvalidKey::NotUuid,
             InvalidKey::Parameters,
             InvalidKey::Repeated,
+            InvalidKey::RepeatedName,
             InvalidKey::Space,
             InvalidKey::TooLong { max_length: 255 },
             InvalidKey::Unterminated,
@@ -672,7 +686,7 @@ mod tests {
 
     #[test]
     fn a_header_name_cannot_break_the_document() {
-        let document = document(&Problem::KeyMissing { header: "a\"b\\c".to_owned() });
+        let document = document(&Problem::KeyMissing { header: "a\"b\\c".to_owned(), pointer: None });
         assert!(document["detail"].as_str().unwrap().contains("'a\"b\\c'"));
     }
 

@@ -1,12 +1,12 @@
 //! The states of an exchange: each is a type that holds just what is known then, and a transition consumes it.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::{call::DetachedCall, capture::Capture, outcome::Evidence, outgoing::Outgoing, reply::Reply};
 use crate::{
     headers::Headers,
     record::{Mailbox, Owner},
-    request::{Caller, Fingerprint, FingerprintBuilder, OperationId},
+    request::{Caller, Fingerprint, FingerprintBuilder, Identified, OperationId, UnnamedOperation},
     time::Timestamp,
 };
 
@@ -86,7 +86,7 @@ impl State {
 /// Waits for the rest of the request's body.
 #[derive(Clone, Debug)]
 pub(super) struct AwaitBody {
-    pub(super) request: GuardedRequest,
+    pub(super) request: GuardedRequest<Name>,
     pub(super) fingerprint: FingerprintBuilder,
     /// How often what arrives is in memory.
     pub(super) copies: u64,
@@ -210,15 +210,12 @@ impl Answering {
     }
 }
 
-/// A request that has a key and is to be run at most once.
+/// A request that has a key, or may have one, and is to be run at most once.
 #[derive(Clone, Debug)]
-pub(super) struct GuardedRequest {
-    pub(super) operation: OperationId,
-    pub(super) caller: Caller,
+pub(super) struct GuardedRequest<N = Named> {
+    pub(super) name: N,
     pub(super) owner: Owner,
     pub(super) mailbox: Option<Mailbox>,
-    /// Whether its caller is one with all others that have no identity.
-    pub(super) is_anonymous: bool,
     /// The call that executes it, if that is to be apart from the stream.
     pub(super) call: Option<DetachedCall>,
     /// How much it takes as long as it is held, besides its body.
@@ -229,6 +226,50 @@ pub(super) struct GuardedRequest {
     pub(super) expects_continue: bool,
 }
 
+/// What a key and a caller make of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named {
+    pub(super) operation: OperationId,
+    pub(super) caller: Caller,
+    /// Whether its caller is one with all others that have no identity.
+    pub(super) is_anonymous: bool,
+    /// How long its record is kept.
+    pub(super) ttl: Duration,
+}
+
+/// What is known of a request's name before its body is.
+#[derive(Clone, Debug)]
+pub(super) enum Name {
+    Known(Named),
+    Open(Box<Unnamed>),
+}
+
+/// A request that has no key in its headers, and may have one in its body, or be one with others that ask for the same.
+#[derive(Clone)]
+pub(super) struct Unnamed {
+    /// Who sends it, and what it names but for the key; `None` if the policy asks for a caller and there is none.
+    pub(super) origin: Option<(Identified, UnnamedOperation)>,
+    /// The fields that no request takes to the service, if it is guarded.
+    pub(super) own_fields: Vec<String>,
+    /// Its body, if a pointer may lead into it and no call has it.
+    pub(super) text: Vec<u8>,
+}
+
+impl fmt::Debug for Unnamed {
+    /// Without the body, which clients trust the upstream with.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unnamed").field("origin", &self.origin).field("text", &self.text.len()).finish_non_exhaustive()
+    }
+}
+
+impl<N> GuardedRequest<N> {
+    /// The same request by this name.
+    pub(super) fn renamed<M>(self, name: M) -> GuardedRequest<M> {
+        let Self { owner, mailbox, call, held, body, expects_continue, .. } = self;
+        GuardedRequest { name, owner, mailbox, call, held, body, expects_continue }
+    }
+}
+
 /// The right to run an operation; it ends with `settle`, or with its lease.
 #[derive(Clone, Debug)]
 pub(super) struct Execution {
@@ -237,6 +278,8 @@ pub(super) struct Execution {
     pub(super) owner: Owner,
     /// Whether its caller is one with all others that have no identity.
     pub(super) is_anonymous: bool,
+    /// How long its record is kept.
+    pub(super) ttl: Duration,
     pub(super) renew_at: Timestamp,
     pub(super) interval: Duration,
 }

@@ -7,6 +7,7 @@ use sfv::{
     visitor::{ItemVisitor, ParameterVisitor},
 };
 
+use super::canonical_json::{NoScalar, scalar_at};
 use crate::{
     config::{KeyFormat, KeyPolicy, KeySyntax},
     headers::Headers,
@@ -55,6 +56,24 @@ impl Key {
         Ok(None)
     }
 
+    /// The key that the body of a request has: what the first pointer of `policy` that leads to anything leads to. In a body
+    /// that is no JSON there is none.
+    ///
+    /// It is a string, in which spaces, commas and quotes count, or a whole number, as its digits. The same key in a header
+    /// is the same key.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKey`] if there is something else, or no such key. It never falls back to the next pointer.
+    pub fn find_in_body(body: &[u8], policy: &KeyPolicy) -> Result<Option<Self>, InvalidKey> {
+        for pointer in &policy.pointers {
+            if let Some(value) = scalar_at(body, pointer)? {
+                return accept(text(value.as_bytes(), |_| None)?, policy).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -78,7 +97,7 @@ impl fmt::Debug for Key {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InvalidKey {
     /// No value, or nothing but white space, bare or quoted.
-    #[error("The idempotency key is empty. Send a unique value, such as a UUID, or leave the header out.")]
+    #[error("The idempotency key is empty. Send a unique value, such as a UUID, or leave it out.")]
     Blank,
     /// A control character, a tab within the key included.
     #[error("The idempotency key contains a control character. Send printable ASCII characters only.")]
@@ -100,6 +119,12 @@ pub enum InvalidKey {
     /// A byte above 0x7F.
     #[error("The idempotency key contains a character outside of ASCII. Send printable ASCII characters only.")]
     NotAscii,
+    /// In the body, neither a string nor a whole number.
+    #[error(
+        "The idempotency key in the body is neither a string nor a whole number without an exponent. Send one of them, or \
+         leave it out."
+    )]
+    NoScalar,
     /// Anything but a UUID where the policy asks for one.
     #[error("The idempotency key is not a UUID. Send one such as 8e03978e-40d5-43e8-bc93-6894a57f9324.")]
     NotUuid,
@@ -112,6 +137,9 @@ pub enum InvalidKey {
     /// The key's header more than once.
     #[error("The request has more than one idempotency key header. Send exactly one.")]
     Repeated,
+    /// A name on the way to the key in the body is there twice.
+    #[error("A name on the way to the idempotency key in the body occurs twice. Send each name of an object once.")]
+    RepeatedName,
     /// A space within the bare form.
     #[error("The idempotency key contains a space. Send it without, or put the key in double quotes.")]
     Space,
@@ -124,6 +152,15 @@ pub enum InvalidKey {
     /// The value ends within its quotes or its parameters.
     #[error("The quoted idempotency key is cut short. Close the double quote, or send the key without quotes.")]
     Unterminated,
+}
+
+impl From<NoScalar> for InvalidKey {
+    fn from(reason: NoScalar) -> Self {
+        match reason {
+            NoScalar::Other => Self::NoScalar,
+            NoScalar::RepeatedName => Self::RepeatedName,
+        }
+    }
 }
 
 fn parse(value: &[u8], policy: &KeyPolicy) -> Result<Key, InvalidKey> {
@@ -445,6 +482,62 @@ mod tests {
         assert_eq!(find("\"8e03978e-40d5-43e8-bc93-6894a57f9324\""), Err(InvalidKey::NotUuid));
         let two = Headers::from_iter([("idempotency-key", "k"), ("idempotency-key", "k")]);
         assert_eq!(Key::find(&two, &opaque), Err(InvalidKey::Repeated));
+    }
+
+    fn in_body(
+        body: &str,
+        pointers: &[&[&str]],
+        change: impl FnOnce(&mut KeyPolicy),
+    ) -> Result<Option<String>, InvalidKey> {
+        let pointers = pointers.iter().map(|tokens| tokens.iter().map(|token| (*token).to_owned()).collect()).collect();
+        let mut policy = KeyPolicy { pointers, ..policy() };
+        change(&mut policy);
+        Key::find_in_body(body.as_bytes(), &policy).map(|key| key.map(|key| key.0))
+    }
+
+    #[test]
+    fn the_first_pointer_that_leads_to_anything_has_the_key() {
+        let pointers: &[&[&str]] = &[&["idempotency_key"], &["params", "_meta", "key"]];
+        for (body, key) in [
+            (r#"{"params":{"_meta":{"key":"b"}},"idempotency_key":"a"}"#, Ok(Some("a"))),
+            (r#"{"params":{"_meta":{"key":"b"}}}"#, Ok(Some("b"))),
+            (r#"{"params":{"_meta":{"key":17}}}"#, Ok(Some("17"))),
+            (r#"{"params":[]}"#, Ok(None)),
+            ("idempotency_key=a", Ok(None)),
+            ("", Ok(None)),
+            (r#"{"params":{"_meta":{"key":"b"}},"idempotency_key":null}"#, Err(InvalidKey::NoScalar)),
+            (r#"{"params":{"_meta":{"key":"b"}},"idempotency_key":""}"#, Err(InvalidKey::Blank)),
+            (r#"{"idempotency_key":"a","params":1,"params":2}"#, Ok(Some("a"))),
+            (r#"{"params":1,"params":2}"#, Err(InvalidKey::RepeatedName)),
+        ] {
+            assert_eq!(in_body(body, pointers, |_| ()), key.map(|key| key.map(str::to_owned)), "{body}");
+        }
+        assert_eq!(in_body(r#"{"idempotency_key":"a"}"#, &[], |_| ()), Ok(None));
+    }
+
+    #[test]
+    fn a_key_in_a_body_has_the_limits_of_one_in_a_header() {
+        let find = |value: &str| in_body(&format!(r#"{{"k":{value}}}"#), &[&["k"]], |policy| policy.max_length = 9);
+        for (value, key) in [
+            (r#""order 17""#, Ok("order 17")),
+            (r#"" a, \"b\" ""#, Ok(" a, \"b\" ")),
+            (r#""123456789""#, Ok("123456789")),
+            (r#""1234567890""#, Err(InvalidKey::TooLong { max_length: 9 })),
+            ("1234567890", Err(InvalidKey::TooLong { max_length: 9 })),
+            (r#""  ""#, Err(InvalidKey::Blank)),
+            (r#""a\tb""#, Err(InvalidKey::ControlCharacter)),
+            (r#""a\u0000""#, Err(InvalidKey::ControlCharacter)),
+            (r#""cl\u00e9""#, Err(InvalidKey::NotAscii)),
+            (r#""\ud83d""#, Err(InvalidKey::NoScalar)),
+            ("[\"a\"]", Err(InvalidKey::NoScalar)),
+            ("1.5", Err(InvalidKey::NoScalar)),
+        ] {
+            assert_eq!(find(value), key.map(|key| Some(key.to_owned())), "{value}");
+        }
+        let uuid = |value: &str| in_body(value, &[&["0"]], |policy| policy.format = KeyFormat::Uuid);
+        assert_eq!(uuid("[17]"), Err(InvalidKey::NotUuid));
+        let lower = "8e03978e-40d5-43e8-bc93-6894a57f9324";
+        assert_eq!(uuid(&format!("[\"{}\"]", lower.to_uppercase())), Ok(Some(lower.to_owned())));
     }
 
     #[test]

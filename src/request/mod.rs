@@ -23,5 +23,5 @@ pub use caller::{Caller, CallerUnknown, Doubt, Identified};
 pub use canonical_json::canonicalize;
 pub use fingerprint::{Fingerprint, FingerprintBuilder};
 pub use key::{InvalidKey, Key};
-pub use operation_id::{OperationId, OperationPrefix};
+pub use operation_id::{OperationId, OperationPrefix, UnnamedOperation};
 pub use target::Target;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Caller, Key, Target, digest::Digest, digest::Short};
+use super::{Caller, Fingerprint, Key, Target, digest::Digest, digest::Short};
 use crate::config::Resource;
 
 /// What may run at most once per retention period: a hash of the caller, the configured parts of the
@@ -21,11 +21,10 @@ impl OperationId {
     /// meets an operation of a policy with more.
     #[must_use]
     pub fn new(caller: &Caller, resource: &Resource, target: &Target<'_>, key: &Key) -> Self {
-        let mut digest = Digest::new("operation 3");
-        digest.part(caller.as_bytes());
-        digest.optional(resource.authority.then(|| target.normalized_authority()).as_deref());
-        digest.optional(resource.method.then(|| target.normalized_method()).as_deref());
-        digest.optional(resource.path.then(|| target.normalized_path()).as_deref());
+        Self::with_key(without_key(caller, resource, target), key)
+    }
+
+    fn with_key(mut digest: Digest, key: &Key) -> Self {
         digest.part(key.as_bytes());
         Self(digest.blake3())
     }
@@ -46,6 +45,52 @@ impl OperationId {
     #[must_use]
     pub fn short(&self) -> impl fmt::Display {
         Short(&self.0)
+    }
+}
+
+/// What `caller` names at `target`, but for the key.
+fn without_key(caller: &Caller, resource: &Resource, target: &Target<'_>) -> Digest {
+    let mut digest = Digest::new("operation 3");
+    digest.part(caller.as_bytes());
+    digest.optional(resource.authority.then(|| target.normalized_authority()).as_deref());
+    digest.optional(resource.method.then(|| target.normalized_method()).as_deref());
+    digest.optional(resource.path.then(|| target.normalized_path()).as_deref());
+    digest
+}
+
+/// An operation whose key is known only once the body is.
+#[derive(Clone, Debug)]
+pub struct UnnamedOperation {
+    by_key: Digest,
+    by_content: Digest,
+}
+
+impl UnnamedOperation {
+    /// What `caller` asks for at `target`.
+    #[must_use]
+    pub fn new(caller: &Caller, resource: &Resource, target: &Target<'_>) -> Self {
+        // Of a domain of its own, so that no key meets it; all of the target counts, whatever the resource is.
+        let mut by_content = Digest::new("operation without a key 1");
+        by_content.part(caller.as_bytes());
+        by_content.part(&target.normalized_authority());
+        by_content.part(&target.normalized_method());
+        by_content.part(&target.normalized_path());
+        by_content.optional(target.query);
+        Self { by_key: without_key(caller, resource, target), by_content }
+    }
+
+    /// The operation that the caller names with `key`.
+    #[must_use]
+    pub fn with_key(self, key: &Key) -> OperationId {
+        OperationId::with_key(self.by_key, key)
+    }
+
+    /// The operation that a request for this is, without a key: equal ones are one.
+    #[must_use]
+    pub fn with_content(self, fingerprint: &Fingerprint) -> OperationId {
+        let mut digest = self.by_content;
+        digest.part(fingerprint.as_bytes());
+        OperationId(digest.blake3())
     }
 }
 
@@ -131,6 +176,37 @@ mod tests {
         assert_ne!(operation, id(WHOLE, Target { path: b"/orders/", ..TARGET }));
         assert_ne!(operation, OperationId::new(&caller(2), &WHOLE, &TARGET, &Key::from_text("key")));
         assert_ne!(operation, OperationId::new(&caller(1), &WHOLE, &TARGET, &Key::from_text("Key")));
+    }
+
+    #[test]
+    fn a_key_that_is_known_late_names_the_same_operation() {
+        for resource in [WHOLE, Resource { authority: false, method: false, path: false }] {
+            let late = UnnamedOperation::new(&caller(1), &resource, &TARGET).with_key(&Key::from_text("key"));
+            assert_eq!(late, id(resource, TARGET));
+        }
+    }
+
+    #[test]
+    fn without_a_key_all_that_is_asked_for_tells_operations_apart() {
+        let of = |resource, caller: &Caller, target, fingerprint| {
+            UnnamedOperation::new(caller, &resource, &target).with_content(&Fingerprint::from_bytes([fingerprint; 32]))
+        };
+        let operation = of(WHOLE, &caller(1), TARGET, 1);
+        let narrow = Resource { authority: false, method: false, path: false };
+        assert_eq!(operation, of(narrow, &caller(1), Target { method: b"post", ..TARGET }, 1));
+        for other in [
+            of(WHOLE, &caller(2), TARGET, 1),
+            of(WHOLE, &caller(1), TARGET, 2),
+            of(narrow, &caller(1), Target { path: b"/other", ..TARGET }, 1),
+            of(narrow, &caller(1), Target { authority: b"other", ..TARGET }, 1),
+            of(narrow, &caller(1), Target { method: b"PATCH", ..TARGET }, 1),
+            of(narrow, &caller(1), Target { query: None, ..TARGET }, 1),
+            of(narrow, &caller(1), Target { query: Some(b""), ..TARGET }, 1),
+            // No key is made of the same bytes.
+            id(WHOLE, TARGET),
+        ] {
+            assert_ne!(operation, other);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 mod admin;
 mod attacks;
 mod bench;
+mod body_keys;
 mod bursts;
 mod callers;
 mod churn;

@@ -4,6 +4,7 @@ mod detached;
 mod harness;
 mod laws;
 mod memory;
+mod naming;
 mod outcomes;
 mod replays;
 mod settling;

@@ -255,7 +255,7 @@ fn a_missing_key_is_refused_only_where_it_is_required() {
         policy.key.headers = vec!["x-key".to_owned(), "idempotency-key".to_owned()];
     });
     let stream = world.order().without("idempotency-key").send();
-    stream.assert_refused(&Problem::KeyMissing { header: "x-key".to_owned() });
+    stream.assert_refused(&Problem::KeyMissing { header: "x-key".to_owned(), pointer: None });
 }
 
 #[test]

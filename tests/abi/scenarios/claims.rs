@@ -7,12 +7,13 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
-use super::{Orders, order, word};
+use super::{Orders, assert_problem, order, word, worker};
 use crate::{
     host::{Host, Moment},
-    messages::{Answer, Response},
+    messages::{Answer, Request, Response},
 };
 
 /// The store's default bounds are for Envoys, not for hundreds of short tests.
@@ -146,4 +147,46 @@ fn unique_keys_without_end_stay_within_the_bounds() {
     assert!(host.shared_data().keys().len() <= 5 * 500, "{} keys", host.shared_data().keys().len());
     assert!(host.metric("idemgate.store.evicted") > 0);
     assert!(host.metric("idemgate.store.entries") <= 500);
+}
+
+#[test]
+fn a_key_in_the_body_is_one_in_every_worker_and_what_has_none_passes() {
+    let configuration = r#"{"key": {"pointers": ["/id"]}}"#;
+    let (host, here) = worker(configuration);
+    let (there, orders) = (host.worker(configuration), Orders::default());
+    let post = |body: &str| Request::post("/orders").body(body);
+    assert_eq!(word(&orders.serve(&here, &post(r#"{"id":"k1"}"#))), "executed");
+    for request in [post(r#"{"id":"k1"}"#), post(r#"{"id":"k1"}"#).key("k1")] {
+        assert_eq!(word(&orders.serve(&there, &request)), "replayed");
+    }
+    assert_problem(&orders.serve(&there, &post(r#"{"id":[]}"#)), 400, "key-invalid");
+    assert_eq!(orders.count(), 1);
+    for body in [r#"{"no":1}"#, "", "text"] {
+        for worker in [&here, &there] {
+            assert_eq!(orders.serve(worker, &post(body)).header("idempotency-status"), None, "{body}");
+        }
+    }
+    assert_eq!(orders.count(), 7);
+}
+
+#[test]
+fn a_double_click_is_one_request_in_every_worker_until_the_window_after_it_is_over() {
+    let configuration = r#"{"key": {"derive": {"window": "10s"}}}"#;
+    let (host, here) = worker(configuration);
+    let (there, orders) = (host.worker(configuration), Orders::default());
+    let click = || Request::post("/orders").body("item=1");
+    let stream = here.stream();
+    stream.send(&click());
+    host.advance(Duration::from_secs(12));
+    assert_problem(&orders.serve(&there, &click()), 409, "request-in-flight");
+    stream.respond(&orders.run());
+    stream.finish();
+    host.advance(Duration::from_millis(9_900));
+    for worker in [&here, &there] {
+        assert_eq!(word(&orders.serve(worker, &click())), "replayed");
+    }
+    host.advance(Duration::from_millis(200));
+    assert_eq!(word(&orders.serve(&there, &click())), "executed");
+    assert_eq!(word(&orders.serve(&here, &click())), "replayed");
+    assert_eq!(orders.count(), 2);
 }
