@@ -14,10 +14,10 @@ use super::policy::{
     IdentitySource, InFlight, KeyFormat, KeyPolicy, Limits, OutcomePolicy, Policy, ReplayPolicy, Resource,
     is_never_replayed,
 };
-use super::problems::{BodyTemplate, ProblemsPolicy};
+use super::problems::{BodyTemplate, ProblemsPolicy, read_statuses};
 use super::routes::{self, Criteria, Route};
 use super::store::{ENTRY_BYTES, IntegrityConfig, RedisConfig, SharedDataConfig, StoreConfig};
-use super::value::{List, Number, Percentage, Period, Secret, Size, StatusEntry, Word, bytes_text};
+use super::value::{HeaderPatterns, List, Number, Percentage, Period, Secret, Size, StatusEntry, Word, bytes_text};
 use super::{Config, DEFAULT_MEMORY, Environment};
 use crate::headers::is_framing;
 
@@ -104,7 +104,11 @@ impl RouteDocument {
             .map_err(|error| error.within("policy"))?;
         let MatchDocument { path, methods, authority, headers } = self.matches;
         let methods = methods.map(List::into_values);
-        let criteria = Criteria { path, methods, authority, headers: headers.unwrap_or_default() };
+        let headers = match &headers {
+            Some(node) => HeaderPatterns::read(node).map_err(|error| error.within("match.headers"))?,
+            None => HeaderPatterns::default(),
+        };
+        let criteria = Criteria { path, methods, authority, headers };
         Ok(Route { name: self.name.map(String::from), policy: Arc::new(policy.in_effect()), criteria })
     }
 }
@@ -401,7 +405,10 @@ impl ReplayDocument {
 impl ProblemsDocument {
     /// Lays each status over the base's.
     fn over(self, base: ProblemsPolicy) -> Result<ProblemsPolicy, ConfigError> {
-        let own = self.status.map(|statuses| statuses.0).unwrap_or_default();
+        let own = match &self.status {
+            Some(node) => read_statuses(node).map_err(|error| error.within("problems.status"))?,
+            None => Vec::new(),
+        };
         let mut status = base.status;
         status.retain(|(name, _)| !own.iter().any(|(other, _)| other == name));
         status.extend(own);

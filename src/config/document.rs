@@ -10,11 +10,10 @@ use super::Guard;
 use super::error::ConfigError;
 use super::json::Node;
 use super::policy::{ExecutionMode, InFlight, KeyFormat, KeySyntax, Mode, OnStoreError, OnUnknown};
-use super::problems::Statuses;
 use super::store::{MOST_ENTRIES, OnFull, Unsigned};
 use super::value::{
-    AuthorityPattern, FieldName, HeaderPatterns, LinkTarget, List, MediaType, Method, Number, PathPattern, Percentage,
-    Period, Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
+    AuthorityPattern, FieldName, LinkTarget, List, MediaType, Method, Number, PathPattern, Percentage, Period, Pointer,
+    PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// Configuration of Idemgate, an Envoy filter that makes HTTP services safe to retry by Idempotency-Key.
@@ -331,7 +330,8 @@ pub(super) struct ProblemsDocument {
     /// some SDKs know a failure.
     pub(super) error_member: Option<bool>,
     /// Other statuses, by the name of the problem.
-    pub(super) status: Option<Statuses>,
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<super::schema::Statuses>"))]
+    pub(super) status: Option<Node>,
     /// A template for the whole body instead of problem details, as JSON or as text that is JSON once it is filled:
     /// ${name}, ${title} and ${detail} within its strings, and ${status}, which alone in a string is a number. null for
     /// problem details.
@@ -455,7 +455,8 @@ pub(super) struct MatchDocument {
     pub(super) authority: Option<AuthorityPattern>,
     /// Patterns over the values of headers, by name; each must be there. * matches any characters. A header with several
     /// lines counts as one, joined by commas.
-    pub(super) headers: Option<HeaderPatterns>,
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<super::schema::HeaderPatterns>"))]
+    pub(super) headers: Option<Node>,
 }
 
 /// What a route may change: every setting except `store`, `routes`, `role`, `guard`, `prefix` and `limits.memory`.

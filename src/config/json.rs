@@ -63,6 +63,14 @@ impl Node {
         entries.iter().map(|(key, _)| key.as_str())
     }
 
+    /// The members of an object, in order; `allowed` says which objects.
+    pub(super) fn members(&self, allowed: &str) -> Result<&[(String, Self)], ConfigError> {
+        match self {
+            Self::Object(members) => Ok(members),
+            _ => Err(ConfigError::invalid_type(self.unexpected(), &allowed)),
+        }
+    }
+
     /// The text of a string.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {

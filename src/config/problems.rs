@@ -1,8 +1,8 @@
 //! What the filter's own answers look like: `problems`.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::Error as _;
 
 use super::error::{ConfigError, quoted};
 use super::json::Node;
@@ -48,38 +48,20 @@ impl ProblemsPolicy {
     }
 }
 
-/// `problems.status`.
-#[derive(Debug)]
-pub(super) struct Statuses(pub(super) Vec<(&'static str, u16)>);
-
-impl<'de> Deserialize<'de> for Statuses {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(StatusesVisitor)
-    }
-}
-
-struct StatusesVisitor;
-
-impl<'de> Visitor<'de> for StatusesVisitor {
-    type Value = Statuses;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of names of problems and their statuses")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Statuses, A::Error> {
-        let mut statuses: Vec<(&'static str, u16)> = Vec::new();
-        while let Some(key) = members.next_key::<String>()? {
-            let Some(name) = PROBLEM_NAMES.iter().find(|name| **name == key) else {
-                return Err(A::Error::unknown_field(&key, PROBLEM_NAMES));
-            };
-            if statuses.iter().any(|(other, _)| other == name) {
-                return Err(A::Error::duplicate_field(name));
-            }
-            statuses.push((name, members.next_value::<ErrorStatus>()?.get() as u16));
+/// Reads `problems.status`.
+pub(super) fn read_statuses(node: &Node) -> Result<Vec<(&'static str, u16)>, ConfigError> {
+    let mut statuses: Vec<(&'static str, u16)> = Vec::new();
+    for (key, value) in node.members("an object of names of problems and their statuses")? {
+        let Some(name) = PROBLEM_NAMES.iter().find(|name| *name == key) else {
+            return Err(ConfigError::unknown_field(key, PROBLEM_NAMES));
+        };
+        if statuses.iter().any(|(other, _)| other == name) {
+            return Err(ConfigError::duplicate_field(name));
         }
-        Ok(Statuses(statuses))
+        let status: ErrorStatus = value.read().map_err(|error| error.within(*name))?;
+        statuses.push((name, status.get() as u16));
     }
+    Ok(statuses)
 }
 
 /// A status that says that something went wrong.

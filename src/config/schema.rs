@@ -8,10 +8,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::document::{Document, RoutePolicyDocument, StoreDocument, StoresDocument};
-use super::problems::{ErrorStatus, PROBLEM_NAMES, Statuses};
+use super::problems::{ErrorStatus, PROBLEM_NAMES};
 use super::value::{
-    AuthorityPattern, FieldName, HeaderPatterns, LinkTarget, List, MediaType, Method, NEVER_GUARDED, Number,
-    PathPattern, Percentage, Period, Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
+    AuthorityPattern, FieldName, LinkTarget, List, MediaType, Method, NEVER_GUARDED, Number, PathPattern, Percentage,
+    Period, Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// The JSON Schema (draft 2020-12) of the plugin configuration, with descriptions and defaults.
@@ -31,6 +31,12 @@ pub fn json_schema() -> Value {
 
 /// Any JSON value.
 pub(super) struct AnyJson;
+
+/// Names of headers and patterns over their values.
+pub(super) struct HeaderPatterns;
+
+/// Names of problems and their statuses.
+pub(super) struct Statuses;
 
 /// One integrity key, or several.
 pub(super) struct IntegrityKeys;

@@ -1,12 +1,11 @@
 //! Patterns of routes. One that can never match is refused: its route would silently guard nothing.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
 use super::FieldName;
+use crate::config::error::{ConfigError, JsonPath};
 use crate::config::glob::{BadGlob, Glob, LONGEST_PATTERN};
-use crate::config::json::read_value;
+use crate::config::json::{Node, read_value};
 use crate::headers::Headers;
 use crate::normal_form;
 
@@ -122,6 +121,23 @@ impl<'de> Deserialize<'de> for HeaderPattern {
 pub(in crate::config) struct HeaderPatterns(Vec<(String, HeaderPattern)>);
 
 impl HeaderPatterns {
+    pub(in crate::config) fn read(node: &Node) -> Result<Self, ConfigError> {
+        let mut patterns: Vec<(String, HeaderPattern)> = Vec::new();
+        for (key, value) in node.members("an object of names of headers and patterns over their values")? {
+            let name = String::from(Node::Text(key.clone()).read::<FieldName>()?);
+            if name == "host" {
+                let found = "host, which HTTP/2 and Envoy know as the authority";
+                return Err(ConfigError::new(JsonPath::default(), found, "match.authority instead"));
+            }
+            if patterns.iter().any(|(other, _)| *other == name) {
+                return Err(ConfigError::new(JsonPath::default(), "the same header twice", "each header once"));
+            }
+            let pattern = value.read().map_err(|error| error.within(JsonPath::default().key(key)))?;
+            patterns.push((name, pattern));
+        }
+        Ok(Self(patterns))
+    }
+
     pub(in crate::config) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -141,38 +157,6 @@ impl HeaderPatterns {
     /// Whether each of them certainly matches whatever `other` matches.
     pub(in crate::config) fn cover(&self, other: &Self) -> bool {
         self.0.iter().all(|(name, wide)| other.0.iter().any(|(same, narrow)| same == name && wide.covers(narrow)))
-    }
-}
-
-impl<'de> Deserialize<'de> for HeaderPatterns {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderPatternsVisitor)
-    }
-}
-
-struct HeaderPatternsVisitor;
-
-impl<'de> Visitor<'de> for HeaderPatternsVisitor {
-    type Value = HeaderPatterns;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of names of headers and patterns over their values")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<HeaderPatterns, A::Error> {
-        let mut patterns: Vec<(String, HeaderPattern)> = Vec::new();
-        while let Some(name) = members.next_key::<FieldName>()? {
-            let (name, pattern) = (String::from(name), members.next_value()?);
-            if name == "host" {
-                let found = Unexpected::Other("host, which HTTP/2 and Envoy know as the authority");
-                return Err(A::Error::invalid_value(found, &"match.authority instead"));
-            }
-            if patterns.iter().any(|(other, _)| *other == name) {
-                return Err(A::Error::invalid_value(Unexpected::Other("the same header twice"), &"each header once"));
-            }
-            patterns.push((name, pattern));
-        }
-        Ok(HeaderPatterns(patterns))
     }
 }
 
@@ -200,8 +184,6 @@ fn compile<E: Error>(pattern: &[u8], separator: u8, text: &str) -> Result<Glob, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ConfigError;
-    use crate::config::json::Node;
 
     fn path(text: &str) -> Result<PathPattern, ConfigError> {
         Node::Text(text.to_owned()).read()
@@ -255,7 +237,7 @@ mod tests {
     }
 
     fn headers(json: &str) -> Result<HeaderPatterns, ConfigError> {
-        serde_json::from_str::<Node>(json).unwrap().read()
+        HeaderPatterns::read(&serde_json::from_str(json).unwrap())
     }
 
     #[test]
