@@ -15,7 +15,7 @@ TESTS := $(filter-out e2e,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(pats
 PROOFS := config_schema docs fuzz_regressions layout model simulation
 # The profile of the tests, so that the demo and the tests share what they compile.
 NATIVE := --locked --profile test
-SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-envoy tools/setup-express \
+SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-clients tools/setup-envoy tools/setup-express \
     tools/setup-nginx tools/setup-redis tools/setup-wasm tools/lib.sh
 
 .PHONY: help
@@ -51,7 +51,7 @@ test: ## Run every test: unit, property, ABI host, end to end on the real Envoys
 # The parts of `make test`, for machines that share the work.
 
 .PHONY: test-native
-test-native: crash-test envoy redis
+test-native: crash-test envoy redis sdks
 	@# What computes and what waits for processes, side by side.
 	@ENVOY="$(NEWEST)" $(MAKE) -j2 --output-sync proofs processes
 
@@ -89,6 +89,7 @@ module-and-servers:
 	@$(MAKE) envoy
 	@tools/setup-envoy oldest
 	@$(MAKE) redis
+	@$(MAKE) sdks
 
 .PHONY: soak
 soak: ## Go through new simulated worlds for SOAK_SECONDS (ten minutes); prints the seed to begin with, or the one that fails
@@ -141,7 +142,7 @@ docs: ## Build the API documentation into target/doc
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
 .PHONY: tools
-tools: envoy redis ## Install what the other commands need: the wasm target, Envoy and Redis
+tools: envoy redis sdks ## Install what the other commands need: the wasm target, Envoy, Redis and the SDKs of the tests
 	@tools/setup-wasm >/dev/null
 
 # The build of the module that tests can make panic.
@@ -156,6 +157,10 @@ envoy:
 .PHONY: redis
 redis:
 	@tools/setup-redis
+
+.PHONY: sdks
+sdks:
+	@tools/setup-clients
 
 .PHONY: clean
 clean: ## Remove everything that was built; .tools/ stays

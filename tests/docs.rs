@@ -174,7 +174,7 @@ fn every_metric_is_explained() {
 #[test]
 fn every_configuration_of_the_guides_is_accepted() {
     let mut checked = 0;
-    for page in ["configuration.md", "modes.md", "rollout.md"] {
+    for page in ["clients.md", "configuration.md", "modes.md", "rollout.md"] {
         let text = read(&root().join("docs").join(page));
         for block in text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()) {
             let parsed = Config::parse(block.as_bytes());

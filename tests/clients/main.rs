@@ -1,0 +1,20 @@
+//! SDKs of real APIs, as their packages are, against the built module in a real Envoy: what their user sees when an answer is
+//! lost, late or a problem, and how often the service ran.
+//!
+//! Needs Envoy, the module and the packages (`tools/setup-clients`). Which SDKs: `sdks.rs`, and `docs/clients.md` for users.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, also in its helpers"
+)]
+
+#[path = "../e2e/bench/mod.rs"]
+mod bench;
+
+mod cases;
+mod cutter;
+mod page;
+mod player;
+mod sdks;
