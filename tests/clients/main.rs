@@ -17,4 +17,5 @@ mod cases;
 mod cutter;
 mod page;
 mod player;
+mod recipes;
 mod sdks;
