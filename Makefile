@@ -9,8 +9,8 @@ MAKEFLAGS += --no-print-directory
 export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # The Envoy of all tests but those for the oldest.
 NEWEST = $(or $(ENVOY),$(CURDIR)/.tools/envoy)
-# Without the tests that run once for each Envoy.
-TESTS := $(filter-out e2e,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
+# Without the tests that run once for each Envoy, and those of which a part needs a browser.
+TESTS := $(filter-out clients e2e,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 # Those that start nothing.
 PROOFS := config_schema docs fuzz_regressions layout model simulation
 # The profile of the tests, so that the demo and the tests share what they compile.
@@ -63,6 +63,7 @@ proofs:
 .PHONY: processes
 processes:
 	cargo test --locked $(patsubst %,--test %,$(filter-out $(PROOFS),$(TESTS)))
+	cargo test --locked --test clients -- --skip browser::
 
 .PHONY: e2e-newest
 e2e-newest: crash-test envoy redis
@@ -110,6 +111,11 @@ ATTACKS = $$(awk -F ' [|] ' '/^[|]/ { print $$3 }' SECURITY.md | grep -o '`[^`]*
 .PHONY: attack
 attack: crash-test envoy redis ## Try every attack that SECURITY.md names
 	ENVOY="$(NEWEST)" cargo test --locked -- $(ATTACKS)
+
+.PHONY: clients
+clients: build envoy ## Play the SDKs of real APIs and a browser against it
+	@tools/setup-clients browser
+	ENVOY="$(NEWEST)" cargo test --locked --test clients
 
 .PHONY: compose-test
 compose-test: ## Build the images, bring docker-compose.yml up, play the demo in it, take it down (needs Docker)
