@@ -232,7 +232,7 @@ mod exchange {
         bencher.counter(BytesCount::new(bytes)).with_inputs(answered).bench_local_values(|mut exchange| {
             let mut effects = Vec::new();
             for chunk in body.chunks(4 << 10) {
-                exchange.handle(Event::ResponseBody { chunk, end_of_stream: false }, NOW, &mut effects);
+                exchange.handle(Event::ResponseBody { chunk, end_of_stream: false }, &NOW.into(), &mut effects);
             }
             assert!(exchange.captures() && effects.is_empty());
             exchange
@@ -258,7 +258,7 @@ mod exchange {
         let begun =
             Event::ResponseHeaders { status: 201, headers: &response, evidence: &evidence, end_of_stream: false };
         for event in [headers, granted, begun] {
-            exchange.handle(event, NOW, &mut effects);
+            exchange.handle(event, &NOW.into(), &mut effects);
         }
         assert!(effects.contains(&Effect::Forward));
         exchange
