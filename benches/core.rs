@@ -23,10 +23,12 @@ use idemgate::{
     request::{Caller, Fingerprint, FingerprintBuilder, Key, OperationId, Target},
     store::{
         Answer, Call, Claimed, Ending, Settled, Settlement, StoreError,
+        inquiry::{Inquiry, Progress},
         redis::{
-            Heard, Inquiry, Progress, RedisStore,
+            RedisStore,
             resp::{Value, decode_all},
         },
+        remote::{Heard, RemoteStore as _},
         shared_data::{Cas, SharedDataStore, SharedMemory, Written},
     },
     time::Timestamp,

@@ -36,10 +36,13 @@ use idemgate::{
     request::{Caller, Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
+        inquiry::Progress,
         redis::{
-            Heard, OperatorAnswer, OperatorInquiry, Progress, RedisError, RedisStore,
+            RedisError, RedisStore,
             resp::{Value, decode_all, push_command},
         },
+        remote::{Heard, RemoteStore as _},
+        review::{Review, Reviewed},
     },
     time::Timestamp,
 };
@@ -234,15 +237,15 @@ fn settle(server: &Server, number: u8, owner: u128, ending: Ending) -> Settled {
 }
 
 /// What an operator is told; the calls that it takes are made as Envoy makes them.
-fn review(server: &Server, number: u8, amendment: Option<Amendment>) -> OperatorAnswer {
-    finish(server, &store(), store().operator_inquiry(operation(number), amendment))
+fn review(server: &Server, number: u8, amendment: Option<Amendment>) -> Reviewed {
+    finish(server, store().review(operation(number), amendment))
 }
 
-fn finish(server: &Server, store: &RedisStore, mut review: OperatorInquiry) -> OperatorAnswer {
+fn finish(server: &Server, mut review: Review) -> Reviewed {
     loop {
         let (bytes, _) = review.ask(wrong_clock());
         let reply = send(server.address, bytes).unwrap();
-        if let Some(reviewed) = review.hear(store, Heard::Reply { status: 200, body: &reply }, wrong_clock()) {
+        if let Some(reviewed) = review.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock()) {
             return reviewed;
         }
     }
@@ -250,7 +253,7 @@ fn finish(server: &Server, store: &RedisStore, mut review: OperatorInquiry) -> O
 
 fn look(server: &Server, number: u8) -> Option<View> {
     match review(server, number, None) {
-        OperatorAnswer::Seen(view) => view,
+        Reviewed::Seen(view) => view,
         other => panic!("{other:?}"),
     }
 }
@@ -261,7 +264,7 @@ fn state(server: &Server, number: u8) -> Option<Standing> {
 
 fn amend(server: &Server, number: u8, verb: Verb, force: bool) -> Amended {
     match review(server, number, Some(Amendment { verb, force })) {
-        OperatorAnswer::Amended(amended) => amended,
+        Reviewed::Amended(amended) => amended,
         other => panic!("{other:?}"),
     }
 }
@@ -568,25 +571,25 @@ fn an_operator_sees_and_changes_signed_records_alone() {
         };
         assert!(matches!(attempt(&server, store, &settle), Progress::Answered(_)));
     }
-    let review = |number, amendment| finish(&server, &signing, signing.operator_inquiry(operation(number), amendment));
+    let review = |number, amendment| finish(&server, signing.review(operation(number), amendment));
     let state = || match review(1, None) {
-        OperatorAnswer::Seen(view) => view.map(|view| (view.standing, view.response_bytes)),
+        Reviewed::Seen(view) => view.map(|view| (view.standing, view.response_bytes)),
         other => panic!("{other:?}"),
     };
     let size = response(&body).encode(&operation(1), Owner::new(1)).unwrap().len() as u64;
     assert_eq!(state(), Some((Standing::Completed { status: 201 }, size)));
     let [not_kept, purge] =
         [Verb::NotKept { status: 201 }, Verb::Purge].map(|verb| Some(Amendment { verb, force: false }));
-    assert!(matches!(review(1, not_kept), OperatorAnswer::Amended(Amended::Done { .. })));
+    assert!(matches!(review(1, not_kept), Reviewed::Amended(Amended::Done { .. })));
     assert_eq!(state(), Some((Standing::NotKept { status: 201 }, 0)));
     let found = Progress::Answered(Answer::Claimed(Claimed::NotKept { status: 201 }));
     assert_eq!(attempt(&server, &signing, &Call::Claim(claim(1, 2))), found);
-    assert!(matches!(review(1, purge), OperatorAnswer::Amended(Amended::Done { .. })));
+    assert!(matches!(review(1, purge), Reviewed::Amended(Amended::Done { .. })));
     assert_eq!(state(), None);
     assert_eq!(attempt(&server, &signing, &Call::Claim(claim(1, 2))), granted);
     for amendment in [None, not_kept, purge] {
         let reviewed = review(2, amendment);
-        assert!(matches!(reviewed, OperatorAnswer::Failed { may_have_amended: false, .. }), "not signed: {reviewed:?}");
+        assert!(matches!(reviewed, Reviewed::Failed { may_have_amended: false, .. }), "not signed: {reviewed:?}");
     }
 }
 
@@ -720,14 +723,14 @@ fn an_operator_whose_reply_was_lost_asks_again_and_has_changed_it_once() {
     for verb in VERBS {
         server.command(&[b"FLUSHALL"]);
         run(&server, claim(1, 1));
-        let mut review = store().operator_inquiry(operation(1), Some(Amendment { verb, force: true }));
+        let mut review = store().review(operation(1), Some(Amendment { verb, force: true }));
         let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
-        assert_eq!(review.hear(&store(), Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
+        assert_eq!(review.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
         send(server.address, review.ask(wrong_clock()).0).unwrap();
-        assert_eq!(review.hear(&store(), Heard::Nothing, wrong_clock()), None, "the reply to the change is lost");
+        assert_eq!(review.hear(Heard::Nothing, wrong_clock()), None, "the reply to the change is lost");
         let changed = server.value(1);
-        let done = finish(&server, &store(), review);
-        assert!(matches!(done, OperatorAnswer::Amended(Amended::Done { .. })), "{done:?}");
+        let done = finish(&server, review);
+        assert!(matches!(done, Reviewed::Amended(Amended::Done { .. })), "{done:?}");
         assert_eq!(server.value(1), changed);
     }
 }
@@ -736,14 +739,14 @@ fn an_operator_whose_reply_was_lost_asks_again_and_has_changed_it_once() {
 fn an_operator_whose_reply_was_lost_does_not_change_what_began_since() {
     let server = Server::start();
     run(&server, claim(1, 1));
-    let mut review = store().operator_inquiry(operation(1), Some(Amendment { verb: Verb::Release, force: true }));
+    let mut review = store().review(operation(1), Some(Amendment { verb: Verb::Release, force: true }));
     let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
-    assert_eq!(review.hear(&store(), Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
+    assert_eq!(review.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
     send(server.address, review.ask(wrong_clock()).0).unwrap();
-    assert_eq!(review.hear(&store(), Heard::Nothing, wrong_clock()), None);
+    assert_eq!(review.hear(Heard::Nothing, wrong_clock()), None);
     assert_eq!(run(&server, claim(1, 2)), Claimed::Granted);
-    let told = finish(&server, &store(), review);
-    assert!(matches!(told, OperatorAnswer::Failed { may_have_amended: true, .. }), "{told:?}");
+    let told = finish(&server, review);
+    assert!(matches!(told, Reviewed::Failed { may_have_amended: true, .. }), "{told:?}");
     assert_eq!(renew(&server, 1, 2), Renewed::Extended, "the new execution is left alone");
 }
 
@@ -753,20 +756,20 @@ fn what_changes_under_the_hands_of_an_operator_is_judged_anew() {
     run(&server, claim(1, 1));
     lapse(&server, 1);
     let judged = |server: &Server| {
-        let mut review = store().operator_inquiry(operation(1), Some(Amendment { verb: Verb::Release, force: false }));
+        let mut review = store().review(operation(1), Some(Amendment { verb: Verb::Release, force: false }));
         let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
-        assert_eq!(review.hear(&store(), Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
+        assert_eq!(review.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
         review
     };
     let review = judged(&server);
     assert_eq!(renew(&server, 1, 1), Renewed::Extended, "its owner was only late");
-    let told = finish(&server, &store(), review);
-    assert!(matches!(told, OperatorAnswer::Amended(Amended::Refused(Conflict::Alive { .. }))), "{told:?}");
+    let told = finish(&server, review);
+    assert!(matches!(told, Reviewed::Amended(Amended::Refused(Conflict::Alive { .. }))), "{told:?}");
 
     lapse(&server, 1);
     let review = judged(&server);
     settle(&server, 1, 1, completed(b"body"));
-    assert_eq!(finish(&server, &store(), review), OperatorAnswer::Amended(Amended::Refused(Conflict::Ran)));
+    assert_eq!(finish(&server, review), Reviewed::Amended(Amended::Refused(Conflict::Ran)));
     assert!(matches!(run(&server, claim(1, 2)), Claimed::Completed { .. }));
 }
 
@@ -780,16 +783,13 @@ fn a_damaged_or_foreign_value_is_shown_to_nobody_and_changed_by_nobody() {
         server.overwrite(1, &damaged);
         for amendment in [None, Some(Amendment { verb: Verb::Purge, force: true })] {
             let told = review(&server, 1, amendment);
-            assert!(
-                matches!(told, OperatorAnswer::Failed { may_have_amended: false, .. }),
-                "{told:?} of {damaged:02x?}"
-            );
+            assert!(matches!(told, Reviewed::Failed { may_have_amended: false, .. }), "{told:?} of {damaged:02x?}");
         }
         assert_eq!(server.value(1), Some(damaged));
     }
     server.command(&[b"DEL", key(1).as_bytes()]);
     server.command(&[b"LPUSH", key(1).as_bytes(), b"x"]);
-    let foreign = OperatorAnswer::Failed { error: StoreError::Redis(RedisError::Foreign), may_have_amended: false };
+    let foreign = Reviewed::Failed { error: StoreError::Redis(RedisError::Foreign), may_have_amended: false };
     assert_eq!(review(&server, 1, None), foreign);
 }
 

@@ -9,10 +9,12 @@ use idemgate::{
     request::{Caller, Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, Settlement,
+        inquiry::Progress,
         redis::{
-            Heard, Progress, RedisStore,
+            RedisStore,
             resp::{Value, decode_all},
         },
+        remote::{Heard, RemoteStore as _},
     },
     time::Timestamp,
 };
@@ -108,12 +110,12 @@ fn check_operators(status: u16, body: &[u8]) {
     for finding in STORE.findings(heard) {
         assert!(!finding.to_string().contains('\n'), "{finding}");
     }
-    let _ = STORE.usage(heard);
+    let _ = STORE.holdings(heard);
     for amendment in [None, Some(Amendment { verb: Verb::NotKept { status: 201 }, force: true })] {
-        let mut review = STORE.operator_inquiry(operation(), amendment);
+        let mut review = STORE.review(operation(), amendment);
         let ends = (0..10).any(|_| {
             review.ask(NOW);
-            review.hear(&STORE, heard, NOW).is_some()
+            review.hear(heard, NOW).is_some()
         });
         assert!(ends, "it never ends");
     }

@@ -8,7 +8,7 @@ use crate::{
     record::{Standing, Verb, View},
     request::OperationId,
     store::{
-        redis::RedisUsage,
+        remote::Holdings,
         shared_data::{TableScan, Totals},
     },
     time::seconds_rounded_up,
@@ -83,22 +83,18 @@ impl AdminAnswer {
         ])
     }
 
-    /// What Redis says of itself, and how its records are counted, which only a walk through all keys can do.
+    /// What a remote store says of itself, and how its records are counted, which only a walk through all keys can do.
     #[must_use]
-    pub fn of_redis(usage: Option<RedisUsage>, prefix: &str) -> Self {
-        let count = format!(
-            "redis-cli --scan --pattern '{prefix}[0-9a-f]*' | while read -r key; do redis-cli getrange \"$key\" 1 1; done | \
-             sort | uniq -c # i: in flight, or unknown if its lease is over, c: completed, n: not kept, u: unknown, \
-             r: given back"
-        );
+    pub fn held(holdings: Holdings) -> Self {
+        let Holdings { store, prefix, usage, count_by_state } = holdings;
         Self::json(&[
-            ("store", "redis".into()),
+            ("store", store.into()),
             ("prefix", prefix.into()),
             ("keys_in_database", usage.map(|usage| usage.keys).into()),
             ("used_memory_bytes", usage.map(|usage| usage.used_memory).into()),
             ("max_memory_bytes", usage.map(|usage| usage.max_memory).into()),
             ("evicted_keys", usage.map(|usage| usage.evicted_keys).into()),
-            ("count_by_state", count.into()),
+            ("count_by_state", count_by_state.into()),
         ])
     }
 

@@ -42,8 +42,8 @@ pub enum AdminProblem {
     },
     /// The store finds operations by their whole hashes only.
     WholeHashNeeded {
-        /// What the keys of the store begin with.
-        prefix: String,
+        /// How operators find it themselves.
+        how_to_find: String,
     },
 }
 
@@ -179,11 +179,7 @@ impl AdminProblem {
             Self::StoreUnavailable { error, may_have_changed: true } => {
                 format!("The change may have been made or not; look the operation up before you go on: {error}.").into()
             }
-            Self::WholeHashNeeded { prefix } => format!(
-                "To find a key in Redis by its beginning takes a walk through all of them. Look the operation up by its \
-                 key and caller, or find all digits: redis-cli --scan --pattern '{prefix}DIGITS*'."
-            )
-            .into(),
+            Self::WholeHashNeeded { how_to_find } => how_to_find.clone().into(),
         }
     }
 }

@@ -12,6 +12,17 @@ pub enum StoreConfig {
     Redis(RedisConfig),
 }
 
+impl StoreConfig {
+    /// The same store for records that decide nothing: a remote one has keys of its own for them.
+    #[must_use]
+    pub fn in_shadow(self) -> Self {
+        match self {
+            Self::Redis(config) => Self::Redis(config.in_shadow()),
+            Self::SharedData(_) => self,
+        }
+    }
+}
+
 impl Default for StoreConfig {
     fn default() -> Self {
         Self::SharedData(SharedDataConfig::default())

@@ -2,7 +2,7 @@
 //!
 //! What may be asked, by whom, and how it is answered is in [`crate::admin`]. Here requests are taken in and answered,
 //! and the store is asked. Every request is answered here; none is ever passed on. What takes longer than a callback may
-//! is the root context's: a walk through the table, a stretch at a time, and questions to Redis, whose answers count,
+//! is the root context's: a walk through the table, a stretch at a time, and questions to a remote store, whose answers count,
 //! are logged and wake those who wait also when the operator has hung up meanwhile.
 
 use std::{
@@ -30,7 +30,8 @@ use crate::{
     request::{OperationId, OperationPrefix},
     store::{
         StoreError,
-        redis::{Heard, OperatorAnswer, OperatorInquiry},
+        remote::Heard,
+        review::{Review, Reviewed},
         shared_data::{SharedDataStore, TableScan},
     },
     time::Timestamp,
@@ -72,10 +73,10 @@ struct Job {
 
 #[derive(Debug)]
 enum Errand {
-    /// To ask Redis how much it holds.
+    /// To ask the store how much it holds.
     Usage,
-    /// To ask Redis about an operation.
-    Review(Box<OperatorInquiry>),
+    /// To ask the store about an operation.
+    Review(Box<Review>),
 }
 
 impl Admin {
@@ -138,7 +139,7 @@ impl Admin {
                     self.send_off(token, Job { visit, errand: Errand::Review(review) }, now);
                 }
                 Errand::Usage => {
-                    let Store::Redis(store) = &self.store else { continue };
+                    let Store::Remote(store) = &self.store else { continue };
                     let token = self.store.send(&store.checkup(), store.timeout());
                     self.send_off(token, Job { visit, errand: Errand::Usage }, now);
                 }
@@ -185,13 +186,13 @@ impl Admin {
     }
 
     fn go_on(&self, Job { visit, errand }: Job, heard: Heard<'_>, now: Timestamp) {
-        let Store::Redis(store) = &self.store else { return };
+        let Store::Remote(store) = &self.store else { return };
         match errand {
-            Errand::Usage => visit.answer(&match store.usage(heard) {
-                Ok(usage) => AdminAnswer::of_redis(usage, store.prefix()),
+            Errand::Usage => visit.answer(&match store.holdings(heard) {
+                Ok(holdings) => AdminAnswer::held(holdings),
                 Err(error) => self.unavailable(error, false),
             }),
-            Errand::Review(mut review) => match review.hear(store, heard, now) {
+            Errand::Review(mut review) => match review.hear(heard, now) {
                 Some(reviewed) => visit.answer(&self.reviewed(&visit, &review, reviewed)),
                 None => self.jobs.borrow_mut().queue.push_back(Job { visit, errand: Errand::Review(review) }),
             },
@@ -217,15 +218,15 @@ impl Admin {
             (Store::SharedData(_), Task::Find(prefix)) => {
                 return self.order_walk(visit, Some(prefix));
             }
-            (Store::Redis(store), Task::Look(operation)) => {
-                return self.order(visit, Errand::Review(store.operator_inquiry(operation, None).into()));
+            (Store::Remote(store), Task::Look(operation)) => {
+                return self.order(visit, Errand::Review(store.review(operation, None).into()));
             }
-            (Store::Redis(store), Task::Amend(operation, amendment)) => {
-                return self.order(visit, Errand::Review(store.operator_inquiry(operation, Some(amendment)).into()));
+            (Store::Remote(store), Task::Amend(operation, amendment)) => {
+                return self.order(visit, Errand::Review(store.review(operation, Some(amendment)).into()));
             }
-            (Store::Redis(_), Task::Count) => return self.order(visit, Errand::Usage),
-            (Store::Redis(store), Task::Find(_)) => {
-                AdminProblem::WholeHashNeeded { prefix: store.prefix().to_owned() }.answer()
+            (Store::Remote(_), Task::Count) => return self.order(visit, Errand::Usage),
+            (Store::Remote(store), Task::Find(_)) => {
+                AdminProblem::WholeHashNeeded { how_to_find: store.how_to_find() }.answer()
             }
         };
         visit.answer(&answer);
@@ -247,13 +248,13 @@ impl Admin {
         }
     }
 
-    fn reviewed(&self, visit: &Visit, review: &OperatorInquiry, reviewed: OperatorAnswer) -> AdminAnswer {
+    fn reviewed(&self, visit: &Visit, review: &Review, reviewed: Reviewed) -> AdminAnswer {
         let operation = review.operation();
         match (reviewed, review.amendment()) {
-            (OperatorAnswer::Seen(view), _) => self.seen(operation, view),
-            (OperatorAnswer::Amended(amended), Some(amendment)) => self.amended(visit, operation, amendment, amended),
-            (OperatorAnswer::Amended(_), None) => AdminProblem::NotFound(Some(*operation)).answer(),
-            (OperatorAnswer::Failed { error, may_have_amended }, amendment) => {
+            (Reviewed::Seen(view), _) => self.seen(operation, view),
+            (Reviewed::Amended(amended), Some(amendment)) => self.amended(visit, operation, amendment, amended),
+            (Reviewed::Amended(_), None) => AdminProblem::NotFound(Some(*operation)).answer(),
+            (Reviewed::Failed { error, may_have_amended }, amendment) => {
                 if let (true, Some(amendment)) = (may_have_amended, amendment) {
                     let done = amendment.verb.participle();
                     log::warn!(
@@ -335,7 +336,7 @@ impl Admin {
     }
 }
 
-/// Tells those who wait for an operation to ask for it again. With Redis they ask by themselves.
+/// Tells those who wait for an operation to ask for it again. With a remote store they ask by themselves.
 fn wake(operation: &OperationId, watchers: &[Mailbox]) {
     for mailbox in watchers {
         host::enqueue(mailbox.0, operation.as_bytes());

@@ -1,7 +1,7 @@
 //! The end of a call to a cluster, as the host shows it in its callback.
 
 use super::host::{self, BufferType, MapType};
-use crate::{headers::Headers, store::redis::Heard, worker::CallAnswer};
+use crate::{headers::Headers, store::remote::Heard, worker::CallAnswer};
 
 /// Without fields there is no answer.
 #[derive(Clone, Copy, Debug)]

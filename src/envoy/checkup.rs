@@ -8,7 +8,7 @@ use super::store::{HostMemory, Store};
 use crate::{
     record::Owner,
     store::{
-        redis::{Finding, Heard, RedisStore},
+        remote::{Finding, Heard, RemoteStore},
         shared_data::{Lease, update_hint},
     },
     time::Timestamp,
@@ -42,26 +42,26 @@ impl Checkup {
     ///
     /// To be called with the root context active.
     pub(super) fn begin(&mut self, store: &Store, worker: Owner, now: Timestamp) {
-        let (Store::Redis(redis), CheckupState::Due) = (store, self.state) else { return };
+        let (Store::Remote(remote), CheckupState::Due) = (store, self.state) else { return };
         if !change(|look| Some(Look { lease: look.lease.take(worker, PERIOD, now)?, ..look })) {
             return;
         }
-        match store.send(&redis.checkup(), redis.timeout()) {
+        match store.send(&remote.checkup(), remote.timeout()) {
             Some(token) => self.state = CheckupState::UnderWay(token),
-            None => self.conclude(&redis.findings(Heard::NotMade), redis),
+            None => self.conclude(&remote.findings(Heard::NotMade), &**remote),
         }
     }
 
     /// Takes in what came of it, if `token` is its own.
     pub(super) fn end(&mut self, store: &Store, token: u32, heard: Heard<'_>) {
-        if let (Store::Redis(store), CheckupState::UnderWay(own)) = (store, self.state)
+        if let (Store::Remote(store), CheckupState::UnderWay(own)) = (store, self.state)
             && own == token
         {
-            self.conclude(&store.findings(heard), store);
+            self.conclude(&store.findings(heard), &**store);
         }
     }
 
-    fn conclude(&mut self, findings: &[Finding], store: &RedisStore) {
+    fn conclude(&mut self, findings: &[Finding], store: &dyn RemoteStore) {
         self.state = CheckupState::Over;
         let was_reached = !findings.iter().any(|finding| matches!(finding, Finding::Failed(_)));
         // Envoy's main thread runs the filter as well, and has no internal listeners, which a pooled transport begins
@@ -80,18 +80,15 @@ fn change(change: impl Fn(Look) -> Option<Look>) -> bool {
     update_hint(&HostMemory::ENFORCED, KEY, change) == Ok(true)
 }
 
-fn tell(findings: &[Finding], store: &RedisStore) {
+fn tell(findings: &[Finding], store: &dyn RemoteStore) {
     for finding in findings {
         match finding {
-            Finding::Silent => log::info!("idemgate: {finding}"),
+            Finding::Note(_) => log::info!("idemgate: {finding}"),
             _ => log::warn!("idemgate: {finding}"),
         }
     }
     if findings.is_empty() {
-        log::info!(
-            "idemgate: the store in Redis answers; responses over {} bytes are kept as tombstones",
-            store.max_record()
-        );
+        log::info!("idemgate: {}", store.all_is_well());
     }
 }
 

@@ -125,7 +125,7 @@ impl Filter {
     pub(super) fn has_capacity(&self) -> bool {
         self.with(|state| match &state.surroundings.enforced.store {
             Store::SharedData(store) => store.has_capacity(),
-            Store::Redis(_) => true,
+            Store::Remote(_) => true,
         })
         .unwrap_or(true)
     }

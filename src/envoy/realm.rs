@@ -16,7 +16,7 @@ use crate::{
     config::{Mode, Policy, StoreConfig},
     exchange::Counter,
     record::Owner,
-    store::{StoreError, redis::RedisError, shared_data::Sweep},
+    store::{StoreError, shared_data::Sweep},
     time::Timestamp,
 };
 
@@ -43,10 +43,7 @@ impl Realm {
             Mode::Shadow => (HostMemory::SHADOW, "shadow.", "shadow: "),
             Mode::Enforce | Mode::Off => (HostMemory::ENFORCED, "", ""),
         };
-        let store = match (store, mode) {
-            (StoreConfig::Redis(config), Mode::Shadow) => StoreConfig::Redis(config.in_shadow()),
-            (store, _) => store,
-        };
+        let store = if mode == Mode::Shadow { store.in_shadow() } else { store };
         Ok(Self {
             store: Store::open(store, memory).map_err(NoRealm::Store)?,
             metrics: Metrics::define(namespace).map_err(NoRealm::Metrics)?,
@@ -58,7 +55,7 @@ impl Realm {
     /// Counts what is wrong with the store, by its kind.
     pub(super) fn count_store_error(&self, error: StoreError) {
         self.metrics.count_store_error(error.kind());
-        if error == StoreError::Redis(RedisError::TimedOut) {
+        if error.is_timeout() {
             self.metrics.count(Counter::StoreTimeouts, 1);
         }
     }

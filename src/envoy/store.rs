@@ -8,6 +8,7 @@ use crate::{
     store::{
         Call, StoreError,
         redis::RedisStore,
+        remote::RemoteStore,
         shared_data::{Cas, SharedDataStore, SharedMemory, Written},
     },
     time::Timestamp,
@@ -19,21 +20,21 @@ use crate::{
 #[expect(clippy::large_enum_variant, reason = "a worker has one or two, for as long as it lives")]
 pub(super) enum Store {
     SharedData(SharedDataStore<HostMemory>),
-    Redis(RedisStore),
+    Remote(Box<dyn RemoteStore>),
 }
 
 impl Store {
     pub(super) fn open(config: StoreConfig, memory: HostMemory) -> Result<Self, StoreError> {
         Ok(match config {
             StoreConfig::SharedData(limits) => Self::SharedData(SharedDataStore::open(memory, limits, host::random())?),
-            StoreConfig::Redis(config) => Self::Redis(RedisStore::new(config)),
+            StoreConfig::Redis(config) => Self::Remote(Box::new(RedisStore::new(config))),
         })
     }
 
     pub(super) fn call(&self, call: Call, now: Timestamp) -> StoreReply {
         match self {
             Self::SharedData(store) => StoreReply::Answered(store.call(call, now)),
-            Self::Redis(store) => match store.inquire(&call, now) {
+            Self::Remote(store) => match store.inquire(&call, now) {
                 Ok(inquiry) => StoreReply::Asks(inquiry),
                 Err(answer) => StoreReply::Answered(answer),
             },
@@ -43,17 +44,17 @@ impl Store {
     /// Sends bytes to the cluster of a remote store, over whichever transport it stands for; the token of the answer, or
     /// `None` if the host says at once that it cannot be sent. To be called with the root context in effect.
     pub(super) fn send(&self, bytes: &[u8], timeout: Duration) -> Option<u32> {
-        let Self::Redis(store) = self else { return None };
+        let Self::Remote(store) = self else { return None };
         // A raw cluster sends none of them. None asks Envoy for retries: for those it keeps a copy of each call,
         // which costs a twentieth of the throughput.
-        let fields = [(":method", "POST"), (":path", "/"), (":authority", "redis")];
+        let fields = [(":method", "POST"), (":path", "/"), (":authority", "store")];
         let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         host::http_call(store.cluster(), fields, bytes, timeout).ok()
     }
 
     /// Whether other Envoys see the same records, so that executions end without a word here.
     pub(super) fn is_remote(&self) -> bool {
-        matches!(self, Self::Redis(_))
+        matches!(self, Self::Remote(_))
     }
 }
 

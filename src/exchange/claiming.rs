@@ -16,7 +16,7 @@ use crate::{
     config::{InFlight, OnStoreError, OnUnknown},
     record::{Claim, StoredResponse},
     request::Fingerprint,
-    store::{Answer, Call, Claimed, Ending, Scarce, StoreError, redis::RedisError},
+    store::{Answer, Call, Claimed, Ending, Scarce, StoreError},
     time::Timestamp,
 };
 
@@ -211,9 +211,7 @@ impl AwaitClaim {
     fn fail(self, error: StoreError, step: &mut Step<'_>) -> State {
         step.effects.push(Effect::WarnStore(error));
         match step.policy.on_store_error {
-            OnStoreError::Reject if error == StoreError::Redis(RedisError::Overloaded) => {
-                step.refuse(&Problem::Overloaded)
-            }
+            OnStoreError::Reject if error == StoreError::Overloaded => step.refuse(&Problem::Overloaded),
             OnStoreError::Reject => step.refuse(&Problem::StoreUnavailable),
             OnStoreError::Bypass if error.hides_a_record() => step.refuse(&Problem::StoreUnavailable),
             OnStoreError::Bypass => {

@@ -1,10 +1,14 @@
 //! Where records live, and the calls by which the exchange asks for them.
 //!
 //! The exchange emits a [`Call`] and is handed the [`Answer`] to it. The shared-data store answers at
-//! once, Redis later. The exchange does not know which.
+//! once, a remote one later. The exchange does not know which.
 
+pub mod admission;
+pub mod inquiry;
 pub mod integrity;
 pub mod redis;
+pub mod remote;
+pub mod review;
 pub mod shared_data;
 
 use std::{sync::Arc, time::Duration};
@@ -57,6 +61,15 @@ impl Call {
         match self {
             Self::Claim(claim) => &claim.operation,
             Self::Renew { operation, .. } | Self::Settle { operation, .. } => operation,
+        }
+    }
+
+    /// How long the claim that it is about outlives its owner.
+    #[must_use]
+    pub const fn lease(&self) -> Duration {
+        match self {
+            Self::Claim(claim) => claim.lease,
+            Self::Renew { lease, .. } | Self::Settle { lease, .. } => *lease,
         }
     }
 }
@@ -185,9 +198,15 @@ pub enum StoreError {
     /// The host refused the call.
     #[error("the host refused a shared-data call with status {0}")]
     Host(u32),
+    /// Too much waits for a remote store in this worker already, or has waited too long: it was not asked.
+    #[error(
+        "more is asked of the store than it, or the way to it, answers in time: requests were refused that waited, and \
+         were never sent; it needs a faster server, more workers, or fewer requests"
+    )]
+    Overloaded,
     /// Redis, or the way to it.
     #[error(transparent)]
-    Redis(redis::RedisError),
+    Redis(#[from] redis::RedisError),
 }
 
 impl StoreError {
@@ -198,6 +217,7 @@ impl StoreError {
             Self::Contended => "contended",
             Self::Unreadable(_) => "unreadable",
             Self::Host(_) => "host",
+            Self::Overloaded => "overloaded",
             Self::Redis(error) => error.kind(),
         }
     }
@@ -206,6 +226,12 @@ impl StoreError {
     #[must_use]
     pub const fn hides_a_record(&self) -> bool {
         matches!(self, Self::Unreadable(_) | Self::Redis(redis::RedisError::Unreadable(_)))
+    }
+
+    /// Whether the store did not answer in time.
+    #[must_use]
+    pub const fn is_timeout(&self) -> bool {
+        matches!(self, Self::Redis(redis::RedisError::TimedOut))
     }
 
     /// All kinds.

@@ -4,10 +4,7 @@ use super::{Host, Report, Worker, inquiries::Errand};
 use crate::{
     exchange::{CallFailure, Event},
     headers::Headers,
-    store::{
-        Answer, Claimed, Renewed, Settled,
-        redis::{Heard, Progress},
-    },
+    store::{Answer, Claimed, Renewed, Settled, inquiry::Progress, remote::Heard},
     time::Timestamp,
 };
 

@@ -7,7 +7,7 @@ use crate::{
     exchange::{Counter, DetachedCall, Notice, Reply, Status},
     record::Mailbox,
     request::OperationId,
-    store::{Answer, Call, StoreError, redis::Inquiry},
+    store::{Answer, Call, StoreError, inquiry::Inquiry},
     time::Timestamp,
 };
 

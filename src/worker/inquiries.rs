@@ -4,10 +4,8 @@ use super::{ExchangeId, outbox::Outbox};
 use crate::{
     store::{
         Answer, Claimed,
-        redis::{
-            Inquiry,
-            admission::{self, Admission, Wait},
-        },
+        admission::{self, Admission, Wait},
+        inquiry::Inquiry,
     },
     time::Timestamp,
 };

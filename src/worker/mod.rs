@@ -37,7 +37,7 @@ use crate::{
     headers::Headers,
     record::{Mailbox, Owner},
     request::OperationId,
-    store::redis::admission,
+    store::admission,
     time::{Now, Timestamp},
 };
 

@@ -6,7 +6,7 @@
 use super::{Host, Report, Worker};
 use crate::{
     exchange::{CallFailure, Event},
-    store::{Answer, Claimed, redis::Heard},
+    store::{Answer, Claimed, remote::Heard},
     time::Timestamp,
 };
 

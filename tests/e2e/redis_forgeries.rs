@@ -7,7 +7,7 @@ use idemgate::config::{IntegrityConfig, RedisConfig, Share};
 use idemgate::headers::Headers;
 use idemgate::record::{Claim, Owner, StoredResponse};
 use idemgate::request::{Caller, Fingerprint, OperationId};
-use idemgate::store::{Call, Ending, redis::RedisStore};
+use idemgate::store::{Call, Ending, redis::RedisStore, remote::RemoteStore as _};
 use idemgate::time::Timestamp;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,6 +1,6 @@
 //! The checker can fail: with a rule taken out, from outside of the code, it finds out what the rule is for.
 
-use idemgate::store::redis::admission::AdmissionLimits;
+use idemgate::store::admission::AdmissionLimits;
 
 use crate::{
     checker::{Worlds, envoy, worker},

@@ -8,7 +8,7 @@ use idemgate::{
     },
     headers::Headers,
     record::Owner,
-    store::redis::admission::AdmissionLimits,
+    store::admission::AdmissionLimits,
 };
 
 use super::{

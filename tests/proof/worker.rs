@@ -17,7 +17,8 @@ use idemgate::{
     request::{Fingerprint, OperationId},
     store::{
         Call, Ending,
-        redis::{Heard, RedisStore},
+        redis::RedisStore,
+        remote::{Heard, RemoteStore as _},
         shared_data::{Cas, Recent, SharedDataStore},
     },
     time::Timestamp,

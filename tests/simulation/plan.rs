@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use idemgate::{
     config::{OnFull, OnStoreError, Share, SharedDataConfig},
-    store::redis::admission::AdmissionLimits,
+    store::admission::AdmissionLimits,
 };
 
 use crate::{

@@ -1,7 +1,7 @@
 //! Why Redis could not do what it was asked, told apart by what Envoy and Redis say.
 
 use super::entry::Unreadable;
-use crate::record::CodecError;
+use crate::{record::CodecError, store::remote::Failure};
 
 /// What went wrong, and what an operator can do about it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
@@ -44,12 +44,6 @@ pub enum RedisError {
     /// Envoy's `redis_proxy` says that it failed.
     #[error("Envoy's redis_proxy got no answer from Redis: check its cluster and op_timeout")]
     Proxy,
-    /// Too much waits in this worker already, or has waited too long: Redis was not asked.
-    #[error(
-        "more is asked of Redis than it, or the way to it, answers in time: requests were refused that waited, and were \
-         never sent; it needs a faster server, more workers, or fewer requests"
-    )]
-    Overloaded,
     /// `READONLY`, `NOREPLICAS`, `MISCONF`.
     #[error("Redis takes no writes: a read-only replica answers, or it cannot persist; lead the cluster to the master")]
     ReadOnly,
@@ -89,7 +83,6 @@ impl RedisError {
             Self::Malformed => "malformed",
             Self::Moved => "moved",
             Self::OutOfMemory => "out_of_memory",
-            Self::Overloaded => "overloaded",
             Self::Proxy => "proxy",
             Self::ReadOnly => "read_only",
             Self::Rejected => "rejected",
@@ -102,14 +95,6 @@ impl RedisError {
     }
 }
 
-/// How an attempt failed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Failure {
-    pub(super) error: RedisError,
-    /// Whether Redis may have done what it was asked.
-    pub(super) is_doubtful: bool,
-}
-
 impl From<Unreadable> for Failure {
     fn from(unreadable: Unreadable) -> Self {
         Self::certain(match unreadable {
@@ -120,16 +105,6 @@ impl From<Unreadable> for Failure {
 }
 
 impl Failure {
-    /// Redis did nothing.
-    pub(super) const fn certain(error: RedisError) -> Self {
-        Self { error, is_doubtful: false }
-    }
-
-    /// Redis may have done it.
-    pub(super) const fn doubtful(error: RedisError) -> Self {
-        Self { error, is_doubtful: true }
-    }
-
     /// What Envoy says in place of a reply, by status and text.
     pub(super) fn of_local_reply(status: u16, text: &[u8]) -> Self {
         let says = |words: &str| says(text, words);

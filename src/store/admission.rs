@@ -16,12 +16,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Inquiry, RedisError, inquiry::Terms};
-use crate::{
-    request::OperationId,
-    store::{Answer, Claimed, Scarce, StoreError},
-    time::Timestamp,
+use super::{
+    Answer, Claimed, Scarce, StoreError,
+    inquiry::{Inquiry, Terms},
 };
+use crate::{request::OperationId, time::Timestamp};
 
 /// A question, and whose it is.
 #[derive(Clone, Debug)]
@@ -330,7 +329,7 @@ impl<G> Admission<G> {
 }
 
 /// What a claim is told that was not asked.
-pub const OVERLOADED: Claimed = Claimed::Failed(StoreError::Redis(RedisError::Overloaded));
+pub const OVERLOADED: Claimed = Claimed::Failed(StoreError::Overloaded);
 
 /// How many of its timeouts a claim waits to be asked, as long as the server answers others. After one without a word
 /// from the server it is refused.

@@ -1,20 +1,20 @@
-//! One call to Redis, from the first attempt to the answer: what is sent, how often, and what is made of
+//! One call to a remote store, from the first attempt to the answer: what is sent, how often, and what is made of
 //! what comes back.
 //!
-//! - A **claim** whose reply is lost is asked again with the same owner, which Redis takes for the same
+//! - A **claim** whose reply is lost is asked again with the same owner, which the store takes for the same
 //!   claim; all within the time that the request may wait.
 //! - A **renewal** is asked once; the next one is due soon.
 //! - The **end of an execution** is asked again, more and more rarely, as long as the record would be kept.
 //!   The client waits for it no longer than for a claim. As long as the claim could live, it is asked at
-//!   least as often as the lease would be renewed, and stands in for the renewals: whatever keeps Redis from
+//!   least as often as the lease would be renewed, and stands in for the renewals: whatever keeps the store from
 //!   taking the one keeps it from taking the other. An outcome that is unknown is not asked for any longer
 //!   than that: a claim whose lease is over says the same.
 //!
 //! Why an end may be recorded **late**, when the lease is over: until another owner writes, the record is what
 //! this one left, in flight with a lease that is over, which its own token alone may end. The first word
 //! that is written in between wins: a new claim (`on_unknown: "retry"`), however it ended, and what an
-//! operator made of the record have another token or another state, and the script changes nothing. Where
-//! nothing is left, Redis has lost the record, or its time was over. An execution that took place meanwhile
+//! operator made of the record have another token or another state, and the store changes nothing. Where
+//! nothing is left, it has lost the record, or its time was over. An execution that took place meanwhile
 //! has left a record of its own, for as long as its `ttl`; if that is gone as well, or if there was none, the
 //! answer is the truest word there is, and keeps the operation from being run once more. It is kept for its whole `ttl`
 //! from then on: how long ago the execution ended only this worker's clock could tell, which may have been set.
@@ -26,15 +26,13 @@ use std::{
 };
 
 use super::{
-    Failure, RedisError, admission,
-    entry::{RedisRecord, SealedPhase},
-    resp::{self, RespError, Value},
+    Answer, Claimed, Renewed, Settled, StoreError, admission,
+    remote::{Dialect, Failure, Heard},
 };
 use crate::{
     config::Share,
-    record::RENEWALS_PER_LEASE,
+    record::{Claim, RENEWALS_PER_LEASE},
     request::{Caller, Fingerprint, OperationId},
-    store::{Answer, Claimed, Renewed, Settled, StoreError, integrity::Integrity},
     time::Timestamp,
 };
 
@@ -45,8 +43,7 @@ pub struct Inquiry {
     question: Question,
     /// What is sent, at each attempt the same.
     bytes: Vec<u8>,
-    /// How many replies there are to be.
-    replies: usize,
+    dialect: Arc<dyn Dialect>,
     /// How long a request waits for the store.
     patience: Duration,
     /// How long a claim outlives its owner.
@@ -72,38 +69,29 @@ pub struct Inquiry {
 
 /// What is asked.
 #[derive(Clone, Debug)]
-pub(super) enum Question {
-    /// And the key with which a record that it meets has to be signed.
-    Claim(Terms, Arc<Integrity>),
+pub enum Question {
+    /// Whether this may run the operation.
+    Claim(Terms),
+    /// That its lease starts anew.
     Renew,
+    /// That it has ended.
     Settle {
+        /// What the answer is if the store takes it.
         settled: Settled,
     },
 }
 
 /// What a claim is for, besides the operation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Terms {
-    pub(super) fingerprint: Fingerprint,
-    pub(super) retry_unknown: bool,
-    pub(super) caller: Caller,
-    pub(super) share: Share,
-}
-
-/// What became of an attempt.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Heard<'a> {
-    /// Envoy did not make the call.
-    NotMade,
-    /// It ended without anything: too late, or reset.
-    Nothing,
-    /// Redis answered, or Envoy in its place.
-    Reply {
-        /// 200 if it is what came over the connection.
-        status: u16,
-        /// All bytes.
-        body: &'a [u8],
-    },
+pub struct Terms {
+    /// What the request asks for.
+    pub fingerprint: Fingerprint,
+    /// Whether an unknown outcome may be run again.
+    pub retry_unknown: bool,
+    /// Whose it is.
+    pub caller: Caller,
+    /// How much of what is scarce one caller may have.
+    pub share: Share,
 }
 
 /// How it goes on.
@@ -115,6 +103,14 @@ pub enum Progress {
     Again(StoreError),
     /// It is to be asked again when a tick says so, because of this.
     Later(StoreError),
+}
+
+impl Terms {
+    /// Those of a claim.
+    pub(super) fn of(claim: &Claim) -> Self {
+        let Claim { fingerprint, retry_unknown, caller, share, .. } = *claim;
+        Self { fingerprint, retry_unknown, caller, share }
+    }
 }
 
 impl Hash for Inquiry {
@@ -140,7 +136,8 @@ impl Inquiry {
     pub(super) fn new(
         operation: OperationId,
         question: Question,
-        (bytes, replies): (Vec<u8>, usize),
+        bytes: Vec<u8>,
+        dialect: Arc<dyn Dialect>,
         patience: Duration,
         lease: Duration,
         now: Timestamp,
@@ -153,7 +150,7 @@ impl Inquiry {
             operation,
             question,
             bytes,
-            replies,
+            dialect,
             patience,
             lease,
             begun: now,
@@ -211,7 +208,7 @@ impl Inquiry {
             Err(failure) => failure,
         };
         self.may_have_worked |= failure.is_doubtful;
-        let error = StoreError::Redis(failure.error);
+        let error = failure.error;
         self.error = Some(error);
         match self.question {
             Question::Claim(..) => {
@@ -237,7 +234,7 @@ impl Inquiry {
     /// What is claimed, if it is a claim.
     pub(super) fn terms(&self) -> Option<Terms> {
         match self.question {
-            Question::Claim(terms, _) => Some(terms),
+            Question::Claim(terms) => Some(terms),
             Question::Renew | Question::Settle { .. } => None,
         }
     }
@@ -245,7 +242,7 @@ impl Inquiry {
     /// Whether it is a claim that was not asked yet.
     #[must_use]
     pub fn is_new_claim(&self) -> bool {
-        self.attempts == 0 && matches!(self.question, Question::Claim(..))
+        self.attempts == 0 && matches!(self.question, Question::Claim(_))
     }
 
     pub(super) fn lease(&self) -> Duration {
@@ -283,7 +280,7 @@ impl Inquiry {
     /// What the exchange is told if its question is not asked again.
     #[must_use]
     pub fn give_up(&self) -> Answer {
-        let error = self.error.unwrap_or(StoreError::Redis(RedisError::Overloaded));
+        let error = self.error.unwrap_or(StoreError::Overloaded);
         Answer::Settled(Settled::Failed(error).into())
     }
 
@@ -323,83 +320,8 @@ impl Inquiry {
 
     fn understand(&self, heard: Heard<'_>, now: Timestamp) -> Result<Answer, Failure> {
         let is_late = now.since(self.asked).saturating_add(CLOCK_STEP) >= self.ask_timeout;
-        self.interpret(last_value(heard, self.replies, is_late)?, now)
-    }
-
-    fn interpret(&self, reply: Value, now: Timestamp) -> Result<Answer, Failure> {
-        match (&self.question, reply) {
-            (Question::Claim(..), Value::Integer(1)) => Ok(Answer::Claimed(Claimed::Granted)),
-            (Question::Claim(Terms { fingerprint, .. }, integrity), Value::Array(Some(found))) => {
-                claimed(&found, &self.operation, fingerprint, integrity, now).map(Answer::Claimed)
-            }
-            (Question::Renew, Value::Integer(1)) => Ok(Answer::Renewed(Renewed::Extended)),
-            (Question::Renew, Value::Integer(0)) => Ok(Answer::Renewed(Renewed::Fenced)),
-            (Question::Settle { settled }, Value::Integer(1)) => Ok(Answer::Settled((*settled).into())),
-            (Question::Settle { .. }, Value::Integer(0)) => Ok(Answer::Settled(Settled::Fenced.into())),
-            _ => Err(Failure::doubtful(RedisError::Malformed)),
-        }
-    }
-}
-
-/// The last of `count` replies, that of a script; the ones before it are those of the login. `is_late` says whether the
-/// call has taken all the time that it had, by which alone the host tells a time-out from a reset.
-pub(super) fn last_value(heard: Heard<'_>, count: usize, is_late: bool) -> Result<Value, Failure> {
-    let body = match heard {
-        Heard::NotMade => return Err(Failure::certain(RedisError::Rejected)),
-        Heard::Nothing if is_late => return Err(Failure::doubtful(RedisError::TimedOut)),
-        Heard::Nothing => return Err(Failure::doubtful(RedisError::Reset)),
-        Heard::Reply { status: 200, body } => body,
-        Heard::Reply { status, body } => return Err(Failure::of_local_reply(status, body)),
-    };
-    let mut replies = resp::decode_all(body, count).map_err(|error| match error {
-        RespError::Cut => cut_off(body, count),
-        RespError::Malformed | RespError::Trailing => Failure::doubtful(RedisError::Malformed),
-    })?;
-    let reply = replies.pop().ok_or(Failure::doubtful(RedisError::Malformed))?;
-    if let Value::Error(text) = reply {
-        return Err(Failure::of_error_reply(&text));
-    }
-    if replies.iter().any(|reply| *reply != Value::Simple(b"OK".to_vec())) {
-        // The login failed, and the script ran all the same: as another user, or in another database.
-        return Err(Failure::doubtful(RedisError::Authentication));
-    }
-    Ok(reply)
-}
-
-/// What a claim has met: what is left of the lease, how long the record lives, and its value.
-fn claimed(
-    found: &[Value],
-    operation: &OperationId,
-    fingerprint: &Fingerprint,
-    integrity: &Integrity,
-    now: Timestamp,
-) -> Result<Claimed, Failure> {
-    let [Value::Integer(lease_left), Value::Integer(lives), Value::Bulk(Some(value))] = found else {
-        return Err(Failure::doubtful(RedisError::Malformed));
-    };
-    let record = RedisRecord::decode(value, operation, integrity).map_err(Failure::from)?;
-    if record.fingerprint != *fingerprint {
-        return Ok(Claimed::KeyReused);
-    }
-    let lease_left = Duration::from_millis(u64::try_from(*lease_left).unwrap_or_default());
-    // Without an expiry (-1) it was not written by a script of ours; it is kept for ever.
-    let lives = u64::try_from(*lives).map_err(|_| Failure::certain(RedisError::Foreign))?;
-    Ok(match record.phase {
-        SealedPhase::InFlight if !lease_left.is_zero() => Claimed::InFlight { age: now.since(record.at), lease_left },
-        SealedPhase::InFlight | SealedPhase::Unknown => Claimed::Unknown { lease_left },
-        SealedPhase::Completed(response) => {
-            Claimed::Completed { response: Arc::new(response), expires: now.after(Duration::from_millis(lives)) }
-        }
-        SealedPhase::NotKept { status } => Claimed::NotKept { status },
-    })
-}
-
-/// What a reply says that ends early. A server that takes no commands from this connection says why once, however
-/// many were sent, and closes it.
-fn cut_off(body: &[u8], replies: usize) -> Failure {
-    match resp::decode_all(body, 1).as_deref() {
-        Ok([Value::Error(text)]) if replies > 1 => Failure::of_error_reply(text),
-        _ => Failure::doubtful(RedisError::Cut),
+        let reply = heard.reply(is_late, &*self.dialect)?;
+        self.dialect.answer(&self.question, &self.operation, reply, now)
     }
 }
 

@@ -7,7 +7,14 @@ use crate::{
     config::{RedisConfig, Share},
     headers::Headers,
     record::{Claim, Owner, StoredResponse},
-    store::{Call, Ending, redis::RedisStore},
+    store::{
+        Call, Ending,
+        redis::{
+            RedisError, RedisStore,
+            resp::{self, Value},
+        },
+        remote::RemoteStore as _,
+    },
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);

@@ -8,7 +8,11 @@ use crate::{
     headers::Headers,
     record::{Claim, Owner, StoredResponse},
     request::{Caller, Fingerprint},
-    store::{Call, redis::RedisStore},
+    store::{
+        Call,
+        redis::{RedisError, RedisStore},
+        remote::RemoteStore as _,
+    },
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);

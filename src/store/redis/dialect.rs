@@ -1,0 +1,356 @@
+//! The calls as commands of Redis, and its replies as answers.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    RedisError,
+    entry::{self, PhaseByte, RecordSummary, RedisRecord, SealedPhase},
+    resp::{self, RespError, Value},
+    script::Scripts,
+};
+use crate::{
+    config::RedisConfig,
+    record::{Owner, Standing, View},
+    request::{Fingerprint, OperationId},
+    store::{
+        Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
+        inquiry::{Question, Terms},
+        integrity::Integrity,
+        remote::{Dialect, Failure, Reply, Silence},
+        review::Seen,
+    },
+    time::Timestamp,
+};
+
+/// What the commands of one configuration have in common.
+#[derive(Debug)]
+pub(super) struct RedisDialect {
+    prefix: String,
+    max_record: u64,
+    scripts: Scripts,
+    login: Login,
+    integrity: Integrity,
+}
+
+/// A call, as Redis is asked.
+pub(super) struct Asked {
+    pub(super) question: Question,
+    pub(super) bytes: Vec<u8>,
+    /// How long it makes sense to ask, if longer than the claim lives.
+    pub(super) lasts: Option<Duration>,
+}
+
+/// What is sent ahead of each script.
+struct Login {
+    bytes: Vec<u8>,
+    commands: usize,
+}
+
+impl std::fmt::Debug for Login {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("commands", &self.commands).finish_non_exhaustive()
+    }
+}
+
+impl RedisDialect {
+    pub(super) fn new(config: RedisConfig) -> Self {
+        let mut login = Login { bytes: Vec::new(), commands: 0 };
+        if let Some(password) = &config.password {
+            let mut parts: Vec<&[u8]> = vec![b"AUTH"];
+            parts.extend(config.username.as_deref().map(str::as_bytes));
+            parts.push(password.as_bytes());
+            login.push(&parts);
+        }
+        if config.database != 0 {
+            login.push(&[b"SELECT", config.database.to_string().as_bytes()]);
+        }
+        Self {
+            integrity: Integrity::new(&config.integrity, config.prefix.clone()),
+            prefix: config.prefix,
+            max_record: config.max_record,
+            scripts: Scripts::new(),
+            login,
+        }
+    }
+
+    /// What every key begins with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The largest response that is kept, in bytes.
+    pub(super) fn max_record(&self) -> u64 {
+        self.max_record
+    }
+
+    /// How a call is asked; or its answer, if it cannot be.
+    pub(super) fn ask(&self, call: &Call, now: Timestamp) -> Result<Asked, Answer> {
+        match call {
+            Call::Claim(claim) => {
+                let tail = entry::claimed(&claim.operation, &claim.fingerprint, claim.owner, now)
+                    .map_err(|error| Answer::Claimed(Claimed::Failed(StoreError::Unreadable(error))))?;
+                let keep = claim.lease.saturating_add(claim.ttl);
+                let bytes = self.owned(
+                    &self.scripts.claim,
+                    &claim.operation,
+                    claim.owner,
+                    &[
+                        claim.fingerprint.as_bytes(),
+                        &millis(claim.lease),
+                        &millis(keep),
+                        if claim.retry_unknown { b"1" } else { b"0" },
+                        &self.integrity.sign(&claim.operation, tail),
+                    ],
+                );
+                Ok(Asked { question: Question::Claim(Terms::of(claim)), bytes, lasts: None })
+            }
+            Call::Renew { operation, owner, lease, ttl } => {
+                let keep = lease.saturating_add(*ttl);
+                let bytes = self.owned(&self.scripts.renew, operation, *owner, &[&millis(*lease), &millis(keep)]);
+                Ok(Asked { question: Question::Renew, bytes, lasts: None })
+            }
+            Call::Settle { operation, fingerprint, owner, ending, lease, ttl } => {
+                let ended = entry::ended(operation, fingerprint, *owner, ending, self.max_record, now);
+                let (phase, tail, settled) =
+                    ended.map_err(|error| Answer::Settled(Settled::Failed(StoreError::Unreadable(error)).into()))?;
+                let tail = self.signed(operation, phase, tail);
+                // The mark of a release is of use as long as a claim of its owner may be on the way.
+                let keep = if phase == PhaseByte::Released { *lease } else { *ttl };
+                let bytes = self.owned(
+                    &self.scripts.settle,
+                    operation,
+                    *owner,
+                    &[&[phase as u8], fingerprint.as_bytes(), &millis(keep), &tail],
+                );
+                let lasts = match phase {
+                    PhaseByte::Completed | PhaseByte::NotKept | PhaseByte::Released => Some(*ttl),
+                    PhaseByte::InFlight | PhaseByte::Unknown => None,
+                };
+                Ok(Asked { question: Question::Settle { settled }, bytes, lasts })
+            }
+        }
+    }
+
+    /// What asks for all that Redis tells of itself.
+    pub(super) fn info(&self) -> Vec<u8> {
+        let mut bytes = self.login.bytes.clone();
+        resp::push_command(&mut bytes, &[b"INFO"]);
+        bytes
+    }
+
+    /// What the last command was answered; the ones before it are those of the login.
+    fn last_value(&self, reply: Reply<'_>) -> Result<Value, Failure> {
+        match self.last_reply(reply)? {
+            Value::Error(text) => Err(Failure::of_error_reply(&text)),
+            value => Ok(value),
+        }
+    }
+
+    /// The same, or the error that Redis says.
+    pub(super) fn last_reply(&self, reply: Reply<'_>) -> Result<Value, Failure> {
+        let Reply { status, body } = reply;
+        if status != 200 {
+            return Err(Failure::of_local_reply(status, body));
+        }
+        let count = self.login.commands + 1;
+        let mut replies = resp::decode_all(body, count).map_err(|error| match error {
+            RespError::Cut => cut_off(body, count),
+            RespError::Malformed | RespError::Trailing => Failure::doubtful(RedisError::Malformed),
+        })?;
+        let reply = replies.pop().ok_or_else(|| Failure::doubtful(RedisError::Malformed))?;
+        let is_error = matches!(reply, Value::Error(_));
+        if !is_error && replies.iter().any(|reply| *reply != Value::Simple(b"OK".to_vec())) {
+            // The login failed, and the script ran all the same: as another user, or in another database.
+            return Err(Failure::doubtful(RedisError::Authentication));
+        }
+        Ok(reply)
+    }
+
+    /// What stands behind the head of a value. Behind the mark of a release nothing does.
+    fn signed(&self, operation: &OperationId, phase: PhaseByte, tail: Vec<u8>) -> Vec<u8> {
+        if phase == PhaseByte::Released { tail } else { self.integrity.sign(operation, tail) }
+    }
+
+    /// The bytes that call a script in an owner's name.
+    fn owned(&self, script: &str, operation: &OperationId, owner: Owner, rest: &[&[u8]]) -> Vec<u8> {
+        let owner = owner.to_bytes();
+        let mut arguments: Vec<&[u8]> = vec![&owner];
+        arguments.extend(rest);
+        self.eval(script, operation, &arguments)
+    }
+
+    /// The same for a script that not only owners use.
+    fn eval(&self, script: &str, operation: &OperationId, arguments: &[&[u8]]) -> Vec<u8> {
+        let key = format!("{}{operation}", self.prefix);
+        let mut parts: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), b"1", key.as_bytes()];
+        parts.extend(arguments);
+        let mut bytes = self.login.bytes.clone();
+        resp::push_command(&mut bytes, &parts);
+        bytes
+    }
+}
+
+impl Dialect for RedisDialect {
+    fn silence(&self, silence: Silence) -> Failure {
+        match silence {
+            Silence::NotMade => Failure::certain(RedisError::Rejected),
+            Silence::Reset => Failure::doubtful(RedisError::Reset),
+            Silence::TimedOut => Failure::doubtful(RedisError::TimedOut),
+        }
+    }
+
+    fn answer(
+        &self,
+        question: &Question,
+        operation: &OperationId,
+        reply: Reply<'_>,
+        now: Timestamp,
+    ) -> Result<Answer, Failure> {
+        match (question, self.last_value(reply)?) {
+            (Question::Claim(..), Value::Integer(1)) => Ok(Answer::Claimed(Claimed::Granted)),
+            (Question::Claim(Terms { fingerprint, .. }), Value::Array(Some(found))) => {
+                claimed(&found, operation, fingerprint, &self.integrity, now).map(Answer::Claimed)
+            }
+            (Question::Renew, Value::Integer(1)) => Ok(Answer::Renewed(Renewed::Extended)),
+            (Question::Renew, Value::Integer(0)) => Ok(Answer::Renewed(Renewed::Fenced)),
+            (Question::Settle { settled }, Value::Integer(1)) => Ok(Answer::Settled((*settled).into())),
+            (Question::Settle { .. }, Value::Integer(0)) => Ok(Answer::Settled(Settled::Fenced.into())),
+            _ => Err(Failure::doubtful(RedisError::Malformed)),
+        }
+    }
+
+    fn look(&self, operation: &OperationId) -> Vec<u8> {
+        let last = RecordSummary::last_byte(&self.integrity).to_string();
+        self.eval(&self.scripts.look, operation, &[last.as_bytes()])
+    }
+
+    /// Redis's clock, how long the record lives, its length, and its beginning.
+    fn seen(&self, operation: &OperationId, reply: Reply<'_>, now: Timestamp) -> Result<Option<Seen>, Failure> {
+        let found = match self.last_value(reply)? {
+            Value::Integer(0) => return Ok(None),
+            Value::Array(Some(found)) => found,
+            _ => return Err(Failure::doubtful(RedisError::Malformed)),
+        };
+        let [Value::Integer(clock), Value::Integer(lives), Value::Integer(length), Value::Bulk(Some(beginning))] =
+            found.as_slice()
+        else {
+            return Err(Failure::doubtful(RedisError::Malformed));
+        };
+        let number = |number: i64| u64::try_from(number).map_err(|_| Failure::certain(RedisError::Foreign));
+        let Some(summary) = RecordSummary::read(beginning, number(*length)?, operation, &self.integrity)? else {
+            return Ok(None);
+        };
+        // Without an expiry (-1) it was not written by a script of ours.
+        let view = summary.view(Timestamp::from_millis(number(*clock)?), Duration::from_millis(number(*lives)?), now);
+        Ok(Some(Seen { view, owner: summary.owner, fingerprint: summary.fingerprint }))
+    }
+
+    fn amend(
+        &self,
+        operation: &OperationId,
+        seen: &Seen,
+        ending: &Ending,
+        force: bool,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, StoreError> {
+        let (phase, tail, _) = entry::ended(operation, &seen.fingerprint, seen.owner, ending, u64::MAX, now)?;
+        let judged = match seen.view.standing {
+            Standing::InFlight { .. } | Standing::Lapsed => PhaseByte::InFlight,
+            Standing::Unknown { .. } => PhaseByte::Unknown,
+            Standing::Completed { .. } => PhaseByte::Completed,
+            Standing::NotKept { .. } => PhaseByte::NotKept,
+        };
+        Ok(self.owned(
+            &self.scripts.amend,
+            operation,
+            seen.owner,
+            &[
+                &[judged as u8],
+                &[phase as u8],
+                if force { b"1" } else { b"0" },
+                &millis(MARK_KEPT),
+                &self.signed(operation, phase, tail),
+            ],
+        ))
+    }
+
+    fn amended(&self, reply: Reply<'_>) -> Result<bool, Failure> {
+        match self.last_value(reply)? {
+            Value::Integer(1) => Ok(true),
+            Value::Integer(0) => Ok(false),
+            _ => Err(Failure::doubtful(RedisError::Malformed)),
+        }
+    }
+}
+
+impl Login {
+    fn push(&mut self, command: &[&[u8]]) {
+        resp::push_command(&mut self.bytes, command);
+        self.commands += 1;
+    }
+}
+
+/// As the scripts take times.
+/// What a claim has met: what is left of the lease, how long the record lives, and its value.
+fn claimed(
+    found: &[Value],
+    operation: &OperationId,
+    fingerprint: &Fingerprint,
+    integrity: &Integrity,
+    now: Timestamp,
+) -> Result<Claimed, Failure> {
+    let [Value::Integer(lease_left), Value::Integer(lives), Value::Bulk(Some(value))] = found else {
+        return Err(Failure::doubtful(RedisError::Malformed));
+    };
+    let record = RedisRecord::decode(value, operation, integrity).map_err(Failure::from)?;
+    if record.fingerprint != *fingerprint {
+        return Ok(Claimed::KeyReused);
+    }
+    let lease_left = Duration::from_millis(u64::try_from(*lease_left).unwrap_or_default());
+    // Without an expiry (-1) it was not written by a script of ours; it is kept for ever.
+    let lives = u64::try_from(*lives).map_err(|_| Failure::certain(RedisError::Foreign))?;
+    Ok(match record.phase {
+        SealedPhase::InFlight if !lease_left.is_zero() => Claimed::InFlight { age: now.since(record.at), lease_left },
+        SealedPhase::InFlight | SealedPhase::Unknown => Claimed::Unknown { lease_left },
+        SealedPhase::Completed(response) => {
+            Claimed::Completed { response: Arc::new(response), expires: now.after(Duration::from_millis(lives)) }
+        }
+        SealedPhase::NotKept { status } => Claimed::NotKept { status },
+    })
+}
+
+/// What a reply says that ends early. A server that takes no commands from this connection says why once, however
+/// many were sent, and closes it.
+fn cut_off(body: &[u8], replies: usize) -> Failure {
+    match resp::decode_all(body, 1).as_deref() {
+        Ok([Value::Error(text)]) if replies > 1 => Failure::of_error_reply(text),
+        _ => Failure::doubtful(RedisError::Cut),
+    }
+}
+
+impl RecordSummary {
+    fn view(&self, clock: Timestamp, lives: Duration, now: Timestamp) -> View {
+        let lease_left = self.lease_until.since(clock);
+        let standing = match self.phase {
+            PhaseByte::InFlight if lease_left.is_zero() => Standing::Lapsed,
+            PhaseByte::InFlight => Standing::InFlight { lease_left },
+            PhaseByte::Completed => Standing::Completed { status: self.status },
+            PhaseByte::NotKept => Standing::NotKept { status: self.status },
+            PhaseByte::Unknown | PhaseByte::Released => Standing::Unknown { lease_left },
+        };
+        let age = match standing {
+            Standing::Lapsed => clock.since(self.lease_until),
+            _ => now.since(self.at),
+        };
+        View { standing, age, expires: now.after(lives), response_bytes: self.response_bytes }
+    }
+}
+
+fn millis(time: Duration) -> Vec<u8> {
+    time.as_millis().to_string().into_bytes()
+}
+
+/// How long the mark of a record that was taken away is kept at least: as long as an execution may conceivably take
+/// whose owner is to be fenced when it ends.
+const MARK_KEPT: Duration = Duration::from_hours(24);

@@ -1,0 +1,206 @@
+//! What all stores have in common that are asked through the host, and answer later.
+//!
+//! Which questions are asked when is in [`admission`](super::admission), how often and what may have come of an attempt
+//! in [`inquiry`](super::inquiry) and [`review`](super::review): the same for all of them. A store has a [`Dialect`], the
+//! bytes of its questions and answers, and says as a [`RemoteStore`] where it is and how it does.
+
+use std::{fmt, time::Duration};
+
+use super::{
+    Answer, Call, Ending, StoreError,
+    inquiry::{Inquiry, Question},
+    review::{Review, Seen},
+};
+use crate::{record::Amendment, request::OperationId, time::Timestamp};
+
+/// A store behind a cluster of the host's.
+pub trait RemoteStore: fmt::Debug {
+    /// The host's name of the cluster to call.
+    fn cluster(&self) -> &str;
+
+    /// How long a request waits for the store at most.
+    fn timeout(&self) -> Duration;
+
+    /// The way to the answer to `call`; or the answer, if it cannot be asked.
+    ///
+    /// # Errors
+    /// The answer that says why there is no way.
+    fn inquire(&self, call: &Call, now: Timestamp) -> Result<Inquiry, Answer>;
+
+    /// The way for an operator to see an operation's record, or to change it.
+    fn review(&self, operation: OperationId, amendment: Option<Amendment>) -> Review;
+
+    /// What asks for all there is to know of the server.
+    fn checkup(&self) -> Vec<u8>;
+
+    /// What the reply to [`checkup`](Self::checkup) says that operators should know; nothing, if all is well.
+    fn findings(&self, heard: Heard<'_>) -> Vec<Finding>;
+
+    /// What is to be known if nothing was found.
+    fn all_is_well(&self) -> String;
+
+    /// What the same reply says of how much the store holds.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be asked.
+    fn holdings(&self, heard: Heard<'_>) -> Result<Holdings, StoreError>;
+
+    /// How operators find an operation by the beginning of its hash, which this filter cannot.
+    fn how_to_find(&self) -> String;
+}
+
+/// The questions to a store, and its answers, in its own bytes.
+pub trait Dialect: fmt::Debug + Send + Sync {
+    /// Why there is no reply at all.
+    fn silence(&self, silence: Silence) -> Failure;
+
+    /// What a reply to a question says.
+    ///
+    /// # Errors
+    /// [`Failure`] if it is no answer.
+    fn answer(
+        &self,
+        question: &Question,
+        operation: &OperationId,
+        reply: Reply<'_>,
+        now: Timestamp,
+    ) -> Result<Answer, Failure>;
+
+    /// What asks for an operation's record.
+    fn look(&self, operation: &OperationId) -> Vec<u8>;
+
+    /// The record that a reply to [`look`](Self::look) shows; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Failure`] if it shows nothing that can be read.
+    fn seen(&self, operation: &OperationId, reply: Reply<'_>, now: Timestamp) -> Result<Option<Seen>, Failure>;
+
+    /// What makes this of a record, if it is still the one that was seen. Repeated, it changes nothing more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be asked for.
+    fn amend(
+        &self,
+        operation: &OperationId,
+        seen: &Seen,
+        ending: &Ending,
+        force: bool,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, StoreError>;
+
+    /// Whether the record is as [`amend`](Self::amend) was to make it.
+    ///
+    /// # Errors
+    /// [`Failure`] if the reply does not say.
+    fn amended(&self, reply: Reply<'_>) -> Result<bool, Failure>;
+}
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Heard<'a> {
+    /// The host did not make the call.
+    NotMade,
+    /// It ended without anything: too late, or reset.
+    Nothing,
+    /// The store answered, or the host in its place.
+    Reply {
+        /// 200 if it is the store's.
+        status: u16,
+        /// All bytes.
+        body: &'a [u8],
+    },
+}
+
+/// What came back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reply<'a> {
+    /// 200 if it is the store's.
+    pub status: u16,
+    /// All bytes.
+    pub body: &'a [u8],
+}
+
+/// How there came to be no reply.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Silence {
+    /// The host did not make the call.
+    NotMade,
+    /// The connection broke.
+    Reset,
+    /// It has taken all the time that it had.
+    TimedOut,
+}
+
+impl<'a> Heard<'a> {
+    /// The reply, if there is one. `is_late` says whether the call has taken all the time that it had, by which alone the
+    /// host tells a time-out from a reset.
+    pub(super) fn reply(self, is_late: bool, dialect: &dyn Dialect) -> Result<Reply<'a>, Failure> {
+        Err(dialect.silence(match self {
+            Self::Reply { status, body } => return Ok(Reply { status, body }),
+            Self::NotMade => Silence::NotMade,
+            Self::Nothing if is_late => Silence::TimedOut,
+            Self::Nothing => Silence::Reset,
+        }))
+    }
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Failure {
+    /// Why.
+    pub error: StoreError,
+    /// Whether the store may have done what it was asked.
+    pub is_doubtful: bool,
+}
+
+impl Failure {
+    /// The store did nothing.
+    pub(super) fn certain(error: impl Into<StoreError>) -> Self {
+        Self { error: error.into(), is_doubtful: false }
+    }
+
+    /// The store may have done it.
+    pub(super) fn doubtful(error: impl Into<StoreError>) -> Self {
+        Self { error: error.into(), is_doubtful: true }
+    }
+}
+
+/// What an operator should know of a store. None of it keeps the filter from its work.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Finding {
+    /// Something is to be set right.
+    #[error("{0}")]
+    Warning(String),
+    /// The server does not say, which is no reason for an alarm.
+    #[error("{0}")]
+    Note(&'static str),
+    /// It cannot be asked.
+    #[error("{0}")]
+    Failed(StoreError),
+}
+
+/// How much a store holds: all that it tells at a price that does not depend on how much it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Holdings {
+    /// Its name in the configuration.
+    pub store: &'static str,
+    /// What its keys begin with.
+    pub prefix: String,
+    /// `None` if it does not say.
+    pub usage: Option<Usage>,
+    /// How operators count the records by their states, which takes a walk through all of them.
+    pub count_by_state: String,
+}
+
+/// In figures.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// All keys in the database.
+    pub keys: u64,
+    /// Bytes in use.
+    pub used_memory: u64,
+    /// Bytes that may be used; 0 if there is no limit.
+    pub max_memory: u64,
+    /// Keys that were thrown away for want of memory since the server was started.
+    pub evicted_keys: u64,
+}
