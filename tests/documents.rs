@@ -77,12 +77,13 @@ const ADMIN: Session = of_its_own(&["examples/admin/README.md"]);
 const JWT: Session = of_its_own(&["examples/jwt/README.md"]);
 const REDIS: Session = of_its_own(&["examples/redis/README.md"]);
 const REDIS_CLUSTER: Session = of_its_own(&["examples/redis-cluster/README.md"]);
+const REDIS_PERSISTENT: Session = of_its_own(&["examples/redis-persistent/README.md"]);
 const REDIS_POOLED: Session = of_its_own(&["examples/redis-pooled/README.md"]);
 const REDIS_TLS: Session = of_its_own(&["examples/redis-tls/README.md"]);
 const REDIS_UNIX_SOCKET: Session = of_its_own(&["examples/redis-unix-socket/README.md"]);
 const ROUTE_FEATURES: Session = of_its_own(&["examples/route-features/README.md"]);
 
-const SESSIONS: [Session; 12] = [
+const SESSIONS: [Session; 13] = [
     NAMES_OF_COMMANDS,
     FIRST_STEPS,
     OPERATIONS,
@@ -91,6 +92,7 @@ const SESSIONS: [Session; 12] = [
     JWT,
     REDIS,
     REDIS_CLUSTER,
+    REDIS_PERSISTENT,
     REDIS_POOLED,
     REDIS_TLS,
     REDIS_UNIX_SOCKET,
@@ -139,6 +141,11 @@ fn example_redis() {
 #[test]
 fn example_redis_cluster() {
     run(REDIS_CLUSTER);
+}
+
+#[test]
+fn example_redis_persistent() {
+    run(REDIS_PERSISTENT);
 }
 
 #[test]

@@ -620,6 +620,32 @@ fn it_logs_in_chooses_its_database_and_puts_its_prefix_before_each_key() {
     assert_eq!(found[2..], [Value::Integer(1), Value::Integer(1)]);
 }
 
+#[test]
+fn over_persistent_connections_scripts_are_called_by_their_hashes_and_sent_whole_to_a_server_that_knows_them_not() {
+    let server = Server::start();
+    let store = RedisStore::new(RedisConfig { connections: 1, ..config() });
+    let calls = |number| {
+        let settle = settles(number, 1, completed(b"body"));
+        [Call::Claim(claim(number, 1)), renews(number, 1, LEASE), settle]
+    };
+    for call in calls(1) {
+        let mut inquiry = store.inquire(&call, wrong_clock()).expect("a call that can be made");
+        let hashed = inquiry.ask(wrong_clock()).0.to_vec();
+        let reply = send(server.address, &hashed).unwrap();
+        assert!(reply.starts_with(b"-NOSCRIPT"), "{call:?}");
+        assert_eq!(inquiry.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock()), Progress::Anew);
+        let whole = inquiry.ask(wrong_clock()).0.to_vec();
+        assert!(whole.len() > hashed.len());
+        let reply = send(server.address, &whole).unwrap();
+        assert_eq!(reply, b":1\r\n", "{call:?}");
+    }
+    // Now it knows them by these very hashes.
+    for call in calls(2) {
+        assert!(matches!(attempt(&server, &store, &call), Progress::Answered(_)), "{call:?}");
+    }
+    assert!(matches!(ask(&server, &Call::Claim(claim(2, 1))), Answer::Claimed(Claimed::Completed { .. })));
+}
+
 const VERBS: [Verb; 3] = [Verb::Release, Verb::Purge, Verb::NotKept { status: 200 }];
 
 #[test]

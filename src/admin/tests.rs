@@ -328,7 +328,7 @@ fn problems() -> Vec<AdminProblem> {
         AdminProblem::Refused(Stranger::Undeclared),
         unavailable(false),
         unavailable(true),
-        AdminProblem::WholeHashNeeded { how_to_find: "Find all digits: 'it's:\u{7f}'.".to_owned() },
+        AdminProblem::WholeHashNeeded { how_to_find: "Look it up by all its digits, as in 'it's:\u{7f}'.".to_owned() },
     ]
 }
 

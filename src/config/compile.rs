@@ -490,6 +490,7 @@ impl RedisDocument {
             database: self.database.map_or(base.database, Number::get),
             username: self.username.map(String::from),
             password,
+            connections: self.connections.map_or(base.connections, Number::get),
             max_record: self.max_record.map_or(base.max_record, Size::get),
             cluster: base.cluster,
         })

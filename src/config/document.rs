@@ -21,8 +21,9 @@ use super::value::{
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct Document {
-    /// Which part the module plays in this listener; without it, it is the filter. "redis_bridge" stands alone and
-    /// lets the filter's calls to Redis use pooled connections. "admin" lets operators look up and change single
+    /// Which part the module plays in this listener; without it, it is the filter. "store_stream" stands alone in
+    /// the cluster of a store and lets the filter keep connections to it. "redis_bridge" stands alone and lets the filter's
+    /// calls to Redis use pooled connections. "admin" lets operators look up and change single
     /// operations; beside its guard it has the filter's own settings.
     pub(super) role: Option<Word<Role>>,
     /// What keeps others away from an admin: the addresses of each connection ("loopback"), or the operator's own
@@ -86,10 +87,12 @@ impl Document {
 pub(super) enum Role {
     Admin,
     RedisBridge,
+    StoreStream,
 }
 
 impl Words for Role {
-    const WORDS: &'static [(&'static str, Self)] = &[("redis_bridge", Self::RedisBridge), ("admin", Self::Admin)];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("store_stream", Self::StoreStream), ("redis_bridge", Self::RedisBridge), ("admin", Self::Admin)];
 }
 
 impl Words for Guard {
@@ -412,8 +415,11 @@ pub(super) struct RedisDocument {
     pub(super) username: Option<Text>,
     /// The password, never shown, or the environment variable that holds it: {"env": NAME}.
     pub(super) password: Option<Secret>,
+    /// How many persistent connections each worker keeps to Redis at most; they need the role store_stream in the cluster.
+    /// 0 opens a connection for each call.
+    pub(super) connections: Option<Number<0, 16>>,
     /// The largest response, as it is stored; of a larger one only the fact that there was one is kept. Over 32 KiB only
-    /// with the pooled transport: over a raw one, Redis cuts long replies.
+    /// with persistent connections or the pooled transport: over a raw one, Redis cuts long replies.
     pub(super) max_record: Option<Size<KIB, { 16 * MIB }>>,
     /// A secret text, or the environment variable that holds it, or several of these with the newest first: each record is
     /// signed with the first, and one that is signed with none of them is damaged. The same for all Envoys. Never shown.

@@ -75,6 +75,8 @@ pub enum Plugin {
         /// What keeps others away.
         guard: Guard,
     },
+    /// `{"role": "store_stream"}`: lets the filter keep connections to its store.
+    StoreStream,
     /// `{"role": "redis_bridge"}`: lets the filter's calls to Redis use pooled connections.
     RedisBridge {
         /// What the keys of the filter's records begin with.
@@ -94,7 +96,14 @@ impl Plugin {
         let node = Node::parse(text)?;
         let document: Document = node.read()?;
         match document.role.map(Word::get) {
-            Some(Role::RedisBridge) => bridge(&node, document),
+            Some(Role::StoreStream) => {
+                stands_alone(&node, "store_stream", &["role"])?;
+                Ok(Self::StoreStream)
+            }
+            Some(Role::RedisBridge) => {
+                stands_alone(&node, "redis_bridge", &["role", "prefix"])?;
+                Ok(Self::RedisBridge { prefix: document.prefix.map_or_else(store::default_prefix, String::from) })
+            }
             Some(Role::Admin) => admin(document, environment),
             None => document.compile(environment).map(|config| Self::Filter(Box::new(config))),
         }
@@ -123,14 +132,14 @@ fn admin(mut document: Document, environment: Environment<'_>) -> Result<Plugin,
     document.compile(environment).map(|config| Plugin::Admin { config: Box::new(config), guard: guard.get() })
 }
 
-/// A bridge has a prefix to set: what else stands beside its role is meant for the filter.
-fn bridge(node: &Node, document: Document) -> Result<Plugin, ConfigError> {
-    match node.keys().find(|key| !["role", "prefix"].contains(key)) {
-        None => Ok(Plugin::RedisBridge { prefix: document.prefix.map_or_else(store::default_prefix, String::from) }),
+/// What else stands beside a role that has no more settings than these is meant for the filter.
+fn stands_alone(node: &Node, role: &str, settings: &[&str]) -> Result<(), ConfigError> {
+    match node.keys().find(|key| !settings.contains(key)) {
+        None => Ok(()),
         Some(key) => Err(ConfigError::new(
             key,
-            "a setting of the filter, which role \"redis_bridge\" does not have",
-            "only role and prefix, if role is \"redis_bridge\"",
+            format!("a setting of the filter, which role \"{role}\" does not have"),
+            format!("only {}, if role is \"{role}\"", settings.join(" and ")),
         )),
     }
 }

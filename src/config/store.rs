@@ -87,6 +87,8 @@ pub struct RedisConfig {
     pub username: Option<String>,
     /// Logs in, if there is one.
     pub password: Option<String>,
+    /// How many persistent connections a worker has at most; with 0 each call has one to itself.
+    pub connections: u32,
     /// The largest response, as it is stored, in bytes; of a larger one only the fact is kept.
     pub max_record: u64,
     /// What tells own records from forged ones.
@@ -132,6 +134,7 @@ impl RedisConfig {
             database: 0,
             username: None,
             password: None,
+            connections: 0,
             max_record: 32 << 10,
             integrity: IntegrityConfig::default(),
         }
@@ -160,6 +163,7 @@ impl fmt::Debug for RedisConfig {
             .field("database", &self.database)
             .field("username", &self.username)
             .field("password", &self.password.as_ref().map(|_| "hidden"))
+            .field("connections", &self.connections)
             .field("max_record", &self.max_record)
             .field("integrity", &self.integrity)
             .finish()

@@ -411,7 +411,7 @@ fn wrong_values_are_told_what_is_allowed() {
             r#""drop""#,
             r#""evict_oldest", "reject""#,
         ),
-        (r#"{"role": "proxy"}"#, "role", r#""proxy""#, r#""redis_bridge", "admin""#),
+        (r#"{"role": "proxy"}"#, "role", r#""proxy""#, r#""store_stream", "redis_bridge", "admin""#),
         // Objects, lists and booleans.
         (r#"{"key": ["idempotency-key"]}"#, "key", "a list", "an object"),
         (r#"{"caller": null}"#, "caller", "null", "an object"),

@@ -199,6 +199,13 @@ pub(crate) fn send_local_response(status: u16, details: &str, headers: &Headers,
     })
 }
 
+/// What the host says of the end of the gRPC stream that it calls for.
+pub(crate) fn status_text() -> Vec<u8> {
+    let mut code = 0_u32;
+    // SAFETY: both pointers go to `proxy_get_status`, which allocates what it writes to them.
+    unsafe { returned(|data, size| imports::proxy_get_status(&raw mut code, data, size)) }.unwrap_or_default()
+}
+
 /// Lets the request of the effective context go on.
 pub(crate) fn resume_request() -> Result<(), Refused> {
     // SAFETY: a plain value.
@@ -318,6 +325,7 @@ mod imports {
             size: *mut usize,
         ) -> u32;
         pub(super) fn proxy_get_log_level(level: *mut u32) -> u32;
+        pub(super) fn proxy_get_status(code: *mut u32, data: *mut *mut u8, size: *mut usize) -> u32;
         pub(super) fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
         pub(super) fn proxy_replace_header_map_value(
             map: u32,

@@ -30,6 +30,7 @@ use crate::{
     request::{OperationId, OperationPrefix},
     store::{
         StoreError,
+        pool::Pool,
         remote::Heard,
         review::{Review, Reviewed},
         shared_data::{SharedDataStore, TableScan},
@@ -49,6 +50,8 @@ pub(super) struct Admin {
     /// Requests whose body is still to come.
     incomplete: RefCell<Vec<Rc<Visit>>>,
     jobs: RefCell<Outbox<VecDeque<Job>, Job>>,
+    /// The persistent connections to a remote store, if it has any.
+    pool: RefCell<Option<Pool>>,
     walks: RefCell<Walks<Rc<Visit>>>,
     refusals: Refusals,
     turns: RefCell<Turns>,
@@ -81,8 +84,10 @@ enum Errand {
 
 impl Admin {
     pub(super) fn start(config: Config, guard: Guard, now: Timestamp) -> Result<Self, StartError> {
+        let store = Store::open(config.store.clone(), HostMemory::ENFORCED)?;
         let admin = Self {
-            store: Store::open(config.store.clone(), HostMemory::ENFORCED)?,
+            pool: RefCell::new(store.pool()),
+            store,
             config,
             guard,
             counters: Counters::define()?,
@@ -104,6 +109,10 @@ impl Admin {
     pub(super) fn tick(&self, root: u32, now: Timestamp) {
         self.mailbox.borrow_mut().keep(now);
         self.walks.borrow_mut().tick();
+        if let Some(pool) = &mut *self.pool.borrow_mut() {
+            pool.on_tick(&mut self.store.streams(root), now);
+        }
+        self.hear_pool(now);
         self.begin_work(root, now);
     }
 
@@ -135,16 +144,17 @@ impl Admin {
             match errand {
                 Errand::Review(mut review) => {
                     let (bytes, timeout) = review.ask(now);
-                    let token = self.store.send(bytes, timeout);
+                    let token = self.send(root, bytes, timeout, now);
                     self.send_off(token, Job { visit, errand: Errand::Review(review) }, now);
                 }
                 Errand::Usage => {
                     let Store::Remote(store) = &self.store else { continue };
-                    let token = self.store.send(&store.checkup(), store.timeout());
+                    let token = self.send(root, &store.checkup(), store.timeout(), now);
                     self.send_off(token, Job { visit, errand: Errand::Usage }, now);
                 }
             }
         }
+        self.hear_pool(now);
         if let Store::SharedData(store) = &self.store {
             let walk = self.walks.borrow_mut().go_on(|visit| visit.is_gone(), |scan| store.scan(scan, now));
             if let Some(Walk { scan, sought, visits }) = walk {
@@ -163,6 +173,50 @@ impl Admin {
         if let Some(job) = job {
             self.go_on(job, answer.of_store(&answer.body()), now);
             self.work(root, now);
+        }
+    }
+
+    /// Takes in what has come over a stream to the store.
+    pub(super) fn on_received(&self, root: u32, stream: u32, bytes: &[u8], now: Timestamp) {
+        if let Some(pool) = &mut *self.pool.borrow_mut() {
+            pool.on_received(&mut self.store.streams(root), stream, bytes, now);
+        }
+        self.hear_pool(now);
+        self.work(root, now);
+    }
+
+    /// Takes in that a stream to the store has ended, and what the host says of it.
+    pub(super) fn on_stream_closed(&self, root: u32, stream: u32, text: &[u8], now: Timestamp) {
+        if let Some(pool) = &mut *self.pool.borrow_mut() {
+            pool.on_closed(stream, text, now);
+        }
+        self.hear_pool(now);
+        self.work(root, now);
+    }
+
+    /// Closes the connections to the store: nothing is under way.
+    pub(super) fn close_connections(&self, root: u32) {
+        if let Some(pool) = &mut *self.pool.borrow_mut() {
+            pool.close(&mut self.store.streams(root));
+        }
+    }
+
+    /// Asks the store; the token of the answer, or `None` if it cannot be asked.
+    fn send(&self, root: u32, bytes: &[u8], timeout: Duration, now: Timestamp) -> Option<u32> {
+        match &mut *self.pool.borrow_mut() {
+            Some(pool) => Some(pool.ask(&mut self.store.streams(root), bytes, timeout, now)),
+            None => self.store.send(bytes, timeout),
+        }
+    }
+
+    /// Takes in what came of questions over persistent connections.
+    fn hear_pool(&self, now: Timestamp) {
+        let next = || self.pool.borrow_mut().as_mut().and_then(Pool::next_answer);
+        while let Some((ticket, answered)) = next() {
+            let job = self.jobs.borrow_mut().answered(ticket);
+            if let Some(job) = job {
+                self.go_on(job, answered.heard(), now);
+            }
         }
     }
 

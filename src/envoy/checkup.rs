@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::store::{HostMemory, Store};
+use super::{
+    store::{HostMemory, Store},
+    surroundings::Surroundings,
+};
 use crate::{
     record::Owner,
     store::{
+        pool::Pool,
         remote::{Finding, Heard, RemoteStore},
         shared_data::{Lease, update_hint},
     },
@@ -20,11 +24,14 @@ pub(super) struct Checkup {
     state: CheckupState,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 enum CheckupState {
     #[default]
     Due,
-    UnderWay(u32),
+    /// The call with this token is to be answered.
+    Called(u32),
+    /// The only question of this connection is.
+    Asked(Pool),
     Over,
 }
 
@@ -38,26 +45,76 @@ struct Look {
 }
 
 impl Checkup {
-    /// Asks, if nobody in this Envoy has lately.
+    /// Asks, if nobody in this Envoy has lately, and hears what time alone brings about.
     ///
     /// To be called with the root context active.
-    pub(super) fn begin(&mut self, store: &Store, worker: Owner, now: Timestamp) {
-        let (Store::Remote(remote), CheckupState::Due) = (store, self.state) else { return };
+    pub(super) fn tick(&mut self, surroundings: &Surroundings, worker: Owner, now: Timestamp) {
+        match &mut self.state {
+            CheckupState::Due => self.begin(surroundings, worker, now),
+            CheckupState::Asked(pool) => {
+                pool.on_tick(&mut surroundings.streams(), now);
+                self.hear_pool(surroundings);
+            }
+            CheckupState::Called(_) | CheckupState::Over => {}
+        }
+    }
+
+    fn begin(&mut self, surroundings: &Surroundings, worker: Owner, now: Timestamp) {
+        let store = &surroundings.enforced.store;
+        let Store::Remote(remote) = store else { return };
         if !change(|look| Some(Look { lease: look.lease.take(worker, PERIOD, now)?, ..look })) {
             return;
         }
-        match store.send(&remote.checkup(), remote.timeout()) {
-            Some(token) => self.state = CheckupState::UnderWay(token),
+        let (question, timeout) = (remote.checkup(), remote.timeout());
+        if let Some(mut pool) = store.pool() {
+            pool.ask(&mut surroundings.streams(), &question, timeout, now);
+            self.state = CheckupState::Asked(pool);
+            return self.hear_pool(surroundings);
+        }
+        match store.send(&question, timeout) {
+            Some(token) => self.state = CheckupState::Called(token),
             None => self.conclude(&remote.findings(Heard::NotMade), &**remote),
         }
     }
 
     /// Takes in what came of it, if `token` is its own.
-    pub(super) fn end(&mut self, store: &Store, token: u32, heard: Heard<'_>) {
-        if let (Store::Remote(store), CheckupState::UnderWay(own)) = (store, self.state)
-            && own == token
+    pub(super) fn end(&mut self, surroundings: &Surroundings, token: u32, heard: Heard<'_>) {
+        if let (Store::Remote(store), CheckupState::Called(own)) = (&surroundings.enforced.store, &self.state)
+            && *own == token
         {
             self.conclude(&store.findings(heard), &**store);
+        }
+    }
+
+    /// Takes in what has come on a stream; `false` if it is not its own.
+    pub(super) fn on_received(
+        &mut self,
+        surroundings: &Surroundings,
+        stream: u32,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> bool {
+        let CheckupState::Asked(pool) = &mut self.state else { return false };
+        let is_own = pool.on_received(&mut surroundings.streams(), stream, bytes, now);
+        self.hear_pool(surroundings);
+        is_own
+    }
+
+    /// Takes in that a stream has ended; `false` if it is not its own.
+    pub(super) fn on_closed(&mut self, surroundings: &Surroundings, stream: u32, text: &[u8], now: Timestamp) -> bool {
+        let CheckupState::Asked(pool) = &mut self.state else { return false };
+        let is_own = pool.on_closed(stream, text, now);
+        self.hear_pool(surroundings);
+        is_own
+    }
+
+    /// Takes in what came of the question.
+    fn hear_pool(&mut self, surroundings: &Surroundings) {
+        if let (Store::Remote(store), CheckupState::Asked(pool)) = (&surroundings.enforced.store, &mut self.state)
+            && let Some((_, answered)) = pool.next_answer()
+        {
+            pool.close(&mut surroundings.streams());
+            self.conclude(&store.findings(answered.heard()), &**store);
         }
     }
 

@@ -99,7 +99,12 @@ impl Filter {
         };
         let routes = config.routes.iter().map(|found| route(&found.policy, found.name.as_deref()));
         let routes = routes.chain([route(&config.policy, None)]).collect::<Result<_, _>>()?;
-        let is_remote = enforced.store.is_remote();
+        let (is_remote, pool) = (enforced.store.is_remote(), enforced.store.pool());
+        let longest_tick = match (is_remote, &pool) {
+            (_, Some(_)) => POOL_TICK,
+            (true, None) => POLL,
+            (false, None) => LONGEST_TICK,
+        };
         let id = Owner::new(host::random());
         let filter = Self {
             guarded_methods: policies(&config).flat_map(|policy| policy.guarded_methods()).cloned().collect(),
@@ -109,11 +114,11 @@ impl Filter {
             exchanges: Cell::default(),
             path_watch: PathWatch::default(),
             state: RefCell::new(State {
-                worker: Worker::new(WorkerLimits::with_memory(config.memory), is_remote),
+                worker: Worker::new(WorkerLimits::with_memory(config.memory), is_remote, pool),
                 surroundings: Surroundings::new(root, routes, enforced, shadow, OwnMailbox::new(id)),
                 redirects: Redirects::default(),
                 checkup: Checkup::default(),
-                ticker: Ticker::start(tick_period(&config, is_remote), now),
+                ticker: Ticker::start(tick_period(&config, longest_tick), now),
             }),
             config,
         };
@@ -227,7 +232,7 @@ impl Filter {
             let is_over = state.ticker.tick(now);
             if is_over {
                 // First, as long as nothing has put another context in effect.
-                state.checkup.begin(&state.surroundings.enforced.store, self.id, now);
+                state.checkup.tick(&state.surroundings, self.id, now);
                 for exchange in state.redirects.take_overdue(now) {
                     state.worker.close(&mut state.surroundings, exchange, &GONE, &now.into());
                 }
@@ -271,10 +276,33 @@ impl Filter {
                 if worker.awaits_store(token) {
                     worker.on_store_answer(surroundings, token, heard, now);
                 } else {
-                    checkup.end(&surroundings.enforced.store, token, heard);
+                    checkup.end(surroundings, token, heard);
                 }
             }
         });
+    }
+
+    /// Something has come over a stream to the store.
+    pub(super) fn on_received(&self, stream: u32, bytes: &[u8], now: Timestamp) {
+        self.with_root(now, |State { worker, surroundings, checkup, .. }| {
+            if !checkup.on_received(surroundings, stream, bytes, now) {
+                worker.on_received(surroundings, stream, bytes, now);
+            }
+        });
+    }
+
+    /// A stream to the store has ended, of which the host says this.
+    pub(super) fn on_stream_closed(&self, stream: u32, text: &[u8], now: Timestamp) {
+        self.with_root(now, |State { worker, surroundings, checkup, .. }| {
+            if !checkup.on_closed(surroundings, stream, text, now) {
+                worker.on_stream_closed(surroundings, stream, text, now);
+            }
+        });
+    }
+
+    /// Closes the connections to the store: no call is ordered or under way.
+    pub(super) fn close_connections(&self) {
+        self.with(|State { worker, surroundings, .. }| worker.close_connections(surroundings));
     }
 
     /// The configuration is no longer used.
@@ -339,8 +367,7 @@ fn policies(config: &Config) -> impl Iterator<Item = &Arc<Policy>> {
 }
 
 /// How often the root context looks after leases, waiting requests and the store.
-fn tick_period(config: &Config, is_remote: bool) -> Duration {
-    let longest = if is_remote { POLL } else { LONGEST_TICK };
+fn tick_period(config: &Config, longest: Duration) -> Duration {
     let shortest = policies(config).map(|policy| tick_interval(policy)).min();
     shortest.unwrap_or(longest).clamp(SHORTEST_TICK, longest)
 }
@@ -350,6 +377,9 @@ const GONE: Evidence = Evidence { details: None, attempts: None, connected: fals
 
 /// Upper bound of the tick period, so that sweeping continues when leases are long.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
+
+/// The host has no timer for what is asked over a persistent connection.
+const POOL_TICK: Duration = Duration::from_millis(50);
 
 /// However short the leases and waits are, a tick is not to be the worker's main work.
 const SHORTEST_TICK: Duration = Duration::from_millis(50);

@@ -13,7 +13,7 @@ use super::abi;
 pub(crate) use super::abi::{
     KnownRoot, Refused, add_header, header, header_bytes, headers, hold_what_follows, random, remove_header,
     resume_request, resume_response, send_local_response, set_buffer, set_filter_state, set_header, set_headers,
-    variable,
+    status_text, variable,
 };
 use crate::{headers::Headers, time::Timestamp};
 
@@ -106,6 +106,23 @@ pub(crate) fn http_call<'a>(
     let fields = fields.map(text).collect::<Option<Vec<_>>>().ok_or(refused(Status::BadArgument))?;
     let timeout = timeout.min(Duration::from_millis(u32::MAX.into()));
     hostcalls::dispatch_http_call(cluster, fields, Some(body), Vec::new(), timeout).map_err(refused)
+}
+
+/// Opens a gRPC stream to a cluster, whose messages come to the root context whose callback runs. The context in effect
+/// owns it, and has to be the root context as well.
+pub(crate) fn open_stream(cluster: &str) -> Option<u32> {
+    // Envoy refuses it with one of the statuses that the SDK lists.
+    hostcalls::open_grpc_stream(cluster, "idemgate", "store", Vec::new()).ok()
+}
+
+/// Sends a message on a stream of the context in effect; `false` if there is no such stream any more.
+pub(crate) fn send_message(stream: u32, message: &[u8]) -> bool {
+    hostcalls::send_grpc_stream_message(stream, Some(message), false).is_ok()
+}
+
+/// Gives a stream of the context in effect up, without a word about it afterwards.
+pub(crate) fn cancel_stream(stream: u32) {
+    let _ = hostcalls::cancel_grpc_stream(stream);
 }
 
 /// Makes the following calls act on another context of this VM.

@@ -21,8 +21,9 @@
 //!   Envoy defers what could call back (a local reply, a resumed stream, an answer that is there at once) until the callback
 //!   is over. So no host call comes back into the VM.
 //!
-//! gRPC streams would be dispatched as calls are: opened in a callback of the root context, their messages come to it by
-//! their token, and those of a token that the dispatcher does not know are ignored.
+//! gRPC streams, which are the persistent connections to a store, are dispatched as calls are: opened in a callback of the
+//! root context, their messages come to it by their token, and those of a token that the dispatcher does not know are
+//! ignored. It forgets a token when the stream ends by itself, and not when it is cancelled, which costs a few bytes.
 
 pub(crate) mod abi;
 mod admin;
@@ -42,6 +43,7 @@ mod realm;
 mod redirects;
 mod root;
 mod store;
+mod store_stream;
 mod stream;
 mod surroundings;
 mod ticker;

@@ -1,6 +1,6 @@
 //! The root context: which role a configuration has, its callbacks, and its end.
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
@@ -14,6 +14,7 @@ use super::{
     call_end::CallEnd,
     filter::Filter,
     host::{self, BufferType, KnownRoot},
+    store_stream::StoreStream,
     stream::Stream,
 };
 use crate::config::{Config, Guard, Plugin};
@@ -37,6 +38,8 @@ enum Role {
     Admin(Rc<Admin>),
     /// Calls to Redis.
     Bridge(Rc<Bridge>),
+    /// Connections to a store.
+    StoreStream,
 }
 
 /// Whether the configuration is used.
@@ -75,16 +78,25 @@ impl Root {
     /// Lets the host drop a configuration that was kept for its calls alone.
     fn finish_draining(&mut self) {
         if self.life == Life::Draining && self.has_no_calls() {
-            self.life = Life::Over;
+            self.end();
             host::done();
         }
+    }
+
+    fn end(&mut self) {
+        match &self.role {
+            Role::Filter(filter) => filter.close_connections(),
+            Role::Admin(admin) => admin.close_connections(self.context.id()),
+            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
+        }
+        self.life = Life::Over;
     }
 
     fn has_no_calls(&self) -> bool {
         match &self.role {
             Role::Filter(filter) => filter.has_no_calls(),
             Role::Admin(admin) => admin.is_idle(),
-            Role::Bridge(_) | Role::Unconfigured => true,
+            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => true,
         }
     }
 }
@@ -96,7 +108,29 @@ impl Context for Root {
         match &self.role {
             Role::Filter(filter) => filter.on_call_answered(token, answer, now),
             Role::Admin(admin) => admin.hear(self.context.id(), token, answer, now),
-            Role::Bridge(_) | Role::Unconfigured => {}
+            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
+        }
+        self.finish_draining();
+    }
+
+    /// Takes in what has come over a connection to the store.
+    fn on_grpc_stream_message(&mut self, stream: u32, size: usize) {
+        let (bytes, now) = (host::buffer(BufferType::GrpcReceiveBuffer, 0, size), host::now());
+        match &self.role {
+            Role::Filter(filter) => filter.on_received(stream, &bytes, now),
+            Role::Admin(admin) => admin.on_received(self.context.id(), stream, &bytes, now),
+            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
+        }
+        self.finish_draining();
+    }
+
+    /// A connection to the store has ended.
+    fn on_grpc_stream_close(&mut self, stream: u32, _: u32) {
+        let (text, now) = (host::status_text(), host::now());
+        match &self.role {
+            Role::Filter(filter) => filter.on_stream_closed(stream, &text, now),
+            Role::Admin(admin) => admin.on_stream_closed(self.context.id(), stream, &text, now),
+            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
         }
         self.finish_draining();
     }
@@ -106,7 +140,10 @@ impl Context for Root {
         if let Role::Filter(filter) = &self.role {
             filter.retire();
         }
-        self.life = if self.has_no_calls() { Life::Over } else { Life::Draining };
+        self.life = Life::Draining;
+        if self.has_no_calls() {
+            self.end();
+        }
         self.life == Life::Over
     }
 }
@@ -115,9 +152,12 @@ impl RootContext for Root {
     /// Puts the configuration, of `size` bytes, to work; `false` if it is refused.
     fn on_configure(&mut self, size: usize) -> bool {
         let text = host::buffer(BufferType::PluginConfiguration, 0, size);
-        let role = match Plugin::parse(&text, &host::variable) {
+        let plugin = Plugin::parse(&text, &host::variable).map_err(|error| error.to_string());
+        let plugin = plugin.and_then(|plugin| if has_vm_for(&plugin) { Ok(plugin) } else { Err(NO_VM.to_owned()) });
+        let role = match plugin {
             Ok(Plugin::Filter(config)) => self.start_filter(*config, &text),
             Ok(Plugin::Admin { config, guard }) => start_admin(*config, guard, &text),
+            Ok(Plugin::StoreStream) => Some(Role::StoreStream),
             Ok(Plugin::RedisBridge { prefix }) => Some(Role::Bridge(Rc::new(Bridge::new(prefix)))),
             Err(error) => {
                 log::error!("idemgate: configuration refused: {error}");
@@ -138,7 +178,7 @@ impl RootContext for Root {
                 host::follow_log_level();
             }
             Role::Admin(admin) => admin.tick(self.context.id(), now),
-            Role::Bridge(_) | Role::Unconfigured => {}
+            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
         }
         self.finish_draining();
     }
@@ -153,7 +193,7 @@ impl RootContext for Root {
                 while host::dequeue(queue).is_some() {}
                 admin.begin_work(self.context.id(), now);
             }
-            Role::Bridge(_) | Role::Unconfigured => {}
+            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
         }
         self.finish_draining();
     }
@@ -164,6 +204,7 @@ impl RootContext for Root {
             Role::Filter(filter) => Box::new(Stream::new(context_id, Some(Rc::clone(filter)))),
             Role::Admin(admin) => Box::new(AdminStream::new(context_id, Rc::clone(admin))),
             Role::Bridge(bridge) => Box::new(BridgeStream::new(Rc::clone(bridge))),
+            Role::StoreStream => Box::new(StoreStream::default()),
             Role::Unconfigured => Box::new(Stream::new(context_id, None)),
         })
     }
@@ -172,6 +213,24 @@ impl RootContext for Root {
         Some(ContextType::HttpContext)
     }
 }
+
+/// Whether this VM may serve the plugin: a stream to a store calls the VM of its role while the VM of the filter calls the
+/// host, so that one VM for both would be called while it is at work, and die of it.
+fn has_vm_for(plugin: &Plugin) -> bool {
+    thread_local! {
+        /// Whether the VM is for streams, once it has something to do.
+        static IS_FOR_STREAMS: Cell<Option<bool>> = const { Cell::new(None) };
+    }
+    let is_for_streams = *plugin == Plugin::StoreStream;
+    let is_free = IS_FOR_STREAMS.get().is_none_or(|of_others| of_others == is_for_streams);
+    if is_free {
+        IS_FOR_STREAMS.set(Some(is_for_streams));
+    }
+    is_free
+}
+
+const NO_VM: &str = "role store_stream and other configurations of the module have one vm_id; give the filter with the role \
+                     store_stream a vm_id of its own";
 
 /// Puts an admin to work, whose configuration is this text.
 fn start_admin(config: Config, guard: Guard, text: &[u8]) -> Option<Role> {

@@ -7,6 +7,7 @@ use crate::{
     config::StoreConfig,
     store::{
         Call, StoreError,
+        pool::{Pool, Streams},
         redis::RedisStore,
         remote::RemoteStore,
         shared_data::{Cas, SharedDataStore, SharedMemory, Written},
@@ -52,9 +53,52 @@ impl Store {
         host::http_call(store.cluster(), fields, bytes, timeout).ok()
     }
 
+    /// The persistent connections of a worker to a remote store that is to have them.
+    pub(super) fn pool(&self) -> Option<Pool> {
+        let Self::Remote(store) = self else { return None };
+        store.pool(host::random() as u64)
+    }
+
+    /// Its streams, as long as the root context `root` lives.
+    pub(super) fn streams(&self, root: u32) -> StoreStreams<'_> {
+        let Self::Remote(store) = self else { return StoreStreams { cluster: "", root } };
+        StoreStreams { cluster: store.cluster(), root }
+    }
+
     /// Whether other Envoys see the same records, so that executions end without a word here.
     pub(super) fn is_remote(&self) -> bool {
         matches!(self, Self::Remote(_))
+    }
+}
+
+/// The host's streams to a store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoreStreams<'a> {
+    cluster: &'a str,
+    root: u32,
+}
+
+impl Streams for StoreStreams<'_> {
+    fn open_stream(&mut self) -> Option<u32> {
+        self.enter_root();
+        host::open_stream(self.cluster)
+    }
+
+    fn send(&mut self, stream: u32, bytes: &[u8]) -> bool {
+        self.enter_root();
+        host::send_message(stream, bytes)
+    }
+
+    fn close_stream(&mut self, stream: u32) {
+        self.enter_root();
+        host::cancel_stream(stream);
+    }
+}
+
+impl StoreStreams<'_> {
+    /// A stream of the host's belongs to the context in effect.
+    fn enter_root(self) {
+        let _ = host::set_effective_context(self.root);
     }
 }
 

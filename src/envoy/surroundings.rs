@@ -6,13 +6,14 @@ use super::{
     host::{self, MapType},
     mailbox::OwnMailbox,
     realm::{Realm, Route},
+    store::StoreStreams,
 };
 use crate::{
     config::NEVER_GUARDED,
     exchange::{Counter, DetachedCall, Notice, Reply, Status},
     record::Mailbox,
     request::OperationId,
-    store::{Call, StoreError},
+    store::{Call, StoreError, pool::Streams},
     time::Timestamp,
     worker::{ExchangeId, Host, Report, StoreReply},
 };
@@ -47,6 +48,11 @@ impl Surroundings {
 
     pub(super) fn realms(&self) -> impl Iterator<Item = &Rc<Realm>> {
         self.shadow.iter().chain([&self.enforced])
+    }
+
+    /// The host's streams to the store.
+    pub(super) fn streams(&self) -> StoreStreams<'_> {
+        self.enforced.store.streams(self.root)
     }
 
     /// Makes the root context the effective one.
@@ -98,6 +104,20 @@ impl Surroundings {
             self.logged.push((kind, now));
         }
         may
+    }
+}
+
+impl Streams for Surroundings {
+    fn open_stream(&mut self) -> Option<u32> {
+        self.streams().open_stream()
+    }
+
+    fn send(&mut self, stream: u32, bytes: &[u8]) -> bool {
+        self.streams().send(stream, bytes)
+    }
+
+    fn close_stream(&mut self, stream: u32) {
+        self.streams().close_stream(stream);
     }
 }
 

@@ -27,7 +27,7 @@ use std::{
 
 use super::{
     Answer, Claimed, Renewed, Settled, StoreError, admission,
-    remote::{Dialect, Failure, Heard},
+    remote::{Dialect, Failure, Heard, Reply},
 };
 use crate::{
     config::Share,
@@ -99,6 +99,8 @@ pub struct Terms {
 pub enum Progress {
     /// It is over.
     Answered(Answer),
+    /// It is to be asked at once in another form; nothing has failed.
+    Anew,
     /// It is to be asked again at once, because of this.
     Again(StoreError),
     /// It is to be asked again when a tick says so, because of this.
@@ -203,6 +205,13 @@ impl Inquiry {
 
     /// Takes in what became of the attempt.
     pub fn hear(&mut self, heard: Heard<'_>, now: Timestamp) -> Progress {
+        if let Heard::Reply { status, body } = heard
+            && let Some(bytes) = self.dialect.in_full(&self.bytes, Reply { status, body })
+        {
+            self.bytes = bytes;
+            self.attempts = self.attempts.saturating_sub(1);
+            return Progress::Anew;
+        }
         let failure = match self.understand(heard, now) {
             Ok(answer) => return Progress::Answered(answer),
             Err(failure) => failure,

@@ -4,8 +4,10 @@
 //! once, a remote one later. The exchange does not know which.
 
 pub mod admission;
+pub mod frame;
 pub mod inquiry;
 pub mod integrity;
+pub mod pool;
 pub mod redis;
 pub mod remote;
 pub mod review;

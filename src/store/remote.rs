@@ -9,6 +9,7 @@ use std::{fmt, time::Duration};
 use super::{
     Answer, Call, Ending, StoreError,
     inquiry::{Inquiry, Question},
+    pool::Pool,
     review::{Review, Seen},
 };
 use crate::{record::Amendment, request::OperationId, time::Timestamp};
@@ -45,6 +46,9 @@ pub trait RemoteStore: fmt::Debug {
     /// [`StoreError`] if it cannot be asked.
     fn holdings(&self, heard: Heard<'_>) -> Result<Holdings, StoreError>;
 
+    /// The persistent connections of a worker with this number of its own; `None` if each call has a connection to itself.
+    fn pool(&self, seed: u64) -> Option<Pool>;
+
     /// How operators find an operation by the beginning of its hash, which this filter cannot.
     fn how_to_find(&self) -> String;
 }
@@ -65,6 +69,9 @@ pub trait Dialect: fmt::Debug + Send + Sync {
         reply: Reply<'_>,
         now: Timestamp,
     ) -> Result<Answer, Failure>;
+
+    /// The question in another form, if this reply to it asks for that, and the store did nothing.
+    fn in_full(&self, bytes: &[u8], reply: Reply<'_>) -> Option<Vec<u8>>;
 
     /// What asks for an operation's record.
     fn look(&self, operation: &OperationId) -> Vec<u8>;
@@ -95,6 +102,39 @@ pub trait Dialect: fmt::Debug + Send + Sync {
     fn amended(&self, reply: Reply<'_>) -> Result<bool, Failure>;
 }
 
+/// What passes over a persistent connection.
+pub trait Wire: Dialect {
+    /// What is sent first, and has to be answered before anything else is sent.
+    fn greeting(&self) -> &[u8];
+
+    /// How many bytes the whole answer to the greeting takes, if the server welcomes the connection.
+    ///
+    /// # Errors
+    /// [`WireError`] if it is not all there, or says something else.
+    fn welcomed(&self, bytes: &[u8]) -> Result<usize, WireError>;
+
+    /// How many bytes the first reply takes.
+    ///
+    /// # Errors
+    /// [`WireError`] if it is not all there, or cannot be one.
+    fn reply_length(&self, bytes: &[u8]) -> Result<usize, WireError>;
+
+    /// Whether this reply says that another server is to be asked.
+    fn is_farewell(&self, reply: &[u8]) -> bool;
+
+    /// Why there is no connection, by what the host says.
+    fn unreachable(&self, text: &[u8]) -> StoreError;
+}
+
+/// Why bytes are not what they are to be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WireError {
+    /// The rest is missing.
+    Incomplete,
+    /// They are something else.
+    Failed(StoreError),
+}
+
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Heard<'a> {
@@ -102,6 +142,8 @@ pub enum Heard<'a> {
     NotMade,
     /// It ended without anything: too late, or reset.
     Nothing,
+    /// A persistent connection has brought no answer.
+    Failed(Failure),
     /// The store answered, or the host in its place.
     Reply {
         /// 200 if it is the store's.
@@ -137,6 +179,7 @@ impl<'a> Heard<'a> {
     pub(super) fn reply(self, is_late: bool, dialect: &dyn Dialect) -> Result<Reply<'a>, Failure> {
         Err(dialect.silence(match self {
             Self::Reply { status, body } => return Ok(Reply { status, body }),
+            Self::Failed(failure) => return Err(failure),
             Self::NotMade => Silence::NotMade,
             Self::Nothing if is_late => Silence::TimedOut,
             Self::Nothing => Silence::Reset,

@@ -4,7 +4,12 @@ use super::{Host, Report, Worker, inquiries::Errand};
 use crate::{
     exchange::{CallFailure, Event},
     headers::Headers,
-    store::{Answer, Claimed, Renewed, Settled, inquiry::Progress, remote::Heard},
+    store::{
+        Answer, Claimed, Renewed, Settled,
+        inquiry::Progress,
+        pool::{Answered, Pool},
+        remote::Heard,
+    },
     time::Timestamp,
 };
 
@@ -44,6 +49,38 @@ impl Worker {
         });
     }
 
+    /// Takes in what has come over a stream to the store.
+    pub fn on_received(&mut self, host: &mut impl Host, stream: u32, bytes: &[u8], now: Timestamp) {
+        self.turns.begin();
+        self.work(host, now, |worker, host| {
+            if let Some(pool) = &mut worker.pool {
+                pool.on_received(host, stream, bytes, now);
+            }
+        });
+    }
+
+    /// Takes in that a stream to the store has ended, and what the host says of it.
+    pub fn on_stream_closed(&mut self, host: &mut impl Host, stream: u32, text: &[u8], now: Timestamp) {
+        self.work(host, now, |worker, _| {
+            if let Some(pool) = &mut worker.pool {
+                pool.on_closed(stream, text, now);
+            }
+        });
+    }
+
+    /// Takes in what came of the next question over a persistent connection; `false` if there is none.
+    pub(super) fn hear_next(&mut self, host: &mut impl Host, now: Timestamp) -> bool {
+        let Some((ticket, answered)) = self.pool.as_mut().and_then(Pool::next_answer) else { return false };
+        if let Some(mut errand) = self.inquiries.answered(ticket) {
+            if matches!(answered, Answered::Reply(_)) {
+                self.inquiries.note_reply(now);
+            }
+            let progress = errand.inquiry.hear(answered.heard(), now);
+            self.go_on(host, errand, progress, now);
+        }
+        true
+    }
+
     /// Takes in what came of a detached call; `None` if it ended without an answer.
     pub fn on_call_answer(&mut self, host: &mut impl Host, token: u32, answer: Option<CallAnswer<'_>>, now: Timestamp) {
         let Some(exchange) = self.calls.answered(token) else { return };
@@ -62,6 +99,7 @@ impl Worker {
         let is_shadow = errand.is_shadow;
         match progress {
             Progress::Answered(answer) => self.tell_answer(host, &errand, answer, now),
+            Progress::Anew => self.inquiries.order_again(errand),
             Progress::Again(error) => {
                 host.report(Report::AttemptFailed { error, is_shadow }, now);
                 self.inquiries.order_again(errand);

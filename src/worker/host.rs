@@ -7,7 +7,7 @@ use crate::{
     exchange::{Counter, DetachedCall, Notice, Reply, Status},
     record::Mailbox,
     request::OperationId,
-    store::{Answer, Call, StoreError, inquiry::Inquiry},
+    store::{Answer, Call, StoreError, inquiry::Inquiry, pool::Streams},
     time::Timestamp,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 ///
 /// No call comes back into the worker before it has returned: what follows from a reply, a resume or a call to a cluster,
 /// a failure included, is an event of its own.
-pub trait Host {
+pub trait Host: Streams {
     /// Makes a stream the one that replies, resumes, fields and access logs are about; `false` if it is over.
     fn enter_stream(&mut self, stream: u32) -> bool;
 
@@ -46,7 +46,7 @@ pub trait Host {
     /// Asks the store that decides, or the one of shadow mode.
     fn ask_store(&mut self, call: Call, is_shadow: bool, now: Timestamp) -> StoreReply;
 
-    /// Sends a question of this exchange to the remote store; the token that its answer will have, or `None` if the
+    /// Sends a question of this exchange to the remote store over a connection of its own; the token that its answer will have, or `None` if the
     /// call cannot be made.
     fn call_store(&mut self, exchange: ExchangeId, question: &[u8], timeout: Duration) -> Option<u32>;
 

@@ -37,7 +37,7 @@ use crate::{
     headers::Headers,
     record::{Mailbox, Owner},
     request::OperationId,
-    store::admission,
+    store::{admission, pool::Pool},
     time::{Now, Timestamp},
 };
 
@@ -62,6 +62,8 @@ pub struct Worker {
     /// The detached calls.
     calls: Outbox<VecDeque<(ExchangeId, DetachedCall)>, ExchangeId>,
     inquiries: Inquiries,
+    /// The persistent connections to a remote store, if it has any.
+    pool: Option<Pool>,
     /// Those who are to be answered because of the time.
     overdue: VecDeque<ExchangeId>,
     turns: Turns,
@@ -126,7 +128,7 @@ pub struct Opening<'a> {
 impl Worker {
     /// Nothing has happened yet.
     #[must_use]
-    pub fn new(limits: WorkerLimits, is_store_remote: bool) -> Self {
+    pub fn new(limits: WorkerLimits, is_store_remote: bool, pool: Option<Pool>) -> Self {
         Self {
             exchanges: BTreeMap::new(),
             is_store_remote,
@@ -134,6 +136,7 @@ impl Worker {
             shown_waiting: 0,
             calls: Outbox::default(),
             inquiries: Inquiries::new(limits.questions),
+            pool,
             overdue: VecDeque::new(),
             turns: Turns::new(limits.turns),
             body_watch: BodyWatch::default(),
@@ -255,12 +258,20 @@ impl Worker {
         self.exchanges.values().any(|active| active.is_due(now))
             || self.waiting_room.due(now).next().is_some()
             || self.inquiries.are_due(now)
+            || self.pool.as_ref().is_some_and(|pool| pool.is_due(now))
     }
 
     /// Whether no call is ordered or under way.
     #[must_use]
     pub fn has_no_calls(&self) -> bool {
         self.calls.is_idle() && self.inquiries.are_over()
+    }
+
+    /// Closes the connections to the store. To be called when no call is ordered or under way.
+    pub fn close_connections(&mut self, host: &mut impl Host) {
+        if let Some(pool) = &mut self.pool {
+            pool.close(host);
+        }
     }
 
     /// Whether requests wait for executions.
@@ -319,6 +330,9 @@ impl Worker {
                 self.waiting_room.postpone(&operation, now.after(POLL));
             }
             self.waiting_room.call(&operation);
+        }
+        if let Some(pool) = &mut self.pool {
+            pool.on_tick(host, now);
         }
         self.inquiries.tick(now);
     }

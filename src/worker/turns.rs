@@ -6,7 +6,7 @@
 use super::{Host, Report, Worker};
 use crate::{
     exchange::{CallFailure, Event},
-    store::{Answer, Claimed, remote::Heard},
+    store::{Answer, Claimed, pool::Pool, remote::Heard},
     time::Timestamp,
 };
 
@@ -60,6 +60,7 @@ impl Worker {
     pub fn has_turns_to_take(&self) -> bool {
         self.waiting_room.has_called()
             || self.inquiries.have_next()
+            || self.pool.as_ref().is_some_and(Pool::has_answers)
             || !self.calls.queue.is_empty()
             || !self.overdue.is_empty()
     }
@@ -67,7 +68,8 @@ impl Worker {
     /// Gives turns to what waits for them, as many as are left: one of each kind after the other, so that no crowd keeps
     /// the others waiting.
     pub(super) fn take_turns(&mut self, host: &mut impl Host, now: Timestamp) {
-        let kinds = [Self::ask_next, Self::call_next, Self::wake_next, Self::tell_next, Self::look_after_next];
+        let kinds =
+            [Self::hear_next, Self::ask_next, Self::call_next, Self::wake_next, Self::tell_next, Self::look_after_next];
         let mut had_nothing = 0;
         for give_turn in kinds.iter().cycle() {
             if had_nothing == kinds.len() || !self.turns.are_left() {
@@ -93,7 +95,11 @@ impl Worker {
             return true;
         }
         let (question, timeout) = errand.inquiry.ask(now);
-        match host.call_store(exchange, question, timeout) {
+        let token = match &mut self.pool {
+            Some(pool) => Some(pool.ask(host, question, timeout, now)),
+            None => host.call_store(exchange, question, timeout),
+        };
+        match token {
             Some(token) => self.inquiries.sent(token, errand),
             None => {
                 let progress = errand.inquiry.hear(Heard::NotMade, now);

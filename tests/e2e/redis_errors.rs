@@ -36,6 +36,10 @@ impl Pair {
         Self::start(Transport::Pooled, impatient(), redis, |setup| setup).await
     }
 
+    async fn streams(redis: SocketAddr) -> Self {
+        Self::start(Transport::Streams, impatient(), redis, |setup| setup).await
+    }
+
     async fn start(transport: Transport, store: Value, redis: SocketAddr, more: impl Fn(Setup) -> Setup) -> Self {
         let setup = |on_store_error: &str| {
             let configuration = json!({ "on_store_error": on_store_error, "store": { "redis": store } });
@@ -156,6 +160,65 @@ async fn whatever_ails_redis_is_told_apart_and_over_when_it_is_well_again() {
     pair.fails("unreachable", "cannot be reached").await;
     redis.restart().await;
     pair.works().await;
+}
+
+#[tokio::test]
+async fn whatever_ails_redis_on_persistent_connections_is_told_apart_and_over_when_it_is_well_again() {
+    let mut redis = RedisServer::start().await;
+    let pair = Pair::streams(redis.address()).await;
+    pair.works().await;
+    redis.must(&["SCRIPT", "FLUSH"]).await;
+    pair.works().await;
+
+    redis.must(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    pair.fails("out_of_memory", "raise maxmemory").await;
+    redis.must(&["CONFIG", "SET", "maxmemory", "0"]).await;
+
+    redis.must(&["ACL", "SETUSER", "default", "-evalsha"]).await;
+    pair.fails("authentication", "ACL of the user").await;
+    redis.must(&["ACL", "SETUSER", "default", "+evalsha"]).await;
+    redis.must(&["CONFIG", "SET", "requirepass", "secret"]).await;
+    redis.must_as("secret", &["CLIENT", "KILL", "TYPE", "normal"]).await;
+    pair.fails("authentication", "store.redis.username, password and database").await;
+    redis.must_as("secret", &["CONFIG", "SET", "requirepass", ""]).await;
+    pair.works().await;
+
+    // Of a master that is not there.
+    redis.must(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    pair.fails("read_only", "lead the cluster to the master").await;
+    redis.must(&["REPLICAOF", "NO", "ONE"]).await;
+    pair.works().await;
+
+    redis.pause();
+    pair.fails("timed_out", "store.redis.timeout").await;
+    redis.resume();
+    pair.works().await;
+    redis.must(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
+    pair.fails("timed_out", "store.redis.timeout").await;
+
+    redis.kill();
+    pair.fails("unreachable", "cannot be reached").await;
+    redis.restart().await;
+    pair.works().await;
+}
+
+#[tokio::test]
+async fn connections_that_are_not_what_they_are_to_be() {
+    let redis = RedisServer::with(&["--requirepass", "right"]).await;
+    let with = |password: &str| json!({ "timeout": "400ms", "connections": 2, "password": password, "database": 3 });
+    let pair = Pair::start(Transport::Streams, with("wrong"), redis.address(), |setup| setup).await;
+    pair.fails("authentication", "store.redis.username, password and database").await;
+    let pair = Pair::start(Transport::Streams, with("right"), redis.address(), |setup| setup).await;
+    pair.works().await;
+    assert_eq!(redis.must(&["DBSIZE"]).await, Reply::Integer(0), "it is in database 3");
+    // The cluster has no filter that knows streams.
+    let pair = Pair::start(Transport::Direct, with("right"), redis.address(), |setup| setup).await;
+    pair.fails("timed_out", "lacks the role store_stream").await;
+    let none = Pair::start(Transport::Streams, with("right"), redis.address(), Setup::without_redis_cluster).await;
+    none.fails("rejected", "there is no such cluster").await;
+    let mut loading = RedisServer::start().await;
+    loading.restart_slowly().await;
+    Pair::streams(loading.address()).await.fails("loading", "not ready").await;
 }
 
 #[tokio::test]

@@ -23,6 +23,20 @@ async fn over_plain_tcp_another_envoy_replays() {
 }
 
 #[tokio::test]
+async fn over_connections_that_are_kept_another_envoy_replays() {
+    let redis = RedisServer::start().await;
+    let replaced = impatience_lifted(at_port(&redis), "");
+    let bench = a_retry_is_replayed_by_another_envoy("redis-persistent", &replaced).await;
+    assert_records(&redis, 1).await;
+    assert_kept(&bench, 300_000).await;
+    for number in 0..50 {
+        assert_executed(&bench.send(&Request::post("/orders").key(format!("{number}"))).await, 201);
+    }
+    let connections = bench.envoy.stat("cluster.redis.upstream_cx_total").await;
+    assert!(connections.is_some_and(|connections| (1..=5).contains(&connections)), "two per worker: {connections:?}");
+}
+
+#[tokio::test]
 async fn over_a_unix_socket_another_envoy_replays() {
     let directory = TempDir::new();
     let socket = directory.join("redis.sock").display().to_string();
@@ -230,8 +244,7 @@ impl Tls {
 const TESTER: &str = "tester";
 
 /// As in the example's README.
-const IDEMGATE_USER: &str =
-    "user idemgate on >s3cret ~idemgate:* +eval +time +get +set +del +getrange +setrange +pexpire +pttl +info";
+const IDEMGATE_USER: &str = "user idemgate on >s3cret ~idemgate:* +eval +evalsha +ping +time +get +set +del +getrange +setrange +pexpire +pttl +info";
 
 /// An authority, and a certificate that it has made for `redis.internal`.
 #[derive(Debug)]

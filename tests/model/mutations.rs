@@ -6,7 +6,7 @@ use crate::{
     checker::{Worlds, envoy, worker},
     proof::{
         history::Promise,
-        scenario::{Conduct, Mutation, Scenario},
+        scenario::{Conduct, Faults, Mutation, Scenario},
     },
 };
 
@@ -86,6 +86,22 @@ fn answers_for_the_wrong_exchange_are_found_out() {
     let of_questions = two_keys(Scenario::new(300, 900).on_redis(2, 1, 100)).request(2, 0, envoy(1));
     let promises = [Promise::Answer, Promise::AtMostOnce, Promise::Record, Promise::Replay];
     Worlds::new(of_questions, 0, 100).break_one_of(&promises);
+}
+
+#[test]
+fn replies_for_the_wrong_question_of_a_connection_are_found_out() {
+    let scenario = Scenario::new(300, 900).on_redis(1, 1, 100).over_streams().mutated(Mutation::WrongQuestion);
+    let scenario = Scenario { limits: AdmissionLimits { calls: 2, ..scenario.limits }, ..scenario };
+    let scenario = scenario.attempt(0, 0, 0, 0, envoy(0)).attempt(0, 0, 0, 0, envoy(0)).attempt(1, 1, 0, 0, envoy(0));
+    let promises = [Promise::Answer, Promise::AtMostOnce, Promise::Record, Promise::Replay];
+    Worlds::new(scenario, 0, 100).break_one_of(&promises);
+}
+
+#[test]
+fn a_doubt_that_is_taken_for_a_certainty_is_found_out() {
+    let faults = Faults { losses: 1, ..Faults::default() };
+    let scenario = Scenario::new(300, 900).on_redis(1, 1, 100).over_streams().request(0, 0, envoy(0));
+    Worlds::new(scenario.faults(faults).mutated(Mutation::CertainLoss), 0, 100).break_one_of(&[Promise::ClaimEnds]);
 }
 
 #[test]

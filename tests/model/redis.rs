@@ -1,5 +1,7 @@
 //! Envoys on one Redis, interleaved at every message.
 
+use idemgate::store::admission::AdmissionLimits;
+
 use crate::{
     checker::{Worlds, envoy},
     proof::scenario::{Conduct, Faults, Scenario},
@@ -69,6 +71,33 @@ fn duplicates_that_wait_at_another_envoy() {
 fn detached_calls_whose_clients_hang_up() {
     let faults = Faults { hangups: 1, losses: 1, ..Faults::default() };
     Worlds::new(two_envoys().detached().faults(faults), 2, STEP).keep_every_promise(90_000);
+}
+
+/// One worker with two connections, which asks two questions at a time.
+fn two_connections() -> Scenario {
+    let scenario = Scenario::new(LEASE, 400).on_redis(1, 1, TIMEOUT).over_streams();
+    let limits = AdmissionLimits { calls: 2, ..scenario.limits };
+    Scenario { limits, ..scenario }
+}
+
+#[test]
+fn two_questions_at_a_time_on_two_connections() {
+    let scenario = two_connections().attempt(0, 0, 0, 0, envoy(0)).attempt(1, 1, 0, 0, envoy(0));
+    Worlds::new(scenario, 0, STEP).keep_every_promise(500);
+}
+
+#[test]
+fn connections_that_break_and_carry_out_later_what_they_were_asked() {
+    let faults = Faults { losses: 1, ..Faults::default() };
+    let scenario = two_connections().request(0, 0, envoy(0)).deeds(&[Conduct::Answers, Conduct::Refuses]);
+    Worlds::new(scenario.faults(faults), 1, STEP).keep_every_promise(100);
+}
+
+#[test]
+fn connections_that_are_refused_or_stand_still() {
+    let faults = Faults { losses: 1, refusals: 1, ..Faults::default() };
+    let scenario = two_connections().request(0, 0, envoy(0));
+    Worlds::new(scenario.faults(faults), 2, STEP).keep_every_promise(100);
 }
 
 #[test]

@@ -358,6 +358,11 @@ impl History {
         self.run(attempt).is_some_and(|run| run.is_protected)
     }
 
+    /// Whether an operation was let through.
+    pub(crate) fn has_run_any(&self, operation: Operation) -> bool {
+        self.runs.iter().any(|run| run.operation == operation)
+    }
+
     /// Whether an attempt was let through.
     pub(crate) fn has_run(&self, attempt: AttemptId) -> bool {
         self.run(attempt).is_some()

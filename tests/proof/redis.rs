@@ -4,7 +4,10 @@
 //! store's encoders and decoders are part of what is proven. That it says what the scripts say on a real
 //! server is a test of its own (`tests/redis_store.rs`).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use idemgate::{
     record::Owner,
@@ -17,6 +20,8 @@ use super::law::{Deed, DeedKind, Entry, State};
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Redis {
     values: BTreeMap<Vec<u8>, Kept>,
+    /// The scripts that it knows by their hashes.
+    known: BTreeSet<Script>,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -44,10 +49,12 @@ pub(crate) struct Command {
     pub(crate) script: Script,
     pub(crate) key: Vec<u8>,
     pub(crate) owner: [u8; 16],
+    /// Whether the script is called by its hash.
+    is_hashed: bool,
     arguments: Vec<Vec<u8>>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Script {
     Claim,
     Renew,
@@ -55,7 +62,7 @@ pub(crate) enum Script {
 }
 
 impl Command {
-    /// Reads what the store sends: one `EVAL` of one key.
+    /// Reads what the store sends: one `EVAL` or `EVALSHA` of one key.
     pub(crate) fn read(bytes: &[u8]) -> Self {
         let values = decode_all(bytes, 1);
         let Ok([Value::Array(Some(parts))]) = values.as_deref() else { panic!("no command: {bytes:?}") };
@@ -64,7 +71,8 @@ impl Command {
             other => panic!("{other:?} in a command"),
         });
         let mut next = || parts.next().unwrap();
-        assert_eq!(next(), b"EVAL");
+        let name = next();
+        assert!(name == b"EVAL" || name == b"EVALSHA");
         // The script itself: they are told apart by what they take.
         let _ = next();
         assert_eq!(next(), b"1");
@@ -76,7 +84,7 @@ impl Command {
             4 => Script::Settle,
             other => panic!("no script has {other} arguments"),
         };
-        Self { script, key, owner, arguments }
+        Self { script, key, owner, is_hashed: name == b"EVALSHA", arguments }
     }
 
     /// In whose name it is sent, and to what end.
@@ -134,10 +142,15 @@ impl Redis {
     /// Loses all data.
     pub(crate) fn flush(&mut self) {
         self.values.clear();
+        self.known.clear();
     }
 
     /// Carries out a command in one step; the bytes of the reply.
     pub(crate) fn eval(&mut self, command: &Command, now: u64, omissions: Omissions) -> Vec<u8> {
+        if command.is_hashed && !self.known.contains(&command.script) {
+            return b"-NOSCRIPT No matching script. Please use EVAL.\r\n".to_vec();
+        }
+        self.known.insert(command.script);
         match command.script {
             Script::Claim => self.claim(command, now, omissions),
             Script::Renew => self.renew(command, now, omissions),

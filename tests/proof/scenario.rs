@@ -39,6 +39,8 @@ pub(crate) struct Scenario {
     pub(crate) turns: u32,
     /// How much a worker asks of Redis at a time.
     pub(crate) limits: AdmissionLimits,
+    /// How many persistent connections to Redis a worker has.
+    pub(crate) connections: u32,
     /// Whether states are told apart, for which exchanges and inquiries have to be digested.
     pub(crate) tells_states_apart: bool,
 }
@@ -149,6 +151,10 @@ pub(crate) enum Mutation {
     WrongExchange,
     /// A worker that is to be told of an end is not.
     NeverWoken,
+    /// Persistent connections: a reply is taken for that to another question on its connection.
+    WrongQuestion,
+    /// Persistent connections: of questions on a connection that is lost it is said that Redis refused them.
+    CertainLoss,
 }
 
 impl Scenario {
@@ -180,6 +186,7 @@ impl Scenario {
             stops_at_totals: true,
             turns: 1,
             limits: AdmissionLimits { calls: 1, reserve: 1, ..AdmissionLimits::default() },
+            connections: 0,
             tells_states_apart: false,
         }
     }
@@ -191,6 +198,11 @@ impl Scenario {
         // Of each request a question is asked, which is a turn, and may be asked again.
         self.turns = 3;
         self
+    }
+
+    /// The same over two persistent connections of each worker.
+    pub(crate) fn over_streams(self) -> Self {
+        Self { connections: 2, ..self }
     }
 
     pub(crate) fn change_policy(mut self, change: impl FnOnce(&mut Policy)) -> Self {
@@ -283,7 +295,9 @@ impl Scenario {
     pub(crate) fn redis_config(&self) -> RedisConfig {
         let config = RedisConfig::new("redis".to_owned());
         match self.store {
-            StoreKind::Redis { timeout } => RedisConfig { timeout: Duration::from_millis(timeout), ..config },
+            StoreKind::Redis { timeout } => {
+                RedisConfig { timeout: Duration::from_millis(timeout), connections: self.connections, ..config }
+            }
             StoreKind::SharedData(_) => config,
         }
     }
@@ -315,7 +329,7 @@ impl Scenario {
     /// Whether how a world ends is the question: with most rules taken out it is the rule itself whose absence is to be
     /// found.
     pub(crate) fn is_to_end_well(&self) -> bool {
-        matches!(self.mutation, None | Some(Mutation::RestForgotten | Mutation::NeverWoken))
+        matches!(self.mutation, None | Some(Mutation::RestForgotten | Mutation::NeverWoken | Mutation::CertainLoss))
     }
 
     /// Whether who waits is always woken, and never has to wait for a moment: as long as no worker dies or stands still,
@@ -323,6 +337,13 @@ impl Scenario {
     pub(crate) fn wakes_all(&self) -> bool {
         let Faults { deaths, restarts, stalls, .. } = self.faults;
         !self.is_remote() && deaths == 0 && restarts == 0 && stalls == 0
+    }
+
+    /// Whether a worker gives back each claim that it may hold and does not use: as long as none dies, Redis keeps what it
+    /// has, and nothing is on its way for longer than a lease, as in the simulation, for which the mark of a release lives.
+    pub(crate) fn gives_back_all(&self) -> bool {
+        let Faults { deaths, restarts, flushes, .. } = self.faults;
+        self.tells_states_apart && self.is_remote() && deaths == 0 && restarts == 0 && flushes == 0
     }
 
     pub(crate) fn bypasses(&self) -> bool {

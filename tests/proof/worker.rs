@@ -17,6 +17,7 @@ use idemgate::{
     request::{Fingerprint, OperationId},
     store::{
         Call, Ending,
+        pool::Streams,
         redis::RedisStore,
         remote::{Heard, RemoteStore as _},
         shared_data::{Cas, Recent, SharedDataStore},
@@ -45,6 +46,8 @@ pub(crate) struct Worker {
     asked: Vec<QuestionId>,
     /// How many questions were asked for each exchange.
     questions: BTreeMap<AttemptId, u16>,
+    /// How many streams to Redis were opened in its seat.
+    opened: u32,
     /// What its store remembers of shared data.
     recent: Recent,
     /// The worker's state, by what it showed of itself when the last callback was over.
@@ -59,6 +62,11 @@ pub(crate) struct QuestionId {
 }
 
 impl QuestionId {
+    /// What is sent first on a stream.
+    fn greeting(stream: u32) -> Self {
+        Self { attempt: usize::MAX, number: u16::try_from(stream).unwrap() }
+    }
+
     /// What the worker knows the question by.
     fn token(self) -> u32 {
         u32::try_from(self.attempt).unwrap() << 16 | u32::from(self.number)
@@ -94,6 +102,10 @@ pub(crate) enum Occasion {
     Woken(OperationId),
     /// What became of a question to Redis.
     Replied(QuestionId, Said),
+    /// Bytes have come on a stream to Redis.
+    Received(u32, Arc<[u8]>),
+    /// A stream to Redis has ended, of which Envoy says this.
+    StreamEnded(u32, &'static str),
     /// Time has passed.
     Tick,
     /// Time has passed, and the table may be swept.
@@ -131,6 +143,13 @@ pub(crate) enum Output {
         bytes: Arc<[u8]>,
         timeout: u64,
     },
+    /// The same over a stream; a greeting is no question.
+    Sends {
+        stream: u32,
+        question: QuestionId,
+        bytes: Arc<[u8]>,
+    },
+    Closes(u32),
     Wakes(Mailbox, OperationId),
     Counts(AttemptId, Counter),
 }
@@ -139,15 +158,22 @@ impl Worker {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         let limits =
             WorkerLimits { turns: scenario.turns, questions: scenario.limits, ..WorkerLimits::with_memory(u64::MAX) };
+        let pool = RedisStore::new(scenario.redis_config()).pool(0);
         Self {
-            worker: worker::Worker::new(limits, scenario.is_remote()),
+            worker: worker::Worker::new(limits, scenario.is_remote(), pool),
             streams: BTreeMap::new(),
             calls: Vec::new(),
             asked: Vec::new(),
             questions: BTreeMap::new(),
+            opened: 0,
             recent: Recent::default(),
             digest: 0,
         }
+    }
+
+    /// The one that comes after it in its seat. No stream has the number of another.
+    pub(crate) fn successor(&self, scenario: &Scenario) -> Self {
+        Self { opened: self.opened, ..Self::new(scenario) }
     }
 
     /// Whether a tick would do something.
@@ -191,6 +217,7 @@ impl Worker {
             calls: &mut self.calls,
             asked: &mut self.asked,
             questions: &mut self.questions,
+            opened: &mut self.opened,
             scenario,
             session,
             store: &store,
@@ -248,7 +275,7 @@ fn attempt_of(ExchangeId(exchange): ExchangeId) -> AttemptId {
 
 impl Hash for Worker {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        (&self.streams, &self.calls, &self.asked, &self.questions, self.digest).hash(hasher);
+        (&self.streams, &self.calls, &self.asked, &self.questions, self.opened, self.digest).hash(hasher);
     }
 }
 
@@ -263,6 +290,7 @@ struct Envoy<'a> {
     calls: &'a mut Vec<AttemptId>,
     asked: &'a mut Vec<QuestionId>,
     questions: &'a mut BTreeMap<AttemptId, u16>,
+    opened: &'a mut u32,
     scenario: &'a Scenario,
     session: &'a Session<'a>,
     store: &'a Store<'a>,
@@ -283,6 +311,14 @@ impl Envoy<'_> {
         self.outputs.push(Output::LetThrough { attempt, protected });
     }
 
+    /// The next question of an attempt.
+    fn question(&mut self, bytes: &[u8]) -> QuestionId {
+        let attempt = Scenario::attempt_of(Command::read(bytes).owner);
+        let number = self.questions.entry(attempt).or_default();
+        *number += 1;
+        QuestionId { attempt, number: *number }
+    }
+
     /// Does with the messages of the stream in effect what the worker says.
     fn take(&mut self, actions: Actions) {
         if actions.request == Some(Passage::Continues) {
@@ -299,6 +335,24 @@ impl Envoy<'_> {
             Some(Mutation::WrongExchange) => others.into_iter().find(|other| *other != own).unwrap_or(own),
             _ => own,
         }
+    }
+}
+
+impl Streams for Envoy<'_> {
+    fn open_stream(&mut self) -> Option<u32> {
+        *self.opened += 1;
+        Some(*self.opened)
+    }
+
+    fn send(&mut self, stream: u32, bytes: &[u8]) -> bool {
+        let is_greeting = bytes == b"*1\r\n$4\r\nPING\r\n";
+        let question = if is_greeting { QuestionId::greeting(stream) } else { self.question(bytes) };
+        self.outputs.push(Output::Sends { stream, question, bytes: bytes.into() });
+        true
+    }
+
+    fn close_stream(&mut self, stream: u32) {
+        self.outputs.push(Output::Closes(stream));
     }
 }
 
@@ -365,10 +419,7 @@ impl Host for Envoy<'_> {
     }
 
     fn call_store(&mut self, _: ExchangeId, question: &[u8], timeout: Duration) -> Option<u32> {
-        let attempt = Scenario::attempt_of(Command::read(question).owner);
-        let number = self.questions.entry(attempt).or_default();
-        *number += 1;
-        let id = QuestionId { attempt, number: *number };
+        let id = self.question(question);
         self.asked.push(id);
         self.outputs.push(Output::Asks { question: id, bytes: question.into(), timeout: millis(timeout) });
         Some(id.token())
@@ -445,6 +496,10 @@ impl Callback<'_, '_> {
             }
             Occasion::Woken(operation) => self.worker.on_messages(self.envoy, &[*operation], self.now),
             Occasion::Replied(question, said) => self.on_store_replied(*question, said),
+            Occasion::Received(stream, bytes) => self.worker.on_received(self.envoy, *stream, bytes, self.now),
+            Occasion::StreamEnded(stream, text) => {
+                self.worker.on_stream_closed(self.envoy, *stream, text.as_bytes(), self.now);
+            }
             Occasion::Tick => {
                 let is_over = self.worker.is_due(self.now);
                 if let (Store::SharedData(store), true) = (self.envoy.store, is_over) {

@@ -83,7 +83,10 @@ struct Callback {
 #[derive(Clone, Debug, Hash)]
 struct Message {
     place: Place,
-    command: Arc<Command>,
+    /// On which stream of its worker it was sent, and as which of those that are still on it; `None` if by a call.
+    on: Option<(u32, u16)>,
+    /// `None` of a greeting.
+    command: Option<Arc<Command>>,
     /// When Envoy gives up.
     deadline: u64,
     state: Transit,
@@ -195,6 +198,15 @@ impl World {
         let request = &self.scenario.attempts[attempt];
         let store = if self.scenario.is_remote() { 0 } else { place.envoy };
         Operation { store, caller: request.caller, key: request.key }
+    }
+
+    /// What is on a stream of a worker.
+    fn on_stream(&self, place: Place, stream: u32) -> impl Iterator<Item = (QuestionId, u16, &Message)> {
+        let all = self.messages.iter().filter(move |(_, message)| message.place == place);
+        all.filter_map(move |(question, message)| match message.on {
+            Some((other, order)) if other == stream => Some((*question, order, message)),
+            _ => None,
+        })
     }
 
     fn is_idle(&self, place: Place) -> bool {

@@ -77,7 +77,12 @@ impl Plan {
                 });
             }
         }
-        Self { scenario, steps: 40 + random.below(260), misfortune: random.of(&[0, 3, 10]) }
+        let (steps, misfortune) = (40 + random.below(260), random.of(&[0, 3, 10]));
+        let needs_streams = wish.mutation == Some(Mutation::WrongQuestion);
+        if needs_streams || scenario.is_remote() && random.chance(50) {
+            scenario = scenario.over_streams();
+        }
+        Self { scenario, steps, misfortune }
     }
 
     fn policy(random: &mut Random, mut scenario: Scenario, lease: u64) -> Scenario {

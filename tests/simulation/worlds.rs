@@ -196,6 +196,15 @@ fn answers_for_the_wrong_exchange_are_found_out() {
 }
 
 #[test]
+fn replies_for_the_wrong_question_of_a_connection_are_found_out() {
+    find_in(
+        &[true],
+        Mutation::WrongQuestion,
+        &[Promise::AtMostOnce, Promise::Record, Promise::Replay, Promise::Answer],
+    );
+}
+
+#[test]
 fn a_worker_that_is_never_woken_is_found_out() {
     find_in(&[false], Mutation::NeverWoken, &[Promise::Answer]);
 }

@@ -16,7 +16,7 @@ use crate::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
         inquiry::{Question, Terms},
         integrity::Integrity,
-        remote::{Dialect, Failure, Reply, Silence},
+        remote::{Dialect, Failure, Reply, Silence, Wire, WireError},
         review::Seen,
     },
     time::Timestamp,
@@ -25,6 +25,8 @@ use crate::{
 /// What the commands of one configuration have in common.
 #[derive(Debug)]
 pub(super) struct RedisDialect {
+    /// Whether connections are persistent, and have logged in before anything else is asked.
+    is_persistent: bool,
     prefix: String,
     max_record: u64,
     scripts: Scripts,
@@ -65,7 +67,12 @@ impl RedisDialect {
         if config.database != 0 {
             login.push(&[b"SELECT", config.database.to_string().as_bytes()]);
         }
+        if config.connections > 0 {
+            // Also a server that asks for no login has to say that it is there.
+            login.push(&[b"PING"]);
+        }
         Self {
+            is_persistent: config.connections > 0,
             integrity: Integrity::new(&config.integrity, config.prefix.clone()),
             prefix: config.prefix,
             max_record: config.max_record,
@@ -134,7 +141,7 @@ impl RedisDialect {
 
     /// What asks for all that Redis tells of itself.
     pub(super) fn info(&self) -> Vec<u8> {
-        let mut bytes = self.login.bytes.clone();
+        let mut bytes = self.ahead();
         resp::push_command(&mut bytes, &[b"INFO"]);
         bytes
     }
@@ -153,7 +160,7 @@ impl RedisDialect {
         if status != 200 {
             return Err(Failure::of_local_reply(status, body));
         }
-        let count = self.login.commands + 1;
+        let count = if self.is_persistent { 1 } else { self.login.commands + 1 };
         let mut replies = resp::decode_all(body, count).map_err(|error| match error {
             RespError::Cut => cut_off(body, count),
             RespError::Malformed | RespError::Trailing => Failure::doubtful(RedisError::Malformed),
@@ -177,17 +184,26 @@ impl RedisDialect {
         let owner = owner.to_bytes();
         let mut arguments: Vec<&[u8]> = vec![&owner];
         arguments.extend(rest);
-        self.eval(script, operation, &arguments)
+        self.call(script, operation, &arguments)
     }
 
     /// The same for a script that not only owners use.
-    fn eval(&self, script: &str, operation: &OperationId, arguments: &[&[u8]]) -> Vec<u8> {
+    fn call(&self, script: &str, operation: &OperationId, arguments: &[&[u8]]) -> Vec<u8> {
         let key = format!("{}{operation}", self.prefix);
-        let mut parts: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), b"1", key.as_bytes()];
+        let [name, script]: [&[u8]; 2] = match self.scripts.hash_of(script) {
+            Some(hash) if self.is_persistent => [b"EVALSHA", hash.as_bytes()],
+            _ => [b"EVAL", script.as_bytes()],
+        };
+        let mut parts = vec![name, script, b"1", key.as_bytes()];
         parts.extend(arguments);
-        let mut bytes = self.login.bytes.clone();
+        let mut bytes = self.ahead();
         resp::push_command(&mut bytes, &parts);
         bytes
+    }
+
+    /// What is sent ahead of each command.
+    fn ahead(&self) -> Vec<u8> {
+        if self.is_persistent { Vec::new() } else { self.login.bytes.clone() }
     }
 }
 
@@ -220,9 +236,24 @@ impl Dialect for RedisDialect {
         }
     }
 
+    fn in_full(&self, bytes: &[u8], reply: Reply<'_>) -> Option<Vec<u8>> {
+        if !self.is_persistent || !reply.body.starts_with(b"-NOSCRIPT") {
+            return None;
+        }
+        let values = resp::decode_all(bytes, 1).ok()?;
+        let [Value::Array(Some(parts))] = values.as_slice() else { return None };
+        let mut parts: Vec<&[u8]> = parts.iter().filter_map(Value::bytes).collect();
+        let (name, script) = (parts.first()?, parts.get(1)?);
+        let script = self.scripts.with_hash(script).filter(|_| *name == b"EVALSHA")?;
+        parts.splice(..2, [b"EVAL".as_slice(), script.as_bytes()]);
+        let mut bytes = Vec::new();
+        resp::push_command(&mut bytes, &parts);
+        Some(bytes)
+    }
+
     fn look(&self, operation: &OperationId) -> Vec<u8> {
         let last = RecordSummary::last_byte(&self.integrity).to_string();
-        self.eval(&self.scripts.look, operation, &[last.as_bytes()])
+        self.call(&self.scripts.look, operation, &[last.as_bytes()])
     }
 
     /// Redis's clock, how long the record lives, its length, and its beginning.
@@ -329,6 +360,53 @@ fn cut_off(body: &[u8], replies: usize) -> Failure {
     }
 }
 
+impl Wire for RedisDialect {
+    /// The login, and a question that any server answers.
+    fn greeting(&self) -> &[u8] {
+        &self.login.bytes
+    }
+
+    fn welcomed(&self, bytes: &[u8]) -> Result<usize, WireError> {
+        let mut length = 0;
+        for _ in 0..self.login.commands {
+            let rest = bytes.get(length..).unwrap_or_default();
+            let reply = rest.get(..self.reply_length(rest)?).unwrap_or_default();
+            if let Some(text) = reply.strip_prefix(b"-") {
+                return Err(WireError::Failed(match Failure::of_error_reply(text.trim_ascii_end()).error {
+                    // A password where none is wanted, or no such database.
+                    StoreError::Redis(RedisError::Script) => RedisError::Authentication.into(),
+                    error => error,
+                }));
+            }
+            if !reply.starts_with(b"+") {
+                return Err(WireError::Failed(RedisError::Malformed.into()));
+            }
+            length += reply.len();
+        }
+        Ok(length)
+    }
+
+    fn reply_length(&self, bytes: &[u8]) -> Result<usize, WireError> {
+        resp::first_length(bytes).map_err(|error| match error {
+            RespError::Cut if bytes.len() <= LONGEST_REPLY => WireError::Incomplete,
+            _ => WireError::Failed(RedisError::Malformed.into()),
+        })
+    }
+
+    /// What a replica, and a server that is going, says: after a failover the cluster leads to another.
+    fn is_farewell(&self, reply: &[u8]) -> bool {
+        let error = reply.strip_prefix(b"-").map(|text| Failure::of_error_reply(text).error);
+        matches!(
+            error,
+            Some(StoreError::Redis(RedisError::ReadOnly | RedisError::Loading | RedisError::Authentication))
+        )
+    }
+
+    fn unreachable(&self, text: &[u8]) -> StoreError {
+        Failure::of_local_reply(503, text).error
+    }
+}
+
 impl RecordSummary {
     fn view(&self, clock: Timestamp, lives: Duration, now: Timestamp) -> View {
         let lease_left = self.lease_until.since(clock);
@@ -350,6 +428,9 @@ impl RecordSummary {
 fn millis(time: Duration) -> Vec<u8> {
     time.as_millis().to_string().into_bytes()
 }
+
+/// No record is as large, with what Redis puts around it.
+const LONGEST_REPLY: usize = 32 << 20;
 
 /// How long the mark of a record that was taken away is kept at least: as long as an execution may conceivably take
 /// whose owner is to be fenced when it ends.

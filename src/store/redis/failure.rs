@@ -60,7 +60,10 @@ pub enum RedisError {
     #[error("Redis refuses the script: it must be Redis 5 or newer, or Valkey, and allow EVAL")]
     Script,
     /// No reply in time.
-    #[error("Redis did not answer within store.redis.timeout: it is overloaded or paused, or the network is")]
+    #[error(
+        "Redis did not answer within store.redis.timeout: it is overloaded or paused, or the network is; if it never \
+         answers on persistent connections, store.redis.cluster lacks the role store_stream"
+    )]
     TimedOut,
     /// No connection.
     #[error("Redis cannot be reached: check the hosts of store.redis.cluster, its TLS, and the network")]

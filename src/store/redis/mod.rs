@@ -33,6 +33,7 @@ pub use passing::Passing;
 use super::{
     Answer, Call, StoreError,
     inquiry::Inquiry,
+    pool::{Pool, PoolLimits},
     remote::{Finding, Heard, Holdings, RemoteStore},
     review::Review,
 };
@@ -44,6 +45,7 @@ pub struct RedisStore {
     cluster: String,
     timeout: Duration,
     database: u32,
+    connections: usize,
     dialect: Arc<RedisDialect>,
 }
 
@@ -55,6 +57,7 @@ impl RedisStore {
             cluster: config.cluster.clone(),
             timeout: config.timeout,
             database: config.database,
+            connections: config.connections as usize,
             dialect: Arc::new(RedisDialect::new(config)),
         }
     }
@@ -115,6 +118,11 @@ impl RemoteStore for RedisStore {
             ),
             prefix: prefix.to_owned(),
         })
+    }
+
+    fn pool(&self, seed: u64) -> Option<Pool> {
+        let limits = PoolLimits { connections: self.connections, patience: self.timeout, seed };
+        (self.connections > 0).then(|| Pool::new(self.dialect.clone(), limits))
     }
 
     fn how_to_find(&self) -> String {

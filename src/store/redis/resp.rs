@@ -37,6 +37,13 @@ pub enum Value {
     Array(Option<Vec<Value>>),
 }
 
+impl Value {
+    /// Those of a bulk string.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        if let Self::Bulk(Some(bytes)) = self { Some(bytes) } else { None }
+    }
+}
+
 /// Why bytes are not the values that were asked for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 pub enum RespError {
@@ -65,6 +72,22 @@ pub fn decode_all(bytes: &[u8], count: usize) -> Result<Vec<Value>, RespError> {
         rest = behind;
     }
     if rest.is_empty() { Ok(values) } else { Err(RespError::Trailing) }
+}
+
+/// How many bytes the first value takes.
+///
+/// # Errors
+///
+/// [`RespError::Cut`] if it is not all there, [`RespError::Malformed`] if it never will be.
+pub fn first_length(bytes: &[u8]) -> Result<usize, RespError> {
+    let (mut rest, mut lacking) = (bytes, 1_usize);
+    while lacking > 0 {
+        let (token, behind) = read_token(rest)?;
+        let inside = if let RespToken::Array(length) = token { length } else { 0 };
+        lacking = (lacking - 1).saturating_add(inside);
+        rest = behind;
+    }
+    Ok(bytes.len() - rest.len())
 }
 
 /// Counts the values of a message piece by piece, without keeping any.

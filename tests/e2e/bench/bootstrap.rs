@@ -490,7 +490,7 @@ impl Setup {
                 password: self.redis.password,
             };
             listeners.extend(transport.listeners(module));
-            clusters.extend(transport.clusters(&redis));
+            clusters.extend(transport.clusters(module, &redis));
         }
         Resources { listeners, clusters }
     }

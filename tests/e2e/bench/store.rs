@@ -40,6 +40,7 @@ impl Store {
                     // What a busy machine may make of it is no error of the store.
                     ("timeout", json!("10s")),
                     ("max_record", json!(transport.max_record())),
+                    ("connections", json!(transport.connections())),
                 ];
                 for (key, value) in defaults {
                     redis.entry(key).or_insert(value);
@@ -50,8 +51,8 @@ impl Store {
     }
 }
 
-/// Makes of each scenario of the file other tests, in which records are kept in Redis: over raw TCP for those named
-/// `direct`, over pooled connections for those named `pooled`.
+/// Makes of each scenario of the file other tests, in which records are kept in Redis: over raw TCP and over persistent
+/// connections for those named `direct`, over pooled ones of either kind for those named `pooled`.
 macro_rules! also_on_redis {
     (direct: { $($direct:ident),* $(,)? } $(pooled: { $($pooled:ident),* $(,)? })?) => {
         mod redis_direct {
@@ -65,7 +66,29 @@ macro_rules! also_on_redis {
             )*
         }
 
+        mod redis_streams {
+            $(
+                #[test]
+                fn $direct() {
+                    use $crate::bench::{Store, Transport};
+
+                    Store::Redis(Transport::Streams).run(super::$direct);
+                }
+            )*
+        }
+
         $(
+            mod redis_pooled_streams {
+                $(
+                    #[test]
+                    fn $pooled() {
+                        use $crate::bench::{Store, Transport};
+
+                        Store::Redis(Transport::PooledStreams).run(super::$pooled);
+                    }
+                )*
+            }
+
             mod redis_pooled {
                 $(
                     #[test]

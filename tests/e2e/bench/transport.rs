@@ -15,6 +15,10 @@ pub(super) const REDIS_CLUSTER: &str = "redis";
 pub(crate) enum Transport {
     /// A raw TCP cluster: one call, one connection.
     Direct,
+    /// The same cluster with the module's role `store_stream`, and persistent connections.
+    Streams,
+    /// Persistent connections to `redis_proxy`, which keeps its own.
+    PooledStreams,
     /// The module's second role in front of `redis_proxy`, which keeps its connections.
     Pooled,
     /// The same in front of a Redis Cluster.
@@ -26,13 +30,28 @@ impl Transport {
     pub(super) fn max_record(self) -> &'static str {
         match self {
             Self::Direct => "1MiB",
-            Self::Pooled | Self::Sharded => "16MiB",
+            Self::Streams | Self::PooledStreams | Self::Pooled | Self::Sharded => "16MiB",
         }
     }
 
-    pub(super) fn clusters(self, redis: &Redis) -> Vec<Value> {
+    /// How many persistent connections a worker has.
+    pub(super) fn connections(self) -> u32 {
+        match self {
+            Self::Streams | Self::PooledStreams => 2,
+            Self::Direct | Self::Pooled | Self::Sharded => 0,
+        }
+    }
+
+    pub(super) fn clusters(self, module: &Path, redis: &Redis) -> Vec<Value> {
         match self {
             Self::Direct => vec![direct(redis)],
+            Self::Streams => vec![streams(direct(redis), module)],
+            Self::PooledStreams => {
+                let mut cluster = direct(redis);
+                let hosts = json!({ "endpoint": { "address": internal_address(POOL) } });
+                cluster["load_assignment"]["endpoints"] = json!([{ "lb_endpoints": [hosts] }]);
+                vec![streams(cluster, module), pooled(self, redis)]
+            }
             Self::Pooled | Self::Sharded => {
                 vec![internal(REDIS_CLUSTER, HOLD), internal("to_redis_proxy", POOL), pooled(self, redis)]
             }
@@ -41,7 +60,8 @@ impl Transport {
 
     pub(super) fn listeners(self, module: &Path) -> Vec<Value> {
         match self {
-            Self::Direct => Vec::new(),
+            Self::Direct | Self::Streams => Vec::new(),
+            Self::PooledStreams => vec![pool(self)],
             Self::Pooled | Self::Sharded => vec![hold(module), pool(self)],
         }
     }
@@ -72,6 +92,25 @@ fn direct(redis: &Redis) -> Value {
         "explicit_http_config": { "http_protocol_options": {} },
     } });
     direct
+}
+
+/// Puts the role that knows the filter's streams in front of a cluster.
+fn streams(mut cluster: Value, module: &Path) -> Value {
+    let role = json!({
+        "@type": "type.googleapis.com/google.protobuf.StringValue",
+        "value": json!({ "role": "store_stream" }).to_string(),
+    });
+    cluster["typed_extension_protocol_options"][HTTP_OPTIONS]["http_filters"] = json!([
+        // A VM of its own: the filter's would be called while it calls.
+        wasm_filter(module, "store_stream", Some(&role)),
+        {
+            "name": "codec",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+            },
+        },
+    ]);
+    cluster
 }
 
 fn pooled(transport: Transport, redis: &Redis) -> Value {
@@ -117,14 +156,17 @@ const POOL: &str = "redis_pool";
 
 /// A cluster whose host is a listener of this Envoy.
 fn internal(name: &str, listener: &str) -> Value {
-    let host = json!({ "envoy_internal_address": { "server_listener_name": listener } });
-    let mut internal = cluster(name, &[host], &json!({ "http_protocol_options": {} }));
+    let mut internal = cluster(name, &[internal_address(listener)], &json!({ "http_protocol_options": {} }));
     if name != REDIS_CLUSTER
         && let Some(tcp) = internal.as_object_mut()
     {
         tcp.remove("typed_extension_protocol_options");
     }
     internal
+}
+
+fn internal_address(listener: &str) -> Value {
+    json!({ "envoy_internal_address": { "server_listener_name": listener } })
 }
 
 /// Keeps the end of a request back until all replies are in.

@@ -3,7 +3,7 @@
 use super::{Client, Message, Service, Transit, World};
 use crate::proof::{
     history::AttemptId,
-    scenario::{Conduct, Place},
+    scenario::{Conduct, Mutation, Place},
     worker::QuestionId,
 };
 
@@ -133,7 +133,45 @@ impl World {
         }
     }
 
+    /// What is sent on a stream arrives in its order, and so do the replies.
+    fn stream_actions(
+        &self,
+        question: QuestionId,
+        message: &Message,
+        (stream, order): (u32, u16),
+        actions: &mut Vec<Action>,
+    ) {
+        let earlier = || self.on_stream(message.place, stream).filter(|(_, other, _)| *other < order);
+        let is_heard = self.is_idle(message.place);
+        let is_first = earlier().next().is_none();
+        match message.state {
+            Transit::Sent | Transit::Abandoned => {
+                if earlier().all(|(_, _, other)| !matches!(other.state, Transit::Sent | Transit::Abandoned)) {
+                    actions.push(Action::Arrive(question));
+                }
+            }
+            Transit::Replied(_)
+                if is_heard && (is_first || self.scenario.mutation == Some(Mutation::WrongQuestion)) =>
+            {
+                actions.push(Action::Reply(question));
+            }
+            Transit::Replied(_) | Transit::Lost => {}
+        }
+        if is_first && matches!(message.state, Transit::Sent | Transit::Replied(_)) && self.faults.losses > 0 {
+            actions.push(Action::Lose(question));
+            if is_heard {
+                actions.push(Action::Reset(question));
+            }
+        }
+        if message.command.is_none() && message.state == Transit::Sent && self.faults.refusals > 0 && is_heard {
+            actions.extend([Action::Refuse(question), Action::Decline(question)]);
+        }
+    }
+
     fn message_actions(&self, question: QuestionId, message: &Message, actions: &mut Vec<Action>) {
+        if let Some(on) = message.on {
+            return self.stream_actions(question, message, on, actions);
+        }
         let is_heard = self.is_idle(message.place);
         let is_open = matches!(message.state, Transit::Sent | Transit::Replied(_));
         match message.state {
@@ -162,7 +200,9 @@ impl World {
         for message in self.messages.values() {
             match message.state {
                 Transit::Abandoned => {}
-                _ if self.now >= message.deadline => return false,
+                // The worker itself looks at the time of what is on a stream.
+                Transit::Lost if message.on.is_some() => {}
+                _ if message.on.is_none() && self.now >= message.deadline => return false,
                 Transit::Lost => {}
                 _ => late += u8::from(self.now + by >= message.deadline),
             }
@@ -178,6 +218,7 @@ impl World {
     /// When the next reply is given up on.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let awaited = self.messages.values().filter(|message| message.state != Transit::Abandoned);
+        let awaited = awaited.filter(|message| message.on.is_none() || message.deadline > self.now);
         awaited.map(|message| message.deadline.saturating_sub(self.now)).min()
     }
 

@@ -22,6 +22,16 @@ impl World {
             if world.attempts[probe].answer == Some("idemgate_request_in_flight") {
                 return breach(Promise::ClaimEnds, format!("the key of attempt {attempt} is in flight for ever"));
             }
+            let operation = world.operation(*attempt, *place);
+            if world.attempts[probe].answer == Some("idemgate_outcome_unknown")
+                && self.scenario.gives_back_all()
+                && !world.history.has_run_any(operation)
+            {
+                return breach(
+                    Promise::ClaimEnds,
+                    format!("the key of attempt {attempt} is unknown, and nobody ran it"),
+                );
+            }
         }
         world.now += world.scenario.lease() + world.scenario.ttl() + 1;
         for (attempt, place) in &operations {

@@ -13,7 +13,7 @@ use crate::proof::{
     law::{self, Deed, Entry, Lawful},
     memory::{self, Access, BUCKET, Session, TABLE, TOTALS},
     redis::Command,
-    scenario::{Conduct, Mutation, Place, Scenario},
+    scenario::{Conduct, Mutation, Place, Scenario, StoreKind},
     worker::{Occasion, Output, QuestionId, Said, Worker, mailbox_of},
 };
 
@@ -74,6 +74,9 @@ impl World {
             }
             Action::Arrive(question) => self.arrive(question),
             Action::Reply(question) => match self.messages.remove(&question) {
+                Some(Message { place, on: Some((stream, _)), state: Transit::Replied(reply), .. }) => {
+                    self.call(place, Occasion::Received(stream, reply))
+                }
                 Some(Message { place, state: Transit::Replied(reply), .. }) => {
                     self.call(place, Occasion::Replied(question, Said::Reply(reply)))
                 }
@@ -81,17 +84,36 @@ impl World {
             },
             Action::Lose(question) => {
                 self.faults.losses -= 1;
-                if let Some(message) = self.messages.get_mut(&question) {
+                if let Some((place, stream)) = self.stream_of(question) {
+                    self.stall(place, stream);
+                } else if let Some(message) = self.messages.get_mut(&question) {
                     message.state = Transit::Lost;
                 }
                 Ok(())
             }
             Action::Reset(question) => {
                 self.faults.losses -= 1;
-                self.give_up(question, Said::Nothing)
+                match self.stream_of(question) {
+                    Some((place, stream)) => self.reset(place, stream),
+                    None => self.give_up(question, Said::Nothing),
+                }
             }
-            Action::Refuse(question) => self.decline(question, Said::Refused),
-            Action::Decline(question) => self.decline(question, Said::Loading),
+            Action::Refuse(question) => match self.stream_of(question) {
+                Some((place, stream)) => {
+                    self.faults.refusals -= 1;
+                    self.abandon(place, stream);
+                    self.call(place, Occasion::StreamEnded(stream, REFUSED))
+                }
+                None => self.decline(question, Said::Refused),
+            },
+            Action::Decline(question) => match self.stream_of(question) {
+                Some((place, stream)) => {
+                    self.faults.refusals -= 1;
+                    self.messages.remove(&question);
+                    self.call(place, Occasion::Received(stream, LOADING.into()))
+                }
+                None => self.decline(question, Said::Loading),
+            },
             Action::TimeOut(question) => {
                 if self.messages.get(&question).is_some_and(|message| message.state != Transit::Lost) {
                     self.faults.losses = self.faults.losses.saturating_sub(1);
@@ -214,12 +236,15 @@ impl World {
             Output::Asks { question, bytes, timeout } => {
                 let message = Message {
                     place,
-                    command: Arc::new(Command::read(&bytes)),
+                    on: None,
+                    command: Some(Arc::new(Command::read(&bytes))),
                     deadline: self.now + timeout,
                     state: Transit::Sent,
                 };
                 self.messages.insert(question, message);
             }
+            Output::Sends { stream, question, bytes } => self.send(place, stream, question, &bytes),
+            Output::Closes(stream) => self.abandon(place, stream),
             Output::Wakes(mailbox, operation) => {
                 for worker in 0..scenario.workers {
                     let other = Place { worker, ..place };
@@ -283,7 +308,8 @@ impl World {
     }
 
     pub(super) fn die(&mut self, place: Place) {
-        *self.seat_mut(place) = Seat::new(&self.scenario);
+        let worker = self.seat(place).worker.successor(&self.scenario);
+        *self.seat_mut(place) = Seat { worker: Arc::new(worker), ..Seat::new(&self.scenario) };
         for progress in &mut self.attempts {
             if progress.place == Some(place) && progress.client != Client::ToCome {
                 progress.client = Client::Over;
@@ -315,7 +341,10 @@ impl World {
     pub(super) fn arrive(&mut self, question: QuestionId) -> Result<(), Breach> {
         let now = self.redis_clock();
         let Some(message) = self.messages.get_mut(&question) else { return Ok(()) };
-        let command = Arc::clone(&message.command);
+        let Some(command) = message.command.clone() else {
+            message.state = Transit::Replied(b"+PONG\r\n".as_slice().into());
+            return Ok(());
+        };
         let before = self.redis.entry(&command.key, now);
         let reply = self.redis.eval(&command, now, self.scenario.omissions());
         let after = self.redis.entry(&command.key, now);
@@ -325,6 +354,70 @@ impl World {
         }
         let deed = command.deed(now);
         law::judge(&self.scenario, before.as_ref(), after.as_ref(), Some(&deed), now).map(drop).or_else(unlawful)
+    }
+
+    fn stream_of(&self, question: QuestionId) -> Option<(Place, u32)> {
+        let message = self.messages.get(&question)?;
+        message.on.map(|(stream, _)| (message.place, stream))
+    }
+
+    /// The worker sends something on a stream. On one that stands still it may arrive, and no reply comes.
+    fn send(&mut self, place: Place, stream: u32, question: QuestionId, bytes: &[u8]) {
+        let is_greeting = question.attempt == usize::MAX;
+        let stands_still = self.on_stream(place, stream).any(|(_, _, message)| message.state == Transit::Lost);
+        let order = self.on_stream(place, stream).map(|(_, order, _)| order + 1).max().unwrap_or_default();
+        let StoreKind::Redis { timeout } = self.scenario.store else { return };
+        let message = Message {
+            place,
+            on: Some((stream, order)),
+            command: (!is_greeting).then(|| Arc::new(Command::read(bytes))),
+            deadline: self.now + timeout,
+            state: if stands_still { Transit::Abandoned } else { Transit::Sent },
+        };
+        self.messages.insert(question, message);
+    }
+
+    /// Nothing comes back on a stream any more. What is on its way may still arrive.
+    fn stall(&mut self, place: Place, stream: u32) {
+        let questions: Vec<_> = self.on_stream(place, stream).map(|(question, ..)| question).collect();
+        for (number, question) in questions.into_iter().enumerate() {
+            let Some(message) = self.messages.get_mut(&question) else { continue };
+            let may_arrive = message.state == Transit::Sent && message.command.is_some();
+            if may_arrive {
+                message.state = Transit::Abandoned;
+            }
+            if !may_arrive || number == 0 {
+                // One of them keeps in mind that it stands still.
+                let mark = Message { state: Transit::Lost, command: None, ..message.clone() };
+                if may_arrive {
+                    self.messages.insert(QuestionId { attempt: usize::MAX - 1, ..question }, mark);
+                } else {
+                    *message = mark;
+                }
+            }
+        }
+    }
+
+    /// A stream has ended. What is on its way may still arrive.
+    fn abandon(&mut self, place: Place, stream: u32) {
+        self.messages.retain(|_, message| {
+            let is_on_it = message.place == place && message.on.is_some_and(|(other, _)| other == stream);
+            let may_arrive = message.command.is_some() && matches!(message.state, Transit::Sent | Transit::Abandoned);
+            if is_on_it && may_arrive {
+                message.state = Transit::Abandoned;
+            }
+            !is_on_it || may_arrive
+        });
+    }
+
+    /// A stream breaks.
+    fn reset(&mut self, place: Place, stream: u32) -> Result<(), Breach> {
+        let asked = self.on_stream(place, stream).filter(|(_, _, message)| message.command.is_some()).count();
+        self.abandon(place, stream);
+        if self.scenario.mutation == Some(Mutation::CertainLoss) && asked > 0 {
+            return self.call(place, Occasion::Received(stream, LOADING.repeat(asked).into()));
+        }
+        self.call(place, Occasion::StreamEnded(stream, ""))
     }
 
     pub(super) fn decline(&mut self, question: QuestionId, said: Said) -> Result<(), Breach> {
@@ -347,6 +440,10 @@ impl World {
         self.call(place, Occasion::Replied(question, said))
     }
 }
+
+const REFUSED: &str = "upstream connect error or disconnect/reset before headers. reset reason: connection failure";
+
+const LOADING: &[u8] = b"-LOADING Redis is loading the dataset in memory\r\n";
 
 /// A reply as a client has it.
 fn told(reply: Reply) -> Option<Told> {
