@@ -130,11 +130,15 @@ fn each_failure_has_its_kind_and_is_asked_again_exactly_if_redis_may_have_done_i
 
 #[test]
 fn a_claim_that_meets_one_in_flight_learns_how_long_that_one_has_run_by_its_own_clock() {
-    let (operation, fingerprint) = (OperationId::from_bytes([1; 32]), Fingerprint::from_bytes([9; 32]));
+    let fingerprint = Fingerprint::from_bytes([9; 32]);
     let owner = Owner::new(7);
-    let tail = crate::store::redis::entry::claimed(&operation, &fingerprint, owner, NOW).expect("a seal");
+    let Call::Claim(claimed) = claim() else { panic!("{:?}", claim()) };
+    let mut first = inquiry_of(config(), &Call::Claim(Claim { owner, ..claimed }));
+    let values = resp::decode_all(first.ask(NOW).0, 1).unwrap();
+    let [Value::Array(Some(parts))] = &values[..] else { panic!("{values:?}") };
+    let Some(Value::Bulk(Some(tail))) = parts.last() else { panic!("{parts:?}") };
     let head = [b"1i".as_slice(), &owner.to_bytes(), fingerprint.as_bytes(), b"1700000000000"].concat();
-    let value = [head, tail].concat();
+    let value = [head.as_slice(), tail].concat();
     let found = [format!("*3\r\n:9000\r\n:90000\r\n${}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat();
     for (later, age) in [(0, 0), (400, 400)].map(|(later, age)| (later, Duration::from_millis(age))) {
         let progress = asked(&claim()).hear(reply(&found), NOW.after(Duration::from_millis(later)));
