@@ -47,6 +47,7 @@ mod store_stream;
 mod stream;
 mod surroundings;
 mod ticker;
+mod unconfigured;
 mod walks;
 
 use proxy_wasm::types::LogLevel;

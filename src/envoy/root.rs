@@ -16,6 +16,7 @@ use super::{
     host::{self, BufferType, KnownRoot},
     store_stream::StoreStream,
     stream::Stream,
+    unconfigured::Unconfigured,
 };
 use crate::config::{Config, Guard, Plugin};
 
@@ -30,7 +31,7 @@ pub(super) struct Root {
 /// What the streams of the configuration are.
 #[derive(Clone, Debug)]
 enum Role {
-    /// It has none yet.
+    /// It has none, or what it has was refused.
     Unconfigured,
     /// Requests of clients.
     Filter(Rc<Filter>),
@@ -153,7 +154,12 @@ impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         let text = host::buffer(BufferType::PluginConfiguration, 0, size);
         let plugin = Plugin::parse(&text, &host::variable).map_err(|error| error.to_string());
-        let plugin = plugin.and_then(|plugin| if has_vm_for(&plugin) { Ok(plugin) } else { Err(NO_VM.to_owned()) });
+        if plugin.as_ref().is_ok_and(|plugin| !has_vm_for(plugin)) {
+            // Seen in a worker alone. Envoy lets requests pass that fall under what a worker has refused, so it is taken.
+            log::error!("idemgate: configuration refused: {NO_VM}");
+            self.role = Role::Unconfigured;
+            return true;
+        }
         let role = match plugin {
             Ok(Plugin::Filter(config)) => self.start_filter(*config, &text),
             Ok(Plugin::Admin { config, guard }) => start_admin(*config, guard, &text),
@@ -201,11 +207,11 @@ impl RootContext for Root {
     /// A stream that falls under its configuration.
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
         Some(match &self.role {
-            Role::Filter(filter) => Box::new(Stream::new(context_id, Some(Rc::clone(filter)))),
+            Role::Filter(filter) => Box::new(Stream::new(context_id, Rc::clone(filter))),
             Role::Admin(admin) => Box::new(AdminStream::new(context_id, Rc::clone(admin))),
             Role::Bridge(bridge) => Box::new(BridgeStream::new(Rc::clone(bridge))),
             Role::StoreStream => Box::new(StoreStream::default()),
-            Role::Unconfigured => Box::new(Stream::new(context_id, None)),
+            Role::Unconfigured => Box::new(Unconfigured),
         })
     }
 

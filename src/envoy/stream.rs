@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct Stream {
     context_id: u32,
     faults: Faults,
-    filter: Option<Rc<Filter>>,
+    filter: Rc<Filter>,
     exchange: Option<ExchangeId>,
     /// How much of the request's body was handed to the exchange.
     body_read: usize,
@@ -30,7 +30,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(context_id: u32, filter: Option<Rc<Filter>>) -> Self {
+    pub(super) fn new(context_id: u32, filter: Rc<Filter>) -> Self {
         Self {
             context_id,
             faults: Faults::none(),
@@ -55,7 +55,7 @@ impl Stream {
     }
 
     fn with_exchange<R>(&self, work: impl FnOnce(&Filter, ExchangeId) -> Option<R>) -> Option<R> {
-        work(self.filter.as_ref()?, self.exchange?)
+        work(&self.filter, self.exchange?)
     }
 
     fn open(&mut self, filter: &Filter, route: usize, headers: &Headers, end_of_stream: bool) -> Action {
@@ -98,7 +98,7 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         self.faults = Faults::of_request();
         self.faults.strike(Moment::RequestHeaders);
-        let Some(filter) = self.filter.clone() else { return Action::Continue };
+        let filter = Rc::clone(&self.filter);
         self.exchange = filter.take_redirected(self.context_id);
         if self.exchange.is_some() {
             return Action::Continue;
@@ -143,7 +143,7 @@ impl HttpContext for Stream {
         let Some(is_shadow) = self.ask(ActiveExchange::is_shadow) else { return Action::Continue };
         let headers = host::headers(MapType::HttpResponseHeaders);
         let status = host::status(&headers);
-        if !is_shadow && self.filter.as_ref().is_some_and(|filter| filter.is_remote()) {
+        if !is_shadow && self.filter.is_remote() {
             self.response_end = ResponseEnd::announced_by(&headers);
         }
         let evidence = self.ask(|active| evidence::of_response(active, status, &headers)).unwrap_or_default();
@@ -185,7 +185,7 @@ impl HttpContext for Stream {
     /// The end of every stream, by any side: the host calls it once.
     fn on_log(&mut self) {
         self.faults.strike(Moment::Log);
-        let Some(filter) = &self.filter else { return };
+        let filter = &self.filter;
         let Some(exchange) = self.exchange else { return filter.abandon_redirected() };
         // Of one that was answered there is nothing to ask the host about, not even the time.
         if filter.with_worker(|worker, _| worker.close_answered(exchange)) == Some(true) {

@@ -1,10 +1,13 @@
 //! A Redis that cannot be asked, or not believed: what clients get, what runs, and what operators are told (contract,
 //! section 4, "store unreachable, slow or in error").
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::bench::{
     Bench, FakeRedis, Fault, Fleet, Lot, Protocol, RedisCluster, RedisServer, Reply, Request, Setup, Transport, Twist,
@@ -219,6 +222,49 @@ async fn connections_that_are_not_what_they_are_to_be() {
     let mut loading = RedisServer::start().await;
     loading.restart_slowly().await;
     Pair::streams(loading.address()).await.fails("loading", "not ready").await;
+}
+
+#[tokio::test]
+async fn one_vm_for_the_filter_and_for_the_streams_of_its_store_runs_nothing() {
+    let redis = RedisServer::start().await;
+    let setup = Setup::redis(Transport::Streams, &json!({ "store": { "redis": {} } })).vm_id("store_stream");
+    let mut bench = Bench::start_on(setup.alone(), vec![redis.address()]).await;
+    bench.envoy.lets_vms_fail();
+    let refused = bench.send(&order()).await;
+    assert_problem(&refused, 500, "host-unsupported");
+    bench.assert_executions(0);
+    let what_to_do = "give the filter with the role store_stream a vm_id of its own";
+    assert!(bench.envoy.log().contains(what_to_do), "{}", bench.envoy.log());
+}
+
+#[tokio::test]
+async fn the_connections_of_a_configuration_go_with_it() {
+    let redis = RedisServer::start().await;
+    let configuration = json!({ "store": { "redis": {} } });
+    let setup = Setup::redis(Transport::Streams, &configuration).discovered();
+    let bench = Bench::start_on(setup, vec![redis.address()]).await;
+    assert_executed(&bench.send(&order()).await, 201);
+    let old = clients(&redis).await;
+    assert!(!old.is_empty());
+
+    let changed = json!({ "replay": { "header": "idempotent-replayed" }, "store": { "redis": {} } });
+    bench.envoy.reconfigure(&Setup::redis(Transport::Streams, &changed).discovered()).await;
+    patiently("the end of the connections of the configuration before", async {
+        while !clients(&redis).await.is_disjoint(&old) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let replay = bench.send(&order()).await;
+    assert_eq!(replay.text("idempotent-replayed"), "true", "{replay:?}");
+    bench.assert_executions(1);
+}
+
+/// The ids of all who are connected, but for who asks.
+async fn clients(redis: &RedisServer) -> BTreeSet<String> {
+    let list = String::from_utf8(redis.must(&["CLIENT", "LIST"]).await.into_bytes()).unwrap();
+    let others = list.lines().filter(|line| !line.contains(" cmd=client"));
+    others.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
 }
 
 #[tokio::test]

@@ -339,11 +339,13 @@ impl Scenario {
         !self.is_remote() && deaths == 0 && restarts == 0 && stalls == 0
     }
 
-    /// Whether a worker gives back each claim that it may hold and does not use: as long as none dies, Redis keeps what it
-    /// has, and nothing is on its way for longer than a lease, as in the simulation, for which the mark of a release lives.
-    pub(crate) fn gives_back_all(&self) -> bool {
+    /// Whether no claim stays that nobody uses: as long as no worker dies, Redis keeps what it has, and nothing is on its way
+    /// for longer than a lease, as in the simulation, for which the mark of a release lives. And as long as nobody else asks:
+    /// a release of another owner takes the place of the mark, and a late copy of a claim then meets none.
+    pub(crate) fn leaves_no_claim_behind(&self) -> bool {
         let Faults { deaths, restarts, flushes, .. } = self.faults;
-        self.tells_states_apart && self.is_remote() && deaths == 0 && restarts == 0 && flushes == 0
+        let is_alone = self.attempts.len() == 1;
+        self.tells_states_apart && self.is_remote() && is_alone && deaths == 0 && restarts == 0 && flushes == 0
     }
 
     pub(crate) fn bypasses(&self) -> bool {

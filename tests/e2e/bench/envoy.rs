@@ -92,6 +92,11 @@ impl Envoy {
         Self { launched, admin, listener, backends, was_killed: false, vms_may_fail: false }
     }
 
+    /// VMs may fail, as the test makes them.
+    pub(crate) fn lets_vms_fail(&mut self) {
+        self.vms_may_fail = true;
+    }
+
     /// Where operators connect.
     pub(crate) async fn admin_listener(&self) -> SocketAddr {
         let listeners = ask(self.admin, "GET", "/listeners?format=json").await.json().unwrap_or_default();

@@ -24,7 +24,7 @@ impl World {
             }
             let operation = world.operation(*attempt, *place);
             if world.attempts[probe].answer == Some("idemgate_outcome_unknown")
-                && self.scenario.gives_back_all()
+                && self.scenario.leaves_no_claim_behind()
                 && !world.history.has_run_any(operation)
             {
                 return breach(
