@@ -248,6 +248,7 @@ fn every_word_of_the_access_log_is_logged_and_explained() {
         "exchange/problem.rs",
         "exchange/reply.rs",
         "envoy/bridge.rs",
+        "envoy/unconfigured.rs",
         "admin/answer.rs",
         "admin/problem.rs",
     ];
