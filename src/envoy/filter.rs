@@ -161,13 +161,13 @@ impl Filter {
         self.path_watch.look_at(&path);
         let looks_at_authority = self.config.routes.iter().any(|route| route.looks_at_authority());
         let authority = looks_at_authority.then(|| field(":authority")).flatten().unwrap_or_default();
-        if !self.config.routes.iter().any(|route| route.looks_at_headers()) {
-            let found = self.config.route(&method, &authority, &path, &Headers::new());
-            return Some(found.unwrap_or(self.config.routes.len()));
-        }
-        let (method, path, authority) = (method.into_owned(), path.into_owned(), authority.into_owned());
-        let headers = all.get_or_insert_with(|| host::headers(MapType::HttpRequestHeaders));
-        let found = self.config.route(&method, &authority, &path, headers);
+        let found = if self.config.routes.iter().any(|route| route.looks_at_headers()) {
+            let (method, path, authority) = (method.into_owned(), path.into_owned(), authority.into_owned());
+            let headers = all.get_or_insert_with(|| host::headers(MapType::HttpRequestHeaders));
+            self.config.route(&method, &authority, &path, headers)
+        } else {
+            self.config.route(&method, &authority, &path, &Headers::new())
+        };
         Some(found.unwrap_or(self.config.routes.len()))
     }
 

@@ -13,8 +13,9 @@
 //! ```
 //!
 //! Each state is a type that holds just what is known then (`state`), and a transition consumes it: from the request's
-//! headers in `opening`, to its name in `naming`, up to the claim in `claiming`, in the client's stream in `inline`, outside of it in `detached`,
-//! to its record in `settling`, and in the shadow of a request that goes its own way in `shadow`.
+//! headers in `opening`, to its name in `naming`, up to the claim in `claiming`, in the client's stream in `inline`,
+//! outside of it in `detached`, to its record in `settling`, and in the shadow of a request that goes its own way in
+//! `shadow`.
 
 mod call;
 mod capture;

@@ -15,7 +15,8 @@ impl Step<'_> {
     /// Whether a request of this caller without a key in its headers may turn out to be guarded.
     pub(super) fn may_be_named_by_content(&self, identified: Option<&Identified>) -> bool {
         let key = &self.policy.key;
-        !key.pointers.is_empty() || key.derive.is_some() && identified.is_some_and(is_one_client)
+        !key.pointers.is_empty()
+            || key.derive.is_some() && identified.is_some_and(|identified| !identified.is_anonymous())
     }
 
     /// Goes on with a request of which all has arrived that names it.
@@ -43,7 +44,8 @@ impl Step<'_> {
             (Some(key), Some((identified, operation)), _) => {
                 (identified, operation.clone().with_key(&key), self.policy.ttl)
             }
-            (None, Some((identified, operation)), Some(window)) if is_one_client(identified) => {
+            // Of clients that cannot be told apart, two that ask for the same are not one that asks twice.
+            (None, Some((identified, operation)), Some(window)) if !identified.is_anonymous() => {
                 (identified, operation.clone().with_content(fingerprint), window)
             }
             (None, ..) => return Err(Nameless::HasNoKey),
@@ -59,10 +61,9 @@ impl Step<'_> {
         ttl: Duration,
         own_fields: Vec<String>,
     ) -> Named {
-        let Identified { caller, doubt } = identified;
-        self.note(doubt);
+        self.note(identified.doubt);
         self.effects.extend(own_fields.into_iter().map(Effect::RemoveRequestHeader));
-        Named { operation, caller, is_anonymous: doubt == Some(Doubt::Anonymous), ttl }
+        Named { operation, caller: identified.caller, is_anonymous: identified.is_anonymous(), ttl }
     }
 
     /// Goes on with a request that has no key.
@@ -92,11 +93,6 @@ impl Step<'_> {
         }
         self.effects.push(Effect::Notice(Notice::Caller(doubt)));
     }
-}
-
-/// Of clients that cannot be told apart, two that ask for the same are not one that asks twice.
-fn is_one_client(identified: &Identified) -> bool {
-    identified.doubt != Some(Doubt::Anonymous)
 }
 
 /// Why a request has no name.

@@ -119,6 +119,14 @@ pub struct Identified {
     pub doubt: Option<Doubt>,
 }
 
+impl Identified {
+    /// Whether it is one with all others that have no identity.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.doubt == Some(Doubt::Anonymous)
+    }
+}
+
 /// Why a caller may not be told apart as the operator expects.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Doubt {

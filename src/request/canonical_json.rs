@@ -16,7 +16,7 @@ mod pointed;
 use std::cmp::Ordering;
 use std::io::Write as _;
 
-pub(super) use self::pointed::{NoScalar, scalar_at};
+pub(super) use self::pointed::{JsonText, NoScalar};
 use crate::config::{Branch, PointerTree};
 
 /// How deep arrays and objects may nest: bounds the stack.

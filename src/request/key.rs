@@ -7,7 +7,7 @@ use sfv::{
     visitor::{ItemVisitor, ParameterVisitor},
 };
 
-use super::canonical_json::{NoScalar, scalar_at};
+use super::canonical_json::{JsonText, NoScalar};
 use crate::{
     config::{KeyFormat, KeyPolicy, KeySyntax},
     headers::Headers,
@@ -66,8 +66,12 @@ impl Key {
     ///
     /// [`InvalidKey`] if there is something else, or no such key. It never falls back to the next pointer.
     pub fn find_in_body(body: &[u8], policy: &KeyPolicy) -> Result<Option<Self>, InvalidKey> {
+        if policy.pointers.is_empty() {
+            return Ok(None);
+        }
+        let Some(body) = JsonText::of(body) else { return Ok(None) };
         for pointer in &policy.pointers {
-            if let Some(value) = scalar_at(body, pointer)? {
+            if let Some(value) = body.scalar_at(pointer)? {
                 return accept(text(value.as_bytes(), |_| None)?, policy).map(Some);
             }
         }

@@ -46,8 +46,8 @@ pub trait Host: Streams {
     /// Asks the store that decides, or the one of shadow mode.
     fn ask_store(&mut self, call: Call, is_shadow: bool, now: Timestamp) -> StoreReply;
 
-    /// Sends a question of this exchange to the remote store over a connection of its own; the token that its answer will have, or `None` if the
-    /// call cannot be made.
+    /// Sends a question of this exchange to the remote store over a connection of its own; the token that its answer will
+    /// have, or `None` if the call cannot be made.
     fn call_store(&mut self, exchange: ExchangeId, question: &[u8], timeout: Duration) -> Option<u32>;
 
     /// Makes the detached call of this exchange, the same way.

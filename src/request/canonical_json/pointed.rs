@@ -1,6 +1,6 @@
 //! What a JSON Pointer leads to in a text, read where it stands.
 //!
-//! The text is gone over once for each step of the pointer, without recursion: however deep it nests, that takes memory and no
+//! The text is gone over once, and once more for each step of a pointer, without recursion: however deep it nests, that takes memory and no
 //! stack.
 
 use super::Canonicalizer;
@@ -15,32 +15,37 @@ pub(in crate::request) enum NoScalar {
     RepeatedName,
 }
 
-/// The string to which `pointer` leads in `text`, or the digits of the whole number; `None` if `text` is no JSON (RFC 8259),
-/// or has nothing there. `pointer` is given as its unescaped reference tokens.
-///
-/// # Errors
-/// [`NoScalar`] if there is anything else.
-pub(in crate::request) fn scalar_at(text: &[u8], pointer: &[String]) -> Result<Option<String>, NoScalar> {
-    if !is_json(text) {
-        return Ok(None);
-    }
-    let mut value = text;
-    for token in pointer {
-        let mut reader = Canonicalizer::reading(value);
-        let found = match reader.peek() {
-            Some(b'{') => reader.member(token).unwrap_or(Ok(None))?,
-            Some(b'[') => reader.element(token),
-            _ => None,
-        };
-        let Some(found) = found else { return Ok(None) };
-        value = found;
-    }
-    Canonicalizer::reading(value).scalar().map(Some).ok_or(NoScalar::Other)
-}
+/// A text that is JSON (RFC 8259).
+#[derive(Clone, Copy, Debug)]
+pub(in crate::request) struct JsonText<'a>(&'a [u8]);
 
-fn is_json(text: &[u8]) -> bool {
-    let mut reader = Canonicalizer::reading(text);
-    str::from_utf8(text).is_ok() && reader.skip_value().is_some() && reader.peek().is_none()
+impl<'a> JsonText<'a> {
+    /// `None` if `text` is something else.
+    pub(in crate::request) fn of(text: &'a [u8]) -> Option<Self> {
+        let mut reader = Canonicalizer::reading(text);
+        let is_json = str::from_utf8(text).is_ok() && reader.skip_value().is_some() && reader.peek().is_none();
+        is_json.then_some(Self(text))
+    }
+
+    /// The string to which `pointer` leads, or the digits of the whole number; `None` if there is nothing. `pointer` is
+    /// given as its unescaped reference tokens.
+    ///
+    /// # Errors
+    /// [`NoScalar`] if there is anything else.
+    pub(in crate::request) fn scalar_at(self, pointer: &[String]) -> Result<Option<String>, NoScalar> {
+        let mut value = self.0;
+        for token in pointer {
+            let mut reader = Canonicalizer::reading(value);
+            let found = match reader.peek() {
+                Some(b'{') => reader.member(token).unwrap_or(Ok(None))?,
+                Some(b'[') => reader.element(token),
+                _ => None,
+            };
+            let Some(found) = found else { return Ok(None) };
+            value = found;
+        }
+        Canonicalizer::reading(value).scalar().map(Some).ok_or(NoScalar::Other)
+    }
 }
 
 impl<'a> Canonicalizer<'a> {
@@ -127,6 +132,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    fn scalar_at(text: &[u8], pointer: &[String]) -> Result<Option<String>, NoScalar> {
+        JsonText::of(text).map_or(Ok(None), |text| text.scalar_at(pointer))
+    }
 
     fn at(text: &str, pointer: &str) -> Result<Option<String>, NoScalar> {
         scalar_at(text.as_bytes(), &tokens(pointer))
