@@ -61,7 +61,8 @@ async fn a_page_cannot_read_a_problem_where_the_service_does_cors() {
     assert_eq!(bench.upstream.executions_of("form-1"), 1);
 }
 
-/// What the page, opened with this query, sees of the API behind this setup, with what `service` answers; both know the page's origin.
+/// What the page, opened with this query, sees of the API behind this setup, with what `service` answers; both know the
+/// page's origin.
 async fn saw(query: &str, setup: impl FnOnce(&str) -> Setup, service: impl FnOnce(&Upstream, &str)) -> (Bench, Value) {
     let mut site = Upstream::shut(Protocol::Http1);
     site.open();
