@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::bench::{Answer, Bench, Gate, Request, Setup, assert_executed, assert_problem, assert_replay_of};
+use crate::bench::{
+    Answer, Bench, Gate, Request, Setup, assert_executed, assert_problem, assert_replay_of, decompressor,
+};
 use crate::page::recipe;
 use crate::player::{Call, Language, Player};
 
@@ -97,22 +99,10 @@ fn gzip(time: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_body_that_is_compressed_anew_is_the_same_behind_a_decompressor() {
-    let decompressor = json!({
-        "name": "decompressor",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.decompressor.v3.Decompressor",
-            "decompressor_library": {
-                "name": "gzip",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.compression.gzip.decompressor.v3.Gzip",
-                },
-            },
-        },
-    });
     let request = |time| {
         Request::post("/orders").key("compressed").caller("shop").header("content-encoding", "gzip").body(gzip(time))
     };
-    let bench = Bench::start(Setup::new(&json!({})).filter_before(decompressor)).await;
+    let bench = Bench::start(Setup::new(&json!({})).filter_before(decompressor())).await;
     let first = bench.send(&request(1)).await;
     assert_executed(&first, 201);
     assert_replay_of(&first, &bench.send(&request(2)).await);

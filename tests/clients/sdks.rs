@@ -59,6 +59,11 @@ async fn check(name: &str) {
     assert_eq!(seen, sdk.sees, "{name}");
 }
 
+// What the SDKs of one API need in both languages.
+const GOCARDLESS: &str = r#"{"problems": {"body": {"error": {"type": "invalid_state", "code": "${status}", "message": "${detail}", "errors": [{"reason": "${name}", "message": "${detail}"}]}}}}"#;
+const STRIPE: &str = r#"{"problems": {"status": {"key-reused": 400}}}"#;
+const WORKOS: &str = r#"{"problems": {"body": {"message": "${detail}", "code": "${name}"}}}"#;
+
 const SDKS: &[Sdk] = &[
     Sdk {
         name: "botocore==1.44.8",
@@ -97,7 +102,7 @@ const SDKS: &[Sdk] = &[
         language: Language::Python,
         client: "gocardless",
         keys: Keys::Given,
-        needs: r#"{"problems": {"body": {"error": {"type": "invalid_state", "code": "${status}", "message": "${detail}", "errors": [{"reason": "${name}", "message": "${detail}"}]}}}}"#,
+        needs: GOCARDLESS,
         answer: (201, "application/json", r##"{"payments": {"id": "PM#"}}"##),
         sees: &[
             (Case::Lost, "returned PM1"),
@@ -117,7 +122,7 @@ const SDKS: &[Sdk] = &[
         language: Language::Node,
         client: "gocardless",
         keys: Keys::Given,
-        needs: r#"{"problems": {"body": {"error": {"type": "invalid_state", "code": "${status}", "message": "${detail}", "errors": [{"reason": "${name}", "message": "${detail}"}]}}}}"#,
+        needs: GOCARDLESS,
         answer: (201, "application/json", r##"{"payments": {"id": "PM#"}}"##),
         sees: &[
             (Case::Lost, "raised RequestError, then returned PM1"),
@@ -277,7 +282,7 @@ const SDKS: &[Sdk] = &[
         language: Language::Python,
         client: "stripe",
         keys: Keys::Own,
-        needs: r#"{"problems": {"status": {"key-reused": 400}}}"#,
+        needs: STRIPE,
         answer: (200, "application/json", r##"{"id": "cus_#", "object": "customer"}"##),
         sees: &[
             (Case::Lost, "returned cus_1"),
@@ -294,7 +299,7 @@ const SDKS: &[Sdk] = &[
         language: Language::Node,
         client: "stripe",
         keys: Keys::Own,
-        needs: r#"{"problems": {"status": {"key-reused": 400}}}"#,
+        needs: STRIPE,
         answer: (200, "application/json", r##"{"id": "cus_#", "object": "customer"}"##),
         sees: &[
             (Case::Lost, "returned cus_1"),
@@ -332,7 +337,7 @@ const SDKS: &[Sdk] = &[
         language: Language::Python,
         client: "workos",
         keys: Keys::Own,
-        needs: r#"{"problems": {"body": {"message": "${detail}", "code": "${name}"}}}"#,
+        needs: WORKOS,
         answer: (
             201,
             "application/json",
@@ -353,7 +358,7 @@ const SDKS: &[Sdk] = &[
         language: Language::Node,
         client: "workos",
         keys: Keys::Given,
-        needs: r#"{"problems": {"body": {"message": "${detail}", "code": "${name}"}}}"#,
+        needs: WORKOS,
         answer: (201, "application/json", r##"{"success": true}"##),
         sees: &[
             (Case::Lost, "returned done"),

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::bench::{
     AdminListener, Answer, Bench, FakeRedis, Fault, Http1, Protocol, RedisServer, Request, Response, Setup, Transport,
-    Twist, Upstream, assert_executed, assert_problem, assert_replay_of, encode, patiently, try_send,
+    Twist, Upstream, assert_executed, assert_problem, assert_replay_of, decompressor, encode, patiently, try_send,
 };
 
 fn order() -> Request {
@@ -266,19 +266,7 @@ async fn whatever_a_hostile_server_says_nothing_runs_and_nobody_is_harmed() {
 async fn a_body_that_grows_when_it_is_decompressed_is_refused() {
     const UNPACKED: usize = 64 << 20;
 
-    let decompressor = json!({
-        "name": "decompressor",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.decompressor.v3.Decompressor",
-            "decompressor_library": {
-                "name": "gzip",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.compression.gzip.decompressor.v3.Gzip",
-                },
-            },
-        },
-    });
-    let bench = Bench::start(Setup::new(&json!({})).filter_before(decompressor)).await;
+    let bench = Bench::start(Setup::new(&json!({})).filter_before(decompressor())).await;
     let packed = gzip(&vec![0; UNPACKED]);
     let request = order().header("content-encoding", "gzip").body(packed);
     for protocol in Protocol::BOTH {

@@ -74,6 +74,22 @@ impl Pair {
         .await;
     }
 
+    async fn fails_for_want_of_memory(&self, redis: &RedisServer) {
+        redis.must(&["CONFIG", "SET", "maxmemory", "1"]).await;
+        self.fails("out_of_memory", "raise maxmemory").await;
+        redis.must(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    }
+
+    /// Over connections that are kept, both ways of being silent are one. Redis is left with its clients on hold.
+    async fn fails_while_it_is_silent(&self, redis: &RedisServer) {
+        redis.pause();
+        self.fails("timed_out", "store.redis.timeout").await;
+        redis.resume();
+        self.works().await;
+        redis.must(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
+        self.fails("timed_out", "store.redis.timeout").await;
+    }
+
     /// Fails unless new orders are rejected here and executed unprotected there, both for this reason.
     async fn fails(&self, kind: &str, remedy: &str) {
         self.fails_for(&self.new_order(), kind, remedy).await;
@@ -128,9 +144,7 @@ async fn whatever_ails_redis_is_told_apart_and_over_when_it_is_well_again() {
     let pair = Pair::direct(redis.address()).await;
     pair.works().await;
 
-    redis.must(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    pair.fails("out_of_memory", "raise maxmemory").await;
-    redis.must(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    pair.fails_for_want_of_memory(&redis).await;
 
     redis.must(&["ACL", "SETUSER", "default", "-eval"]).await;
     pair.fails("authentication", "ACL of the user").await;
@@ -173,9 +187,7 @@ async fn whatever_ails_redis_on_persistent_connections_is_told_apart_and_over_wh
     redis.must(&["SCRIPT", "FLUSH"]).await;
     pair.works().await;
 
-    redis.must(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    pair.fails("out_of_memory", "raise maxmemory").await;
-    redis.must(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    pair.fails_for_want_of_memory(&redis).await;
 
     redis.must(&["ACL", "SETUSER", "default", "-evalsha"]).await;
     pair.fails("authentication", "ACL of the user").await;
@@ -192,12 +204,7 @@ async fn whatever_ails_redis_on_persistent_connections_is_told_apart_and_over_wh
     redis.must(&["REPLICAOF", "NO", "ONE"]).await;
     pair.works().await;
 
-    redis.pause();
-    pair.fails("timed_out", "store.redis.timeout").await;
-    redis.resume();
-    pair.works().await;
-    redis.must(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
-    pair.fails("timed_out", "store.redis.timeout").await;
+    pair.fails_while_it_is_silent(&redis).await;
 
     redis.kill();
     pair.fails("unreachable", "cannot be reached").await;
@@ -273,17 +280,9 @@ async fn whatever_ails_redis_behind_the_proxy_is_told_apart_and_over_when_it_is_
     let pair = Pair::pooled(redis.address()).await;
     pair.works().await;
 
-    redis.must(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    pair.fails("out_of_memory", "raise maxmemory").await;
-    redis.must(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    pair.fails_for_want_of_memory(&redis).await;
 
-    redis.pause();
-    pair.fails("timed_out", "store.redis.timeout").await;
-    redis.resume();
-    pair.works().await;
-
-    redis.must(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
-    pair.fails("timed_out", "store.redis.timeout").await;
+    pair.fails_while_it_is_silent(&redis).await;
 
     redis.kill();
     pair.fails("proxy", "op_timeout").await;

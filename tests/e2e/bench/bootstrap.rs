@@ -756,6 +756,22 @@ pub(crate) fn compressor() -> Value {
     })
 }
 
+/// A filter that unpacks requests that come with gzip.
+pub(crate) fn decompressor() -> Value {
+    json!({
+        "name": "decompressor",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.decompressor.v3.Decompressor",
+            "decompressor_library": {
+                "name": "gzip",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.compression.gzip.decompressor.v3.Gzip",
+                },
+            },
+        },
+    })
+}
+
 /// A filter that holds every request back for this long.
 pub(crate) fn delay(duration: &str) -> Value {
     json!({

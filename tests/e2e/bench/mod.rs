@@ -37,7 +37,8 @@ use tokio::task::JoinHandle;
 
 pub(crate) use answer::Answer;
 pub(crate) use bootstrap::{
-    AdminListener, HotRestart, Setup, compressor, delay, deny_header, location, lua, lua_on_response, one_request_a_day,
+    AdminListener, HotRestart, Setup, compressor, decompressor, delay, deny_header, location, lua, lua_on_response,
+    one_request_a_day,
 };
 pub(crate) use envoy::{Envoy, SECRET, is_since, refusal, released_module};
 pub(crate) use expect::{
