@@ -248,7 +248,6 @@ fn every_word_of_the_access_log_is_logged_and_explained() {
         "exchange/problem.rs",
         "exchange/reply.rs",
         "envoy/bridge.rs",
-        "envoy/unconfigured.rs",
         "admin/answer.rs",
         "admin/problem.rs",
     ];
@@ -376,6 +375,7 @@ fn problems() -> Vec<Problem> {
         Problem::StoreFull,
         Problem::StoreUnavailable,
         Problem::TooManyCalls,
+        Problem::Unconfigured,
     ];
     for problem in &all {
         match problem {
@@ -394,7 +394,8 @@ fn problems() -> Vec<Problem> {
             | Problem::ResponseNotKept { .. }
             | Problem::StoreFull
             | Problem::StoreUnavailable
-            | Problem::TooManyCalls => {}
+            | Problem::TooManyCalls
+            | Problem::Unconfigured => {}
         }
     }
     all

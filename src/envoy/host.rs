@@ -15,7 +15,7 @@ pub(crate) use super::abi::{
     resume_request, resume_response, send_local_response, set_buffer, set_filter_state, set_header, set_headers,
     status_text, variable,
 };
-use crate::{headers::Headers, time::Timestamp};
+use crate::{exchange::Reply, headers::Headers, time::Timestamp};
 
 /// What became of a write to shared data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -123,6 +123,13 @@ pub(crate) fn send_message(stream: u32, message: &[u8]) -> bool {
 /// Gives a stream of the context in effect up, without a word about it afterwards.
 pub(crate) fn cancel_stream(stream: u32) {
     let _ = hostcalls::cancel_grpc_stream(stream);
+}
+
+/// Answers the client of the stream in effect.
+pub(crate) fn reply(reply: &Reply) {
+    if let Err(refused) = send_local_response(reply.status, reply.details, &reply.headers, &reply.body) {
+        log::error!("idemgate: the host refused a local reply of status {} ({refused:?})", reply.status);
+    }
 }
 
 /// Makes the following calls act on another context of this VM.

@@ -127,9 +127,7 @@ impl Host for Surroundings {
     }
 
     fn reply(&mut self, reply: &Reply) {
-        if let Err(refused) = host::send_local_response(reply.status, reply.details, &reply.headers, &reply.body) {
-            log::error!("idemgate: the host refused a local reply of status {} ({refused:?})", reply.status);
-        }
+        host::reply(reply);
     }
 
     fn resume_request(&mut self) {

@@ -7,7 +7,7 @@
 use proxy_wasm::traits::{Context, HttpContext};
 
 use super::host::{self, Action};
-use crate::headers::Headers;
+use crate::{config::Policy, exchange::Problem};
 
 /// One stream.
 #[derive(Debug)]
@@ -17,14 +17,7 @@ impl Context for Unconfigured {}
 
 impl HttpContext for Unconfigured {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        let fields = [("content-type", "application/problem+json"), ("idempotency-status", "rejected")];
-        let headers = Headers::from_iter(fields);
-        match host::send_local_response(500, "idemgate_unconfigured", &headers, PROBLEM) {
-            Ok(()) => {}
-            Err(refused) => log::error!("idemgate: the host refused a local reply of status 500 ({refused:?})"),
-        }
+        host::reply(&Problem::Unconfigured.reply(&Policy::default()));
         Action::Pause
     }
 }
-
-const PROBLEM: &[u8] = br#"{"type":"urn:idemgate:host-unsupported","title":"Idempotency is misconfigured at the proxy","status":500,"detail":"Nothing was executed. The proxy has refused its configuration; its log says why. Retrying does not help until the operator corrects it."}"#;

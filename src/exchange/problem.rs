@@ -73,6 +73,8 @@ pub enum Problem {
     StoreUnavailable,
     /// As many detached calls are under way as may be.
     TooManyCalls,
+    /// The worker cannot use its configuration.
+    Unconfigured,
 }
 
 impl Problem {
@@ -139,6 +141,7 @@ impl Problem {
             Self::StoreFull => Row::new("store-full", 503, Rejected, Counter::StoreFull, Soon),
             Self::StoreUnavailable => Row::new("store-unavailable", 503, Rejected, Counter::StoreErrors, Soon),
             Self::TooManyCalls => Row::new("overloaded", 503, Rejected, Counter::RequestsTooManyCalls, Soon),
+            Self::Unconfigured => Row::new("host-unsupported", 500, Rejected, Counter::RequestsHostUnsupported, Never),
         }
     }
 
@@ -185,7 +188,7 @@ impl Problem {
         match self {
             Self::CallerUnknown => "Caller is not identified",
             Self::ExpectationFailed => "Expectation cannot be met",
-            Self::HostUnsupported => "Idempotency is misconfigured at the proxy",
+            Self::HostUnsupported | Self::Unconfigured => "Idempotency is misconfigured at the proxy",
             Self::KeyInvalid(_) => "Idempotency key is malformed",
             Self::KeyMissing { .. } => "Idempotency key is missing",
             Self::KeyReused => "Idempotency key was used for a different request",
@@ -214,6 +217,9 @@ impl Problem {
             Self::HostUnsupported => "Nothing was executed. The proxy does not hand over the request body for \
                  comparison, so it cannot protect this request. Retrying does not help until the operator has \
                  changed the proxy's configuration."
+                .into(),
+            Self::Unconfigured => "Nothing was executed. The proxy cannot use its configuration; its log says why. Retrying \
+                 does not help until the operator has changed it."
                 .into(),
             Self::KeyInvalid(reason) => format!("Nothing was executed. {reason}").into(),
             Self::KeyMissing { header, pointer } => {
@@ -312,6 +318,7 @@ impl Problem {
             Self::CallerUnknown => "idemgate_caller_unknown",
             Self::ExpectationFailed => "idemgate_expectation_failed",
             Self::HostUnsupported => "idemgate_host_unsupported",
+            Self::Unconfigured => "idemgate_unconfigured",
             Self::KeyInvalid(_) => "idemgate_key_invalid",
             Self::KeyMissing { .. } => "idemgate_key_missing",
             Self::KeyReused => "idemgate_key_reused",
@@ -419,6 +426,7 @@ mod tests {
             (Problem::CallerUnknown, "caller-unknown", 403, "rejected", None),
             (Problem::ExpectationFailed, "expectation-failed", 417, "rejected", None),
             (Problem::HostUnsupported, "host-unsupported", 500, "rejected", None),
+            (Problem::Unconfigured, "host-unsupported", 500, "rejected", None),
             (Problem::OverShare(Scarce::Records), "store-full", 503, "rejected", Some(1)),
             (Problem::OverShare(Scarce::Questions), "overloaded", 503, "rejected", Some(1)),
             (Problem::OverShare(Scarce::Calls), "overloaded", 503, "rejected", Some(1)),
@@ -466,6 +474,7 @@ mod tests {
                 // For the operator there are others of this name.
                 Problem::OverShare(_) => "over_share".to_owned(),
                 Problem::TooManyCalls => "too_many_calls".to_owned(),
+                Problem::Unconfigured => "unconfigured".to_owned(),
                 _ => name.replace('-', "_"),
             };
             assert_eq!(reply.details, format!("idemgate_{word}"));
@@ -499,7 +508,7 @@ mod tests {
             let next = match problem {
                 Problem::CallerUnknown => "Authenticate and send the request again with the same key.",
                 Problem::ExpectationFailed => "without that header",
-                Problem::HostUnsupported => "Retrying does not help",
+                Problem::HostUnsupported | Problem::Unconfigured => "Retrying does not help",
                 Problem::KeyInvalid(_) => "Send one key",
                 Problem::KeyMissing { .. } => "Send the request again with a header 'idempotency-key'",
                 Problem::KeyReused => "Use a new key for a new operation",
