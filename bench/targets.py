@@ -167,7 +167,7 @@ TARGETS = {
     "shared-detached": idemgate("shared data, detached", shared_data(execution=DETACHED)),
     "redis": idemgate("Redis", in_redis("redis"), REDIS),
     "redis-detached": idemgate("Redis, detached", in_redis("redis", execution=DETACHED), REDIS),
-    "redis-pooled": idemgate("Redis, pooled", in_redis("redis-pooled"), REDIS),
+    "redis-one-shot": idemgate("Redis, a connection per call", in_redis("redis-one-shot"), REDIS),
     "nginx": Target("nginx", start_nginx(lua=False), "nginx", NGINX),
     "nginx-lua": Target("nginx, Lua and a shared dictionary", start_nginx(lua=True), "nginx", NGINX, SCRIPT),
     "express": Target("Express (is the service)", start_express(guarded=False), "express", EXPRESS_ALONE),

@@ -77,13 +77,12 @@ const ADMIN: Session = of_its_own(&["examples/admin/README.md"]);
 const JWT: Session = of_its_own(&["examples/jwt/README.md"]);
 const REDIS: Session = of_its_own(&["examples/redis/README.md"]);
 const REDIS_CLUSTER: Session = of_its_own(&["examples/redis-cluster/README.md"]);
-const REDIS_PERSISTENT: Session = of_its_own(&["examples/redis-persistent/README.md"]);
-const REDIS_POOLED: Session = of_its_own(&["examples/redis-pooled/README.md"]);
+const REDIS_ONE_SHOT: Session = of_its_own(&["examples/redis-one-shot/README.md"]);
 const REDIS_TLS: Session = of_its_own(&["examples/redis-tls/README.md"]);
 const REDIS_UNIX_SOCKET: Session = of_its_own(&["examples/redis-unix-socket/README.md"]);
 const ROUTE_FEATURES: Session = of_its_own(&["examples/route-features/README.md"]);
 
-const SESSIONS: [Session; 13] = [
+const SESSIONS: [Session; 12] = [
     NAMES_OF_COMMANDS,
     FIRST_STEPS,
     OPERATIONS,
@@ -92,8 +91,7 @@ const SESSIONS: [Session; 13] = [
     JWT,
     REDIS,
     REDIS_CLUSTER,
-    REDIS_PERSISTENT,
-    REDIS_POOLED,
+    REDIS_ONE_SHOT,
     REDIS_TLS,
     REDIS_UNIX_SOCKET,
     ROUTE_FEATURES,
@@ -144,13 +142,8 @@ fn example_redis_cluster() {
 }
 
 #[test]
-fn example_redis_persistent() {
-    run(REDIS_PERSISTENT);
-}
-
-#[test]
-fn example_redis_pooled() {
-    run(REDIS_POOLED);
+fn example_redis_one_shot() {
+    run(REDIS_ONE_SHOT);
 }
 
 #[test]

@@ -146,7 +146,7 @@ fn send(address: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 fn config() -> RedisConfig {
-    RedisConfig::new("redis".to_owned())
+    RedisConfig { connections: 0, ..RedisConfig::new("redis".to_owned()) }
 }
 
 fn store() -> RedisStore {

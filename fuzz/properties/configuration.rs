@@ -39,7 +39,6 @@ pub fn seeds() -> Vec<Seed> {
             "admin",
             r#"{"role": "admin", "guard": "loopback", "store": {"redis": {"cluster": "redis", "password": "p"}}}"#,
         ),
-        ("bridge", r#"{"role": "redis_bridge"}"#),
         (
             "detached",
             r#"{"execution": {"mode": "detached", "timeout": "1m", "cluster": "c"}, "duplicates": {"in_flight": "wait", "wait_timeout": "500ms", "max_waiting": 5.0}}"#,

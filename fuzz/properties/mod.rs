@@ -7,7 +7,6 @@
 #![allow(unreachable_pub, reason = "public for the fuzzers, private to the regression tests")]
 
 pub mod admin;
-pub mod bridge;
 pub mod configuration;
 mod input;
 pub mod json;
@@ -37,9 +36,8 @@ pub struct Target {
 pub type Seed = (&'static str, Vec<u8>);
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "admin", check: admin::check, seeds: admin::seeds },
-    Target { name: "bridge", check: bridge::check, seeds: bridge::seeds },
     Target { name: "configuration", check: configuration::check, seeds: configuration::seeds },
     Target { name: "json", check: json::check, seeds: json::seeds },
     Target { name: "key", check: key::check, seeds: key::seeds },

@@ -30,9 +30,6 @@ impl Document {
         if self.guard.is_some() {
             return Err(without_effect("guard", "role", "admin"));
         }
-        if self.prefix.is_some() {
-            return Err(without_effect("prefix", "role", "redis_bridge"));
-        }
         let limit_is_set = self.sets_response_limit();
         let memory = self.limits.as_ref().and_then(|limits| limits.memory.map(Size::get));
         let routes = self.routes.take().unwrap_or_default();

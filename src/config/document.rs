@@ -22,17 +22,13 @@ use super::value::{
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 pub(super) struct Document {
     /// Which part the module plays in this listener; without it, it is the filter. "store_stream" stands alone in
-    /// the cluster of a store and lets the filter keep connections to it. "redis_bridge" stands alone and lets the filter's
-    /// calls to Redis use pooled connections. "admin" lets operators look up and change single
-    /// operations; beside its guard it has the filter's own settings.
+    /// the cluster of a store and lets the filter keep connections to it. "admin" lets operators look up and
+    /// change single operations; beside its guard it has the filter's own settings.
     pub(super) role: Option<Word<Role>>,
     /// What keeps others away from an admin: the addresses of each connection ("loopback"), or the operator's own
     /// filters, which the metadata of the listener must vouch for ("filters"). Only if role is "admin", and then it must
     /// be given.
     pub(super) guard: Option<Word<Guard>>,
-    /// What the Redis keys start with that a redis_bridge passes commands on for: the filter's store.redis.prefix. Only if
-    /// role is redis_bridge.
-    pub(super) prefix: Option<Text>,
     /// Whether the filter acts ("enforce"), only decides, records and counts, and changes nothing ("shadow"), or leaves
     /// every request alone ("off").
     pub(super) mode: Option<Word<Mode>>,
@@ -86,13 +82,11 @@ impl Document {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Role {
     Admin,
-    RedisBridge,
     StoreStream,
 }
 
 impl Words for Role {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("store_stream", Self::StoreStream), ("redis_bridge", Self::RedisBridge), ("admin", Self::Admin)];
+    const WORDS: &'static [(&'static str, Self)] = &[("store_stream", Self::StoreStream), ("admin", Self::Admin)];
 }
 
 impl Words for Guard {
@@ -419,7 +413,7 @@ pub(super) struct RedisDocument {
     /// 0 opens a connection for each call.
     pub(super) connections: Option<Number<0, 16>>,
     /// The largest response, as it is stored; of a larger one only the fact that there was one is kept. Over 32 KiB only
-    /// with persistent connections or the pooled transport: over a raw one, Redis cuts long replies.
+    /// with persistent connections: without, Redis cuts long replies.
     pub(super) max_record: Option<Size<KIB, { 16 * MIB }>>,
     /// A secret text, or the environment variable that holds it, or several of these with the newest first: each record is
     /// signed with the first, and one that is signed with none of them is damaged. The same for all Envoys. Never shown.
@@ -477,11 +471,10 @@ impl<'de> Deserialize<'de> for RoutePolicyDocument {
             Document { routes: Some(_), .. } => "routes",
             Document { role: Some(_), .. } => "role",
             Document { guard: Some(_), .. } => "guard",
-            Document { prefix: Some(_), .. } => "prefix",
             Document { limits: Some(LimitsDocument { memory: Some(_), .. }), .. } => "limits.memory",
             _ => return Ok(Self(Box::new(document))),
         };
-        let allowed = "any setting except store, routes, role, guard, prefix and limits.memory";
+        let allowed = "any setting except store, routes, role, guard and limits.memory";
         Err(D::Error::invalid_value(Unexpected::Other(found), &allowed))
     }
 }

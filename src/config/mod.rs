@@ -77,11 +77,6 @@ pub enum Plugin {
     },
     /// `{"role": "store_stream"}`: lets the filter keep connections to its store.
     StoreStream,
-    /// `{"role": "redis_bridge"}`: lets the filter's calls to Redis use pooled connections.
-    RedisBridge {
-        /// What the keys of the filter's records begin with.
-        prefix: String,
-    },
 }
 
 impl Plugin {
@@ -90,19 +85,15 @@ impl Plugin {
     ///
     /// # Errors
     ///
-    /// As [`Config::parse`]; for any setting beside the role of a bridge; for an admin without a guard; and for a secret
+    /// As [`Config::parse`]; for any setting beside the role `store_stream`; for an admin without a guard; and for a secret
     /// that is not in the `environment`.
     pub fn parse(text: &[u8], environment: Environment<'_>) -> Result<Self, ConfigError> {
         let node = Node::parse(text)?;
         let document: Document = node.read()?;
         match document.role.map(Word::get) {
             Some(Role::StoreStream) => {
-                stands_alone(&node, "store_stream", &["role"])?;
+                stands_alone(&node)?;
                 Ok(Self::StoreStream)
-            }
-            Some(Role::RedisBridge) => {
-                stands_alone(&node, "redis_bridge", &["role", "prefix"])?;
-                Ok(Self::RedisBridge { prefix: document.prefix.map_or_else(store::default_prefix, String::from) })
             }
             Some(Role::Admin) => admin(document, environment),
             None => document.compile(environment).map(|config| Self::Filter(Box::new(config))),
@@ -132,14 +123,14 @@ fn admin(mut document: Document, environment: Environment<'_>) -> Result<Plugin,
     document.compile(environment).map(|config| Plugin::Admin { config: Box::new(config), guard: guard.get() })
 }
 
-/// What else stands beside a role that has no more settings than these is meant for the filter.
-fn stands_alone(node: &Node, role: &str, settings: &[&str]) -> Result<(), ConfigError> {
-    match node.keys().find(|key| !settings.contains(key)) {
+/// What else stands beside the role `store_stream` is meant for the filter.
+fn stands_alone(node: &Node) -> Result<(), ConfigError> {
+    match node.keys().find(|key| *key != "role") {
         None => Ok(()),
         Some(key) => Err(ConfigError::new(
             key,
-            format!("a setting of the filter, which role \"{role}\" does not have"),
-            format!("only {}, if role is \"{role}\"", settings.join(" and ")),
+            "a setting of the filter, which role \"store_stream\" does not have",
+            "only role, if role is \"store_stream\"",
         )),
     }
 }

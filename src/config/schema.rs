@@ -81,7 +81,7 @@ fn defaults() -> Value {
         "replay": {"header": "idempotency-replayed", "drop_headers": ["set-cookie"], "keep_headers": []},
         "store": {
             "shared_data": {"max_bytes": "64MiB", "on_full": "evict_oldest", "keep_at_least": "1h"},
-            "redis": {"prefix": "idemgate:", "timeout": "500ms", "database": 0, "connections": 0, "max_record": "32KiB", "unsigned_records": "refuse"},
+            "redis": {"prefix": "idemgate:", "timeout": "500ms", "database": 0, "connections": 2, "max_record": "32KiB", "unsigned_records": "refuse"},
         },
         "problems": {"retry_hints": true, "error_member": true, "status": {}, "body": null, "content_type": "application/json"},
         "on_store_error": "reject",

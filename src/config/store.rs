@@ -134,7 +134,7 @@ impl RedisConfig {
             database: 0,
             username: None,
             password: None,
-            connections: 0,
+            connections: 2,
             max_record: 32 << 10,
             integrity: IntegrityConfig::default(),
         }

@@ -340,7 +340,7 @@ fn unknown_keys_are_named_with_those_that_exist() {
         (r#"{"store": {"shared_data": {"max_byte": 1}}}"#, "store.shared_data.max_byte: found an unknown key (did you mean max_bytes?); allowed: max_entries, max_bytes, on_full, keep_at_least".to_owned()),
         (
             r#"{"ttls": "1h"}"#,
-            "ttls: found an unknown key (did you mean ttl?); allowed: role, guard, prefix, mode, key, methods, caller, resource, \
+            "ttls: found an unknown key (did you mean ttl?); allowed: role, guard, mode, key, methods, caller, resource, \
              fingerprint, duplicates, outcome, ttl, lease, execution, limits, replay, problems, store, on_store_error, \
              status_header, docs_uri, routes"
                 .to_owned(),
@@ -411,7 +411,7 @@ fn wrong_values_are_told_what_is_allowed() {
             r#""drop""#,
             r#""evict_oldest", "reject""#,
         ),
-        (r#"{"role": "proxy"}"#, "role", r#""proxy""#, r#""store_stream", "redis_bridge", "admin""#),
+        (r#"{"role": "proxy"}"#, "role", r#""proxy""#, r#""store_stream", "admin""#),
         // Objects, lists and booleans.
         (r#"{"key": ["idempotency-key"]}"#, "key", "a list", "an object"),
         (r#"{"caller": null}"#, "caller", "null", "an object"),
@@ -665,19 +665,19 @@ fn wrong_values_are_told_what_is_allowed() {
             r#"{"routes": [{"match": {}, "policy": {"routes": []}}]}"#,
             "routes[0].policy",
             "routes",
-            "any setting except store, routes, role, guard, prefix and limits.memory",
+            "any setting except store, routes, role, guard and limits.memory",
         ),
         (
             r#"{"routes": [{"match": {}, "policy": {"store": {"shared_data": {}}}}]}"#,
             "routes[0].policy",
             "store",
-            "any setting except store, routes, role, guard, prefix and limits.memory",
+            "any setting except store, routes, role, guard and limits.memory",
         ),
         (
             r#"{"routes": [{"match": {}, "policy": {"limits": {"memory": "1GiB"}}}]}"#,
             "routes[0].policy",
             "limits.memory",
-            "any setting except store, routes, role, guard, prefix and limits.memory",
+            "any setting except store, routes, role, guard and limits.memory",
         ),
         (r#"{"routes": [{"match": {}, "policy": {"ttl": 5}}]}"#, "routes[0].policy.ttl", "5", ttl),
     ] {
@@ -931,27 +931,22 @@ fn a_route_has_the_last_word_on_each_header_of_a_replay() {
 
 #[test]
 fn a_role_stands_alone_and_no_role_is_the_filter() {
-    for (text, prefix) in
-        [(r#"{"role": "redis_bridge"}"#, "idemgate:"), (r#"{"prefix": "orders:", "role": "redis_bridge"}"#, "orders:")]
-    {
-        assert_eq!(Plugin::parse(text.as_bytes(), &|_| None), Ok(Plugin::RedisBridge { prefix: prefix.to_owned() }));
-    }
-    assert!(refusal(br#"{"prefix": "orders:"}"#).starts_with("prefix: found a value that has no effect here"));
+    assert_eq!(Plugin::parse(br#"{"role": "store_stream"}"#, &|_| None), Ok(Plugin::StoreStream));
     assert_eq!(Plugin::parse(b"", &|_| None), Ok(Plugin::Filter(Box::default())));
     assert_eq!(Plugin::parse(br#"{"ttl": "1h"}"#, &|_| None), Ok(Plugin::Filter(Box::new(parse(r#"{"ttl": "1h"}"#)))));
     for (input, message) in [
         (
-            r#"{"mode": "off", "role": "redis_bridge", "ttl": "1h"}"#,
-            "mode: found a setting of the filter, which role \"redis_bridge\" does not have; allowed: only role and \
-             prefix, if role is \"redis_bridge\"",
+            r#"{"mode": "off", "role": "store_stream", "ttl": "1h"}"#,
+            "mode: found a setting of the filter, which role \"store_stream\" does not have; allowed: only role, if role \
+             is \"store_stream\"",
         ),
-        (r#"{"role": "redis_bridge", "ttls": "1h"}"#, "ttls: found an unknown key"),
+        (r#"{"role": "store_stream", "ttls": "1h"}"#, "ttls: found an unknown key"),
     ] {
         let error = Plugin::parse(input.as_bytes(), &|_| None).unwrap_err().to_string();
         assert!(error.starts_with(message), "{error}");
     }
     assert_eq!(
-        refusal(br#"{"role": "redis_bridge"}"#),
+        refusal(br#"{"role": "store_stream"}"#),
         "role: found a role other than the filter's; allowed: no role, which is the filter"
     );
 }
@@ -978,8 +973,8 @@ fn an_admin_has_the_settings_of_its_filter_and_a_guard() {
         ),
         (r#"{"role": "admin", "guard": "loopback", "ttl": "0s"}"#, "ttl: found \"0s\"; allowed: "),
         (
-            r#"{"role": "redis_bridge", "guard": "loopback"}"#,
-            "guard: found a setting of the filter, which role \"redis_bridge\" does not have",
+            r#"{"role": "store_stream", "guard": "loopback"}"#,
+            "guard: found a setting of the filter, which role \"store_stream\" does not have",
         ),
     ] {
         let error = Plugin::parse(input.as_bytes(), &|_| None).unwrap_err().to_string();

@@ -169,7 +169,7 @@ pub(crate) fn remove_header(map: MapType, name: &str) -> Result<(), Refused> {
     check(unsafe { imports::proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
 }
 
-/// Puts `bytes` in the place of all `length` bytes of a buffer.
+/// Puts `bytes` in the place of the first `length` bytes of a buffer.
 pub(crate) fn set_buffer(buffer: BufferType, length: usize, bytes: &[u8]) -> Result<(), Refused> {
     // SAFETY: the host only reads.
     check(unsafe { imports::proxy_set_buffer_bytes(buffer as u32, 0, length, bytes.as_ptr(), bytes.len()) })

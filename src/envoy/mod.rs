@@ -28,7 +28,6 @@
 pub(crate) mod abi;
 mod admin;
 mod announcement;
-mod bridge;
 mod call_end;
 mod checkup;
 mod crash_test;

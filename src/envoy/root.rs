@@ -10,7 +10,6 @@ use proxy_wasm::{
 use super::{
     admin::{Admin, AdminStream},
     announcement::announce,
-    bridge::{Bridge, BridgeStream},
     call_end::CallEnd,
     filter::Filter,
     host::{self, BufferType, KnownRoot},
@@ -37,8 +36,6 @@ enum Role {
     Filter(Rc<Filter>),
     /// Requests of operators.
     Admin(Rc<Admin>),
-    /// Calls to Redis.
-    Bridge(Rc<Bridge>),
     /// Connections to a store.
     StoreStream,
 }
@@ -88,7 +85,7 @@ impl Root {
         match &self.role {
             Role::Filter(filter) => filter.close_connections(),
             Role::Admin(admin) => admin.close_connections(self.context.id()),
-            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
+            Role::StoreStream | Role::Unconfigured => {}
         }
         self.life = Life::Over;
     }
@@ -97,7 +94,7 @@ impl Root {
         match &self.role {
             Role::Filter(filter) => filter.has_no_calls(),
             Role::Admin(admin) => admin.is_idle(),
-            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => true,
+            Role::StoreStream | Role::Unconfigured => true,
         }
     }
 }
@@ -109,7 +106,7 @@ impl Context for Root {
         match &self.role {
             Role::Filter(filter) => filter.on_call_answered(token, answer, now),
             Role::Admin(admin) => admin.hear(self.context.id(), token, answer, now),
-            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
+            Role::StoreStream | Role::Unconfigured => {}
         }
         self.finish_draining();
     }
@@ -120,7 +117,7 @@ impl Context for Root {
         match &self.role {
             Role::Filter(filter) => filter.on_received(stream, &bytes, now),
             Role::Admin(admin) => admin.on_received(self.context.id(), stream, &bytes, now),
-            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
+            Role::StoreStream | Role::Unconfigured => {}
         }
         self.finish_draining();
     }
@@ -131,7 +128,7 @@ impl Context for Root {
         match &self.role {
             Role::Filter(filter) => filter.on_stream_closed(stream, &text, now),
             Role::Admin(admin) => admin.on_stream_closed(self.context.id(), stream, &text, now),
-            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
+            Role::StoreStream | Role::Unconfigured => {}
         }
         self.finish_draining();
     }
@@ -164,7 +161,6 @@ impl RootContext for Root {
             Ok(Plugin::Filter(config)) => self.start_filter(*config, &text),
             Ok(Plugin::Admin { config, guard }) => start_admin(*config, guard, &text),
             Ok(Plugin::StoreStream) => Some(Role::StoreStream),
-            Ok(Plugin::RedisBridge { prefix }) => Some(Role::Bridge(Rc::new(Bridge::new(prefix)))),
             Err(error) => {
                 log::error!("idemgate: configuration refused: {error}");
                 None
@@ -184,7 +180,7 @@ impl RootContext for Root {
                 host::follow_log_level();
             }
             Role::Admin(admin) => admin.tick(self.context.id(), now),
-            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
+            Role::StoreStream | Role::Unconfigured => {}
         }
         self.finish_draining();
     }
@@ -199,7 +195,7 @@ impl RootContext for Root {
                 while host::dequeue(queue).is_some() {}
                 admin.begin_work(self.context.id(), now);
             }
-            Role::Bridge(_) | Role::StoreStream | Role::Unconfigured => {}
+            Role::StoreStream | Role::Unconfigured => {}
         }
         self.finish_draining();
     }
@@ -209,7 +205,6 @@ impl RootContext for Root {
         Some(match &self.role {
             Role::Filter(filter) => Box::new(Stream::new(context_id, Rc::clone(filter))),
             Role::Admin(admin) => Box::new(AdminStream::new(context_id, Rc::clone(admin))),
-            Role::Bridge(bridge) => Box::new(BridgeStream::new(Rc::clone(bridge))),
             Role::StoreStream => Box::new(StoreStream::default()),
             Role::Unconfigured => Box::new(Unconfigured),
         })

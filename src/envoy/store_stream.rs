@@ -7,7 +7,7 @@
 use proxy_wasm::traits::{Context, HttpContext};
 
 use super::host::{self, Action, BufferType, MapType};
-use crate::store::frame::{Unframer, frame_header};
+use crate::store::frame::{HEADER, Unframer, frame_header};
 
 /// One stream to the store.
 #[derive(Debug, Default)]
@@ -27,8 +27,15 @@ impl HttpContext for StoreStream {
 
     fn on_http_request_body(&mut self, size: usize, _: bool) -> Action {
         if let (Some(unframer), 1..) = (&mut self.unframer, size) {
-            let messages = unframer.take(&host::buffer(BufferType::HttpRequestBody, 0, size));
-            if let Err(refused) = host::set_buffer(BufferType::HttpRequestBody, size, &messages) {
+            let beginning = host::buffer(BufferType::HttpRequestBody, 0, size.min(HEADER));
+            let taken = if unframer.is_at_whole_frame(&beginning, size) {
+                // As the host hands messages over, as a rule: nothing is copied.
+                host::set_buffer(BufferType::HttpRequestBody, HEADER, b"")
+            } else {
+                let messages = unframer.take(&host::buffer(BufferType::HttpRequestBody, 0, size));
+                host::set_buffer(BufferType::HttpRequestBody, size, &messages)
+            };
+            if let Err(refused) = taken {
                 log::error!("idemgate: the host refused to take the frames off a question ({refused:?})");
             }
         }

@@ -294,6 +294,12 @@ impl<G> Admission<G> {
             || !self.claims.is_empty() && self.urgent.is_empty() && under_way < claims
     }
 
+    /// Whether exactly one question waits to be asked, and no answer to be told.
+    #[must_use]
+    pub fn has_one(&self) -> bool {
+        self.answers.is_empty() && self.urgent.len() + self.claims.len() == 1
+    }
+
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -237,9 +237,8 @@ impl StoreError {
     }
 
     /// All kinds.
-    pub const KINDS: [&'static str; 19] = [
+    pub const KINDS: [&'static str; 18] = [
         "authentication",
-        "bridge",
         "contended",
         "cut",
         "foreign",

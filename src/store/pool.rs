@@ -130,6 +130,12 @@ impl Pool {
         }
     }
 
+    /// Whether a question would be sent at once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.connections.iter().any(|connection| connection.stage == Stage::Ready)
+    }
+
     /// Asks a question; the ticket of its answer.
     pub fn ask(&mut self, streams: &mut impl Streams, bytes: &[u8], timeout: Duration, now: Timestamp) -> u32 {
         self.tickets = self.tickets.wrapping_add(1);

@@ -132,7 +132,7 @@ impl Worker {
                     StoreReply::Asks(inquiry) => {
                         active.question_size = inquiry.size() as u64;
                         match self.inquiries.order(id, inquiry, is_shadow) {
-                            Ok(()) => return self.leave_to_root(host),
+                            Ok(()) => return self.ask_soon(host, id, now),
                             Err(refused) => Answer::Claimed(refused),
                         }
                     }

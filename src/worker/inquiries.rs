@@ -56,6 +56,11 @@ impl Inquiries {
         self.outbox.queue.has_next(self.calls())
     }
 
+    /// Whether exactly one waits to be asked, and nobody to be told.
+    pub(super) fn have_one(&self) -> bool {
+        self.outbox.queue.has_one()
+    }
+
     /// Lets those know who have joined a claim what became of it.
     pub(super) fn conclude(&mut self, errand: &Errand, claimed: &Claimed, now: Timestamp) {
         self.outbox.queue.conclude(errand, claimed, now);

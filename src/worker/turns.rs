@@ -3,11 +3,11 @@
 //! A crowd may wait for one event: the end of an execution, a moment, an answer of the store. What the event brings
 //! about for each of them is done in turns, a limited number in a call, and a tick that comes soon goes on with the rest.
 
-use super::{Host, Report, Worker};
+use super::{ExchangeId, Host, Report, Root, Worker};
 use crate::{
     exchange::{CallFailure, Event},
     store::{Answer, Claimed, pool::Pool, remote::Heard},
-    time::Timestamp,
+    time::{Now, Timestamp},
 };
 
 /// The turns that are left until the host calls again from its event loop.
@@ -81,6 +81,22 @@ impl Worker {
             } else {
                 had_nothing += 1;
             }
+        }
+    }
+
+    /// Has the question asked that an exchange has just ordered: over a connection that is ready from its stream's own
+    /// callback, unless others wait; else by the root context, for which the host has to call back.
+    pub(super) fn ask_soon(&mut self, host: &mut impl Host, id: ExchangeId, now: &Now) {
+        let is_ready = self.pool.as_ref().is_some_and(Pool::is_ready);
+        if is_ready && self.root == Root::Idle && self.inquiries.have_one() {
+            self.ask_next(host, now.get());
+            // The connection belongs to the root context.
+            if let Some(active) = self.exchanges.get_mut(&id) {
+                active.enter_stream(host);
+            }
+        }
+        if self.has_turns_to_take() {
+            self.leave_to_root(host);
         }
     }
 

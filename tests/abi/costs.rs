@@ -41,7 +41,7 @@ enum Kind {
 
 const SHARED_DATA: &str = "{}";
 const DETACHED: &str = r#"{"execution": {"mode": "detached"}}"#;
-const REDIS: &str = r#"{"store": {"redis": {"cluster": "redis"}}}"#;
+const REDIS: &str = r#"{"store": {"redis": {"cluster": "redis", "connections": 0}}}"#;
 
 const BUDGETS: [Budget; 9] = [
     Budget {

@@ -37,7 +37,6 @@ mod vm;
 mod worker;
 
 mod bench;
-mod bridge;
 mod costs;
 mod probe;
 mod scenarios;

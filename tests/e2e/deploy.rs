@@ -18,7 +18,8 @@ use self::istio::{EnvoyFilter, Pod, WasmPlugin};
 use self::manifest::{Manifest, files};
 use self::proxy::{DENIED, Proxy};
 use crate::bench::{
-    Bench, Protocol, RedisServer, Request, assert_executed, assert_problem, assert_replay_of, assert_unguarded, token,
+    Bench, Protocol, RedisServer, Request, assert_executed, assert_problem, assert_replay_of, assert_unguarded,
+    released_module, token,
 };
 
 const WASM_PLUGIN: &str = "istio/wasmplugin.yaml";
@@ -156,6 +157,9 @@ async fn shares_records(mut proxy: Proxy) {
     let address = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
     let address = cluster.pointer_mut(address).expect("the address of Redis");
     *address = json!({ "address": redis.address().ip().to_string(), "port_value": redis.address().port() });
+    let code = cluster.pointer_mut(STORE_STREAM_CODE).expect("the role store_stream");
+    assert_eq!(*code, json!({ "local": { "filename": "/etc/idemgate/plugin.wasm" } }));
+    *code = json!({ "local": { "filename": released_module() } });
     // What a busy machine may make of a call is no error of the store.
     cluster["connect_timeout"] = json!("10s");
     let store = json!({ "redis": { "cluster": cluster["name"], "timeout": "10s" } });
@@ -170,3 +174,6 @@ async fn shares_records(mut proxy: Proxy) {
     assert_replay_of(&first, &other.send(&request).await);
     bench.assert_executions(1);
 }
+
+const STORE_STREAM_CODE: &str = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/\
+                                 http_filters/0/typed_config/config/vm_config/code";

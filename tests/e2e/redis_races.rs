@@ -18,7 +18,7 @@ async fn keys_raced_by_two_envoys_over_direct_connections_execute_once_each() {
 
 #[tokio::test]
 async fn keys_raced_by_two_envoys_over_persistent_connections_execute_once_each() {
-    for transport in [Transport::Streams, Transport::PooledStreams] {
+    for transport in [Transport::Direct, Transport::Streams] {
         let redis = RedisServer::start().await;
         race(transport, vec![redis.address()]).await;
         assert_eq!(redis.keys().await.len(), KEYS, "a record for each key");

@@ -47,7 +47,8 @@ fn renewal(operation: u8, guest: u32) -> Errand<u32> {
 }
 
 fn errand(call: &Call, guest: u32, is_shadow: bool) -> Errand<u32> {
-    let store = RedisStore::new(RedisConfig { timeout: TIMEOUT, ..RedisConfig::new("redis".to_owned()) });
+    let store =
+        RedisStore::new(RedisConfig { timeout: TIMEOUT, connections: 0, ..RedisConfig::new("redis".to_owned()) });
     Errand { guest, inquiry: store.inquire(call, NOW).expect("a call that can be made"), is_shadow }
 }
 

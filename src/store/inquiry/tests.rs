@@ -28,7 +28,7 @@ fn inquiry_of(config: RedisConfig, call: &Call) -> Inquiry {
 }
 
 fn config() -> RedisConfig {
-    RedisConfig::new("redis".to_owned())
+    RedisConfig { connections: 0, ..RedisConfig::new("redis".to_owned()) }
 }
 
 fn claim() -> Call {

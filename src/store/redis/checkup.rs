@@ -139,7 +139,8 @@ mod tests {
         let text = "used_memory:1048576\r\nmaxmemory:2097152\r\nevicted_keys:5\r\n# Keyspace\r\ndb0:keys=3,expires=3\r\n\
                     db3:keys=42,expires=42,avg_ttl=1\r\n";
         let usage = |database| {
-            let store = RedisStore::new(RedisConfig { database, ..RedisConfig::new("redis".to_owned()) });
+            let store =
+                RedisStore::new(RedisConfig { database, connections: 0, ..RedisConfig::new("redis".to_owned()) });
             let ok = if database == 0 { "" } else { "+OK\r\n" };
             let reply = [ok.as_bytes(), &info(text)].concat();
             store.usage(Heard::Reply { status: 200, body: &reply })

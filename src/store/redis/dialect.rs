@@ -6,7 +6,7 @@ use super::{
     RedisError,
     entry::{self, PhaseByte, RecordSummary, RedisRecord, SealedPhase},
     resp::{self, RespError, Value},
-    script::Scripts,
+    script::{Script, Scripts},
 };
 use crate::{
     config::RedisConfig,
@@ -180,7 +180,7 @@ impl RedisDialect {
     }
 
     /// The bytes that call a script in an owner's name.
-    fn owned(&self, script: &str, operation: &OperationId, owner: Owner, rest: &[&[u8]]) -> Vec<u8> {
+    fn owned(&self, script: &Script, operation: &OperationId, owner: Owner, rest: &[&[u8]]) -> Vec<u8> {
         let owner = owner.to_bytes();
         let mut arguments: Vec<&[u8]> = vec![&owner];
         arguments.extend(rest);
@@ -188,11 +188,11 @@ impl RedisDialect {
     }
 
     /// The same for a script that not only owners use.
-    fn call(&self, script: &str, operation: &OperationId, arguments: &[&[u8]]) -> Vec<u8> {
+    fn call(&self, script: &Script, operation: &OperationId, arguments: &[&[u8]]) -> Vec<u8> {
         let key = format!("{}{operation}", self.prefix);
-        let [name, script]: [&[u8]; 2] = match self.scripts.hash_of(script) {
+        let [name, script]: [&[u8]; 2] = match script.hash {
             Some(hash) if self.is_persistent => [b"EVALSHA", hash.as_bytes()],
-            _ => [b"EVAL", script.as_bytes()],
+            _ => [b"EVAL", script.text.as_bytes()],
         };
         let mut parts = vec![name, script, b"1", key.as_bytes()];
         parts.extend(arguments);
@@ -245,7 +245,7 @@ impl Dialect for RedisDialect {
         let mut parts: Vec<&[u8]> = parts.iter().filter_map(Value::bytes).collect();
         let (name, script) = (parts.first()?, parts.get(1)?);
         let script = self.scripts.with_hash(script).filter(|_| *name == b"EVALSHA")?;
-        parts.splice(..2, [b"EVAL".as_slice(), script.as_bytes()]);
+        parts.splice(..2, [b"EVAL".as_slice(), script.text.as_bytes()]);
         let mut bytes = Vec::new();
         resp::push_command(&mut bytes, &parts);
         Some(bytes)
@@ -322,7 +322,6 @@ impl Login {
     }
 }
 
-/// As the scripts take times.
 /// What a claim has met: what is left of the lease, how long the record lives, and its value.
 fn claimed(
     found: &[Value],
@@ -425,6 +424,7 @@ impl RecordSummary {
     }
 }
 
+/// As the scripts take times.
 fn millis(time: Duration) -> Vec<u8> {
     time.as_millis().to_string().into_bytes()
 }

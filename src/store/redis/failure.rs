@@ -14,13 +14,10 @@ pub enum RedisError {
          in this machine alone), and that the ACL of the user allows the commands and keys that docs/redis.md lists"
     )]
     Authentication,
-    /// The `redis_bridge` does not pass the call on.
-    #[error("the redis_bridge refuses the call; a log line of its own says why")]
-    Bridge,
     /// The reply ends in the middle.
     #[error(
-        "a reply of Redis was cut off: a raw transport loses long replies; keep store.redis.max_record at 32KiB, or use \
-         the pooled transport"
+        "a reply of Redis was cut off: a connection for one call loses long replies; keep store.redis.max_record at 32KiB, \
+         or let connections persist (store.redis.connections)"
     )]
     Cut,
     /// Something else is stored under the key.
@@ -36,7 +33,7 @@ pub enum RedisError {
     #[error("what answers in place of Redis does not speak its protocol: check what store.redis.cluster leads to")]
     Malformed,
     /// `MOVED`, `ASK`, `CROSSSLOT`.
-    #[error("this is a Redis Cluster: it needs the pooled transport, examples/redis-cluster")]
+    #[error("this is a Redis Cluster: it needs redis_proxy in between, examples/redis-cluster")]
     Moved,
     /// `OOM`.
     #[error("Redis is out of memory: raise maxmemory, or shorten ttl; keep maxmemory-policy at noeviction")]
@@ -79,7 +76,6 @@ impl RedisError {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Authentication => "authentication",
-            Self::Bridge => "bridge",
             Self::Cut => "cut",
             Self::Foreign => "foreign",
             Self::Loading => "loading",
@@ -118,7 +114,6 @@ impl Failure {
             }
             503 if says("overflow") => Self::certain(RedisError::Rejected),
             503 => Self::doubtful(RedisError::Reset),
-            400 | 403 => Self::certain(RedisError::Bridge),
             504 => Self::doubtful(RedisError::TimedOut),
             _ => Self::doubtful(RedisError::Malformed),
         }

@@ -15,12 +15,10 @@
 //!   end of the lease until it is there the operation is found unknown ([`inquiry`](super::inquiry)).
 //! - *Redis loses a record*: what its owner says at the end is written all the same.
 
-pub mod bridge;
 mod checkup;
 mod dialect;
 mod entry;
 mod failure;
-mod passing;
 pub mod resp;
 mod script;
 
@@ -28,7 +26,6 @@ use std::{sync::Arc, time::Duration};
 
 use dialect::RedisDialect;
 pub use failure::RedisError;
-pub use passing::Passing;
 
 use super::{
     Answer, Call, StoreError,

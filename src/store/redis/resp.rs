@@ -90,92 +90,6 @@ pub fn first_length(bytes: &[u8]) -> Result<usize, RespError> {
     Ok(bytes.len() - rest.len())
 }
 
-/// Counts the values of a message piece by piece, without keeping any.
-///
-/// Each byte is looked at once, and the inside of a bulk string never.
-#[derive(Clone, Debug)]
-pub struct ValueCounter {
-    is_of_commands: bool,
-    count: usize,
-    /// How many elements each array that has begun still lacks.
-    open: Vec<usize>,
-}
-
-impl ValueCounter {
-    /// Counts the values of a reply.
-    #[must_use]
-    pub fn of_values() -> Self {
-        Self { is_of_commands: false, count: 0, open: Vec::new() }
-    }
-
-    /// Counts commands: arrays of one or more bulk strings, and nothing else.
-    ///
-    /// Redis also takes a line of text for a command, and answers nothing at all to an empty array. With those, replies
-    /// could not be told from one another.
-    #[must_use]
-    pub fn of_commands() -> Self {
-        Self { is_of_commands: true, ..Self::of_values() }
-    }
-
-    /// Goes on with `bytes`, and says how many of them are done with: the next call begins behind those.
-    ///
-    /// # Errors
-    ///
-    /// [`RespError::Malformed`], which does not get better with more bytes.
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, RespError> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let (token, behind) = match read_token(rest) {
-                Err(RespError::Cut) => break,
-                read => read?,
-            };
-            if !self.allows(&token) {
-                return Err(RespError::Malformed);
-            }
-            match token {
-                RespToken::Array(length @ 1..) => self.open.push(length),
-                _ => self.close(),
-            }
-            rest = behind;
-        }
-        Ok(bytes.len() - rest.len())
-    }
-
-    /// How many values are complete.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Whether no value has begun that is not complete. Ask it when no byte is left over.
-    #[must_use]
-    pub fn is_between_values(&self) -> bool {
-        self.open.is_empty()
-    }
-
-    /// Whether `token` may come next.
-    fn allows(&self, token: &RespToken<'_>) -> bool {
-        match (token, self.open.len()) {
-            (RespToken::Array(1..), 0) | (RespToken::Bulk(_), 1) => true,
-            _ if self.is_of_commands => false,
-            (RespToken::Array(_), depth) => depth < DEEPEST,
-            _ => true,
-        }
-    }
-
-    /// A value is complete, and with it each array that it is the last element of.
-    fn close(&mut self) {
-        while let Some(lacking) = self.open.last_mut() {
-            *lacking -= 1;
-            if *lacking > 0 {
-                return;
-            }
-            self.open.pop();
-        }
-        self.count += 1;
-    }
-}
-
 fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     push_header(out, b'$', bytes.len());
     out.extend_from_slice(bytes);
@@ -189,7 +103,7 @@ fn push_header(out: &mut Vec<u8>, kind: u8, length: usize) {
 }
 
 /// A value, or the head of an array whose elements follow.
-pub(super) enum RespToken<'a> {
+enum RespToken<'a> {
     Simple(&'a [u8]),
     Error(&'a [u8]),
     Integer(i64),
@@ -224,7 +138,7 @@ fn read_value(bytes: &[u8], depth: usize) -> Result<(Value, &[u8]), RespError> {
     Ok((value, rest))
 }
 
-pub(super) fn read_token(bytes: &[u8]) -> Result<(RespToken<'_>, &[u8]), RespError> {
+fn read_token(bytes: &[u8]) -> Result<(RespToken<'_>, &[u8]), RespError> {
     let (&kind, rest) = bytes.split_first().ok_or(RespError::Cut)?;
     match kind {
         b'+' => read_line(rest).map(|(line, rest)| (RespToken::Simple(line), rest)),

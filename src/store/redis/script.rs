@@ -8,46 +8,44 @@
 /// The scripts, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Scripts {
-    pub(super) claim: String,
-    pub(super) renew: String,
-    pub(super) settle: String,
+    pub(super) claim: Script,
+    pub(super) renew: Script,
+    pub(super) settle: Script,
     // For operators.
-    pub(super) look: String,
-    pub(super) amend: String,
+    pub(super) look: Script,
+    pub(super) amend: Script,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Script {
+    pub(super) text: String,
+    /// By which Redis knows it: what `SCRIPT LOAD` answers, which a test asks it (tests/redis_store.rs). Those of operators
+    /// are sent whole.
+    pub(super) hash: Option<&'static str>,
 }
 
 impl Scripts {
     pub(super) fn new() -> Self {
         Self {
-            claim: without_comments(include_str!("claim.lua")),
-            renew: without_comments(include_str!("renew.lua")),
-            settle: without_comments(include_str!("settle.lua")),
-            look: without_comments(include_str!("look.lua")),
-            amend: without_comments(include_str!("amend.lua")),
+            claim: Script::new(include_str!("claim.lua"), Some("fad9cca226f5aba98cd97530306201669e1bc640")),
+            renew: Script::new(include_str!("renew.lua"), Some("848118d7c1a047b1bdd03cae0e7564ef3bee84d3")),
+            settle: Script::new(include_str!("settle.lua"), Some("bf7f4f51355b7f5cd739e61abd7df72e4ca584b8")),
+            look: Script::new(include_str!("look.lua"), None),
+            amend: Script::new(include_str!("amend.lua"), None),
         }
-    }
-}
-
-impl Scripts {
-    /// The hash by which Redis knows a script of an owner's.
-    pub(super) fn hash_of(&self, script: &str) -> Option<&'static str> {
-        self.hashed().into_iter().find_map(|(own, hash)| (own == script).then_some(hash))
     }
 
     /// The script with this hash.
-    pub(super) fn with_hash(&self, hash: &[u8]) -> Option<&str> {
-        self.hashed().into_iter().find_map(|(own, known)| (known.as_bytes() == hash).then_some(own))
+    pub(super) fn with_hash(&self, hash: &[u8]) -> Option<&Script> {
+        let mut hashed = [&self.claim, &self.renew, &self.settle].into_iter();
+        hashed.find(|script| script.hash.is_some_and(|known| known.as_bytes() == hash))
     }
+}
 
-    /// What `SCRIPT LOAD` answers for each, which a test asks it (tests/redis_store.rs).
-    fn hashed(&self) -> [(&str, &'static str); 3] {
-        [(&self.claim, CLAIM), (&self.renew, RENEW), (&self.settle, SETTLE)]
-    }
-
-    /// Whether `script` is one of them.
-    pub(super) fn have(&self, script: &[u8]) -> bool {
-        let Self { claim, renew, settle, look, amend } = self;
-        [claim, renew, settle, look, amend].iter().any(|own| own.as_bytes() == script)
+impl Script {
+    fn new(text: &str, hash: Option<&'static str>) -> Self {
+        Self { text: without_comments(text), hash }
     }
 }
 
@@ -56,7 +54,3 @@ fn without_comments(script: &str) -> String {
     let lines: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.starts_with("--")).collect();
     lines.join("\n")
 }
-
-const CLAIM: &str = "fad9cca226f5aba98cd97530306201669e1bc640";
-const RENEW: &str = "848118d7c1a047b1bdd03cae0e7564ef3bee84d3";
-const SETTLE: &str = "bf7f4f51355b7f5cd739e61abd7df72e4ca584b8";

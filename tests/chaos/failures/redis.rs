@@ -37,7 +37,7 @@ const CALM: Duration = Duration::from_millis(2_000);
 
 fn deployment(transport: Transport) -> Deployment {
     match transport {
-        Transport::Direct | Transport::Streams | Transport::PooledStreams => ON_REDIS,
+        Transport::Direct | Transport::Streams => ON_REDIS,
         Transport::Pooled | Transport::Sharded => ON_POOLED_REDIS,
     }
 }

@@ -489,7 +489,7 @@ impl Setup {
                 connections: self.redis.connections,
                 password: self.redis.password,
             };
-            listeners.extend(transport.listeners(module));
+            listeners.extend(transport.listeners());
             clusters.extend(transport.clusters(module, &redis));
         }
         Resources { listeners, clusters }

@@ -242,7 +242,7 @@ fn launch(setup: &Setup) -> Launched {
 fn keeper() -> Value {
     let configuration = json!({
         "@type": "type.googleapis.com/google.protobuf.StringValue",
-        "value": json!({ "role": "redis_bridge" }).to_string(),
+        "value": json!({ "role": "store_stream" }).to_string(),
     });
     json!({
         "name": "keeper",

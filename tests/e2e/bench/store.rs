@@ -52,7 +52,7 @@ impl Store {
 }
 
 /// Makes of each scenario of the file other tests, in which records are kept in Redis: over raw TCP and over persistent
-/// connections for those named `direct`, over pooled ones of either kind for those named `pooled`.
+/// connections for those named `direct`, over pooled ones for those named `pooled`.
 macro_rules! also_on_redis {
     (direct: { $($direct:ident),* $(,)? } $(pooled: { $($pooled:ident),* $(,)? })?) => {
         mod redis_direct {
@@ -78,17 +78,6 @@ macro_rules! also_on_redis {
         }
 
         $(
-            mod redis_pooled_streams {
-                $(
-                    #[test]
-                    fn $pooled() {
-                        use $crate::bench::{Store, Transport};
-
-                        Store::Redis(Transport::PooledStreams).run(super::$pooled);
-                    }
-                )*
-            }
-
             mod redis_pooled {
                 $(
                     #[test]

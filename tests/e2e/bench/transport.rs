@@ -17,11 +17,9 @@ pub(crate) enum Transport {
     Direct,
     /// The same cluster with the module's role `store_stream`, and persistent connections.
     Streams,
-    /// Persistent connections to `redis_proxy`, which keeps its own.
-    PooledStreams,
-    /// The module's second role in front of `redis_proxy`, which keeps its connections.
+    /// The same to `redis_proxy`, which keeps connections of its own.
     Pooled,
-    /// The same in front of a Redis Cluster.
+    /// The same to a Redis Cluster behind it.
     Sharded,
 }
 
@@ -30,15 +28,15 @@ impl Transport {
     pub(super) fn max_record(self) -> &'static str {
         match self {
             Self::Direct => "1MiB",
-            Self::Streams | Self::PooledStreams | Self::Pooled | Self::Sharded => "16MiB",
+            Self::Streams | Self::Pooled | Self::Sharded => "16MiB",
         }
     }
 
     /// How many persistent connections a worker has.
     pub(super) fn connections(self) -> u32 {
         match self {
-            Self::Streams | Self::PooledStreams => 2,
-            Self::Direct | Self::Pooled | Self::Sharded => 0,
+            Self::Streams | Self::Pooled | Self::Sharded => 2,
+            Self::Direct => 0,
         }
     }
 
@@ -46,23 +44,19 @@ impl Transport {
         match self {
             Self::Direct => vec![direct(redis)],
             Self::Streams => vec![streams(direct(redis), module)],
-            Self::PooledStreams => {
+            Self::Pooled | Self::Sharded => {
                 let mut cluster = direct(redis);
                 let hosts = json!({ "endpoint": { "address": internal_address(POOL) } });
                 cluster["load_assignment"]["endpoints"] = json!([{ "lb_endpoints": [hosts] }]);
                 vec![streams(cluster, module), pooled(self, redis)]
             }
-            Self::Pooled | Self::Sharded => {
-                vec![internal(REDIS_CLUSTER, HOLD), internal("to_redis_proxy", POOL), pooled(self, redis)]
-            }
         }
     }
 
-    pub(super) fn listeners(self, module: &Path) -> Vec<Value> {
+    pub(super) fn listeners(self) -> Vec<Value> {
         match self {
             Self::Direct | Self::Streams => Vec::new(),
-            Self::PooledStreams => vec![pool(self)],
-            Self::Pooled | Self::Sharded => vec![hold(module), pool(self)],
+            Self::Pooled | Self::Sharded => vec![pool(self)],
         }
     }
 }
@@ -73,7 +67,7 @@ pub(super) struct Redis {
     pub(super) addresses: Vec<SocketAddr>,
     /// How many connections Envoy may have at once; None for as many as anybody wants.
     pub(super) connections: Option<u32>,
-    /// What `redis_proxy` logs in with; over a direct connection the filter does it.
+    /// What `redis_proxy` logs in with; over other ways the filter does it.
     pub(super) password: Option<&'static str>,
 }
 
@@ -149,63 +143,13 @@ fn tcp_cluster(name: &str, redis: &Redis) -> Value {
     tcp
 }
 
-// === the listeners of the pooled transport ===
+// === the pooled transport ===
 
-const HOLD: &str = "redis_hold";
 const POOL: &str = "redis_pool";
 
-/// A cluster whose host is a listener of this Envoy.
-fn internal(name: &str, listener: &str) -> Value {
-    let mut internal = cluster(name, &[internal_address(listener)], &json!({ "http_protocol_options": {} }));
-    if name != REDIS_CLUSTER
-        && let Some(tcp) = internal.as_object_mut()
-    {
-        tcp.remove("typed_extension_protocol_options");
-    }
-    internal
-}
-
+/// A listener of this Envoy.
 fn internal_address(listener: &str) -> Value {
     json!({ "envoy_internal_address": { "server_listener_name": listener } })
-}
-
-/// Keeps the end of a request back until all replies are in.
-fn hold(module: &Path) -> Value {
-    let bridge = json!({ "role": "redis_bridge" }).to_string();
-    let upgrade = json!([{ "upgrade_type": "CONNECT" }]);
-    json!({
-        "name": HOLD,
-        // Replies larger than this would be answered with 500.
-        "per_connection_buffer_limit_bytes": 32 << 20,
-        "internal_listener": {},
-        "filter_chains": [{ "filters": [{
-            "name": "http",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                "stat_prefix": HOLD,
-                "upgrade_configs": upgrade,
-                "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [{
-                    "match": { "prefix": "/" },
-                    "route": {
-                        "cluster": "to_redis_proxy",
-                        "timeout": "0s",
-                        "upgrade_configs": [{ "upgrade_type": "CONNECT", "connect_config": { "allow_post": true } }],
-                    },
-                }] }] },
-                "http_filters": [
-                    wasm_filter(module, "redis_bridge", Some(&json!({
-                        "@type": "type.googleapis.com/google.protobuf.StringValue", "value": bridge,
-                    }))),
-                    {
-                        "name": "router",
-                        "typed_config": {
-                            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
-                        },
-                    },
-                ],
-            },
-        }] }],
-    })
 }
 
 fn pool(transport: Transport) -> Value {
