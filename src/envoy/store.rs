@@ -56,7 +56,7 @@ impl Store {
     /// The persistent connections of a worker to a remote store that is to have them.
     pub(super) fn pool(&self) -> Option<Pool> {
         let Self::Remote(store) = self else { return None };
-        store.pool(host::random() as u64)
+        store.pool(host::random())
     }
 
     /// Its streams, as long as the root context `root` lives.

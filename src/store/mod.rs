@@ -11,6 +11,8 @@ pub mod pool;
 pub mod redis;
 pub mod remote;
 pub mod review;
+mod rule;
+mod seal;
 pub mod shared_data;
 
 use std::{sync::Arc, time::Duration};
