@@ -8,6 +8,7 @@ pub mod frame;
 pub mod inquiry;
 pub mod integrity;
 pub mod pool;
+pub mod postgres;
 pub mod redis;
 pub mod remote;
 pub mod review;
@@ -208,6 +209,9 @@ pub enum StoreError {
          were never sent; it needs a faster server, more workers, or fewer requests"
     )]
     Overloaded,
+    /// PostgreSQL, or the way to it.
+    #[error(transparent)]
+    Postgres(#[from] postgres::PostgresError),
     /// Redis, or the way to it.
     #[error(transparent)]
     Redis(#[from] redis::RedisError),
@@ -222,6 +226,7 @@ impl StoreError {
             Self::Unreadable(_) => "unreadable",
             Self::Host(_) => "host",
             Self::Overloaded => "overloaded",
+            Self::Postgres(error) => error.kind(),
             Self::Redis(error) => error.kind(),
         }
     }
@@ -235,11 +240,17 @@ impl StoreError {
     /// Whether the store did not answer in time.
     #[must_use]
     pub const fn is_timeout(&self) -> bool {
-        matches!(self, Self::Redis(redis::RedisError::TimedOut))
+        use postgres::PostgresError;
+
+        matches!(
+            self,
+            Self::Postgres(PostgresError::Cancelled | PostgresError::TimedOut)
+                | Self::Redis(redis::RedisError::TimedOut)
+        )
     }
 
     /// All kinds.
-    pub const KINDS: [&'static str; 19] = [
+    pub const KINDS: [&'static str; 20] = [
         "authentication",
         "bridge",
         "contended",
@@ -255,6 +266,7 @@ impl StoreError {
         "read_only",
         "rejected",
         "reset",
+        "schema",
         "script",
         "timed_out",
         "unreachable",
