@@ -358,24 +358,22 @@ pub(super) enum StoreDocument {
 
 impl<'de> Deserialize<'de> for StoreDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let StoresDocument { shared_data, redis, postgres } = StoresDocument::deserialize(deserializer)?;
-        let named = [
-            shared_data.map(Self::SharedData).map(|store| ("shared_data", store)),
-            redis.map(Self::Redis).map(|store| ("redis", store)),
-            postgres.map(Self::Postgres).map(|store| ("postgres", store)),
-        ];
-        let (names, mut stores): (Vec<_>, Vec<_>) = named.into_iter().flatten().unzip();
-        match (names.as_slice(), stores.pop()) {
-            ([_], Some(store)) => Ok(store),
-            (names, _) => {
-                let found = if names.is_empty() { "none of them".to_owned() } else { names.join(" and ") };
-                Err(D::Error::invalid_value(Unexpected::Other(&found), &ONE_STORE))
+        let found = match StoresDocument::deserialize(deserializer)? {
+            StoresDocument { shared_data: Some(document), redis: None, postgres: None } => {
+                return Ok(Self::SharedData(document));
             }
-        }
+            StoresDocument { shared_data: None, redis: Some(document), postgres: None } => {
+                return Ok(Self::Redis(document));
+            }
+            StoresDocument { shared_data: None, redis: None, postgres: Some(document) } => {
+                return Ok(Self::Postgres(document));
+            }
+            StoresDocument { shared_data: None, redis: None, postgres: None } => "none of them",
+            _ => "several of them",
+        };
+        Err(D::Error::invalid_value(Unexpected::Other(found), &"exactly one of shared_data, redis, postgres"))
     }
 }
-
-const ONE_STORE: &str = "exactly one of shared_data, redis, postgres";
 
 /// Exactly one of shared_data, redis and postgres.
 #[derive(Debug, Deserialize)]

@@ -624,7 +624,7 @@ fn wrong_values_are_told_what_is_allowed() {
         (
             r#"{"store": {"shared_data": {}, "redis": {"cluster": "r"}}}"#,
             "store",
-            "shared_data and redis",
+            "several of them",
             "exactly one of shared_data, redis, postgres",
         ),
         (r#"{"store": "redis"}"#, "store", r#""redis""#, "an object with exactly one of shared_data, redis, postgres"),

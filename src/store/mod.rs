@@ -237,6 +237,13 @@ impl StoreError {
         matches!(self, Self::Unreadable(_) | Self::Redis(redis::RedisError::Unreadable(_)))
     }
 
+    /// Whether it may be gone at the next attempt, if nothing was done: others were faster, or the server was a standby and
+    /// the next one is asked.
+    #[must_use]
+    pub const fn passes_at_once(&self) -> bool {
+        matches!(self, Self::Contended | Self::Postgres(postgres::PostgresError::ReadOnly))
+    }
+
     /// Whether the store did not answer in time.
     #[must_use]
     pub const fn is_timeout(&self) -> bool {

@@ -173,16 +173,24 @@ fn with_a_key_only_signed_records_of_this_schema_are_read() {
 }
 
 #[test]
-fn a_claim_that_others_were_faster_than_is_asked_again_and_was_not_granted() {
+fn a_claim_that_another_attempt_may_decide_is_asked_again_and_was_not_granted() {
     let nulls = reply(&[&[None; 7]]);
-    for lost in [nulls, refusal("40001"), refusal("40P01"), refusal("55P03")] {
+    let contended = StoreError::Contended;
+    for (lost, error) in [
+        (nulls, contended),
+        (refusal("40001"), contended),
+        (refusal("40P01"), contended),
+        (refusal("55P03"), contended),
+        // The next server may be the primary.
+        (refusal("25006"), PostgresError::ReadOnly.into()),
+    ] {
         let mut inquiry = asked(&claim());
         let hear = |inquiry: &mut Inquiry| inquiry.hear(Heard::Reply { status: 200, body: &lost }, NOW);
         for _ in 0..2 {
-            assert_eq!(hear(&mut inquiry), Progress::Again(StoreError::Contended));
+            assert_eq!(hear(&mut inquiry), Progress::Again(error));
             inquiry.ask(NOW);
         }
-        let failed = Progress::Answered(Answer::Claimed(Claimed::Failed(StoreError::Contended)));
+        let failed = Progress::Answered(Answer::Claimed(Claimed::Failed(error)));
         assert_eq!(hear(&mut inquiry), failed, "certain, and not for ever");
     }
 }
@@ -191,7 +199,6 @@ fn a_claim_that_others_were_faster_than_is_asked_again_and_was_not_granted() {
 fn what_a_statement_is_refused_for_was_not_done() {
     let state = |code: &[u8; 5]| SqlState(*code);
     for (code, error) in [
-        ("25006", PostgresError::ReadOnly),
         ("42883", PostgresError::Schema(state(b"42883"))),
         ("53100", PostgresError::OutOfMemory(state(b"53100"))),
         ("57014", PostgresError::Cancelled),
