@@ -206,8 +206,7 @@ pub(super) fn startup(username: &str, database: &str) -> Vec<u8> {
         push_text(&mut bytes, value.as_bytes());
     }
     bytes.push(0);
-    let whole = length(bytes.len());
-    bytes.splice(..4, whole);
+    put_length(&mut bytes, 0);
     bytes
 }
 
@@ -241,8 +240,14 @@ fn push(bytes: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
     body(bytes);
-    let whole = length(bytes.len() - start);
-    bytes.splice(start..start + 4, whole);
+    put_length(bytes, start);
+}
+
+/// Puts the length of what begins at `start` there.
+fn put_length(bytes: &mut [u8], start: usize) {
+    if let Some((place, rest)) = bytes.get_mut(start..).and_then(<[u8]>::split_first_chunk_mut) {
+        *place = length(4 + rest.len());
+    }
 }
 
 fn push_text(bytes: &mut Vec<u8>, text: &[u8]) {
