@@ -16,14 +16,15 @@ PROOFS := config_schema docs fuzz_regressions layout model simulation
 # The profile of the tests, so that the demo and the tests share what they compile.
 NATIVE := --locked --profile test
 SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-clients tools/setup-envoy tools/setup-express \
-    tools/setup-nginx tools/setup-redis tools/setup-wasm tools/lib.sh
+    tools/setup-nginx tools/setup-postgres tools/setup-redis tools/setup-wasm tools/lib.sh
 
 .PHONY: help
 help: ## List the commands
 	@echo 'make COMMAND, where COMMAND is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'ENVOY=/path/to/envoy runs another Envoy than the one that is fetched into .tools/, and'
-	@echo 'REDIS_SERVER=/path/to/redis-server another Redis or Valkey than the one that Debian has.'
+	@echo 'REDIS_SERVER=/path/to/redis-server another Redis or Valkey than the one that Debian has;'
+	@echo 'POSTGRES_BIN=/path/to/bin another PostgreSQL, with initdb beside it.'
 
 .PHONY: demo
 demo: build envoy $(if $(filter redis,$(STORE)),redis) ## Show with real requests what Idemgate does (STORE=redis: two Envoys on one Redis; KEEP=1 leaves it running)
@@ -42,7 +43,7 @@ check: lint ## The quick half of the tests, for while you work: unit, property, 
 	cargo test --locked --doc
 
 .PHONY: test
-test: ## Run every test: unit, property, ABI host, end to end on the real Envoys (oldest and newest supported) and Redis
+test: ## Run every test: unit, property, ABI host, end to end on the real Envoys (oldest and newest supported) and stores
 	@# The module is linked on one core; the others build the tests meanwhile.
 	@$(MAKE) -j2 native-tests module-and-servers
 	@$(MAKE) test-native
@@ -51,7 +52,7 @@ test: ## Run every test: unit, property, ABI host, end to end on the real Envoys
 # The parts of `make test`, for machines that share the work.
 
 .PHONY: test-native
-test-native: crash-test envoy redis sdks
+test-native: crash-test envoy redis postgres sdks
 	@# What computes and what waits for processes, side by side.
 	@ENVOY="$(NEWEST)" $(MAKE) -j2 --output-sync proofs processes
 
@@ -64,13 +65,14 @@ proofs:
 processes:
 	cargo test --locked $(patsubst %,--test %,$(filter-out $(PROOFS),$(TESTS)))
 	cargo test --locked --test clients -- --skip browser::
+	REDIS_SERVER="$(CURDIR)/.tools/valkey/valkey-server" cargo test --locked --test redis_store
 
 .PHONY: e2e-newest
-e2e-newest: crash-test envoy redis
+e2e-newest: crash-test envoy redis postgres
 	$(call end-to-end,$(NEWEST))
 
 .PHONY: e2e-oldest
-e2e-oldest: crash-test redis
+e2e-oldest: crash-test redis postgres
 	@tools/setup-envoy oldest
 	$(call end-to-end,$(CURDIR)/.tools/envoy-oldest)
 
@@ -90,6 +92,7 @@ module-and-servers:
 	@$(MAKE) envoy
 	@tools/setup-envoy oldest
 	@$(MAKE) redis
+	@$(MAKE) postgres
 	@$(MAKE) sdks
 
 .PHONY: soak
@@ -109,7 +112,7 @@ failures: crash-test envoy redis ## Play failovers, clock steps, changes under l
 ATTACKS = $$(awk -F ' [|] ' '/^[|]/ { print $$3 }' SECURITY.md | grep -o '`[^`]*`' | tr -d '`*' | sed 's/.*::\(.\)/\1/' | sort -u)
 
 .PHONY: attack
-attack: crash-test envoy redis ## Try every attack that SECURITY.md names
+attack: crash-test envoy redis postgres ## Try every attack that SECURITY.md names
 	ENVOY="$(NEWEST)" cargo test --locked -- $(ATTACKS)
 
 .PHONY: clients
@@ -148,7 +151,7 @@ docs: ## Build the API documentation into target/doc
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
 .PHONY: tools
-tools: envoy redis sdks ## Install what the other commands need: the wasm target, Envoy, Redis and the SDKs of the tests
+tools: envoy redis postgres sdks ## Install what the other commands need: the wasm target, Envoy, Redis, PostgreSQL and the SDKs of the tests
 	@tools/setup-wasm >/dev/null
 
 # The build of the module that tests can make panic.
@@ -162,7 +165,11 @@ envoy:
 
 .PHONY: redis
 redis:
-	@tools/setup-redis
+	@tools/setup-redis valkey
+
+.PHONY: postgres
+postgres:
+	@tools/setup-postgres
 
 .PHONY: sdks
 sdks:

@@ -56,6 +56,7 @@ fn the_schemas_defaults_are_the_filters() {
         "execution.timeout",
         "prefix",
         "problems.content_type",
+        "store.postgres.",
         "store.redis.",
     ];
     let mut checked = 0;

@@ -58,3 +58,33 @@ apt_install() {
     fi
     rm -f "$log"
 }
+
+# Installs Node.js and npm unless they are there; each argument is a line on what to do if that fails.
+setup_node() {
+    have node && have npm && return
+    if can_apt; then
+        note "installing Debian's nodejs and npm"
+        apt_install nodejs npm && return
+    fi
+    die "Node.js with npm is missing and could not be installed" \
+        "On Debian 12 or newer, as root: apt-get install --no-install-recommends nodejs npm" "$@"
+}
+
+# Stops the server that a package of Debian starts, now and at each boot, which nobody asked for.
+stop_service() {
+    local as_root=() failed="the $1 service of this machine could not be stopped; the tests do not use it"
+    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+    if [ -d /run/systemd/system ]; then
+        "${as_root[@]}" systemctl disable --now "$1" >/dev/null 2>&1 || note "$failed"
+    elif [ -x "/etc/init.d/$1" ]; then
+        "${as_root[@]}" "/etc/init.d/$1" stop >/dev/null 2>&1 || note "$failed"
+        "${as_root[@]}" update-rc.d "$1" disable >/dev/null 2>&1 || true
+    fi
+}
+
+# Installs pip unless it is there.
+need_pip() {
+    python3 -m pip --version >/dev/null 2>&1 && return
+    can_apt && note "installing Debian's python3-pip" && apt_install python3-pip && return
+    die "pip is missing and could not be installed" "As root: apt-get install --no-install-recommends python3-pip"
+}

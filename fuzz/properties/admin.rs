@@ -72,7 +72,7 @@ fn is_spelt(path: &[u8], task: &Task) -> bool {
     match task {
         Task::Amend(operation, _) => contains(operation.to_string()),
         Task::Look(operation) => path == b"/operations/lookup" || contains(operation.to_string()),
-        Task::Count | Task::Find(_) => true,
+        Task::Count | Task::Find(_) | Task::List => true,
     }
 }
 

@@ -12,6 +12,7 @@ mod input;
 pub mod json;
 pub mod key;
 pub mod multipart;
+pub mod postgres;
 pub mod record;
 pub mod redis;
 pub mod resp;
@@ -36,12 +37,13 @@ pub struct Target {
 pub type Seed = (&'static str, Vec<u8>);
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "admin", check: admin::check, seeds: admin::seeds },
     Target { name: "configuration", check: configuration::check, seeds: configuration::seeds },
     Target { name: "json", check: json::check, seeds: json::seeds },
     Target { name: "key", check: key::check, seeds: key::seeds },
     Target { name: "multipart", check: multipart::check, seeds: multipart::seeds },
+    Target { name: "postgres", check: postgres::check, seeds: postgres::seeds },
     Target { name: "record", check: record::check, seeds: record::seeds },
     Target { name: "redis", check: redis::check, seeds: redis::seeds },
     Target { name: "resp", check: resp::check, seeds: resp::seeds },

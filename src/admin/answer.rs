@@ -8,10 +8,10 @@ use crate::{
     record::{Standing, Verb, View},
     request::OperationId,
     store::{
-        remote::Holdings,
+        remote::{Holdings, Listed},
         shared_data::{TableScan, Totals},
     },
-    time::seconds_rounded_up,
+    time::{Timestamp, seconds_rounded_up},
 };
 
 /// A whole response.
@@ -86,15 +86,30 @@ impl AdminAnswer {
     /// What a remote store says of itself, and how its records are counted, which only a walk through all keys can do.
     #[must_use]
     pub fn held(holdings: Holdings) -> Self {
-        let Holdings { store, prefix, usage, count_by_state } = holdings;
+        let Holdings { store, place: (name, place), figures, count_by_state } = holdings;
+        let figures = figures.into_iter().map(|(name, figure)| (name, figure.into()));
+        let members = [("store", store.into()), (name, place.into())].into_iter().chain(figures);
+        Self::json(&members.chain([("count_by_state", count_by_state.into())]).collect::<Vec<_>>())
+    }
+
+    /// How many operations are listed at most.
+    pub const MOST_LISTED: u16 = 100;
+
+    /// The operations that have not come to their end.
+    #[must_use]
+    pub fn listed(listed: &[Listed], now: Timestamp) -> Self {
+        let told = |listed: &Listed| {
+            json!({
+                "operation": listed.operation.to_string(),
+                "state": if listed.is_running { "in_flight" } else { "unknown" },
+                "lease_left_seconds": seconds_rounded_up(listed.lease_left),
+                "expires": now.after(listed.lives).to_rfc3339(),
+            })
+        };
+        let may_be_more = listed.len() >= usize::from(Self::MOST_LISTED);
         Self::json(&[
-            ("store", store.into()),
-            ("prefix", prefix.into()),
-            ("keys_in_database", usage.map(|usage| usage.keys).into()),
-            ("used_memory_bytes", usage.map(|usage| usage.used_memory).into()),
-            ("max_memory_bytes", usage.map(|usage| usage.max_memory).into()),
-            ("evicted_keys", usage.map(|usage| usage.evicted_keys).into()),
-            ("count_by_state", count_by_state.into()),
+            ("unfinished", listed.iter().map(told).collect()),
+            ("there_may_be_more", may_be_more.then_some(true).into()),
         ])
     }
 

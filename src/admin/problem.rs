@@ -18,6 +18,8 @@ pub enum AdminProblem {
     BadRequest(Cow<'static, str>),
     /// The body is too large.
     BodyTooLarge,
+    /// The store cannot tell which operations have not come to their end.
+    CannotList,
     /// The path takes other methods.
     MethodNotAllowed {
         /// Those it takes.
@@ -54,6 +56,7 @@ impl AdminProblem {
         match self {
             Self::BadRequest(_) => "admin-bad-request",
             Self::BodyTooLarge => "admin-body-too-large",
+            Self::CannotList => "operations-not-listed",
             Self::Conflict(Conflict::Alive { .. }) => "operation-alive",
             Self::Conflict(_) => "operation-executed",
             Self::MethodNotAllowed { .. } => "admin-method-not-allowed",
@@ -72,7 +75,7 @@ impl AdminProblem {
     #[must_use]
     pub const fn http_status(&self) -> u16 {
         match self {
-            Self::BadRequest(_) | Self::WholeHashNeeded { .. } => 400,
+            Self::BadRequest(_) | Self::CannotList | Self::WholeHashNeeded { .. } => 400,
             Self::Refused(_) => 403,
             Self::NoSuchPath | Self::NotFound(_) => 404,
             Self::MethodNotAllowed { .. } => 405,
@@ -121,6 +124,7 @@ impl AdminProblem {
         match self {
             Self::BadRequest(_) => "The request cannot be understood",
             Self::BodyTooLarge => "The body is too large",
+            Self::CannotList => "The store cannot list operations",
             Self::Conflict(Conflict::Alive { .. }) => "The operation may still be running",
             Self::Conflict(_) => "The operation was executed",
             Self::MethodNotAllowed { .. } => "There is no such method here",
@@ -139,6 +143,9 @@ impl AdminProblem {
         match self {
             Self::BadRequest(detail) => detail.clone(),
             Self::BodyTooLarge => "Nothing was done. A body may have 64 KiB at most here.".into(),
+            Self::CannotList => "Only store.postgres can list them. With other stores, the access log names the operations \
+                 whose outcome is unknown (docs/operations.md)."
+                .into(),
             Self::Conflict(Conflict::Alive { .. }) => {
                 "Nothing was changed. The lease of this operation has not run out, so that it may be running now: after \
                  this change a retry could run it a second time. Ask again when lease_left_seconds are over; or send \
@@ -162,8 +169,8 @@ impl AdminProblem {
             Self::NoBody => "Nothing was done. If the client has sent all of its body, then the host keeps it back: set \
                  allow_on_headers_stop_iteration: true in the config of the Wasm filter (Envoy 1.36 or newer)."
                 .into(),
-            Self::NoSuchPath => "There are GET /operations, POST /operations/lookup, GET /operations/HASH, and POST \
-                 /operations/HASH/release, /operations/HASH/not-kept and /operations/HASH/purge, where HASH are \
+            Self::NoSuchPath => "There are GET /operations, GET /operations/unfinished, POST /operations/lookup, GET /operations/HASH, and \
+                 POST /operations/HASH/release, /operations/HASH/not-kept and /operations/HASH/purge, where HASH are \
                  hexadecimal digits: all 64, or for GET the first 8 or more. None takes a query."
                 .into(),
             Self::NotFound(_) => "The operation was never seen here, or its record has expired or was evicted, released \

@@ -18,6 +18,8 @@ pub const LONGEST_BODY: usize = 64 << 10;
 pub enum AdminRoute {
     /// `GET /operations`
     Count,
+    /// `GET /operations/unfinished`
+    List,
     /// `GET /operations/HASH`
     Look(OperationPrefix),
     /// `POST /operations/lookup`
@@ -37,6 +39,8 @@ pub enum Task {
     Amend(OperationId, Amendment),
     /// To count all records.
     Count,
+    /// To list the operations that have not come to their end.
+    List,
     /// To find the operation whose hash begins so.
     Find(OperationPrefix),
     /// To see an operation's record.
@@ -64,7 +68,7 @@ impl AdminRoute {
     /// Whether what it asks for is in the body.
     #[must_use]
     pub fn takes_body(self) -> bool {
-        !matches!(self, Self::Count | Self::Look(_))
+        !matches!(self, Self::Count | Self::List | Self::Look(_))
     }
 
     /// What is to be asked of the store.
@@ -76,6 +80,7 @@ impl AdminRoute {
             |operation, verb, body: &Arguments| Ok(Task::Amend(operation, Amendment { verb, force: body.force()? }));
         match self {
             Self::Count => Ok(Task::Count),
+            Self::List => Ok(Task::List),
             Self::Look(prefix) => Ok(prefix.whole().map_or(Task::Find(prefix), Task::Look)),
             Self::LookUp => {
                 look_up(&Arguments::read(body, &["key", "method", "authority", "path", "headers", "caller"])?, config)
@@ -103,6 +108,9 @@ impl AdminRoute {
         let Some(hash) = hash else { return Some((Self::Count, "GET")) };
         if hash == "lookup" && verb.is_none() {
             return Some((Self::LookUp, "POST"));
+        }
+        if hash == "unfinished" && verb.is_none() {
+            return Some((Self::List, "GET"));
         }
         let prefix = OperationPrefix::parse(hash)?;
         let Some(verb) = verb else { return Some((Self::Look(prefix), "GET")) };

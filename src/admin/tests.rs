@@ -11,7 +11,7 @@ use crate::{
     headers::Headers,
     record::{Amendment, Conflict, Standing, Verb, View},
     request::{Caller, Key, OperationId, OperationPrefix},
-    store::{StoreError, redis::RedisError},
+    store::{StoreError, redis::RedisError, remote::Listed},
     time::Timestamp,
 };
 
@@ -186,6 +186,7 @@ fn each_path_has_one_spelling_and_one_method() {
     let prefix = OperationPrefix::parse("abababab").unwrap();
     for (method, path, expected) in [
         ("GET", "/operations".to_owned(), AdminRoute::Count),
+        ("GET", "/operations/unfinished".to_owned(), AdminRoute::List),
         ("POST", "/operations/lookup".to_owned(), AdminRoute::LookUp),
         ("GET", "/operations/abababab".to_owned(), AdminRoute::Look(prefix)),
         ("POST", format!("/operations/{hash}/release"), AdminRoute::Release(OPERATION)),
@@ -393,4 +394,28 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_has_not_come_to_its_end_is_told_with_how_long_it_may_still_run() {
+    let now = Timestamp::from_millis(1_700_000_000_000);
+    let listed = |is_running, lease_left| Listed {
+        operation: OPERATION,
+        is_running,
+        lease_left: Duration::from_millis(lease_left),
+        lives: Duration::from_secs(60),
+    };
+    let told = |listed: &[Listed]| String::from_utf8(AdminAnswer::listed(listed, now).body).unwrap();
+    assert_eq!(told(&[]), r#"{"unfinished":[]}"#);
+    let entry = |state, lease_left| {
+        format!(
+            r#"{{"expires":"2023-11-14T22:14:20Z","lease_left_seconds":{lease_left},"operation":"{OPERATION}","state":"{state}"}}"#
+        )
+    };
+    assert_eq!(
+        told(&[listed(false, 0), listed(true, 4_001)]),
+        format!(r#"{{"unfinished":[{},{}]}}"#, entry("unknown", 0), entry("in_flight", 5))
+    );
+    let many = vec![listed(false, 0); usize::from(AdminAnswer::MOST_LISTED)];
+    assert!(told(&many).ends_with(r#"],"there_may_be_more":true}"#));
 }

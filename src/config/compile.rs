@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::document::{
     AuthorizationPart, BodyKind, CallerDocument, Document, DuplicatesDocument, ExecutionDocument, FingerprintDocument,
-    IdentityDocument, KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, ProblemsDocument, RedisDocument,
-    ReplayDocument, ResourcePart, RouteDocument, RoutePolicyDocument, SharedDataDocument, StoreDocument,
+    IdentityDocument, KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, PostgresDocument, ProblemsDocument,
+    RedisDocument, ReplayDocument, ResourcePart, RouteDocument, RoutePolicyDocument, SharedDataDocument, StoreDocument,
 };
 use super::error::{ConfigError, JsonPath};
 use super::pointers::PointerTree;
@@ -16,7 +16,9 @@ use super::policy::{
 };
 use super::problems::{BodyTemplate, ProblemsPolicy, read_statuses};
 use super::routes::{self, Criteria, Route};
-use super::store::{ENTRY_BYTES, IntegrityConfig, RedisConfig, SharedDataConfig, StoreConfig};
+use super::store::{
+    ENTRY_BYTES, IntegrityConfig, PostgresConfig, RedisConfig, SharedDataConfig, StoreConfig, Unsigned,
+};
 use super::value::{HeaderPatterns, List, Number, Percentage, Period, Secret, Size, StatusEntry, Word, bytes_text};
 use super::{Config, DEFAULT_MEMORY, Environment};
 use crate::headers::is_framing;
@@ -36,6 +38,7 @@ impl Document {
         let store = match self.store.take() {
             Some(StoreDocument::SharedData(document)) => StoreConfig::SharedData(document.compile()?),
             Some(StoreDocument::Redis(document)) => StoreConfig::Redis(document.compile(environment)?),
+            Some(StoreDocument::Postgres(document)) => StoreConfig::Postgres(document.compile(environment)?),
             None => StoreConfig::default(),
         };
         let policy = self.over(Policy::default())?;
@@ -466,22 +469,11 @@ impl RedisDocument {
                 "only with store.redis.password",
             ));
         }
-        if self.unsigned_records.is_some() && self.integrity_key.is_none() {
-            return Err(ConfigError::new(
-                "store.redis.unsigned_records",
-                "a value that has no effect here",
-                "only with store.redis.integrity_key",
-            ));
-        }
         let base = RedisConfig::new(self.cluster.into());
         let password = self.password.map(|password| password.reveal("store.redis.password".into(), environment));
         let password = password.transpose()?;
-        let integrity = IntegrityConfig {
-            keys: self.integrity_key.map(|keys| integrity_keys(keys, environment)).transpose()?.unwrap_or_default(),
-            unsigned: self.unsigned_records.map(Word::get).unwrap_or_default(),
-        };
         Ok(RedisConfig {
-            integrity,
+            integrity: integrity("redis", self.integrity_key, self.unsigned_records, environment)?,
             prefix: self.prefix.map_or(base.prefix, String::from),
             timeout: self.timeout.map_or(base.timeout, Period::get),
             database: self.database.map_or(base.database, Number::get),
@@ -494,8 +486,51 @@ impl RedisDocument {
     }
 }
 
-fn integrity_keys(secret: Secret, environment: Environment<'_>) -> Result<Vec<String>, ConfigError> {
-    let path = JsonPath::from("store.redis.integrity_key");
+impl PostgresDocument {
+    fn compile(self, environment: Environment<'_>) -> Result<PostgresConfig, ConfigError> {
+        let path = "store.postgres.password";
+        let password = self.password.map(|password| password.reveal(path.into(), environment)).transpose()?;
+        if password.as_ref().is_some_and(|password| !password.is_ascii()) {
+            // What others are to be turned into before they are hashed takes tables of Unicode.
+            let found = "a hidden value with characters that are not ASCII";
+            return Err(ConfigError::new(path, found, "ASCII characters alone"));
+        }
+        let base = PostgresConfig::new(self.cluster.into(), self.database.into(), self.username.into());
+        Ok(PostgresConfig {
+            password,
+            schema: self.schema.map_or(base.schema, String::from),
+            connections: self.connections.map_or(base.connections, Number::get),
+            timeout: self.timeout.map_or(base.timeout, Period::get),
+            max_record: self.max_record.map_or(base.max_record, Size::get),
+            sweep: self.sweep.unwrap_or(base.sweep),
+            integrity: integrity("postgres", self.integrity_key, self.unsigned_records, environment)?,
+            ..base
+        })
+    }
+}
+
+/// `integrity_key` and `unsigned_records` of a store.
+fn integrity(
+    store: &str,
+    keys: Option<Secret>,
+    unsigned: Option<Word<Unsigned>>,
+    environment: Environment<'_>,
+) -> Result<IntegrityConfig, ConfigError> {
+    if unsigned.is_some() && keys.is_none() {
+        return Err(ConfigError::new(
+            format!("store.{store}.unsigned_records"),
+            "a value that has no effect here",
+            format!("only with store.{store}.integrity_key"),
+        ));
+    }
+    let path = JsonPath::from(format!("store.{store}.integrity_key"));
+    Ok(IntegrityConfig {
+        keys: keys.map(|keys| integrity_keys(path, keys, environment)).transpose()?.unwrap_or_default(),
+        unsigned: unsigned.map(Word::get).unwrap_or_default(),
+    })
+}
+
+fn integrity_keys(path: JsonPath, secret: Secret, environment: Environment<'_>) -> Result<Vec<String>, ConfigError> {
     let entries = secret.entries(path.clone()).into_iter();
     let revealed = entries.map(|(place, secret)| Ok((place.clone(), secret.reveal(place, environment)?)));
     let mut keys = Vec::new();

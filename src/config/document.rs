@@ -13,7 +13,7 @@ use super::policy::{ExecutionMode, InFlight, KeyFormat, KeySyntax, Mode, OnStore
 use super::store::{MOST_ENTRIES, OnFull, Unsigned};
 use super::value::{
     AuthorityPattern, FieldName, LinkTarget, List, MediaType, Method, Number, PathPattern, Percentage, Period, Pointer,
-    PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
+    PropertyPath, RouteName, SchemaName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// Configuration of Idemgate, an Envoy filter that makes HTTP services safe to retry by Idempotency-Key.
@@ -345,6 +345,7 @@ impl Words for OnStoreError {
 /// `store`.
 #[derive(Debug)]
 pub(super) enum StoreDocument {
+    Postgres(PostgresDocument),
     Redis(RedisDocument),
     SharedData(SharedDataDocument),
 }
@@ -352,18 +353,25 @@ pub(super) enum StoreDocument {
 impl<'de> Deserialize<'de> for StoreDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let found = match StoresDocument::deserialize(deserializer)? {
-            StoresDocument { shared_data: Some(document), redis: None } => return Ok(Self::SharedData(document)),
-            StoresDocument { shared_data: None, redis: Some(document) } => return Ok(Self::Redis(document)),
-            StoresDocument { shared_data: None, redis: None } => "neither shared_data nor redis",
-            StoresDocument { shared_data: Some(_), redis: Some(_) } => "both shared_data and redis",
+            StoresDocument { shared_data: Some(document), redis: None, postgres: None } => {
+                return Ok(Self::SharedData(document));
+            }
+            StoresDocument { shared_data: None, redis: Some(document), postgres: None } => {
+                return Ok(Self::Redis(document));
+            }
+            StoresDocument { shared_data: None, redis: None, postgres: Some(document) } => {
+                return Ok(Self::Postgres(document));
+            }
+            StoresDocument { shared_data: None, redis: None, postgres: None } => "none of them",
+            _ => "several of them",
         };
-        Err(D::Error::invalid_value(Unexpected::Other(found), &"exactly one of shared_data, redis"))
+        Err(D::Error::invalid_value(Unexpected::Other(found), &"exactly one of shared_data, redis, postgres"))
     }
 }
 
-/// Exactly one of shared_data and redis.
+/// Exactly one of shared_data, redis and postgres.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with exactly one of shared_data, redis")]
+#[serde(deny_unknown_fields, expecting = "an object with exactly one of shared_data, redis, postgres")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("minProperties" = 1, "maxProperties" = 1)))]
 pub(super) struct StoresDocument {
@@ -371,6 +379,8 @@ pub(super) struct StoresDocument {
     shared_data: Option<SharedDataDocument>,
     /// Redis or Valkey, for any number of Envoys.
     redis: Option<RedisDocument>,
+    /// PostgreSQL 13 or newer, for any number of Envoys.
+    postgres: Option<PostgresDocument>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -421,6 +431,35 @@ pub(super) struct RedisDocument {
     pub(super) integrity_key: Option<Secret>,
     /// What happens to records that are not signed, for the time in which a fleet is given its first integrity_key: they
     /// are damaged ("refuse"), are read ("accept"), or are still written, too ("write"). Only with integrity_key.
+    pub(super) unsigned_records: Option<Word<Unsigned>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub(super) struct PostgresDocument {
+    /// The Envoy cluster of the PostgreSQL servers, or of PgBouncer; it needs the role store_stream.
+    pub(super) cluster: Text,
+    /// The name of the database.
+    pub(super) database: Text,
+    /// The role that logs in.
+    pub(super) username: Text,
+    /// Its password, of ASCII characters, never shown, or the environment variable that holds it: {"env": NAME}.
+    pub(super) password: Option<Secret>,
+    /// The schema that schema.sql was applied to. Routes in shadow mode use another one, with _shadow at the end of its name.
+    pub(super) schema: Option<SchemaName>,
+    /// How many connections each worker keeps at most.
+    pub(super) connections: Option<Number<1, 16>>,
+    /// How long a request waits for an answer of the store at most.
+    pub(super) timeout: Option<Period<10, MINUTE>>,
+    /// The largest response, as it is stored; of a larger one only the fact that there was one is kept.
+    pub(super) max_record: Option<Size<KIB, { 16 * MIB }>>,
+    /// Whether expired records are removed; false if the database has a job that calls sweep_v1.
+    pub(super) sweep: Option<bool>,
+    /// As that of redis: what each record is signed with.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<super::schema::IntegrityKeys>"))]
+    pub(super) integrity_key: Option<Secret>,
+    /// As that of redis: what happens to records that are not signed. Only with integrity_key.
     pub(super) unsigned_records: Option<Word<Unsigned>>,
 }
 

@@ -104,6 +104,12 @@ impl JsonPath {
 }
 
 /// Keys joined with dots, as the documentation writes them.
+impl From<String> for JsonPath {
+    fn from(keys: String) -> Self {
+        Self(keys)
+    }
+}
+
 impl From<&str> for JsonPath {
     fn from(keys: &str) -> Self {
         Self(keys.to_owned())

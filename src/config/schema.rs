@@ -11,7 +11,7 @@ use super::document::{Document, RoutePolicyDocument, StoreDocument, StoresDocume
 use super::problems::{ErrorStatus, PROBLEM_NAMES};
 use super::value::{
     AuthorityPattern, FieldName, LinkTarget, List, MediaType, Method, NEVER_GUARDED, Number, PathPattern, Percentage,
-    Period, Pointer, PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
+    Period, Pointer, PropertyPath, RouteName, SchemaName, Secret, Size, StatusEntry, Text, Word, Words,
 };
 
 /// The JSON Schema (draft 2020-12) of the plugin configuration, with descriptions and defaults.
@@ -81,6 +81,7 @@ fn defaults() -> Value {
         "replay": {"header": "idempotency-replayed", "drop_headers": ["set-cookie"], "keep_headers": []},
         "store": {
             "shared_data": {"max_bytes": "64MiB", "on_full": "evict_oldest", "keep_at_least": "1h"},
+            "postgres": {"schema": "idemgate", "connections": 4, "timeout": "500ms", "max_record": "1MiB", "sweep": true, "unsigned_records": "refuse"},
             "redis": {"prefix": "idemgate:", "timeout": "500ms", "database": 0, "connections": 2, "max_record": "32KiB", "unsigned_records": "refuse"},
         },
         "problems": {"retry_hints": true, "error_member": true, "status": {}, "body": null, "content_type": "application/json"},
@@ -242,6 +243,7 @@ schema_by_hand! {
         "minItems": 1,
         "not": {"const": ["metadata"]},
     });
+    [] SchemaName => |_| json_schema!({"type": "string", "pattern": "^[a-z_][a-z0-9_]{0,55}$"});
     [] RouteName => |_| json_schema!({"type": "string", "pattern": "^[a-z0-9_-]{1,32}$"});
     [] RoutePolicyDocument => |_| json_schema!({
         "$ref": "#",

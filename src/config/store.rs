@@ -8,6 +8,8 @@ use std::{fmt, time::Duration};
 pub enum StoreConfig {
     /// proxy-wasm shared data of this Envoy process.
     SharedData(SharedDataConfig),
+    /// PostgreSQL, for any number of Envoys.
+    Postgres(PostgresConfig),
     /// Redis or Valkey, for any number of Envoys.
     Redis(RedisConfig),
 }
@@ -17,6 +19,7 @@ impl StoreConfig {
     #[must_use]
     pub fn in_shadow(self) -> Self {
         match self {
+            Self::Postgres(config) => Self::Postgres(config.in_shadow()),
             Self::Redis(config) => Self::Redis(config.in_shadow()),
             Self::SharedData(_) => self,
         }
@@ -169,6 +172,81 @@ impl fmt::Debug for RedisConfig {
             .finish()
     }
 }
+
+/// `store.postgres`.
+#[derive(Clone, Eq, PartialEq)]
+pub struct PostgresConfig {
+    /// Envoy's name of the cluster that leads to the servers.
+    pub cluster: String,
+    /// The database.
+    pub database: String,
+    /// The role that logs in.
+    pub username: String,
+    /// Its password, if the server asks for one.
+    pub password: Option<String>,
+    /// The schema with the table and the functions.
+    pub schema: String,
+    /// How many persistent connections a worker has at most.
+    pub connections: u32,
+    /// How long a request waits for the store at most.
+    pub timeout: Duration,
+    /// The largest response, as it is stored, in bytes; of a larger one only the fact is kept.
+    pub max_record: u64,
+    /// Whether this filter removes what has expired.
+    pub sweep: bool,
+    /// What tells own records from forged ones.
+    pub integrity: IntegrityConfig,
+}
+
+impl PostgresConfig {
+    /// The defaults, for a role in a database behind `cluster`.
+    #[must_use]
+    pub fn new(cluster: String, database: String, username: String) -> Self {
+        Self {
+            cluster,
+            database,
+            username,
+            password: None,
+            schema: "idemgate".to_owned(),
+            connections: 4,
+            timeout: Duration::from_millis(500),
+            max_record: 1 << 20,
+            sweep: true,
+            integrity: IntegrityConfig::default(),
+        }
+    }
+
+    /// The same database with another schema, for records that decide nothing.
+    #[must_use]
+    pub fn in_shadow(mut self) -> Self {
+        self.schema.push_str(SHADOW_SCHEMA);
+        self
+    }
+}
+
+impl fmt::Debug for PostgresConfig {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresConfig")
+            .field("cluster", &self.cluster)
+            .field("database", &self.database)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "hidden"))
+            .field("schema", &self.schema)
+            .field("connections", &self.connections)
+            .field("timeout", &self.timeout)
+            .field("max_record", &self.max_record)
+            .field("sweep", &self.sweep)
+            .field("integrity", &self.integrity)
+            .finish()
+    }
+}
+
+/// What the name of a schema for shadow mode ends with.
+const SHADOW_SCHEMA: &str = "_shadow";
+
+/// How long the name of a schema may be: PostgreSQL's names have 63 bytes.
+pub(super) const LONGEST_SCHEMA: usize = 63 - SHADOW_SCHEMA.len();
 
 /// `store.shared_data.on_full`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

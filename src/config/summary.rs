@@ -35,6 +35,12 @@ impl StoreConfig {
     pub fn summary(&self) -> String {
         match self {
             Self::SharedData(_) => "store shared_data".to_owned(),
+            Self::Postgres(postgres) => {
+                format!(
+                    "store postgres (cluster {:?}, database {:?}, schema {})",
+                    postgres.cluster, postgres.database, postgres.schema
+                )
+            }
             Self::Redis(redis) => format!("store redis (cluster {:?}, prefix {:?})", redis.cluster, redis.prefix),
         }
     }
@@ -97,6 +103,15 @@ mod tests {
         );
         assert!(summary(r#"{"routes": [{"match": {"path": "/a"}, "policy": {}}]}"#).contains("1 route (1 enforce)"));
         assert!(summary(r#"{"caller": {"identity": []}}"#).ends_with("all callers are one"));
+    }
+
+    #[test]
+    fn of_postgres_the_cluster_the_database_and_the_schema_are_told_and_no_password() {
+        let line = summary(
+            r#"{"store": {"postgres": {"cluster": "pg", "database": "d", "username": "u", "password": "s3cret"}}}"#,
+        );
+        assert!(line.contains(r#"store postgres (cluster "pg", database "d", schema idemgate)"#), "{line}");
+        assert!(!line.contains("s3cret"), "{line}");
     }
 
     #[test]

@@ -336,7 +336,7 @@ fn unknown_keys_are_named_with_those_that_exist() {
         (r#"{"key": {"a.b\n": 1}}"#, format!(r#"key["a.b\n"]: found an unknown key; allowed: {key}"#)),
         (r#"{"key": {"": 1}}"#, format!(r#"key[""]: found an unknown key; allowed: {key}"#)),
         (r#"{"caller": {"identity": [{"cookie": "sid"}]}}"#, "caller.identity[0].cookie: found an unknown key; allowed: header, property, authorization, verified".to_owned()),
-        (r#"{"store": {"memory": {}}}"#, "store.memory: found an unknown key; allowed: shared_data, redis".to_owned()),
+        (r#"{"store": {"memory": {}}}"#, "store.memory: found an unknown key; allowed: shared_data, redis, postgres".to_owned()),
         (r#"{"store": {"shared_data": {"max_byte": 1}}}"#, "store.shared_data.max_byte: found an unknown key (did you mean max_bytes?); allowed: max_entries, max_bytes, on_full, keep_at_least".to_owned()),
         (
             r#"{"ttls": "1h"}"#,
@@ -620,14 +620,14 @@ fn wrong_values_are_told_what_is_allowed() {
             "text that is not empty, without control characters",
         ),
         // Stores and routes.
-        (r#"{"store": {}}"#, "store", "neither shared_data nor redis", "exactly one of shared_data, redis"),
+        (r#"{"store": {}}"#, "store", "none of them", "exactly one of shared_data, redis, postgres"),
         (
             r#"{"store": {"shared_data": {}, "redis": {"cluster": "r"}}}"#,
             "store",
-            "both shared_data and redis",
-            "exactly one of shared_data, redis",
+            "several of them",
+            "exactly one of shared_data, redis, postgres",
         ),
-        (r#"{"store": "redis"}"#, "store", r#""redis""#, "an object with exactly one of shared_data, redis"),
+        (r#"{"store": "redis"}"#, "store", r#""redis""#, "an object with exactly one of shared_data, redis, postgres"),
         (r#"{"store": {"redis": {}}}"#, "store.redis.cluster", "nothing", "this key must be given"),
         (
             r#"{"store": {"redis": {"cluster": "r", "password": 4711}}}"#,
@@ -990,10 +990,76 @@ fn neither_errors_nor_debug_output_show_a_password() {
         r#"{"store": {"redis": {"cluster": "r", "password": "hunter2"}}}"#,
         r#"{"store": {"redis": {"cluster": "r", "password": ["hunter2"]}}}"#,
         r#"{"store": {"redis": {"cluster": 1, "password": "hunter2"}}}"#,
+        r#"{"store": {"postgres": {"cluster": "p", "database": "d", "username": "u", "password": "hunter2"}}}"#,
+        r#"{"store": {"postgres": {"cluster": "p", "database": "d", "username": "u", "password": "hunter2\u00e9"}}}"#,
+        r#"{"store": {"postgres": {"cluster": "p", "password": "hunter2"}}}"#,
     ] {
         assert!(!format!("{:?}", Config::parse(text.as_bytes())).contains("hunter2"));
         assert!(!format!("{:?}", Document::parse(text.as_bytes())).contains("hunter2"));
     }
+}
+
+#[test]
+fn postgres_has_the_defaults_of_the_contract_and_another_schema_in_shadow_mode() {
+    let store = |settings: &str| {
+        let text =
+            format!(r#"{{"store": {{"postgres": {{"cluster": "p", "database": "d", "username": "u"{settings}}}}}}}"#);
+        Config::parse(text.as_bytes()).map(|config| config.store).map_err(|error| error.to_string())
+    };
+    let defaults = PostgresConfig {
+        cluster: "p".to_owned(),
+        database: "d".to_owned(),
+        username: "u".to_owned(),
+        password: None,
+        schema: "idemgate".to_owned(),
+        connections: 4,
+        timeout: Duration::from_millis(500),
+        max_record: 1 << 20,
+        sweep: true,
+        integrity: IntegrityConfig::default(),
+    };
+    assert_eq!(store(""), Ok(StoreConfig::Postgres(defaults.clone())));
+    let settings = r#", "password": "secret", "schema": "keys", "connections": 16, "timeout": "1s", "max_record": "16MiB",
+                      "sweep": false, "integrity_key": "a key of thirty-two bytes, no less", "unsigned_records": "accept""#;
+    let set = PostgresConfig {
+        password: Some("secret".to_owned()),
+        schema: "keys".to_owned(),
+        connections: 16,
+        timeout: Duration::from_secs(1),
+        max_record: 16 << 20,
+        sweep: false,
+        integrity: IntegrityConfig {
+            keys: vec!["a key of thirty-two bytes, no less".to_owned()],
+            unsigned: Unsigned::Accept,
+        },
+        ..defaults.clone()
+    };
+    assert_eq!(store(settings), Ok(StoreConfig::Postgres(set)));
+    let shadow = StoreConfig::Postgres(defaults).in_shadow();
+    assert!(matches!(shadow, StoreConfig::Postgres(config) if config.schema == "idemgate_shadow"));
+    for (settings, message) in [
+        (
+            r#", "password": "gr\u00fc\u00dfe""#,
+            "store.postgres.password: found a hidden value with characters that are not ASCII; allowed: ASCII \
+             characters alone",
+        ),
+        (r#", "password": """#, "store.postgres.password: found a hidden value; "),
+        (r#", "schema": "Keys""#, "store.postgres.schema: found \"Keys\"; allowed: the name of a schema"),
+        (r#", "schema": "1k""#, "store.postgres.schema: found \"1k\"; "),
+        (r#", "schema": "a.b""#, "store.postgres.schema: found \"a.b\"; "),
+        (r#", "connections": 0"#, "store.postgres.connections: found 0; "),
+        (
+            r#", "unsigned_records": "accept""#,
+            "store.postgres.unsigned_records: found a value that has no effect here; allowed: only with \
+             store.postgres.integrity_key",
+        ),
+    ] {
+        let error = store(settings).unwrap_err();
+        assert!(error.starts_with(message), "{error}");
+    }
+    let longest = format!(r#", "schema": "{}""#, "k".repeat(56));
+    assert!(store(&longest).is_ok());
+    assert!(store(&longest.replace("kk\"", "kkk\"")).is_err());
 }
 
 proptest! {

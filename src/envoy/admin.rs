@@ -76,6 +76,8 @@ struct Job {
 
 #[derive(Debug)]
 enum Errand {
+    /// To ask the store what has not come to its end.
+    List,
     /// To ask the store how much it holds.
     Usage,
     /// To ask the store about an operation.
@@ -147,10 +149,14 @@ impl Admin {
                     let token = self.send(root, bytes, timeout, now);
                     self.send_off(token, Job { visit, errand: Errand::Review(review) }, now);
                 }
-                Errand::Usage => {
+                Errand::List | Errand::Usage => {
                     let Store::Remote(store) = &self.store else { continue };
-                    let token = self.send(root, &store.checkup(), store.timeout(), now);
-                    self.send_off(token, Job { visit, errand: Errand::Usage }, now);
+                    let question = match (&errand, store.lists()) {
+                        (Errand::List, Some(lists)) => lists.list(AdminAnswer::MOST_LISTED),
+                        _ => store.checkup(),
+                    };
+                    let token = self.send(root, &question, store.timeout(), now);
+                    self.send_off(token, Job { visit, errand }, now);
                 }
             }
         }
@@ -242,6 +248,11 @@ impl Admin {
     fn go_on(&self, Job { visit, errand }: Job, heard: Heard<'_>, now: Timestamp) {
         let Store::Remote(store) = &self.store else { return };
         match errand {
+            Errand::List => visit.answer(&match store.lists().map(|lists| lists.listed(heard)) {
+                Some(Ok(listed)) => AdminAnswer::listed(&listed, now),
+                Some(Err(error)) => self.unavailable(error, false),
+                None => AdminProblem::CannotList.answer(),
+            }),
             Errand::Usage => visit.answer(&match store.holdings(heard) {
                 Ok(holdings) => AdminAnswer::held(holdings),
                 Err(error) => self.unavailable(error, false),
@@ -279,6 +290,8 @@ impl Admin {
                 return self.order(visit, Errand::Review(store.review(operation, Some(amendment)).into()));
             }
             (Store::Remote(_), Task::Count) => return self.order(visit, Errand::Usage),
+            (Store::Remote(store), Task::List) if store.lists().is_some() => return self.order(visit, Errand::List),
+            (_, Task::List) => AdminProblem::CannotList.answer(),
             (Store::Remote(store), Task::Find(_)) => {
                 AdminProblem::WholeHashNeeded { how_to_find: store.how_to_find() }.answer()
             }

@@ -19,6 +19,7 @@ use super::{
     redirects::Redirects,
     store::Store,
     surroundings::Surroundings,
+    sweeper::Sweeper,
     ticker::Ticker,
 };
 use crate::{
@@ -57,6 +58,8 @@ struct State {
     surroundings: Surroundings,
     redirects: Redirects,
     checkup: Checkup,
+    /// One for each realm whose store needs it.
+    sweepers: Vec<Sweeper>,
     ticker: Ticker,
 }
 
@@ -106,6 +109,7 @@ impl Filter {
             (false, None) => LONGEST_TICK,
         };
         let id = Owner::new(host::random());
+        let sweepers = shadow.iter().chain([&enforced]).filter_map(|realm| Sweeper::of(realm, root)).collect();
         let filter = Self {
             guarded_methods: policies(&config).flat_map(|policy| policy.guarded_methods()).cloned().collect(),
             is_remote,
@@ -118,6 +122,7 @@ impl Filter {
                 surroundings: Surroundings::new(root, routes, enforced, shadow, OwnMailbox::new(id)),
                 redirects: Redirects::default(),
                 checkup: Checkup::default(),
+                sweepers,
                 ticker: Ticker::start(tick_period(&config, longest_tick), now),
             }),
             config,
@@ -233,6 +238,7 @@ impl Filter {
             if is_over {
                 // First, as long as nothing has put another context in effect.
                 state.checkup.tick(&state.surroundings, self.id, now);
+                state.sweepers.iter_mut().for_each(|sweeper| sweeper.tick(self.id, now));
                 for exchange in state.redirects.take_overdue(now) {
                     state.worker.close(&mut state.surroundings, exchange, &GONE, &now.into());
                 }
@@ -284,8 +290,10 @@ impl Filter {
 
     /// Something has come over a stream to the store.
     pub(super) fn on_received(&self, stream: u32, bytes: &[u8], now: Timestamp) {
-        self.with_root(now, |State { worker, surroundings, checkup, .. }| {
-            if !checkup.on_received(surroundings, stream, bytes, now) {
+        self.with_root(now, |State { worker, surroundings, checkup, sweepers, .. }| {
+            if !checkup.on_received(surroundings, stream, bytes, now)
+                && !sweepers.iter_mut().any(|sweeper| sweeper.on_received(stream, bytes, now))
+            {
                 worker.on_received(surroundings, stream, bytes, now);
             }
         });
@@ -293,8 +301,11 @@ impl Filter {
 
     /// A stream to the store has ended, of which the host says this.
     pub(super) fn on_stream_closed(&self, stream: u32, text: &[u8], now: Timestamp) {
-        self.with_root(now, |State { worker, surroundings, checkup, .. }| {
-            if !checkup.on_closed(surroundings, stream, text, now) {
+        self.with_root(now, |State { worker, surroundings, checkup, sweepers, .. }| {
+            surroundings.note_closed(text, now);
+            if !checkup.on_closed(surroundings, stream, text, now)
+                && !sweepers.iter_mut().any(|sweeper| sweeper.on_closed(stream, text, now))
+            {
                 worker.on_stream_closed(surroundings, stream, text, now);
             }
         });
@@ -307,7 +318,10 @@ impl Filter {
 
     /// The configuration is no longer used.
     pub(super) fn retire(&self) {
-        self.with(|state| state.surroundings.realms().for_each(|realm| realm.give_back_room()));
+        self.with(|state| {
+            state.surroundings.realms().for_each(|realm| realm.give_back_room());
+            state.sweepers.drain(..).for_each(Sweeper::close);
+        });
     }
 
     /// Whether no call is ordered or under way.

@@ -45,6 +45,7 @@ mod store;
 mod store_stream;
 mod stream;
 mod surroundings;
+mod sweeper;
 mod ticker;
 mod unconfigured;
 mod walks;

@@ -26,8 +26,10 @@ pub(super) struct Realm {
     pub(super) store: Store,
     pub(super) metrics: Metrics,
     pub(super) journal: Journal,
+    /// What the workers of this Envoy tell each other of it.
+    pub(super) memory: HostMemory,
     /// What lines in the log begin with.
-    label: &'static str,
+    pub(super) label: &'static str,
 }
 
 /// Why a realm cannot be had.
@@ -48,6 +50,7 @@ impl Realm {
             store: Store::open(store, memory).map_err(NoRealm::Store)?,
             metrics: Metrics::define(namespace).map_err(NoRealm::Metrics)?,
             journal: Journal::default(),
+            memory,
             label,
         })
     }

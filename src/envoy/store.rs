@@ -8,6 +8,7 @@ use crate::{
     store::{
         Call, StoreError,
         pool::{Pool, Streams},
+        postgres::PostgresStore,
         redis::RedisStore,
         remote::RemoteStore,
         shared_data::{Cas, SharedDataStore, SharedMemory, Written},
@@ -28,6 +29,7 @@ impl Store {
     pub(super) fn open(config: StoreConfig, memory: HostMemory) -> Result<Self, StoreError> {
         Ok(match config {
             StoreConfig::SharedData(limits) => Self::SharedData(SharedDataStore::open(memory, limits, host::random())?),
+            StoreConfig::Postgres(config) => Self::Remote(Box::new(PostgresStore::new(config))),
             StoreConfig::Redis(config) => Self::Remote(Box::new(RedisStore::new(config))),
         })
     }
@@ -56,7 +58,7 @@ impl Store {
     /// The persistent connections of a worker to a remote store that is to have them.
     pub(super) fn pool(&self) -> Option<Pool> {
         let Self::Remote(store) = self else { return None };
-        store.pool(host::random() as u64)
+        store.pool(host::random())
     }
 
     /// Its streams, as long as the root context `root` lives.

@@ -96,6 +96,14 @@ impl Surroundings {
         }
     }
 
+    /// Tells the operator why a connection to the store has ended, which the host alone knows: a certificate that does not
+    /// fit, for one.
+    pub(super) fn note_closed(&mut self, text: &[u8], now: Timestamp) {
+        if !text.is_empty() && self.may_log("connection", now) {
+            log::info!("idemgate: a connection to the store has ended: {}", String::from_utf8_lossy(text));
+        }
+    }
+
     /// Whether a line about this kind of trouble may be logged; it counts as logged then.
     fn may_log(&mut self, kind: &'static str, now: Timestamp) -> bool {
         self.logged.retain(|(_, last)| now.since(*last) < LOG_PERIOD);

@@ -2,7 +2,8 @@
 //! what comes back.
 //!
 //! - A **claim** whose reply is lost is asked again with the same owner, which the store takes for the same
-//!   claim; all within the time that the request may wait.
+//!   claim; so is one that was certainly not granted, if the next attempt may be; all within the time that the
+//!   request may wait.
 //! - A **renewal** is asked once; the next one is due soon.
 //! - The **end of an execution** is asked again, more and more rarely, as long as the record would be kept.
 //!   The client waits for it no longer than for a claim. As long as the claim could live, it is asked at
@@ -222,7 +223,7 @@ impl Inquiry {
         match self.question {
             Question::Claim(..) => {
                 let has_time = self.deadline.since(now) >= SHORTEST_ATTEMPT && self.attempts < CLAIM_ATTEMPTS;
-                if failure.is_doubtful && has_time {
+                if (failure.is_doubtful || error.passes_at_once()) && has_time {
                     return Progress::Again(error);
                 }
                 let claimed = if self.may_have_worked { Claimed::InDoubt(error) } else { Claimed::Failed(error) };

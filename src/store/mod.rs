@@ -8,9 +8,12 @@ pub mod frame;
 pub mod inquiry;
 pub mod integrity;
 pub mod pool;
+pub mod postgres;
 pub mod redis;
 pub mod remote;
 pub mod review;
+mod rule;
+mod seal;
 pub mod shared_data;
 
 use std::{sync::Arc, time::Duration};
@@ -206,6 +209,9 @@ pub enum StoreError {
          were never sent; it needs a faster server, more workers, or fewer requests"
     )]
     Overloaded,
+    /// PostgreSQL, or the way to it.
+    #[error(transparent)]
+    Postgres(#[from] postgres::PostgresError),
     /// Redis, or the way to it.
     #[error(transparent)]
     Redis(#[from] redis::RedisError),
@@ -220,6 +226,7 @@ impl StoreError {
             Self::Unreadable(_) => "unreadable",
             Self::Host(_) => "host",
             Self::Overloaded => "overloaded",
+            Self::Postgres(error) => error.kind(),
             Self::Redis(error) => error.kind(),
         }
     }
@@ -230,14 +237,27 @@ impl StoreError {
         matches!(self, Self::Unreadable(_) | Self::Redis(redis::RedisError::Unreadable(_)))
     }
 
+    /// Whether it may be gone at the next attempt, if nothing was done: others were faster, or the server was a standby and
+    /// the next one is asked.
+    #[must_use]
+    pub const fn passes_at_once(&self) -> bool {
+        matches!(self, Self::Contended | Self::Postgres(postgres::PostgresError::ReadOnly))
+    }
+
     /// Whether the store did not answer in time.
     #[must_use]
     pub const fn is_timeout(&self) -> bool {
-        matches!(self, Self::Redis(redis::RedisError::TimedOut))
+        use postgres::PostgresError;
+
+        matches!(
+            self,
+            Self::Postgres(PostgresError::Cancelled | PostgresError::TimedOut)
+                | Self::Redis(redis::RedisError::TimedOut)
+        )
     }
 
     /// All kinds.
-    pub const KINDS: [&'static str; 18] = [
+    pub const KINDS: [&'static str; 19] = [
         "authentication",
         "contended",
         "cut",
@@ -252,6 +272,7 @@ impl StoreError {
         "read_only",
         "rejected",
         "reset",
+        "schema",
         "script",
         "timed_out",
         "unreachable",

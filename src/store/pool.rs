@@ -9,13 +9,14 @@
 //! - The host has no timer for a question: each has a moment, which is looked at in ticks. If a question has no answer
 //!   then, nothing behind it has, and the connection is given up. So whoever asks again asks on another one.
 //! - While the server cannot be reached, attempts become rarer, and questions wait for the next one as long as they may.
+//!   A server that is the wrong one just then, as a standby is, is left at once for the next of the cluster.
 //! - A connection on which nothing was asked for a while is closed.
 
 use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use super::{
     StoreError,
-    remote::{Failure, Heard, Silence, Wire, WireError},
+    remote::{Failure, Heard, Login, LoginStep, Silence, Unwelcome, Wire, WireError},
 };
 use crate::time::Timestamp;
 
@@ -40,6 +41,8 @@ pub struct Pool {
     /// Those that no connection has taken yet.
     waiting: VecDeque<Question>,
     tickets: u32,
+    /// How many connections were tried.
+    tried: u64,
     /// How many attempts at a connection have failed since the last one that did not.
     failures: u32,
     /// When the last of those failed, and why.
@@ -54,8 +57,9 @@ pub struct PoolLimits {
     pub connections: usize,
     /// How long a connection may take until it is ready.
     pub patience: Duration,
-    /// Any number, another one for each worker: they do not all come back at one moment.
-    pub seed: u64,
+    /// A random number, another one for each worker: they do not all come back at one moment, and nobody can guess what
+    /// their logins say.
+    pub seed: u128,
 }
 
 #[derive(Clone, Debug)]
@@ -70,10 +74,10 @@ struct Connection {
     used: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 enum Stage {
     /// The server has not welcomed it yet.
-    Opening,
+    Opening(Box<dyn Login>),
     Ready,
     /// The server is the wrong one: it answers what it was asked, and is asked nothing more.
     Retiring,
@@ -124,6 +128,7 @@ impl Pool {
             connections: Vec::new(),
             waiting: VecDeque::new(),
             tickets: 0,
+            tried: 0,
             failures: 0,
             failed: None,
             answers: VecDeque::new(),
@@ -133,7 +138,7 @@ impl Pool {
     /// Whether a question would be sent at once.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.connections.iter().any(|connection| connection.stage == Stage::Ready)
+        self.connections.iter().any(Connection::is_ready)
     }
 
     /// Asks a question; the ticket of its answer.
@@ -153,20 +158,30 @@ impl Pool {
         let Some(place) = self.place_of(stream) else { return false };
         let Some(connection) = self.connections.get_mut(place) else { return false };
         connection.received.extend_from_slice(bytes);
-        if connection.stage == Stage::Opening {
-            match self.wire.welcomed(&connection.received) {
-                Ok(length) => {
-                    connection.received.drain(..length);
-                    connection.stage = Stage::Ready;
-                    (self.failures, self.failed) = (0, None);
-                    self.send_waiting(streams, now);
+        while let Stage::Opening(login) = &mut connection.stage {
+            match login.hear(&connection.received) {
+                Ok((taken, step)) => {
+                    connection.received.drain(..taken);
+                    match step {
+                        LoginStep::Listen if taken == 0 => return true,
+                        LoginStep::Listen => {}
+                        LoginStep::Say(bytes) => {
+                            // If it has ended, the host says so in a moment.
+                            streams.send(stream, &bytes);
+                        }
+                        LoginStep::Welcome => connection.stage = Stage::Ready,
+                    }
                 }
-                Err(WireError::Incomplete) => return true,
-                Err(WireError::Failed(error)) => {
+                Err(unwelcome) => {
                     self.drop_connection(streams, place);
-                    self.note_failure(error, now);
+                    self.turn_away(streams, unwelcome, now);
                     return true;
                 }
+            }
+            if connection.is_ready() {
+                (self.failures, self.failed) = (0, None);
+                self.send_waiting(streams, now);
+                break;
             }
         }
         self.read(streams, place);
@@ -177,7 +192,7 @@ impl Pool {
     pub fn on_closed(&mut self, stream: u32, text: &[u8], now: Timestamp) -> bool {
         let Some(place) = self.place_of(stream) else { return false };
         let connection = self.connections.swap_remove(place);
-        if connection.stage == Stage::Opening {
+        if connection.is_opening() {
             let error = self.wire.unreachable(text);
             self.note_failure(error, now);
         } else {
@@ -190,7 +205,7 @@ impl Pool {
     pub fn on_tick(&mut self, streams: &mut impl Streams, now: Timestamp) {
         for place in (0..self.connections.len()).rev() {
             let Some(connection) = self.connections.get(place) else { continue };
-            if connection.stage == Stage::Opening && self.is_slow(connection, now) {
+            if connection.is_opening() && self.is_slow(connection, now) {
                 self.drop_connection(streams, place);
                 let error = self.wire.silence(Silence::TimedOut).error;
                 self.note_failure(error, now);
@@ -230,7 +245,7 @@ impl Pool {
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
         let is_due = |connection: &Connection| {
-            connection.stage == Stage::Opening && self.is_slow(connection, now)
+            connection.is_opening() && self.is_slow(connection, now)
                 || connection.pending.iter().any(|question| question.is_late(now))
         };
         self.connections.iter().any(is_due)
@@ -255,7 +270,7 @@ impl Pool {
     fn may_open(&self, now: Timestamp) -> bool {
         let rest = self.rest();
         self.connections.len() < self.limits.connections
-            && self.connections.iter().all(|connection| connection.stage != Stage::Opening)
+            && self.connections.iter().all(|connection| !connection.is_opening())
             && self.failed.is_none_or(|(failed, _)| failed.after(rest).has_come(now, rest))
     }
 
@@ -263,21 +278,26 @@ impl Pool {
     fn rest(&self) -> Duration {
         let longest =
             FIRST_REST.saturating_mul(2_u32.saturating_pow(self.failures.saturating_sub(1))).min(LONGEST_REST);
-        let mixed = (self.limits.seed ^ u64::from(self.failures)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.limits.seed as u64 ^ u64::from(self.failures)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let [.., part] = mixed.to_le_bytes();
         longest / 2 + longest / 2 * u32::from(part) / u32::from(u8::MAX)
     }
 
     fn open(&mut self, streams: &mut impl Streams, now: Timestamp) {
-        if !self.may_open(now) {
-            return;
+        if self.may_open(now) {
+            self.open_now(streams, now);
         }
+    }
+
+    fn open_now(&mut self, streams: &mut impl Streams, now: Timestamp) {
         match streams.open_stream() {
             Some(stream) => {
-                streams.send(stream, self.wire.greeting());
+                self.tried = self.tried.wrapping_add(1);
+                let (greeting, login) = self.wire.login(self.limits.seed.wrapping_add(self.tried.into()));
+                streams.send(stream, &greeting);
                 self.connections.push(Connection {
                     stream,
-                    stage: Stage::Opening,
+                    stage: Stage::Opening(login),
                     pending: VecDeque::new(),
                     received: Vec::new(),
                     used: now,
@@ -290,7 +310,7 @@ impl Pool {
     /// Sends what waits, as far as a connection is ready for it.
     fn send_waiting(&mut self, streams: &mut impl Streams, now: Timestamp) {
         while !self.waiting.is_empty() {
-            let ready = self.connections.iter_mut().filter(|connection| connection.stage == Stage::Ready);
+            let ready = self.connections.iter_mut().filter(|connection| connection.is_ready());
             let Some(connection) = ready.min_by_key(|connection| connection.pending.len()) else { return };
             let Some(mut question) = self.waiting.pop_front() else { return };
             connection.used = now;
@@ -326,7 +346,7 @@ impl Pool {
             self.answers.push_back((question.ticket, Answered::Reply(reply.to_vec())));
         };
         connection.received.drain(..read);
-        let is_over = connection.stage == Stage::Retiring && connection.pending.is_empty();
+        let is_over = matches!(connection.stage, Stage::Retiring) && connection.pending.is_empty();
         if !is_sound || is_over {
             let pending = self.drop_connection(streams, place);
             self.fail(pending, Silence::Reset);
@@ -338,6 +358,20 @@ impl Pool {
         let connection = self.connections.swap_remove(place);
         streams.close_stream(connection.stream);
         connection.pending
+    }
+
+    /// A server does not let a connection in. Who waits for one waits on if another server may, the first ones of which are
+    /// tried at once.
+    fn turn_away(&mut self, streams: &mut impl Streams, unwelcome: Unwelcome, now: Timestamp) {
+        let Unwelcome { error, others_may_welcome } = unwelcome;
+        if !others_may_welcome {
+            return self.note_failure(error, now);
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.failed = Some((now, error));
+        if self.failures <= TRIED_AT_ONCE && !self.waiting.is_empty() {
+            self.open_now(streams, now);
+        }
     }
 
     /// Notes that there is no connection to be had. Who waits for one is told, if there is no other.
@@ -366,12 +400,23 @@ impl Pool {
 impl Connection {
     /// Whether it would be asked at once.
     fn is_free(&self) -> bool {
-        self.stage == Stage::Ready && self.pending.is_empty()
+        self.is_ready() && self.pending.is_empty()
+    }
+
+    fn is_ready(&self) -> bool {
+        matches!(self.stage, Stage::Ready)
+    }
+
+    fn is_opening(&self) -> bool {
+        matches!(self.stage, Stage::Opening(_))
     }
 }
 
 /// How long a connection is kept on which nothing is asked.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// How many servers that turn a connection away are left for the next at once.
+const TRIED_AT_ONCE: u32 = 4;
 
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);

@@ -46,11 +46,58 @@ pub trait RemoteStore: fmt::Debug {
     /// [`StoreError`] if it cannot be asked.
     fn holdings(&self, heard: Heard<'_>) -> Result<Holdings, StoreError>;
 
-    /// The persistent connections of a worker with this number of its own; `None` if each call has a connection to itself.
-    fn pool(&self, seed: u64) -> Option<Pool>;
+    /// The persistent connections of a worker with this random number of its own; `None` if each call has a connection to itself.
+    fn pool(&self, seed: u128) -> Option<Pool>;
 
     /// How operators find an operation by the beginning of its hash, which this filter cannot.
     fn how_to_find(&self) -> String;
+
+    /// Present if the store can tell which operations have not come to their end.
+    fn lists(&self) -> Option<&dyn Lists> {
+        None
+    }
+
+    /// Present if somebody has to remove what has expired.
+    fn sweeps(&self) -> Option<&dyn Sweeps> {
+        None
+    }
+}
+
+/// A store that can tell which operations have not come to their end.
+pub trait Lists {
+    /// What asks for at most so many of them, the oldest lease first.
+    fn list(&self, most: u16) -> Vec<u8>;
+
+    /// Those that a reply to [`list`](Self::list) names.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it names none.
+    fn listed(&self, heard: Heard<'_>) -> Result<Vec<Listed>, StoreError>;
+}
+
+/// An operation that has not come to its end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Listed {
+    /// Which.
+    pub operation: OperationId,
+    /// Whether its owner is at work. If not, nobody knows whether it ran.
+    pub is_running: bool,
+    /// What is left of its lease.
+    pub lease_left: Duration,
+    /// How long its record lives.
+    pub lives: Duration,
+}
+
+/// A store in which somebody has to remove what has expired.
+pub trait Sweeps {
+    /// What removes a part of it.
+    fn sweep(&self) -> Vec<u8>;
+
+    /// Whether more is left, by the reply to [`sweep`](Self::sweep).
+    ///
+    /// # Errors
+    /// [`StoreError`] if it was not removed.
+    fn is_more_left(&self, heard: Heard<'_>) -> Result<bool, StoreError>;
 }
 
 /// The questions to a store, and its answers, in its own bytes.
@@ -104,14 +151,9 @@ pub trait Dialect: fmt::Debug + Send + Sync {
 
 /// What passes over a persistent connection.
 pub trait Wire: Dialect {
-    /// What is sent first, and has to be answered before anything else is sent.
-    fn greeting(&self) -> &[u8];
-
-    /// How many bytes the whole answer to the greeting takes, if the server welcomes the connection.
-    ///
-    /// # Errors
-    /// [`WireError`] if it is not all there, or says something else.
-    fn welcomed(&self, bytes: &[u8]) -> Result<usize, WireError>;
+    /// How a connection begins: what is sent first, and what hears the server until it is welcome. `random` is another
+    /// number for each connection, which nobody can guess.
+    fn login(&self, random: u128) -> (Vec<u8>, Box<dyn Login>);
 
     /// How many bytes the first reply takes.
     ///
@@ -124,6 +166,51 @@ pub trait Wire: Dialect {
 
     /// Why there is no connection, by what the host says.
     fn unreachable(&self, text: &[u8]) -> StoreError;
+}
+
+/// What a server and a new connection say to each other before anything is asked.
+pub trait Login: fmt::Debug + Send + Sync {
+    /// Takes in the bytes that have come and were not taken yet; says how many of them it takes, and how it goes on.
+    ///
+    /// # Errors
+    /// [`Unwelcome`] if the server does not let it in.
+    fn hear(&mut self, bytes: &[u8]) -> Result<(usize, LoginStep), Unwelcome>;
+
+    /// A copy.
+    fn boxed(&self) -> Box<dyn Login>;
+}
+
+impl Clone for Box<dyn Login> {
+    fn clone(&self) -> Self {
+        self.boxed()
+    }
+}
+
+/// How a login goes on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LoginStep {
+    /// It hears on: what is left, or more if it took nothing of that.
+    Listen,
+    /// This is to be sent.
+    Say(Vec<u8>),
+    /// Questions may be asked.
+    Welcome,
+}
+
+/// The server does not let a connection in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Unwelcome {
+    /// Why.
+    pub error: StoreError,
+    /// Whether another one of the cluster may at this moment.
+    pub others_may_welcome: bool,
+}
+
+impl From<StoreError> for Unwelcome {
+    /// Nor would others.
+    fn from(error: StoreError) -> Self {
+        Self { error, others_may_welcome: false }
+    }
 }
 
 /// Why bytes are not what they are to be.
@@ -227,23 +314,10 @@ pub enum Finding {
 pub struct Holdings {
     /// Its name in the configuration.
     pub store: &'static str,
-    /// What its keys begin with.
-    pub prefix: String,
-    /// `None` if it does not say.
-    pub usage: Option<Usage>,
+    /// Where in the server it is, and what that is called in the configuration.
+    pub place: (&'static str, String),
+    /// What the server says, each with its name.
+    pub figures: Vec<(&'static str, u64)>,
     /// How operators count the records by their states, which takes a walk through all of them.
     pub count_by_state: String,
-}
-
-/// In figures.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Usage {
-    /// All keys in the database.
-    pub keys: u64,
-    /// Bytes in use.
-    pub used_memory: u64,
-    /// Bytes that may be used; 0 if there is no limit.
-    pub max_memory: u64,
-    /// Keys that were thrown away for want of memory since the server was started.
-    pub evicted_keys: u64,
 }

@@ -127,7 +127,8 @@ impl Review {
                 if is_doubtful && self.stage != ReviewStage::Looking {
                     self.doubt = Some(error);
                 }
-                (!is_doubtful || has_tried_enough).then(|| self.failed(error))
+                let is_asked_again = is_doubtful || error.passes_at_once();
+                (!is_asked_again || has_tried_enough).then(|| self.failed(error))
             }
         }
     }

@@ -101,6 +101,13 @@ fn connections_that_are_refused_or_stand_still() {
 }
 
 #[test]
+fn postgresql_that_turns_connections_away_breaks_them_and_carries_out_late() {
+    let faults = Faults { losses: 1, refusals: 1, ..Faults::default() };
+    let scenario = two_connections().on_postgres().request(0, 0, envoy(0));
+    Worlds::new(scenario.faults(faults), 2, STEP).keep_every_promise(100);
+}
+
+#[test]
 fn duplicates_that_join_a_claim_of_their_worker() {
     let faults = Faults { losses: 1, ..Faults::default() };
     let scenario = Scenario::new(LEASE, 400).on_redis(1, 1, TIMEOUT);

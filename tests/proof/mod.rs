@@ -9,6 +9,7 @@
 pub(crate) mod history;
 pub(crate) mod law;
 pub(crate) mod memory;
+pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod scenario;
 pub(crate) mod service;

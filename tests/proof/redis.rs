@@ -14,7 +14,10 @@ use idemgate::{
     store::redis::resp::{Value, decode_all},
 };
 
-use super::law::{Deed, DeedKind, Entry, State};
+use super::{
+    law::{Deed, DeedKind, Entry, State},
+    postgres,
+};
 
 /// A server.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
@@ -51,6 +54,8 @@ pub(crate) struct Command {
     pub(crate) owner: [u8; 16],
     /// Whether the script is called by its hash.
     is_hashed: bool,
+    /// Whether it was a statement of PostgreSQL's, and is answered as such.
+    is_statement: bool,
     arguments: Vec<Vec<u8>>,
 }
 
@@ -62,8 +67,11 @@ pub(crate) enum Script {
 }
 
 impl Command {
-    /// Reads what the store sends: one `EVAL` or `EVALSHA` of one key.
+    /// Reads what the store sends: one `EVAL` or `EVALSHA` of one key, or a statement.
     pub(crate) fn read(bytes: &[u8]) -> Self {
+        if bytes.starts_with(b"P") {
+            return postgres::read(bytes);
+        }
         let values = decode_all(bytes, 1);
         let Ok([Value::Array(Some(parts))]) = values.as_deref() else { panic!("no command: {bytes:?}") };
         let mut parts = parts.iter().map(|part| match part {
@@ -84,7 +92,11 @@ impl Command {
             4 => Script::Settle,
             other => panic!("no script has {other} arguments"),
         };
-        Self { script, key, owner, is_hashed: name == b"EVALSHA", arguments }
+        Self { script, key, owner, is_hashed: name == b"EVALSHA", is_statement: false, arguments }
+    }
+
+    pub(crate) fn of_statement(script: Script, key: Vec<u8>, owner: [u8; 16], arguments: Vec<Vec<u8>>) -> Self {
+        Self { script, key, owner, is_hashed: false, is_statement: true, arguments }
     }
 
     /// In whose name it is sent, and to what end.
@@ -151,11 +163,12 @@ impl Redis {
             return b"-NOSCRIPT No matching script. Please use EVAL.\r\n".to_vec();
         }
         self.known.insert(command.script);
-        match command.script {
+        let reply = match command.script {
             Script::Claim => self.claim(command, now, omissions),
             Script::Renew => self.renew(command, now, omissions),
             Script::Settle => self.settle(command, now, omissions),
-        }
+        };
+        if command.is_statement { postgres::reply(command.script, &reply) } else { reply }
     }
 
     /// `claim.lua`.

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use idemgate::{
     config::{
-        ExecutionMode, InFlight, Limits, OnFull, OnStoreError, OnUnknown, Policy, RedisConfig, Share, SharedDataConfig,
+        ExecutionMode, InFlight, Limits, OnFull, OnStoreError, OnUnknown, Policy, PostgresConfig, RedisConfig, Share,
+        SharedDataConfig,
     },
     headers::Headers,
     record::Owner,
-    store::admission::AdmissionLimits,
+    store::{admission::AdmissionLimits, postgres::PostgresStore, redis::RedisStore, remote::RemoteStore},
 };
 
 use super::{
@@ -41,6 +42,8 @@ pub(crate) struct Scenario {
     pub(crate) limits: AdmissionLimits,
     /// How many persistent connections to Redis a worker has.
     pub(crate) connections: u32,
+    /// Whether PostgreSQL is in the place of Redis.
+    pub(crate) is_on_postgres: bool,
     /// Whether states are told apart, for which exchanges and inquiries have to be digested.
     pub(crate) tells_states_apart: bool,
 }
@@ -187,6 +190,7 @@ impl Scenario {
             turns: 1,
             limits: AdmissionLimits { calls: 1, reserve: 1, ..AdmissionLimits::default() },
             connections: 0,
+            is_on_postgres: false,
             tells_states_apart: false,
         }
     }
@@ -203,6 +207,11 @@ impl Scenario {
     /// The same over two persistent connections of each worker.
     pub(crate) fn over_streams(self) -> Self {
         Self { connections: 2, ..self }
+    }
+
+    /// The same with PostgreSQL.
+    pub(crate) fn on_postgres(self) -> Self {
+        Self { is_on_postgres: true, ..self.over_streams() }
     }
 
     pub(crate) fn change_policy(mut self, change: impl FnOnce(&mut Policy)) -> Self {
@@ -292,14 +301,18 @@ impl Scenario {
         matches!(self.store, StoreKind::Redis { .. })
     }
 
-    pub(crate) fn redis_config(&self) -> RedisConfig {
-        let config = RedisConfig::new("redis".to_owned());
-        match self.store {
-            StoreKind::Redis { timeout } => {
-                RedisConfig { timeout: Duration::from_millis(timeout), connections: self.connections, ..config }
-            }
-            StoreKind::SharedData(_) => config,
+    /// The remote store, if there is one.
+    pub(crate) fn remote_store(&self) -> Arc<dyn RemoteStore + Send + Sync> {
+        let timeout = match self.store {
+            StoreKind::Redis { timeout } => Duration::from_millis(timeout),
+            StoreKind::SharedData(_) => Duration::from_millis(500),
+        };
+        let (connections, cluster) = (self.connections, "store".to_owned());
+        if self.is_on_postgres {
+            let config = PostgresConfig::new(cluster, "db".to_owned(), "app".to_owned());
+            return Arc::new(PostgresStore::new(PostgresConfig { timeout, connections, ..config }));
         }
+        Arc::new(RedisStore::new(RedisConfig { timeout, connections, ..RedisConfig::new(cluster) }))
     }
 
     pub(crate) fn in_table(self, limits: SharedDataConfig) -> Self {

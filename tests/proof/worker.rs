@@ -18,8 +18,7 @@ use idemgate::{
     store::{
         Call, Ending,
         pool::Streams,
-        redis::RedisStore,
-        remote::{Heard, RemoteStore as _},
+        remote::{Heard, RemoteStore},
         shared_data::{Cas, Recent, SharedDataStore},
     },
     time::Timestamp,
@@ -30,6 +29,7 @@ use super::{
     history::AttemptId,
     law::{Deed, DeedKind},
     memory::{BUCKET, Session},
+    postgres,
     redis::Command,
     scenario::{Conduct, Mutation, Place, Scenario, StoreKind, millis},
     service::Response,
@@ -158,7 +158,7 @@ impl Worker {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         let limits =
             WorkerLimits { turns: scenario.turns, questions: scenario.limits, ..WorkerLimits::with_memory(u64::MAX) };
-        let pool = RedisStore::new(scenario.redis_config()).pool(0);
+        let pool = scenario.remote_store().pool(0);
         Self {
             worker: worker::Worker::new(limits, scenario.is_remote(), pool),
             streams: BTreeMap::new(),
@@ -191,7 +191,7 @@ impl Worker {
     pub(crate) fn call(
         &mut self,
         scenario: &Scenario,
-        redis: &RedisStore,
+        remote: &dyn RemoteStore,
         place: Place,
         occasion: &Occasion,
         now: Timestamp,
@@ -210,7 +210,7 @@ impl Worker {
                 };
                 Store::SharedData(Box::new(store.remembering(recent)))
             }
-            StoreKind::Redis { .. } => Store::Redis(redis),
+            StoreKind::Redis { .. } => Store::Remote(remote),
         };
         let mut envoy = Envoy {
             streams: &mut self.streams,
@@ -281,7 +281,7 @@ impl Hash for Worker {
 
 enum Store<'a> {
     SharedData(Box<SharedDataStore<&'a Session<'a>>>),
-    Redis(&'a RedisStore),
+    Remote(&'a dyn RemoteStore),
 }
 
 /// The host, in one callback.
@@ -345,7 +345,7 @@ impl Streams for Envoy<'_> {
     }
 
     fn send(&mut self, stream: u32, bytes: &[u8]) -> bool {
-        let is_greeting = bytes == b"*1\r\n$4\r\nPING\r\n";
+        let is_greeting = bytes == b"*1\r\n$4\r\nPING\r\n" || postgres::is_startup(bytes);
         let question = if is_greeting { QuestionId::greeting(stream) } else { self.question(bytes) };
         self.outputs.push(Output::Sends { stream, question, bytes: bytes.into() });
         true
@@ -414,7 +414,7 @@ impl Host for Envoy<'_> {
                 self.session.act(None);
                 StoreReply::Answered(answer)
             }
-            Store::Redis(store) => store.inquire(&call, now).map_or_else(StoreReply::Answered, StoreReply::Asks),
+            Store::Remote(store) => store.inquire(&call, now).map_or_else(StoreReply::Answered, StoreReply::Asks),
         }
     }
 

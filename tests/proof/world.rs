@@ -15,7 +15,7 @@ pub(crate) use choices::Action;
 use idemgate::{
     exchange::Counter,
     request::OperationId,
-    store::{redis::RedisStore, shared_data::SharedDataStore},
+    store::{remote::RemoteStore, shared_data::SharedDataStore},
     time::Timestamp,
 };
 
@@ -37,7 +37,7 @@ pub(crate) struct World {
     envoys: Vec<Envoy>,
     redis: Redis,
     /// The same for all workers: it is but a way to write and to read.
-    redis_store: Arc<RedisStore>,
+    remote_store: Arc<dyn RemoteStore + Send + Sync>,
     messages: BTreeMap<QuestionId, Message>,
     attempts: Vec<Progress>,
     faults: Faults,
@@ -144,7 +144,7 @@ impl World {
             now: EPOCH,
             envoys: vec![Envoy { shared_data, table, workers }; usize::from(scenario.envoys)],
             redis: Redis::default(),
-            redis_store: Arc::new(RedisStore::new(scenario.redis_config())),
+            remote_store: scenario.remote_store(),
             messages: BTreeMap::new(),
             attempts: vec![Progress::default(); scenario.attempts.len()],
             faults: scenario.faults,

@@ -81,6 +81,9 @@ impl Plan {
         let needs_streams = wish.mutation == Some(Mutation::WrongQuestion);
         if needs_streams || scenario.is_remote() && random.chance(50) {
             scenario = scenario.over_streams();
+            if wish.mutation.is_none() && random.chance(50) {
+                scenario = scenario.on_postgres();
+            }
         }
         Self { scenario, steps, misfortune }
     }

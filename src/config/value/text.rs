@@ -3,6 +3,7 @@
 use serde::de::{Deserialize, Deserializer, Error as _, Unexpected};
 
 use crate::config::json::{Node, read_value};
+use crate::config::store::LONGEST_SCHEMA;
 
 /// Declares texts: their contents, how these are made of the text, and which texts are allowed.
 macro_rules! texts {
@@ -54,9 +55,21 @@ texts! {
     RouteName(String) = route_name,
         "a name of up to 32 lower-case letters, digits, _ and -";
 
+    /// The name of a schema in PostgreSQL that needs no quotes.
+    SchemaName(String) = schema_name,
+        "the name of a schema: up to 56 lower-case letters, digits and _, beginning with no digit";
+
     /// Text that is not empty and has no control character: names of clusters, prefixes.
     Text(String) = plain_text,
         "text that is not empty, without control characters";
+}
+
+fn schema_name(text: &str) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let is_name = (1..=LONGEST_SCHEMA).contains(&text.len())
+        && text.bytes().all(is_plain)
+        && !text.starts_with(|first: char| first.is_ascii_digit());
+    is_name.then(|| text.to_owned())
 }
 
 fn field_name(text: &str) -> Option<String> {

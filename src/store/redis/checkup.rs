@@ -4,7 +4,7 @@
 use super::{RedisError, RedisStore, resp::Value};
 use crate::store::{
     StoreError,
-    remote::{Failure, Finding, Heard, Usage},
+    remote::{Failure, Finding, Heard},
 };
 
 impl RedisStore {
@@ -17,9 +17,9 @@ impl RedisStore {
         }
     }
 
-    /// What the same reply says of how much Redis holds; `None` if it does not say.
-    pub(super) fn usage(&self, heard: Heard<'_>) -> Result<Option<Usage>, StoreError> {
-        Ok(self.info(heard)?.map(|info| usage_of(&info, self.database)))
+    /// What the same reply says of how much Redis holds, if it does.
+    pub(super) fn usage(&self, heard: Heard<'_>) -> Result<Vec<(&'static str, u64)>, StoreError> {
+        Ok(self.info(heard)?.map(|info| usage_of(&info, self.database)).unwrap_or_default())
     }
 
     /// The reply to `INFO`; `None` if the server does not give it.
@@ -38,16 +38,16 @@ impl RedisStore {
     }
 }
 
-fn usage_of(info: &str, database: u32) -> Usage {
+fn usage_of(info: &str, database: u32) -> Vec<(&'static str, u64)> {
     let number = |name: &str| field(info, name).and_then(|value| value.parse().ok()).unwrap_or_default();
     // db0:keys=3,expires=3,avg_ttl=86399000; a database without keys is not mentioned.
     let keys = field(info, &format!("db{database}")).and_then(|line| line.strip_prefix("keys=")?.split(',').next());
-    Usage {
-        keys: keys.and_then(|keys| keys.parse().ok()).unwrap_or_default(),
-        used_memory: number("used_memory"),
-        max_memory: number("maxmemory"),
-        evicted_keys: number("evicted_keys"),
-    }
+    vec![
+        ("keys_in_database", keys.and_then(|keys| keys.parse().ok()).unwrap_or_default()),
+        ("used_memory_bytes", number("used_memory")),
+        ("max_memory_bytes", number("maxmemory")),
+        ("evicted_keys", number("evicted_keys")),
+    ]
 }
 
 /// The value of a line of `INFO`.
@@ -145,13 +145,20 @@ mod tests {
             let reply = [ok.as_bytes(), &info(text)].concat();
             store.usage(Heard::Reply { status: 200, body: &reply })
         };
-        let told = |keys| Ok(Some(Usage { keys, used_memory: 1 << 20, max_memory: 2 << 20, evicted_keys: 5 }));
+        let told = |keys| {
+            Ok(vec![
+                ("keys_in_database", keys),
+                ("used_memory_bytes", 1 << 20),
+                ("max_memory_bytes", 2 << 20),
+                ("evicted_keys", 5),
+            ])
+        };
         assert_eq!(usage(0), told(3));
         assert_eq!(usage(3), told(42));
         assert_eq!(usage(4), told(0), "a database without keys is not mentioned");
         let store = RedisStore::new(RedisConfig::new("redis".to_owned()));
         let refused = store.usage(Heard::Reply { status: 200, body: b"-NOPERM no\r\n" });
-        assert_eq!(refused, Ok(None));
+        assert_eq!(refused, Ok(vec![]));
         assert_eq!(store.usage(Heard::Nothing), Err(StoreError::Redis(RedisError::TimedOut)));
     }
 }

@@ -1,23 +1,24 @@
 //! The calls as commands of Redis, and its replies as answers.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{
-    RedisError,
-    entry::{self, PhaseByte, RecordSummary, RedisRecord, SealedPhase},
+    RedisError, entry,
     resp::{self, RespError, Value},
     script::{Script, Scripts},
 };
 use crate::{
     config::RedisConfig,
-    record::{Owner, Standing, View},
+    record::Owner,
     request::{Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
         inquiry::{Question, Terms},
         integrity::Integrity,
-        remote::{Dialect, Failure, Reply, Silence, Wire, WireError},
+        remote::{Dialect, Failure, Login, LoginStep, Reply, Silence, Unwelcome, Wire, WireError},
         review::Seen,
+        rule::{Ask, Rule},
+        seal::{self, MARK_KEPT, PhaseByte},
     },
     time::Timestamp,
 };
@@ -30,34 +31,26 @@ pub(super) struct RedisDialect {
     prefix: String,
     max_record: u64,
     scripts: Scripts,
-    login: Login,
+    login: LoginCommands,
     integrity: Integrity,
 }
 
-/// A call, as Redis is asked.
-pub(super) struct Asked {
-    pub(super) question: Question,
-    pub(super) bytes: Vec<u8>,
-    /// How long it makes sense to ask, if longer than the claim lives.
-    pub(super) lasts: Option<Duration>,
-}
-
 /// What is sent ahead of each script.
-struct Login {
+struct LoginCommands {
     bytes: Vec<u8>,
     commands: usize,
 }
 
-impl std::fmt::Debug for Login {
+impl std::fmt::Debug for LoginCommands {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("commands", &self.commands).finish_non_exhaustive()
+        f.debug_struct("LoginCommands").field("commands", &self.commands).finish_non_exhaustive()
     }
 }
 
 impl RedisDialect {
     pub(super) fn new(config: RedisConfig) -> Self {
-        let mut login = Login { bytes: Vec::new(), commands: 0 };
+        let mut login = LoginCommands { bytes: Vec::new(), commands: 0 };
         if let Some(password) = &config.password {
             let mut parts: Vec<&[u8]> = vec![b"AUTH"];
             parts.extend(config.username.as_deref().map(str::as_bytes));
@@ -92,50 +85,34 @@ impl RedisDialect {
     }
 
     /// How a call is asked; or its answer, if it cannot be.
-    pub(super) fn ask(&self, call: &Call, now: Timestamp) -> Result<Asked, Answer> {
-        match call {
-            Call::Claim(claim) => {
-                let tail = entry::claimed(&claim.operation, &claim.fingerprint, claim.owner, now)
-                    .map_err(|error| Answer::Claimed(Claimed::Failed(StoreError::Unreadable(error))))?;
-                let keep = claim.lease.saturating_add(claim.ttl);
-                let bytes = self.owned(
-                    &self.scripts.claim,
-                    &claim.operation,
-                    claim.owner,
-                    &[
-                        claim.fingerprint.as_bytes(),
-                        &millis(claim.lease),
-                        &millis(keep),
-                        if claim.retry_unknown { b"1" } else { b"0" },
-                        &self.integrity.sign(&claim.operation, tail),
-                    ],
-                );
-                Ok(Asked { question: Question::Claim(Terms::of(claim)), bytes, lasts: None })
+    pub(super) fn ask<'a>(&self, call: &'a Call, now: Timestamp) -> Result<Ask<'a>, Answer> {
+        Ask::of(call, &self.integrity, self.max_record, now)
+    }
+
+    /// The bytes that call the script of a rule.
+    pub(super) fn encode(&self, operation: &OperationId, rule: &Rule<'_>) -> Vec<u8> {
+        match rule {
+            Rule::Claim { claim, keep, sealed } => self.owned(
+                &self.scripts.claim,
+                operation,
+                claim.owner,
+                &[
+                    claim.fingerprint.as_bytes(),
+                    &millis(claim.lease),
+                    &millis(*keep),
+                    if claim.retry_unknown { b"1" } else { b"0" },
+                    sealed,
+                ],
+            ),
+            Rule::Renew { owner, lease, keep } => {
+                self.owned(&self.scripts.renew, operation, *owner, &[&millis(*lease), &millis(*keep)])
             }
-            Call::Renew { operation, owner, lease, ttl } => {
-                let keep = lease.saturating_add(*ttl);
-                let bytes = self.owned(&self.scripts.renew, operation, *owner, &[&millis(*lease), &millis(keep)]);
-                Ok(Asked { question: Question::Renew, bytes, lasts: None })
-            }
-            Call::Settle { operation, fingerprint, owner, ending, lease, ttl } => {
-                let ended = entry::ended(operation, fingerprint, *owner, ending, self.max_record, now);
-                let (phase, tail, settled) =
-                    ended.map_err(|error| Answer::Settled(Settled::Failed(StoreError::Unreadable(error)).into()))?;
-                let tail = self.signed(operation, phase, tail);
-                // The mark of a release is of use as long as a claim of its owner may be on the way.
-                let keep = if phase == PhaseByte::Released { *lease } else { *ttl };
-                let bytes = self.owned(
-                    &self.scripts.settle,
-                    operation,
-                    *owner,
-                    &[&[phase as u8], fingerprint.as_bytes(), &millis(keep), &tail],
-                );
-                let lasts = match phase {
-                    PhaseByte::Completed | PhaseByte::NotKept | PhaseByte::Released => Some(*ttl),
-                    PhaseByte::InFlight | PhaseByte::Unknown => None,
-                };
-                Ok(Asked { question: Question::Settle { settled }, bytes, lasts })
-            }
+            Rule::Settle { owner, fingerprint, state, keep, sealed } => self.owned(
+                &self.scripts.settle,
+                operation,
+                *owner,
+                &[&[*state as u8], fingerprint.as_bytes(), &millis(*keep), sealed],
+            ),
         }
     }
 
@@ -172,11 +149,6 @@ impl RedisDialect {
             return Err(Failure::doubtful(RedisError::Authentication));
         }
         Ok(reply)
-    }
-
-    /// What stands behind the head of a value. Behind the mark of a release nothing does.
-    fn signed(&self, operation: &OperationId, phase: PhaseByte, tail: Vec<u8>) -> Vec<u8> {
-        if phase == PhaseByte::Released { tail } else { self.integrity.sign(operation, tail) }
     }
 
     /// The bytes that call a script in an owner's name.
@@ -252,7 +224,7 @@ impl Dialect for RedisDialect {
     }
 
     fn look(&self, operation: &OperationId) -> Vec<u8> {
-        let last = RecordSummary::last_byte(&self.integrity).to_string();
+        let last = entry::last_byte(&self.integrity).to_string();
         self.call(&self.scripts.look, operation, &[last.as_bytes()])
     }
 
@@ -269,11 +241,13 @@ impl Dialect for RedisDialect {
             return Err(Failure::doubtful(RedisError::Malformed));
         };
         let number = |number: i64| u64::try_from(number).map_err(|_| Failure::certain(RedisError::Foreign));
-        let Some(summary) = RecordSummary::read(beginning, number(*length)?, operation, &self.integrity)? else {
+        let Some((lease_until, summary)) = entry::summary(beginning, number(*length)?, operation, &self.integrity)?
+        else {
             return Ok(None);
         };
         // Without an expiry (-1) it was not written by a script of ours.
-        let view = summary.view(Timestamp::from_millis(number(*clock)?), Duration::from_millis(number(*lives)?), now);
+        let (clock, lives) = (Timestamp::from_millis(number(*clock)?), Duration::from_millis(number(*lives)?));
+        let view = summary.view(lease_until.since(clock), clock.since(lease_until), lives, now);
         Ok(Some(Seen { view, owner: summary.owner, fingerprint: summary.fingerprint }))
     }
 
@@ -285,23 +259,17 @@ impl Dialect for RedisDialect {
         force: bool,
         now: Timestamp,
     ) -> Result<Vec<u8>, StoreError> {
-        let (phase, tail, _) = entry::ended(operation, &seen.fingerprint, seen.owner, ending, u64::MAX, now)?;
-        let judged = match seen.view.standing {
-            Standing::InFlight { .. } | Standing::Lapsed => PhaseByte::InFlight,
-            Standing::Unknown { .. } => PhaseByte::Unknown,
-            Standing::Completed { .. } => PhaseByte::Completed,
-            Standing::NotKept { .. } => PhaseByte::NotKept,
-        };
+        let (state, sealed, _) = seal::ended(operation, &seen.fingerprint, seen.owner, ending, u64::MAX, now)?;
         Ok(self.owned(
             &self.scripts.amend,
             operation,
             seen.owner,
             &[
-                &[judged as u8],
-                &[phase as u8],
+                &[PhaseByte::of(seen.view.standing) as u8],
+                &[state as u8],
                 if force { b"1" } else { b"0" },
                 &millis(MARK_KEPT),
-                &self.signed(operation, phase, tail),
+                &state.signed(operation, sealed, &self.integrity),
             ],
         ))
     }
@@ -315,7 +283,7 @@ impl Dialect for RedisDialect {
     }
 }
 
-impl Login {
+impl LoginCommands {
     fn push(&mut self, command: &[&[u8]]) {
         resp::push_command(&mut self.bytes, command);
         self.commands += 1;
@@ -333,21 +301,11 @@ fn claimed(
     let [Value::Integer(lease_left), Value::Integer(lives), Value::Bulk(Some(value))] = found else {
         return Err(Failure::doubtful(RedisError::Malformed));
     };
-    let record = RedisRecord::decode(value, operation, integrity).map_err(Failure::from)?;
-    if record.fingerprint != *fingerprint {
-        return Ok(Claimed::KeyReused);
-    }
+    let record = entry::record(value, operation, integrity)?;
     let lease_left = Duration::from_millis(u64::try_from(*lease_left).unwrap_or_default());
     // Without an expiry (-1) it was not written by a script of ours; it is kept for ever.
     let lives = u64::try_from(*lives).map_err(|_| Failure::certain(RedisError::Foreign))?;
-    Ok(match record.phase {
-        SealedPhase::InFlight if !lease_left.is_zero() => Claimed::InFlight { age: now.since(record.at), lease_left },
-        SealedPhase::InFlight | SealedPhase::Unknown => Claimed::Unknown { lease_left },
-        SealedPhase::Completed(response) => {
-            Claimed::Completed { response: Arc::new(response), expires: now.after(Duration::from_millis(lives)) }
-        }
-        SealedPhase::NotKept { status } => Claimed::NotKept { status },
-    })
+    Ok(record.answer(fingerprint, lease_left, Duration::from_millis(lives), now))
 }
 
 /// What a reply says that ends early. A server that takes no commands from this connection says why once, however
@@ -360,36 +318,12 @@ fn cut_off(body: &[u8], replies: usize) -> Failure {
 }
 
 impl Wire for RedisDialect {
-    /// The login, and a question that any server answers.
-    fn greeting(&self) -> &[u8] {
-        &self.login.bytes
-    }
-
-    fn welcomed(&self, bytes: &[u8]) -> Result<usize, WireError> {
-        let mut length = 0;
-        for _ in 0..self.login.commands {
-            let rest = bytes.get(length..).unwrap_or_default();
-            let reply = rest.get(..self.reply_length(rest)?).unwrap_or_default();
-            if let Some(text) = reply.strip_prefix(b"-") {
-                return Err(WireError::Failed(match Failure::of_error_reply(text.trim_ascii_end()).error {
-                    // A password where none is wanted, or no such database.
-                    StoreError::Redis(RedisError::Script) => RedisError::Authentication.into(),
-                    error => error,
-                }));
-            }
-            if !reply.starts_with(b"+") {
-                return Err(WireError::Failed(RedisError::Malformed.into()));
-            }
-            length += reply.len();
-        }
-        Ok(length)
+    fn login(&self, _: u128) -> (Vec<u8>, Box<dyn Login>) {
+        (self.login.bytes.clone(), Box::new(RedisLogin { commands: self.login.commands }))
     }
 
     fn reply_length(&self, bytes: &[u8]) -> Result<usize, WireError> {
-        resp::first_length(bytes).map_err(|error| match error {
-            RespError::Cut if bytes.len() <= LONGEST_REPLY => WireError::Incomplete,
-            _ => WireError::Failed(RedisError::Malformed.into()),
-        })
+        reply_length(bytes)
     }
 
     /// What a replica, and a server that is going, says: after a failover the cluster leads to another.
@@ -406,22 +340,48 @@ impl Wire for RedisDialect {
     }
 }
 
-impl RecordSummary {
-    fn view(&self, clock: Timestamp, lives: Duration, now: Timestamp) -> View {
-        let lease_left = self.lease_until.since(clock);
-        let standing = match self.phase {
-            PhaseByte::InFlight if lease_left.is_zero() => Standing::Lapsed,
-            PhaseByte::InFlight => Standing::InFlight { lease_left },
-            PhaseByte::Completed => Standing::Completed { status: self.status },
-            PhaseByte::NotKept => Standing::NotKept { status: self.status },
-            PhaseByte::Unknown | PhaseByte::Released => Standing::Unknown { lease_left },
-        };
-        let age = match standing {
-            Standing::Lapsed => clock.since(self.lease_until),
-            _ => now.since(self.at),
-        };
-        View { standing, age, expires: now.after(lives), response_bytes: self.response_bytes }
+/// The login, and a question that any server answers, as far as they are not answered.
+#[derive(Clone, Debug)]
+struct RedisLogin {
+    commands: usize,
+}
+
+impl Login for RedisLogin {
+    fn hear(&mut self, bytes: &[u8]) -> Result<(usize, LoginStep), Unwelcome> {
+        let mut length = 0;
+        while self.commands > 0 {
+            let rest = bytes.get(length..).unwrap_or_default();
+            let reply = match reply_length(rest) {
+                Ok(length) => rest.get(..length).unwrap_or_default(),
+                Err(WireError::Incomplete) => return Ok((length, LoginStep::Listen)),
+                Err(WireError::Failed(error)) => return Err(error.into()),
+            };
+            if let Some(text) = reply.strip_prefix(b"-") {
+                return Err(match Failure::of_error_reply(text.trim_ascii_end()).error {
+                    // A password where none is wanted, or no such database.
+                    StoreError::Redis(RedisError::Script) => StoreError::from(RedisError::Authentication).into(),
+                    error => error.into(),
+                });
+            }
+            if !reply.starts_with(b"+") {
+                return Err(StoreError::from(RedisError::Malformed).into());
+            }
+            length += reply.len();
+            self.commands -= 1;
+        }
+        Ok((length, LoginStep::Welcome))
     }
+
+    fn boxed(&self) -> Box<dyn Login> {
+        Box::new(self.clone())
+    }
+}
+
+fn reply_length(bytes: &[u8]) -> Result<usize, WireError> {
+    resp::first_length(bytes).map_err(|error| match error {
+        RespError::Cut if bytes.len() <= LONGEST_REPLY => WireError::Incomplete,
+        _ => WireError::Failed(RedisError::Malformed.into()),
+    })
 }
 
 /// As the scripts take times.
@@ -431,7 +391,3 @@ fn millis(time: Duration) -> Vec<u8> {
 
 /// No record is as large, with what Redis puts around it.
 const LONGEST_REPLY: usize = 32 << 20;
-
-/// How long the mark of a record that was taken away is kept at least: as long as an execution may conceivably take
-/// whose owner is to be fenced when it ends.
-const MARK_KEPT: Duration = Duration::from_hours(24);

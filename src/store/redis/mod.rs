@@ -70,20 +70,9 @@ impl RemoteStore for RedisStore {
     }
 
     fn inquire(&self, call: &Call, now: Timestamp) -> Result<Inquiry, Answer> {
-        let asked = self.dialect.ask(call, now)?;
-        let inquiry = Inquiry::new(
-            *call.operation(),
-            asked.question,
-            asked.bytes,
-            self.dialect.clone(),
-            self.timeout,
-            call.lease(),
-            now,
-        );
-        Ok(match asked.lasts {
-            Some(ttl) => inquiry.lasting(ttl),
-            None => inquiry,
-        })
+        let ask = self.dialect.ask(call, now)?;
+        let bytes = self.dialect.encode(call.operation(), &ask.rule);
+        Ok(ask.inquiry(call, bytes, self.dialect.clone(), self.timeout, now))
     }
 
     fn review(&self, operation: OperationId, amendment: Option<Amendment>) -> Review {
@@ -107,17 +96,17 @@ impl RemoteStore for RedisStore {
         let prefix = self.dialect.prefix();
         Ok(Holdings {
             store: "redis",
-            usage: self.usage(heard)?,
+            figures: self.usage(heard)?,
             count_by_state: format!(
                 "redis-cli --scan --pattern '{prefix}[0-9a-f]*' | while read -r key; do redis-cli getrange \"$key\" 1 1; \
                  done | sort | uniq -c # i: in flight, or unknown if its lease is over, c: completed, n: not kept, \
                  u: unknown, r: given back"
             ),
-            prefix: prefix.to_owned(),
+            place: ("prefix", prefix.to_owned()),
         })
     }
 
-    fn pool(&self, seed: u64) -> Option<Pool> {
+    fn pool(&self, seed: u128) -> Option<Pool> {
         let limits = PoolLimits { connections: self.connections, patience: self.timeout, seed };
         (self.connections > 0).then(|| Pool::new(self.dialect.clone(), limits))
     }

@@ -12,6 +12,7 @@ use crate::proof::{
     history::{AttemptId, Breach, Promise, Told, breach},
     law::{self, Deed, Entry, Lawful},
     memory::{self, Access, BUCKET, Session, TABLE, TOTALS},
+    postgres,
     redis::Command,
     scenario::{Conduct, Mutation, Place, Scenario, StoreKind},
     worker::{Occasion, Output, QuestionId, Said, Worker, mailbox_of},
@@ -109,8 +110,13 @@ impl World {
             Action::Decline(question) => match self.stream_of(question) {
                 Some((place, stream)) => {
                     self.faults.refusals -= 1;
-                    self.messages.remove(&question);
-                    self.call(place, Occasion::Received(stream, LOADING.into()))
+                    let message = self.messages.remove(&question);
+                    let says = match message.is_some_and(|message| message.command.is_some()) {
+                        _ if !self.scenario.is_on_postgres => LOADING.to_vec(),
+                        true => postgres::read_only(),
+                        false => postgres::starting(),
+                    };
+                    self.call(place, Occasion::Received(stream, says.into()))
                 }
                 None => self.decline(question, Said::Loading),
             },
@@ -179,7 +185,7 @@ impl World {
         loop {
             let mut worker = Worker::clone(&self.seat(place).worker);
             let session = Session::new(&callback.tape, &table, scenario.mutation == Some(Mutation::BlindSet));
-            let outputs = worker.call(&scenario, &self.redis_store, place, &callback.occasion, now, &session);
+            let outputs = worker.call(&scenario, &*self.remote_store, place, &callback.occasion, now, &session);
             let Some(next) = session.into_next() else {
                 worker.end_callback(&scenario);
                 self.seat_mut(place).worker = Arc::new(worker);
@@ -342,7 +348,8 @@ impl World {
         let now = self.redis_clock();
         let Some(message) = self.messages.get_mut(&question) else { return Ok(()) };
         let Some(command) = message.command.clone() else {
-            message.state = Transit::Replied(b"+PONG\r\n".as_slice().into());
+            let welcome = if self.scenario.is_on_postgres { postgres::welcome() } else { b"+PONG\r\n".to_vec() };
+            message.state = Transit::Replied(welcome.into());
             return Ok(());
         };
         let before = self.redis.entry(&command.key, now);
