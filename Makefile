@@ -15,7 +15,7 @@ TESTS := $(filter-out clients e2e,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)
 PROOFS := config_schema docs fuzz_regressions layout model simulation
 # The profile of the tests, so that the demo and the tests share what they compile.
 NATIVE := --locked --profile test
-SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-clients tools/setup-envoy tools/setup-express \
+SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-clients tools/setup-dynamodb tools/setup-envoy tools/setup-express \
     tools/setup-nginx tools/setup-redis tools/setup-wasm tools/lib.sh
 
 .PHONY: help
@@ -42,7 +42,7 @@ check: lint ## The quick half of the tests, for while you work: unit, property, 
 	cargo test --locked --doc
 
 .PHONY: test
-test: ## Run every test: unit, property, ABI host, end to end on the real Envoys (oldest and newest supported) and Redis
+test: ## Run every test: unit, property, ABI host, end to end on the real Envoys (oldest and newest supported), Redis and dynalite
 	@# The module is linked on one core; the others build the tests meanwhile.
 	@$(MAKE) -j2 native-tests module-and-servers
 	@$(MAKE) test-native
@@ -51,7 +51,7 @@ test: ## Run every test: unit, property, ABI host, end to end on the real Envoys
 # The parts of `make test`, for machines that share the work.
 
 .PHONY: test-native
-test-native: crash-test envoy redis sdks
+test-native: crash-test envoy redis dynamodb sdks
 	@# What computes and what waits for processes, side by side.
 	@ENVOY="$(NEWEST)" $(MAKE) -j2 --output-sync proofs processes
 
@@ -66,11 +66,11 @@ processes:
 	cargo test --locked --test clients -- --skip browser::
 
 .PHONY: e2e-newest
-e2e-newest: crash-test envoy redis
+e2e-newest: crash-test envoy redis dynamodb
 	$(call end-to-end,$(NEWEST))
 
 .PHONY: e2e-oldest
-e2e-oldest: crash-test redis
+e2e-oldest: crash-test redis dynamodb
 	@tools/setup-envoy oldest
 	$(call end-to-end,$(CURDIR)/.tools/envoy-oldest)
 
@@ -90,6 +90,7 @@ module-and-servers:
 	@$(MAKE) envoy
 	@tools/setup-envoy oldest
 	@$(MAKE) redis
+	@$(MAKE) dynamodb
 	@$(MAKE) sdks
 
 .PHONY: soak
@@ -109,7 +110,7 @@ failures: crash-test envoy redis ## Play failovers, clock steps, changes under l
 ATTACKS = $$(awk -F ' [|] ' '/^[|]/ { print $$3 }' SECURITY.md | grep -o '`[^`]*`' | tr -d '`*' | sed 's/.*::\(.\)/\1/' | sort -u)
 
 .PHONY: attack
-attack: crash-test envoy redis ## Try every attack that SECURITY.md names
+attack: crash-test envoy redis dynamodb ## Try every attack that SECURITY.md names
 	ENVOY="$(NEWEST)" cargo test --locked -- $(ATTACKS)
 
 .PHONY: clients
@@ -148,7 +149,7 @@ docs: ## Build the API documentation into target/doc
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
 .PHONY: tools
-tools: envoy redis sdks ## Install what the other commands need: the wasm target, Envoy, Redis and the SDKs of the tests
+tools: envoy redis dynamodb sdks ## Install what the other commands need: the wasm target, Envoy, Redis, dynalite and the SDKs of the tests
 	@tools/setup-wasm >/dev/null
 
 # The build of the module that tests can make panic.
@@ -163,6 +164,10 @@ envoy:
 .PHONY: redis
 redis:
 	@tools/setup-redis
+
+.PHONY: dynamodb
+dynamodb:
+	@tools/setup-dynamodb
 
 .PHONY: sdks
 sdks:

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::document::{
-    AuthorizationPart, BodyKind, CallerDocument, Document, DuplicatesDocument, ExecutionDocument, FingerprintDocument,
-    IdentityDocument, KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, ProblemsDocument, RedisDocument,
-    ReplayDocument, ResourcePart, RouteDocument, RoutePolicyDocument, SharedDataDocument, StoreDocument,
+    AuthorizationPart, BodyKind, CallerDocument, Document, DuplicatesDocument, DynamoDbDocument, ExecutionDocument,
+    FingerprintDocument, IdentityDocument, KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument,
+    ProblemsDocument, RedisDocument, ReplayDocument, ResourcePart, RouteDocument, RoutePolicyDocument,
+    SharedDataDocument, StoreDocument,
 };
 use super::error::{ConfigError, JsonPath};
 use super::pointers::PointerTree;
@@ -16,7 +17,9 @@ use super::policy::{
 };
 use super::problems::{BodyTemplate, ProblemsPolicy, read_statuses};
 use super::routes::{self, Criteria, Route};
-use super::store::{ENTRY_BYTES, IntegrityConfig, RedisConfig, SharedDataConfig, StoreConfig};
+use super::store::{
+    DynamoDbConfig, ENTRY_BYTES, IntegrityConfig, RedisConfig, SharedDataConfig, StoreConfig, Unsigned,
+};
 use super::value::{HeaderPatterns, List, Number, Percentage, Period, Secret, Size, StatusEntry, Word, bytes_text};
 use super::{Config, DEFAULT_MEMORY, Environment};
 use crate::headers::is_framing;
@@ -38,6 +41,7 @@ impl Document {
         let routes = self.routes.take().unwrap_or_default();
         let store = match self.store.take() {
             Some(StoreDocument::SharedData(document)) => StoreConfig::SharedData(document.compile()?),
+            Some(StoreDocument::DynamoDb(document)) => StoreConfig::DynamoDb(document.compile(environment)?),
             Some(StoreDocument::Redis(document)) => StoreConfig::Redis(document.compile(environment)?),
             None => StoreConfig::default(),
         };
@@ -469,20 +473,10 @@ impl RedisDocument {
                 "only with store.redis.password",
             ));
         }
-        if self.unsigned_records.is_some() && self.integrity_key.is_none() {
-            return Err(ConfigError::new(
-                "store.redis.unsigned_records",
-                "a value that has no effect here",
-                "only with store.redis.integrity_key",
-            ));
-        }
         let base = RedisConfig::new(self.cluster.into());
         let password = self.password.map(|password| password.reveal("store.redis.password".into(), environment));
         let password = password.transpose()?;
-        let integrity = IntegrityConfig {
-            keys: self.integrity_key.map(|keys| integrity_keys(keys, environment)).transpose()?.unwrap_or_default(),
-            unsigned: self.unsigned_records.map(Word::get).unwrap_or_default(),
-        };
+        let integrity = integrity("store.redis", self.integrity_key, self.unsigned_records, environment)?;
         Ok(RedisConfig {
             integrity,
             prefix: self.prefix.map_or(base.prefix, String::from),
@@ -497,8 +491,38 @@ impl RedisDocument {
     }
 }
 
-fn integrity_keys(secret: Secret, environment: Environment<'_>) -> Result<Vec<String>, ConfigError> {
-    let path = JsonPath::from("store.redis.integrity_key");
+impl DynamoDbDocument {
+    fn compile(self, environment: Environment<'_>) -> Result<DynamoDbConfig, ConfigError> {
+        let base = DynamoDbConfig::new(self.cluster.into(), self.table.into());
+        Ok(DynamoDbConfig {
+            integrity: integrity("store.dynamodb", self.integrity_key, self.unsigned_records, environment)?,
+            timeout: self.timeout.map_or(base.timeout, Period::get),
+            max_record: self.max_record.map_or(base.max_record, Size::get),
+            ..base
+        })
+    }
+}
+
+/// `integrity_key` and `unsigned_records` of the store at this place.
+fn integrity(
+    store: &str,
+    keys: Option<Secret>,
+    unsigned: Option<Word<Unsigned>>,
+    environment: Environment<'_>,
+) -> Result<IntegrityConfig, ConfigError> {
+    let path = format!("{store}.integrity_key");
+    if unsigned.is_some() && keys.is_none() {
+        let found = "a value that has no effect here";
+        return Err(ConfigError::new(&*format!("{store}.unsigned_records"), found, format!("only with {path}")));
+    }
+    Ok(IntegrityConfig {
+        keys: keys.map(|keys| integrity_keys(keys, &path, environment)).transpose()?.unwrap_or_default(),
+        unsigned: unsigned.map(Word::get).unwrap_or_default(),
+    })
+}
+
+fn integrity_keys(secret: Secret, path: &str, environment: Environment<'_>) -> Result<Vec<String>, ConfigError> {
+    let path = JsonPath::from(path);
     let entries = secret.entries(path.clone()).into_iter();
     let revealed = entries.map(|(place, secret)| Ok((place.clone(), secret.reveal(place, environment)?)));
     let mut keys = Vec::new();

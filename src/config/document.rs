@@ -13,7 +13,7 @@ use super::policy::{ExecutionMode, InFlight, KeyFormat, KeySyntax, Mode, OnStore
 use super::store::{MOST_ENTRIES, OnFull, Unsigned};
 use super::value::{
     AuthorityPattern, FieldName, LinkTarget, List, MediaType, Method, Number, PathPattern, Percentage, Period, Pointer,
-    PropertyPath, RouteName, Secret, Size, StatusEntry, Text, Word, Words,
+    PropertyPath, RouteName, Secret, Size, StatusEntry, TableName, Text, Word, Words,
 };
 
 /// Configuration of Idemgate, an Envoy filter that makes HTTP services safe to retry by Idempotency-Key.
@@ -351,25 +351,36 @@ impl Words for OnStoreError {
 /// `store`.
 #[derive(Debug)]
 pub(super) enum StoreDocument {
+    DynamoDb(DynamoDbDocument),
     Redis(RedisDocument),
     SharedData(SharedDataDocument),
 }
 
 impl<'de> Deserialize<'de> for StoreDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let found = match StoresDocument::deserialize(deserializer)? {
-            StoresDocument { shared_data: Some(document), redis: None } => return Ok(Self::SharedData(document)),
-            StoresDocument { shared_data: None, redis: Some(document) } => return Ok(Self::Redis(document)),
-            StoresDocument { shared_data: None, redis: None } => "neither shared_data nor redis",
-            StoresDocument { shared_data: Some(_), redis: Some(_) } => "both shared_data and redis",
-        };
-        Err(D::Error::invalid_value(Unexpected::Other(found), &"exactly one of shared_data, redis"))
+        let StoresDocument { shared_data, redis, dynamodb } = StoresDocument::deserialize(deserializer)?;
+        let stores = [
+            ("shared_data", shared_data.map(Self::SharedData)),
+            ("redis", redis.map(Self::Redis)),
+            ("dynamodb", dynamodb.map(Self::DynamoDb)),
+        ];
+        let (names, mut found): (Vec<_>, Vec<_>) =
+            stores.into_iter().filter_map(|(name, store)| Some((name, store?))).unzip();
+        match (found.pop(), found.as_slice()) {
+            (Some(store), []) => Ok(store),
+            _ => {
+                let found = if names.is_empty() { "none of them".to_owned() } else { names.join(" and ") };
+                Err(D::Error::invalid_value(Unexpected::Other(&found), &ONE_STORE))
+            }
+        }
     }
 }
 
-/// Exactly one of shared_data and redis.
+const ONE_STORE: &str = "exactly one of shared_data, redis, dynamodb";
+
+/// Exactly one of shared_data, redis and dynamodb.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with exactly one of shared_data, redis")]
+#[serde(deny_unknown_fields, expecting = "an object with exactly one of shared_data, redis, dynamodb")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("minProperties" = 1, "maxProperties" = 1)))]
 pub(super) struct StoresDocument {
@@ -377,6 +388,8 @@ pub(super) struct StoresDocument {
     shared_data: Option<SharedDataDocument>,
     /// Redis or Valkey, for any number of Envoys.
     redis: Option<RedisDocument>,
+    /// A table in DynamoDB, for any number of Envoys.
+    dynamodb: Option<DynamoDbDocument>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -427,6 +440,26 @@ pub(super) struct RedisDocument {
     pub(super) integrity_key: Option<Secret>,
     /// What happens to records that are not signed, for the time in which a fleet is given its first integrity_key: they
     /// are damaged ("refuse"), are read ("accept"), or are still written, too ("write"). Only with integrity_key.
+    pub(super) unsigned_records: Option<Word<Unsigned>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub(super) struct DynamoDbDocument {
+    /// The Envoy cluster of DynamoDB, with the upstream filter aws_request_signing.
+    pub(super) cluster: Text,
+    /// The name of the table, or its ARN.
+    pub(super) table: TableName,
+    /// How long a request waits for an answer of the store at most.
+    pub(super) timeout: Option<Period<10, MINUTE>>,
+    /// The largest response, as it is stored; of a larger one only the fact that there was one is kept. An item has 400 KB
+    /// at most.
+    pub(super) max_record: Option<Size<KIB, { 395 * KIB }>>,
+    /// As in store.redis.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<super::schema::IntegrityKeys>"))]
+    pub(super) integrity_key: Option<Secret>,
+    /// As in store.redis.
     pub(super) unsigned_records: Option<Word<Unsigned>>,
 }
 

@@ -48,7 +48,9 @@ pub use routes::Route;
 #[cfg(not(target_arch = "wasm32"))]
 pub use schema::json_schema;
 pub use share::Share;
-pub use store::{ENTRY_BYTES, IntegrityConfig, OnFull, RedisConfig, SharedDataConfig, StoreConfig, Unsigned};
+pub use store::{
+    DynamoDbConfig, ENTRY_BYTES, IntegrityConfig, OnFull, RedisConfig, SharedDataConfig, StoreConfig, Unsigned,
+};
 
 use std::sync::Arc;
 

@@ -4,6 +4,8 @@
 //! once, a remote one later. The exchange does not know which.
 
 pub mod admission;
+pub mod dynamodb;
+mod entry;
 pub mod frame;
 pub mod inquiry;
 pub mod integrity;
@@ -206,6 +208,9 @@ pub enum StoreError {
          were never sent; it needs a faster server, more workers, or fewer requests"
     )]
     Overloaded,
+    /// DynamoDB, or the way to it.
+    #[error(transparent)]
+    DynamoDb(#[from] dynamodb::DynamoDbError),
     /// Redis, or the way to it.
     #[error(transparent)]
     Redis(#[from] redis::RedisError),
@@ -220,6 +225,7 @@ impl StoreError {
             Self::Unreadable(_) => "unreadable",
             Self::Host(_) => "host",
             Self::Overloaded => "overloaded",
+            Self::DynamoDb(error) => error.kind(),
             Self::Redis(error) => error.kind(),
         }
     }
@@ -227,23 +233,36 @@ impl StoreError {
     /// Whether a record is there that cannot be read: the operation may have run, so nothing may run by this.
     #[must_use]
     pub const fn hides_a_record(&self) -> bool {
-        matches!(self, Self::Unreadable(_) | Self::Redis(redis::RedisError::Unreadable(_)))
+        use {dynamodb::DynamoDbError, redis::RedisError};
+        matches!(
+            self,
+            Self::Unreadable(_)
+                | Self::Redis(RedisError::Unreadable(_))
+                | Self::DynamoDb(DynamoDbError::Unreadable(_) | DynamoDbError::Foreign)
+        )
     }
 
     /// Whether the store did not answer in time.
     #[must_use]
     pub const fn is_timeout(&self) -> bool {
-        matches!(self, Self::Redis(redis::RedisError::TimedOut))
+        matches!(self, Self::Redis(redis::RedisError::TimedOut) | Self::DynamoDb(dynamodb::DynamoDbError::TimedOut))
+    }
+
+    /// Whether the store had no capacity left for it, and will have some soon.
+    #[must_use]
+    pub const fn is_throttled(&self) -> bool {
+        matches!(self, Self::DynamoDb(dynamodb::DynamoDbError::Throttled | dynamodb::DynamoDbError::Conflict))
     }
 
     /// All kinds.
-    pub const KINDS: [&'static str; 19] = [
+    pub const KINDS: [&'static str; 23] = [
         "authentication",
         "bridge",
         "contended",
         "cut",
         "foreign",
         "host",
+        "internal",
         "loading",
         "malformed",
         "moved",
@@ -252,8 +271,11 @@ impl StoreError {
         "proxy",
         "read_only",
         "rejected",
+        "rejected_request",
         "reset",
+        "schema",
         "script",
+        "throttled",
         "timed_out",
         "unreachable",
         "unreadable",

@@ -54,6 +54,10 @@ texts! {
     RouteName(String) = route_name,
         "a name of up to 32 lower-case letters, digits, _ and -";
 
+    /// The name of a table in DynamoDB, or its ARN.
+    TableName(String) = table_name,
+        "3 characters or more of letters, digits, _, ., - and, in an ARN, : and /";
+
     /// Text that is not empty and has no control character: names of clusters, prefixes.
     Text(String) = plain_text,
         "text that is not empty, without control characters";
@@ -77,6 +81,13 @@ fn has_scheme(text: &str) -> bool {
             && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     })
+}
+
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html>
+fn table_name(text: &str) -> Option<String> {
+    let is_name = (3..=1024).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-:/".contains(&byte));
+    is_name.then(|| text.to_owned())
 }
 
 fn media_type(text: &str) -> Option<String> {

@@ -1,6 +1,6 @@
 -- May this owner run the operation? The rules are those of `Record::admit` (src/record/mod.rs).
 -- KEYS[1] the record; ARGV: owner, fingerprint, lease in ms, ms to keep the record,
--- '1' if an unknown outcome may be run again, and what stands behind the head (src/store/redis/entry.rs).
+-- '1' if an unknown outcome may be run again, and what stands behind the head (src/store/entry.rs).
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local value = redis.call('GET', KEYS[1])

@@ -1,22 +1,23 @@
 //! The calls as commands of Redis, and its replies as answers.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{
     RedisError,
-    entry::{self, PhaseByte, RecordSummary, RedisRecord, SealedPhase},
     resp::{self, RespError, Value},
     script::Scripts,
+    value,
 };
 use crate::{
     config::RedisConfig,
-    record::{Owner, Standing, View},
+    record::Owner,
     request::{Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
+        entry::{self, MARK_KEPT, PhaseByte, RecordSummary},
         inquiry::{Question, Terms},
         integrity::Integrity,
-        remote::{Dialect, Failure, Reply, Silence, Wire, WireError},
+        remote::{Asked, Dialect, Failure, Reply, Said, Silence, Wire, WireError},
         review::Seen,
     },
     time::Timestamp,
@@ -35,7 +36,7 @@ pub(super) struct RedisDialect {
 }
 
 /// A call, as Redis is asked.
-pub(super) struct Asked {
+pub(super) struct Inquired {
     pub(super) question: Question,
     pub(super) bytes: Vec<u8>,
     /// How long it makes sense to ask, if longer than the claim lives.
@@ -92,7 +93,7 @@ impl RedisDialect {
     }
 
     /// How a call is asked; or its answer, if it cannot be.
-    pub(super) fn ask(&self, call: &Call, now: Timestamp) -> Result<Asked, Answer> {
+    pub(super) fn ask(&self, call: &Call, now: Timestamp) -> Result<Inquired, Answer> {
         match call {
             Call::Claim(claim) => {
                 let tail = entry::claimed(&claim.operation, &claim.fingerprint, claim.owner, now)
@@ -110,12 +111,12 @@ impl RedisDialect {
                         &self.integrity.sign(&claim.operation, tail),
                     ],
                 );
-                Ok(Asked { question: Question::Claim(Terms::of(claim)), bytes, lasts: None })
+                Ok(Inquired { question: Question::Claim(Terms::of(claim)), bytes, lasts: None })
             }
             Call::Renew { operation, owner, lease, ttl } => {
                 let keep = lease.saturating_add(*ttl);
                 let bytes = self.owned(&self.scripts.renew, operation, *owner, &[&millis(*lease), &millis(keep)]);
-                Ok(Asked { question: Question::Renew, bytes, lasts: None })
+                Ok(Inquired { question: Question::Renew, bytes, lasts: None })
             }
             Call::Settle { operation, fingerprint, owner, ending, lease, ttl } => {
                 let ended = entry::ended(operation, fingerprint, *owner, ending, self.max_record, now);
@@ -134,7 +135,7 @@ impl RedisDialect {
                     PhaseByte::Completed | PhaseByte::NotKept | PhaseByte::Released => Some(*ttl),
                     PhaseByte::InFlight | PhaseByte::Unknown => None,
                 };
-                Ok(Asked { question: Question::Settle { settled }, bytes, lasts })
+                Ok(Inquired { question: Question::Settle { settled }, bytes, lasts })
             }
         }
     }
@@ -156,7 +157,7 @@ impl RedisDialect {
 
     /// The same, or the error that Redis says.
     pub(super) fn last_reply(&self, reply: Reply<'_>) -> Result<Value, Failure> {
-        let Reply { status, body } = reply;
+        let Reply { status, body, .. } = reply;
         if status != 200 {
             return Err(Failure::of_local_reply(status, body));
         }
@@ -201,41 +202,7 @@ impl RedisDialect {
         bytes
     }
 
-    /// What is sent ahead of each command.
-    fn ahead(&self) -> Vec<u8> {
-        if self.is_persistent { Vec::new() } else { self.login.bytes.clone() }
-    }
-}
-
-impl Dialect for RedisDialect {
-    fn silence(&self, silence: Silence) -> Failure {
-        match silence {
-            Silence::NotMade => Failure::certain(RedisError::Rejected),
-            Silence::Reset => Failure::doubtful(RedisError::Reset),
-            Silence::TimedOut => Failure::doubtful(RedisError::TimedOut),
-        }
-    }
-
-    fn answer(
-        &self,
-        question: &Question,
-        operation: &OperationId,
-        reply: Reply<'_>,
-        now: Timestamp,
-    ) -> Result<Answer, Failure> {
-        match (question, self.last_value(reply)?) {
-            (Question::Claim(..), Value::Integer(1)) => Ok(Answer::Claimed(Claimed::Granted)),
-            (Question::Claim(Terms { fingerprint, .. }), Value::Array(Some(found))) => {
-                claimed(&found, operation, fingerprint, &self.integrity, now).map(Answer::Claimed)
-            }
-            (Question::Renew, Value::Integer(1)) => Ok(Answer::Renewed(Renewed::Extended)),
-            (Question::Renew, Value::Integer(0)) => Ok(Answer::Renewed(Renewed::Fenced)),
-            (Question::Settle { settled }, Value::Integer(1)) => Ok(Answer::Settled((*settled).into())),
-            (Question::Settle { .. }, Value::Integer(0)) => Ok(Answer::Settled(Settled::Fenced.into())),
-            _ => Err(Failure::doubtful(RedisError::Malformed)),
-        }
-    }
-
+    /// The whole script, if the server does not know the one that was called by its hash.
     fn in_full(&self, bytes: &[u8], reply: Reply<'_>) -> Option<Vec<u8>> {
         if !self.is_persistent || !reply.body.starts_with(b"-NOSCRIPT") {
             return None;
@@ -251,8 +218,40 @@ impl Dialect for RedisDialect {
         Some(bytes)
     }
 
+    /// What is sent ahead of each command.
+    fn ahead(&self) -> Vec<u8> {
+        if self.is_persistent { Vec::new() } else { self.login.bytes.clone() }
+    }
+}
+
+impl Dialect for RedisDialect {
+    fn silence(&self, silence: Silence) -> Failure {
+        match silence {
+            Silence::NotMade => Failure::certain(RedisError::Rejected),
+            Silence::Reset => Failure::doubtful(RedisError::Reset),
+            Silence::TimedOut => Failure::doubtful(RedisError::TimedOut),
+        }
+    }
+
+    fn answer(&self, asked: &Asked<'_>, reply: Reply<'_>, now: Timestamp) -> Result<Said, Failure> {
+        if let Some(bytes) = self.in_full(asked.bytes, reply) {
+            return Ok(Said::AskNext { bytes, may_have_worked: false });
+        }
+        Ok(Said::Answer(match (asked.question, self.last_value(reply)?) {
+            (Question::Claim(..), Value::Integer(1)) => Answer::Claimed(Claimed::Granted),
+            (Question::Claim(Terms { fingerprint, .. }), Value::Array(Some(found))) => {
+                Answer::Claimed(claimed(&found, asked.operation, fingerprint, &self.integrity, now)?)
+            }
+            (Question::Renew, Value::Integer(1)) => Answer::Renewed(Renewed::Extended),
+            (Question::Renew, Value::Integer(0)) => Answer::Renewed(Renewed::Fenced),
+            (Question::Settle { settled }, Value::Integer(1)) => Answer::Settled((*settled).into()),
+            (Question::Settle { .. }, Value::Integer(0)) => Answer::Settled(Settled::Fenced.into()),
+            _ => return Err(Failure::doubtful(RedisError::Malformed)),
+        }))
+    }
+
     fn look(&self, operation: &OperationId) -> Vec<u8> {
-        let last = RecordSummary::last_byte(&self.integrity).to_string();
+        let last = value::last_byte(&self.integrity).to_string();
         self.call(&self.scripts.look, operation, &[last.as_bytes()])
     }
 
@@ -269,12 +268,16 @@ impl Dialect for RedisDialect {
             return Err(Failure::doubtful(RedisError::Malformed));
         };
         let number = |number: i64| u64::try_from(number).map_err(|_| Failure::certain(RedisError::Foreign));
-        let Some(summary) = RecordSummary::read(beginning, number(*length)?, operation, &self.integrity)? else {
+        let summary = value::summary(beginning, number(*length)?, operation, &self.integrity);
+        let Some(summary) = summary.map_err(|unreadable| Failure::certain(RedisError::from(unreadable)))? else {
             return Ok(None);
         };
         // Without an expiry (-1) it was not written by a script of ours.
-        let view = summary.view(Timestamp::from_millis(number(*clock)?), Duration::from_millis(number(*lives)?), now);
-        Ok(Some(Seen { view, owner: summary.owner, fingerprint: summary.fingerprint }))
+        let clock = Timestamp::from_millis(number(*clock)?);
+        let lease_left = summary.lease_until.since(clock);
+        let view = summary.view(lease_left, clock, Duration::from_millis(number(*lives)?), now);
+        let RecordSummary { owner, fingerprint, lease_until, .. } = summary;
+        Ok(Some(Seen { view, owner, fingerprint, lease_until, clock }))
     }
 
     fn amend(
@@ -286,12 +289,7 @@ impl Dialect for RedisDialect {
         now: Timestamp,
     ) -> Result<Vec<u8>, StoreError> {
         let (phase, tail, _) = entry::ended(operation, &seen.fingerprint, seen.owner, ending, u64::MAX, now)?;
-        let judged = match seen.view.standing {
-            Standing::InFlight { .. } | Standing::Lapsed => PhaseByte::InFlight,
-            Standing::Unknown { .. } => PhaseByte::Unknown,
-            Standing::Completed { .. } => PhaseByte::Completed,
-            Standing::NotKept { .. } => PhaseByte::NotKept,
-        };
+        let judged = PhaseByte::of(seen.view.standing);
         Ok(self.owned(
             &self.scripts.amend,
             operation,
@@ -322,7 +320,6 @@ impl Login {
     }
 }
 
-/// As the scripts take times.
 /// What a claim has met: what is left of the lease, how long the record lives, and its value.
 fn claimed(
     found: &[Value],
@@ -334,21 +331,16 @@ fn claimed(
     let [Value::Integer(lease_left), Value::Integer(lives), Value::Bulk(Some(value))] = found else {
         return Err(Failure::doubtful(RedisError::Malformed));
     };
-    let record = RedisRecord::decode(value, operation, integrity).map_err(Failure::from)?;
-    if record.fingerprint != *fingerprint {
-        return Ok(Claimed::KeyReused);
-    }
+    let record = value::decode(value, operation, integrity)
+        .map_err(|unreadable| Failure::certain(RedisError::from(unreadable)))?;
     let lease_left = Duration::from_millis(u64::try_from(*lease_left).unwrap_or_default());
-    // Without an expiry (-1) it was not written by a script of ours; it is kept for ever.
-    let lives = u64::try_from(*lives).map_err(|_| Failure::certain(RedisError::Foreign))?;
-    Ok(match record.phase {
-        SealedPhase::InFlight if !lease_left.is_zero() => Claimed::InFlight { age: now.since(record.at), lease_left },
-        SealedPhase::InFlight | SealedPhase::Unknown => Claimed::Unknown { lease_left },
-        SealedPhase::Completed(response) => {
-            Claimed::Completed { response: Arc::new(response), expires: now.after(Duration::from_millis(lives)) }
-        }
-        SealedPhase::NotKept { status } => Claimed::NotKept { status },
-    })
+    let lives = match u64::try_from(*lives) {
+        Ok(lives) => Duration::from_millis(lives),
+        // Without an expiry (-1) it was not written by a script of ours; it is kept for ever.
+        Err(_) if record.fingerprint == *fingerprint => return Err(Failure::certain(RedisError::Foreign)),
+        Err(_) => Duration::ZERO,
+    };
+    Ok(record.met_by(fingerprint, lease_left, lives, now))
 }
 
 /// What a reply says that ends early. A server that takes no commands from this connection says why once, however
@@ -407,31 +399,10 @@ impl Wire for RedisDialect {
     }
 }
 
-impl RecordSummary {
-    fn view(&self, clock: Timestamp, lives: Duration, now: Timestamp) -> View {
-        let lease_left = self.lease_until.since(clock);
-        let standing = match self.phase {
-            PhaseByte::InFlight if lease_left.is_zero() => Standing::Lapsed,
-            PhaseByte::InFlight => Standing::InFlight { lease_left },
-            PhaseByte::Completed => Standing::Completed { status: self.status },
-            PhaseByte::NotKept => Standing::NotKept { status: self.status },
-            PhaseByte::Unknown | PhaseByte::Released => Standing::Unknown { lease_left },
-        };
-        let age = match standing {
-            Standing::Lapsed => clock.since(self.lease_until),
-            _ => now.since(self.at),
-        };
-        View { standing, age, expires: now.after(lives), response_bytes: self.response_bytes }
-    }
-}
-
+/// As the scripts take times.
 fn millis(time: Duration) -> Vec<u8> {
     time.as_millis().to_string().into_bytes()
 }
 
 /// No record is as large, with what Redis puts around it.
 const LONGEST_REPLY: usize = 32 << 20;
-
-/// How long the mark of a record that was taken away is kept at least: as long as an execution may conceivably take
-/// whose owner is to be fenced when it ends.
-const MARK_KEPT: Duration = Duration::from_hours(24);

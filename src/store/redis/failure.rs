@@ -1,7 +1,9 @@
 //! Why Redis could not do what it was asked, told apart by what Envoy and Redis say.
 
-use super::entry::Unreadable;
-use crate::{record::CodecError, store::remote::Failure};
+use crate::{
+    record::CodecError,
+    store::{entry::Unreadable, remote::Failure},
+};
 
 /// What went wrong, and what an operator can do about it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
@@ -98,12 +100,12 @@ impl RedisError {
     }
 }
 
-impl From<Unreadable> for Failure {
+impl From<Unreadable> for RedisError {
     fn from(unreadable: Unreadable) -> Self {
-        Self::certain(match unreadable {
-            Unreadable::Foreign => RedisError::Foreign,
-            Unreadable::Codec(error) => RedisError::Unreadable(error),
-        })
+        match unreadable {
+            Unreadable::Foreign => Self::Foreign,
+            Unreadable::Codec(error) => Self::Unreadable(error),
+        }
     }
 }
 

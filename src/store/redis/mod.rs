@@ -18,11 +18,11 @@
 pub mod bridge;
 mod checkup;
 mod dialect;
-mod entry;
 mod failure;
 mod passing;
 pub mod resp;
 mod script;
+mod value;
 
 use std::{sync::Arc, time::Duration};
 

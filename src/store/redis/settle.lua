@@ -1,5 +1,5 @@
 -- How an owner's execution ended. KEYS[1] the record; ARGV: owner, the new state, fingerprint, ms to keep the record,
--- and what stands behind the head (src/store/redis/entry.rs).
+-- and what stands behind the head (src/store/entry.rs).
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local head = redis.call('GETRANGE', KEYS[1], 0, 62)

@@ -3,7 +3,16 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{config::IntegrityConfig, headers::Headers, record::FORMAT_VERSION};
+use crate::{
+    config::IntegrityConfig,
+    headers::Headers,
+    record::{FORMAT_VERSION, Owner, StoredResponse},
+    request::Fingerprint,
+    store::{
+        Ending, Settled,
+        entry::{PhaseByte, SealedPhase, claimed, ended},
+    },
+};
 
 const OPERATION: OperationId = OperationId::from_bytes([1; 32]);
 const FINGERPRINT: Fingerprint = Fingerprint::from_bytes([9; 32]);
@@ -50,10 +59,7 @@ fn samples() -> Vec<(Vec<u8>, SealedPhase<StoredResponse>)> {
 #[test]
 fn what_was_written_is_read() {
     for (value, phase) in samples() {
-        assert_eq!(
-            RedisRecord::decode(&value, &OPERATION, &NO_KEY),
-            Ok(RedisRecord { fingerprint: FINGERPRINT, at: NOW, phase })
-        );
+        assert_eq!(decode(&value, &OPERATION, &NO_KEY), Ok(RemoteRecord { fingerprint: FINGERPRINT, at: NOW, phase }));
     }
 }
 
@@ -62,16 +68,16 @@ fn every_cut_every_changed_bit_and_every_addition_is_found_out() {
     const LEASE: std::ops::Range<usize> = 50..63;
     for (value, _) in samples() {
         for length in 0..value.len() {
-            assert!(RedisRecord::decode(&value[..length], &OPERATION, &NO_KEY).is_err(), "cut at {length}");
+            assert!(decode(&value[..length], &OPERATION, &NO_KEY).is_err(), "cut at {length}");
         }
         for bit in 0..value.len() * 8 {
             let mut changed = value.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             // The end of the lease is the scripts' own; here it has to be digits.
             let is_fine = LEASE.contains(&(bit / 8)) && changed[bit / 8].is_ascii_digit();
-            assert_eq!(RedisRecord::decode(&changed, &OPERATION, &NO_KEY).is_ok(), is_fine, "bit {bit}");
+            assert_eq!(decode(&changed, &OPERATION, &NO_KEY).is_ok(), is_fine, "bit {bit}");
         }
-        assert!(RedisRecord::decode(&[value.as_slice(), b"\0"].concat(), &OPERATION, &NO_KEY).is_err());
+        assert!(decode(&[value.as_slice(), b"\0"].concat(), &OPERATION, &NO_KEY).is_err());
     }
 }
 
@@ -79,11 +85,11 @@ fn every_cut_every_changed_bit_and_every_addition_is_found_out() {
 fn a_value_of_another_key_or_another_state_is_refused() {
     for (value, _) in samples() {
         let other = OperationId::from_bytes([2; 32]);
-        assert_eq!(RedisRecord::decode(&value, &other, &NO_KEY), Err(Unreadable::Codec(CodecError::Damaged)));
+        assert_eq!(decode(&value, &other, &NO_KEY), Err(Unreadable::Codec(CodecError::Damaged)));
         for state in 0..=u8::MAX {
             let mut changed = value.clone();
             changed[1] = state;
-            assert_eq!(RedisRecord::decode(&changed, &OPERATION, &NO_KEY).is_ok(), state == value[1], "{state}");
+            assert_eq!(decode(&changed, &OPERATION, &NO_KEY).is_ok(), state == value[1], "{state}");
         }
     }
 }
@@ -98,15 +104,15 @@ fn another_layout_is_of_another_release_and_anything_else_is_foreign() {
         (b'{', Unreadable::Foreign),
     ] {
         value[0] = first;
-        assert_eq!(RedisRecord::decode(&value, &OPERATION, &NO_KEY), Err(unreadable));
+        assert_eq!(decode(&value, &OPERATION, &NO_KEY), Err(unreadable));
     }
     let mut value = running();
     value[63] = FORMAT_VERSION + 1;
     let unreadable = Unreadable::Codec(CodecError::Version(FORMAT_VERSION + 1));
-    assert_eq!(RedisRecord::decode(&value, &OPERATION, &NO_KEY), Err(unreadable));
+    assert_eq!(decode(&value, &OPERATION, &NO_KEY), Err(unreadable));
     let mark = ended_value(&OPERATION, OWNER, &Ending::Released);
     assert_eq!(mark.len(), 63);
-    assert!(RedisRecord::decode(&mark, &OPERATION, &NO_KEY).is_err());
+    assert!(decode(&mark, &OPERATION, &NO_KEY).is_err());
 }
 
 #[test]
@@ -117,7 +123,7 @@ fn a_response_that_is_too_large_leaves_its_status() {
     let settled = |room| ended(&OPERATION, &FINGERPRINT, OWNER, &ending, room, NOW).unwrap().2;
     assert_eq!((settled(size), settled(size - 1)), (Settled::Completed, Settled::NotKept));
     let (_, tail, _) = ended(&OPERATION, &FINGERPRINT, OWNER, &ending, size - 1, NOW).unwrap();
-    let record = RedisRecord::decode(&value(b'n', OWNER, &FINGERPRINT, &tail), &OPERATION, &NO_KEY).unwrap();
+    let record = decode(&value(b'n', OWNER, &FINGERPRINT, &tail), &OPERATION, &NO_KEY).unwrap();
     assert_eq!(record.phase, SealedPhase::NotKept { status: 201 });
 }
 
@@ -142,13 +148,13 @@ proptest! {
         let at = cut.index(first.len());
         let mixed = [&first[..at], second.get(at..).unwrap_or_default()].concat();
         prop_assume!(mixed != first && mixed != second);
-        prop_assert!(RedisRecord::decode(&mixed, &OPERATION, &NO_KEY).is_err());
+        prop_assert!(decode(&mixed, &OPERATION, &NO_KEY).is_err());
     }
 
     #[test]
     fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(RedisRecord::decode(&bytes, &OPERATION, &NO_KEY).is_err());
-        prop_assert!(RedisRecord::decode(&[b"1c", bytes.as_slice()].concat(), &OPERATION, &NO_KEY).is_err());
+        prop_assert!(decode(&bytes, &OPERATION, &NO_KEY).is_err());
+        prop_assert!(decode(&[b"1c", bytes.as_slice()].concat(), &OPERATION, &NO_KEY).is_err());
     }
 }
 
@@ -164,7 +170,7 @@ fn a_summary_tells_an_operator_what_the_whole_value_is() {
         (of(Ending::Completed(response(body))), PhaseByte::Completed, 201, response_bytes),
     ] {
         let beginning = &value[..value.len().min(256)];
-        let summary = RecordSummary {
+        let expected = RecordSummary {
             owner: OWNER,
             fingerprint: FINGERPRINT,
             at: NOW,
@@ -173,15 +179,12 @@ fn a_summary_tells_an_operator_what_the_whole_value_is() {
             status,
             response_bytes,
         };
-        assert_eq!(RecordSummary::read(beginning, value.len() as u64, &OPERATION, &NO_KEY), Ok(Some(summary)));
+        assert_eq!(summary(beginning, value.len() as u64, &OPERATION, &NO_KEY), Ok(Some(expected)));
         let other = OperationId::from_bytes([2; 32]);
-        assert!(
-            RecordSummary::read(beginning, value.len() as u64, &other, &NO_KEY).is_err(),
-            "{phase:?} under another key"
-        );
+        assert!(summary(beginning, value.len() as u64, &other, &NO_KEY).is_err(), "{phase:?} under another key");
         for length in 0..beginning.len() {
             // What is left behind the status is the response's, which a summary does not check.
-            let read = RecordSummary::read(&beginning[..length], value.len() as u64, &OPERATION, &NO_KEY);
+            let read = summary(&beginning[..length], value.len() as u64, &OPERATION, &NO_KEY);
             assert!(read.is_err() || (phase == PhaseByte::Completed && length > 180), "{phase:?} cut at {length}");
         }
     }
@@ -190,9 +193,9 @@ fn a_summary_tells_an_operator_what_the_whole_value_is() {
 #[test]
 fn a_mark_of_what_was_given_back_is_no_record() {
     let mark = value(b'r', OWNER, &FINGERPRINT, b"");
-    assert_eq!(RecordSummary::read(&mark, mark.len() as u64, &OPERATION, &NO_KEY), Ok(None));
+    assert_eq!(summary(&mark, mark.len() as u64, &OPERATION, &NO_KEY), Ok(None));
     let more = value(b'r', OWNER, &FINGERPRINT, b"x");
-    assert!(RecordSummary::read(&more, more.len() as u64, &OPERATION, &NO_KEY).is_err());
+    assert!(summary(&more, more.len() as u64, &OPERATION, &NO_KEY).is_err());
 }
 
 #[test]
@@ -200,24 +203,21 @@ fn with_a_key_nothing_is_read_but_what_was_signed_except_for_the_end_of_a_lease(
     const LEASE: std::ops::Range<usize> = 50..63;
     let ours = integrity(&["a key of thirty-two bytes, no less"]);
     for (unsigned, phase) in samples() {
-        assert!(RedisRecord::decode(&unsigned, &OPERATION, &ours).is_err(), "it is not signed");
+        assert!(decode(&unsigned, &OPERATION, &ours).is_err(), "it is not signed");
         let (head, tail) = unsigned.split_at(LEASE.end);
         let signed = [head, &ours.sign(&OPERATION, tail.to_vec())].concat();
-        assert_eq!(
-            RedisRecord::decode(&signed, &OPERATION, &ours),
-            Ok(RedisRecord { fingerprint: FINGERPRINT, at: NOW, phase })
-        );
-        assert!(RedisRecord::decode(&signed, &OPERATION, &NO_KEY).is_err(), "it is read without the key");
+        assert_eq!(decode(&signed, &OPERATION, &ours), Ok(RemoteRecord { fingerprint: FINGERPRINT, at: NOW, phase }));
+        assert!(decode(&signed, &OPERATION, &NO_KEY).is_err(), "it is read without the key");
         for bit in 0..signed.len() * 8 {
             let mut changed = signed.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             let is_fine = LEASE.contains(&(bit / 8)) && changed[bit / 8].is_ascii_digit();
-            assert_eq!(RedisRecord::decode(&changed, &OPERATION, &ours).is_ok(), is_fine, "bit {bit}");
+            assert_eq!(decode(&changed, &OPERATION, &ours).is_ok(), is_fine, "bit {bit}");
         }
         let summaries = [(&unsigned, &*NO_KEY), (&signed, &ours)]
-            .map(|(value, integrity)| RecordSummary::read(value, value.len() as u64, &OPERATION, integrity));
+            .map(|(value, integrity)| summary(value, value.len() as u64, &OPERATION, integrity));
         assert!(summaries[0].is_ok());
         assert_eq!(summaries[0], summaries[1]);
-        assert!(RecordSummary::read(&unsigned, unsigned.len() as u64, &OPERATION, &ours).is_err());
+        assert!(summary(&unsigned, unsigned.len() as u64, &OPERATION, &ours).is_err());
     }
 }

@@ -1,32 +1,26 @@
-//! What Redis keeps under one key.
+//! What a remote store keeps of one operation, whatever its shape there.
 //!
-//! ```text
-//! bytes  0      1      2..18   18..50       50..63             63..
-//!       "1"   state    owner   fingerprint  end of the lease   the seal, then the stored response
-//! ```
-//!
-//! The head is what the scripts read and compare; the end of the lease, in milliseconds of Redis's own
-//! clock, is the only part that a script makes. The seal says all of the rest again, in the codec of
-//! every store with its version and its checksum, and names the operation: a value that was changed,
-//! copied under another key, or written by something else is found out, and never replayed. With
-//! `store.redis.integrity_key` a keyed hash of what is behind the head ([`Integrity`]) stands at the end. Since the
-//! seal says again what the head says, it covers all but the end of the lease.
+//! The head is what the rules of the store read and compare: the state, the owner, the fingerprint, and the end of the
+//! lease. The seal says all of it but the last again, in the codec of every store with its version and its checksum, and
+//! names the operation: a record that was changed, copied under another key, or written by something else is found out,
+//! and never replayed. The stored response stands behind it. With `integrity_key` a keyed hash of what is behind the head
+//! ([`Integrity`]) stands at the end. Since the seal says again what the head says, it covers all but the end of the lease.
 
-use std::hash::Hasher as _;
+use std::{hash::Hasher as _, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher13;
 
+use super::{Claimed, Ending, Settled, integrity::Integrity};
 use crate::{
-    record::{CodecError, Owner, StoredResponse, decode_head, encode},
+    record::{CodecError, Owner, Standing, StoredResponse, View, decode_head, encode},
     request::{Fingerprint, OperationId},
-    store::{Ending, Settled, integrity::Integrity},
     time::Timestamp,
 };
 
-/// What is known of an operation, as Redis keeps it.
+/// What is known of an operation.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct RedisRecord {
+pub(super) struct RemoteRecord {
     pub(super) fingerprint: Fingerprint,
     /// When it was claimed, or when it ended, by the clock of the Envoy that says so.
     pub(super) at: Timestamp,
@@ -47,7 +41,7 @@ pub(super) enum SealedPhase<Response> {
 #[derive(Clone, Copy, Deserialize, Eq, PartialEq, Serialize)]
 struct Checksum(u64);
 
-/// The byte by which the scripts know how far an execution got.
+/// The byte by which the rules of a store know how far an execution got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub(super) enum PhaseByte {
@@ -55,11 +49,19 @@ pub(super) enum PhaseByte {
     Unknown = b'u',
     Completed = b'c',
     NotKept = b'n',
-    /// Given back. The mark keeps a claim void that was asked for before, and reaches Redis later.
+    /// Given back. The mark keeps a claim void that was asked for before, and reaches the store later.
     Released = b'r',
 }
 
-/// Why a value is not read.
+/// What the rules of a store read and compare.
+pub(super) struct Head<'a> {
+    pub(super) state: u8,
+    pub(super) owner: &'a [u8; 16],
+    pub(super) fingerprint: &'a [u8; 32],
+    pub(super) lease_until: Timestamp,
+}
+
+/// Why a record is not read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Unreadable {
     /// It does not look like one of ours.
@@ -85,7 +87,7 @@ struct Seal {
     phase: SealedPhase<Checksum>,
 }
 
-/// The tail of a claim's value.
+/// What stands behind the head of a claim.
 pub(super) fn claimed(
     operation: &OperationId,
     fingerprint: &Fingerprint,
@@ -95,8 +97,8 @@ pub(super) fn claimed(
     seal(operation, fingerprint, owner, now, SealedPhase::InFlight)
 }
 
-/// How an execution ended: the state, the tail of the value, and what that makes of it. A response of
-/// more than `max_record` bytes is not kept.
+/// How an execution ended: the state, what stands behind the head, and what that makes of it. A response of more than
+/// `max_record` bytes is not kept.
 pub(super) fn ended(
     operation: &OperationId,
     fingerprint: &Fingerprint,
@@ -135,7 +137,7 @@ fn seal(
 
 impl Seal {
     /// Reads the seal behind a head; also gives what stands behind the seal.
-    fn read<'a>(head: &ValueHead<'_>, tail: &'a [u8], operation: &OperationId) -> Result<(Self, &'a [u8]), Unreadable> {
+    fn read<'a>(head: &Head<'_>, tail: &'a [u8], operation: &OperationId) -> Result<(Self, &'a [u8]), Unreadable> {
         let (seal, rest) = decode_head::<Self>(tail)?;
         let is_as_sealed = seal.operation == *operation
             && seal.owner.to_bytes() == *head.owner
@@ -145,11 +147,15 @@ impl Seal {
     }
 }
 
-impl RedisRecord {
-    /// Reads the value that was found for `operation`.
-    pub(super) fn decode(value: &[u8], operation: &OperationId, integrity: &Integrity) -> Result<Self, Unreadable> {
-        let (head, tail) = ValueHead::split(value)?;
-        let (seal, rest) = Seal::read(&head, integrity.verify(operation, tail)?, operation)?;
+impl RemoteRecord {
+    /// Reads what was found for `operation`: its head, and what stands behind it.
+    pub(super) fn read(
+        head: &Head<'_>,
+        signed: &[u8],
+        operation: &OperationId,
+        integrity: &Integrity,
+    ) -> Result<Self, Unreadable> {
+        let (seal, rest) = Seal::read(head, integrity.verify(operation, signed)?, operation)?;
         let phase = match seal.phase {
             SealedPhase::Completed(checksum) if checksum == Checksum::of(rest) => {
                 SealedPhase::Completed(StoredResponse::decode(rest, operation, seal.owner)?)
@@ -162,16 +168,37 @@ impl RedisRecord {
         };
         Ok(Self { fingerprint: seal.fingerprint, at: seal.at, phase })
     }
+
+    /// What a claim has met, by what is left of the lease and how long the record lives.
+    pub(super) fn met_by(
+        self,
+        fingerprint: &Fingerprint,
+        lease_left: Duration,
+        lives: Duration,
+        now: Timestamp,
+    ) -> Claimed {
+        if self.fingerprint != *fingerprint {
+            return Claimed::KeyReused;
+        }
+        match self.phase {
+            SealedPhase::InFlight if !lease_left.is_zero() => Claimed::InFlight { age: now.since(self.at), lease_left },
+            SealedPhase::InFlight | SealedPhase::Unknown => Claimed::Unknown { lease_left },
+            SealedPhase::Completed(response) => {
+                Claimed::Completed { response: Arc::new(response), expires: now.after(lives) }
+            }
+            SealedPhase::NotKept { status } => Claimed::NotKept { status },
+        }
+    }
 }
 
-/// What the beginning of a value tells an operator, without the response.
+/// What the beginning of a record tells an operator, without the response.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct RecordSummary {
     pub(super) owner: Owner,
     pub(super) fingerprint: Fingerprint,
     /// By the clock of the Envoy that wrote it.
     pub(super) at: Timestamp,
-    /// By the clock of Redis.
+    /// By the clock of the store.
     pub(super) lease_until: Timestamp,
     pub(super) phase: PhaseByte,
     /// The status of the response, if it ran.
@@ -181,31 +208,24 @@ pub(super) struct RecordSummary {
 }
 
 impl RecordSummary {
-    /// Up to which byte of a value it reads, as Lua counts: head and seal, and the status behind them; to the last one,
-    /// if that is where the hash of all of it ends.
-    pub(super) fn last_byte(integrity: &Integrity) -> i64 {
-        if integrity.is_configured() { -1 } else { 256 }
-    }
-
-    /// Reads the `beginning` of the value of `length` bytes that was found for `operation`; `None` if the operation was
-    /// given back. Without a key, whether the response is whole shows only when it is replayed.
+    /// Reads the head that was found for `operation`, and the beginning of the `length` bytes that stand behind it; `None`
+    /// if the operation was given back. Without a key, whether the response is whole shows only when it is replayed.
     pub(super) fn read(
-        beginning: &[u8],
+        head: &Head<'_>,
+        signed: &[u8],
         length: u64,
         operation: &OperationId,
         integrity: &Integrity,
     ) -> Result<Option<Self>, Unreadable> {
-        let (head, signed) = ValueHead::split(beginning)?;
         if head.state == PhaseByte::Released as u8 && signed.is_empty() {
             return Ok(None);
         }
-        let tail = integrity.verify(operation, signed)?;
-        let (seal, rest) = Seal::read(&head, tail, operation)?;
+        let (seal, rest) = Seal::read(head, integrity.verify(operation, signed)?, operation)?;
         let (status, response_bytes) = match seal.phase {
             SealedPhase::Completed(_) => {
                 let status = StoredResponse::status_of(rest, operation, seal.owner)?;
-                // Behind the head and the seal, and before the hash.
-                let others = beginning.len() - rest.len();
+                // Behind the seal, and before the hash.
+                let others = signed.len() - rest.len();
                 (status, length.saturating_sub(others as u64))
             }
             _ if !rest.is_empty() => return Err(CodecError::Damaged.into()),
@@ -222,6 +242,45 @@ impl RecordSummary {
             response_bytes,
         }))
     }
+
+    /// What an operator is told, by what is left of the lease, the store's clock and how long the record lives.
+    pub(super) fn view(&self, lease_left: Duration, clock: Timestamp, lives: Duration, now: Timestamp) -> View {
+        let standing = match self.phase {
+            PhaseByte::InFlight if lease_left.is_zero() => Standing::Lapsed,
+            PhaseByte::InFlight => Standing::InFlight { lease_left },
+            PhaseByte::Completed => Standing::Completed { status: self.status },
+            PhaseByte::NotKept => Standing::NotKept { status: self.status },
+            PhaseByte::Unknown | PhaseByte::Released => Standing::Unknown { lease_left },
+        };
+        let age = match standing {
+            Standing::Lapsed => clock.since(self.lease_until),
+            _ => now.since(self.at),
+        };
+        View { standing, age, expires: now.after(lives), response_bytes: self.response_bytes }
+    }
+}
+
+impl PhaseByte {
+    /// The one that was judged as this.
+    pub(super) fn of(standing: Standing) -> Self {
+        match standing {
+            Standing::InFlight { .. } | Standing::Lapsed => Self::InFlight,
+            Standing::Unknown { .. } => Self::Unknown,
+            Standing::Completed { .. } => Self::Completed,
+            Standing::NotKept { .. } => Self::NotKept,
+        }
+    }
+
+    /// The same as text.
+    pub(super) const fn letter(self) -> &'static str {
+        match self {
+            Self::InFlight => "i",
+            Self::Unknown => "u",
+            Self::Completed => "c",
+            Self::NotKept => "n",
+            Self::Released => "r",
+        }
+    }
 }
 
 impl SealedPhase<Checksum> {
@@ -236,7 +295,7 @@ impl SealedPhase<Checksum> {
 }
 
 impl Checksum {
-    /// Detects corruption, not tampering: anyone who can write to Redis can compute a valid checksum. See `integrity`.
+    /// Detects corruption, not tampering: anyone who can write to the store can compute a valid checksum. See `integrity`.
     fn of(bytes: &[u8]) -> Self {
         let mut hasher = SipHasher13::new();
         hasher.write(bytes);
@@ -244,39 +303,6 @@ impl Checksum {
     }
 }
 
-struct ValueHead<'a> {
-    state: u8,
-    owner: &'a [u8; 16],
-    fingerprint: &'a [u8; 32],
-    lease_until: Timestamp,
-}
-
-impl<'a> ValueHead<'a> {
-    fn split(value: &'a [u8]) -> Result<(Self, &'a [u8]), Unreadable> {
-        match value.split_first() {
-            Some((&LAYOUT, _)) => {}
-            // The layouts of other releases begin with other digits.
-            Some((digit @ b'2'..=b'9', _)) => return Err(CodecError::Version(digit - b'0').into()),
-            _ => return Err(Unreadable::Foreign),
-        }
-        let parts = || {
-            let (&state, rest) = value.get(1..)?.split_first()?;
-            let (owner, rest) = rest.split_first_chunk()?;
-            let (fingerprint, rest) = rest.split_first_chunk()?;
-            let (lease, rest) = rest.split_first_chunk::<LEASE_DIGITS>()?;
-            let digits = lease.iter().all(u8::is_ascii_digit).then_some(lease)?;
-            let lease_until = digits.iter().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-            Some((ValueHead { state, owner, fingerprint, lease_until: Timestamp::from_millis(lease_until) }, rest))
-        };
-        parts().ok_or(Unreadable::Foreign)
-    }
-}
-
-/// The first byte of a value.
-const LAYOUT: u8 = b'1';
-
-/// Enough for the milliseconds until the year 2286.
-const LEASE_DIGITS: usize = 13;
-
-#[cfg(test)]
-mod tests;
+/// How long the mark of a record that was taken away is kept at least: as long as an execution may conceivably take
+/// whose owner is to be fenced when it ends.
+pub(super) const MARK_KEPT: Duration = Duration::from_hours(24);
