@@ -15,8 +15,8 @@ TESTS := $(filter-out clients e2e,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)
 PROOFS := config_schema docs fuzz_regressions layout model simulation
 # The profile of the tests, so that the demo and the tests share what they compile.
 NATIVE := --locked --profile test
-SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-clients tools/setup-envoy tools/setup-express \
-    tools/setup-nginx tools/setup-postgres tools/setup-redis tools/setup-wasm tools/lib.sh
+SCRIPTS := .ci/run tools/build-module tools/fuzz tools/setup-clients tools/setup-dynamodb tools/setup-envoy \
+    tools/setup-express tools/setup-nginx tools/setup-postgres tools/setup-redis tools/setup-wasm tools/lib.sh
 
 .PHONY: help
 help: ## List the commands
@@ -52,7 +52,7 @@ test: ## Run every test: unit, property, ABI host, end to end on the real Envoys
 # The parts of `make test`, for machines that share the work.
 
 .PHONY: test-native
-test-native: crash-test envoy redis postgres sdks
+test-native: crash-test envoy redis postgres dynamodb sdks
 	@# What computes and what waits for processes, side by side.
 	@ENVOY="$(NEWEST)" $(MAKE) -j2 --output-sync proofs processes
 
@@ -68,11 +68,11 @@ processes:
 	REDIS_SERVER="$(CURDIR)/.tools/valkey/valkey-server" cargo test --locked --test redis_store
 
 .PHONY: e2e-newest
-e2e-newest: crash-test envoy redis postgres
+e2e-newest: crash-test envoy redis postgres dynamodb
 	$(call end-to-end,$(NEWEST))
 
 .PHONY: e2e-oldest
-e2e-oldest: crash-test redis postgres
+e2e-oldest: crash-test redis postgres dynamodb
 	@tools/setup-envoy oldest
 	$(call end-to-end,$(CURDIR)/.tools/envoy-oldest)
 
@@ -93,6 +93,7 @@ module-and-servers:
 	@tools/setup-envoy oldest
 	@$(MAKE) redis
 	@$(MAKE) postgres
+	@$(MAKE) dynamodb
 	@$(MAKE) sdks
 
 .PHONY: soak
@@ -112,7 +113,7 @@ failures: crash-test envoy redis ## Play failovers, clock steps, changes under l
 ATTACKS = $$(awk -F ' [|] ' '/^[|]/ { print $$3 }' SECURITY.md | grep -o '`[^`]*`' | tr -d '`*' | sed 's/.*::\(.\)/\1/' | sort -u)
 
 .PHONY: attack
-attack: crash-test envoy redis postgres ## Try every attack that SECURITY.md names
+attack: crash-test envoy redis postgres dynamodb ## Try every attack that SECURITY.md names
 	ENVOY="$(NEWEST)" cargo test --locked -- $(ATTACKS)
 
 .PHONY: clients
@@ -151,7 +152,7 @@ docs: ## Build the API documentation into target/doc
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
 .PHONY: tools
-tools: envoy redis postgres sdks ## Install what the other commands need: the wasm target, Envoy, Redis, PostgreSQL and the SDKs of the tests
+tools: envoy redis postgres dynamodb sdks ## Install what the other commands need: the wasm target, Envoy, Redis, PostgreSQL, dynalite and the SDKs of the tests
 	@tools/setup-wasm >/dev/null
 
 # The build of the module that tests can make panic.
@@ -170,6 +171,10 @@ redis:
 .PHONY: postgres
 postgres:
 	@tools/setup-postgres
+
+.PHONY: dynamodb
+dynamodb:
+	@tools/setup-dynamodb
 
 .PHONY: sdks
 sdks:

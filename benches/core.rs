@@ -215,7 +215,7 @@ mod redis {
             inquiry
         };
         bencher.with_inputs(asked).bench_local_values(|mut inquiry| {
-            let progress = inquiry.hear(Heard::Reply { status: 200, body: black_box(reply) }, NOW);
+            let progress = inquiry.hear(Heard::Reply { status: 200, body: black_box(reply), ahead: None }, NOW);
             assert!(matches!(
                 progress,
                 Progress::Answered(Answer::Claimed(Claimed::Granted | Claimed::Completed { .. }))

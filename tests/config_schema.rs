@@ -56,6 +56,7 @@ fn the_schemas_defaults_are_the_filters() {
         "execution.timeout",
         "prefix",
         "problems.content_type",
+        "store.dynamodb.",
         "store.postgres.",
         "store.redis.",
     ];
@@ -71,6 +72,22 @@ fn the_schemas_defaults_are_the_filters() {
         checked += 1;
     }
     assert!(checked > 25, "only {checked} defaults were found");
+    let key = "a key of thirty-two bytes, no less";
+    for (store, needed) in [
+        ("dynamodb", json!({"cluster": "aws", "table": "idemgate", "integrity_key": key})),
+        ("redis", json!({"cluster": "redis", "integrity_key": key})),
+    ] {
+        let parsed = |settings: &Value| Config::parse(json!({"store": {store: settings}}).to_string().as_bytes());
+        let mut said = needed.clone();
+        for (path, setting) in settings(&json_schema()) {
+            if let (Some(name), Some(default)) = (path.strip_prefix(&format!("store.{store}.")), setting.get("default"))
+            {
+                said[name] = default.clone();
+            }
+        }
+        assert_eq!(parsed(&said), parsed(&needed), "{store}");
+        assert!(parsed(&said).is_ok() && said != needed, "{store}");
+    }
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn every_metric_is_explained() {
     let page = read(&root().join("docs/metrics.md"));
     let kinds = StoreError::KINDS.map(|kind| format!("idemgate.store.errors.{kind}"));
     for name in metrics() {
-        // Kinds of store errors have their rows in docs/redis.md.
+        // Kinds of store errors have their rows on the pages of the stores.
         let start = if kinds.contains(&name) { format!("`{name}`") } else { format!("\n| `{name}` | ") };
         assert!(page.contains(&start), "docs/metrics.md does not explain {name}");
     }
@@ -187,11 +187,12 @@ fn every_configuration_of_the_guides_is_accepted() {
 
 #[test]
 fn every_kind_of_store_error_is_documented_with_its_remedy() {
-    let page = read(&root().join("docs/redis.md"));
+    let pages = ["docs/redis.md", "docs/dynamodb.md"].map(|page| read(&root().join(page)));
     for kind in StoreError::KINDS {
         let row = format!("| `idemgate.store.errors.{kind}` | ");
-        let cells = page.lines().find(|line| line.starts_with(&row)).map(|line| line.matches(" | ").count());
-        assert_eq!(cells, Some(4), "docs/redis.md has no row of five cells about {kind}");
+        let rows = pages.iter().flat_map(|page| page.lines()).filter(|line| line.starts_with(&row));
+        let cells: Vec<_> = rows.map(|line| line.matches(" | ").count()).collect();
+        assert!(!cells.is_empty() && cells.iter().all(|cells| *cells == 4), "no row of five cells about {kind}");
     }
 }
 

@@ -156,7 +156,7 @@ fn attempt(server: &Server, store: &RedisStore, call: &Call) -> Progress {
     let mut inquiry = store.inquire(call, wrong_clock()).expect("a call that can be made");
     let (bytes, _) = inquiry.ask(wrong_clock());
     let reply = send(server.address, bytes).unwrap();
-    inquiry.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock())
+    inquiry.hear(Heard::Reply { status: 200, body: &reply, ahead: None }, wrong_clock())
 }
 
 fn ask(server: &Server, call: &Call) -> Answer {
@@ -200,7 +200,7 @@ fn finish(server: &Server, mut review: Review) -> Reviewed {
     loop {
         let (bytes, _) = review.ask(wrong_clock());
         let reply = send(server.address, bytes).unwrap();
-        if let Some(reviewed) = review.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock()) {
+        if let Some(reviewed) = review.hear(Heard::Reply { status: 200, body: &reply, ahead: None }, wrong_clock()) {
             return reviewed;
         }
     }
@@ -576,7 +576,10 @@ fn over_persistent_connections_scripts_are_called_by_their_hashes_and_sent_whole
         let hashed = inquiry.ask(wrong_clock()).0.to_vec();
         let reply = send(server.address, &hashed).unwrap();
         assert!(reply.starts_with(b"-NOSCRIPT"), "{call:?}");
-        assert_eq!(inquiry.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock()), Progress::Anew);
+        assert_eq!(
+            inquiry.hear(Heard::Reply { status: 200, body: &reply, ahead: None }, wrong_clock()),
+            Progress::Anew
+        );
         let whole = inquiry.ask(wrong_clock()).0.to_vec();
         assert!(whole.len() > hashed.len());
         let reply = send(server.address, &whole).unwrap();
@@ -692,7 +695,7 @@ fn an_operator_whose_reply_was_lost_asks_again_and_has_changed_it_once() {
         run(&server, claim(1, 1));
         let mut review = store().review(operation(1), Some(Amendment { verb, force: true }));
         let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
-        assert_eq!(review.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
+        assert_eq!(review.hear(Heard::Reply { status: 200, body: &reply, ahead: None }, wrong_clock()), None);
         send(server.address, review.ask(wrong_clock()).0).unwrap();
         assert_eq!(review.hear(Heard::Nothing, wrong_clock()), None, "the reply to the change is lost");
         let changed = server.value(1);
@@ -708,7 +711,7 @@ fn an_operator_whose_reply_was_lost_does_not_change_what_began_since() {
     run(&server, claim(1, 1));
     let mut review = store().review(operation(1), Some(Amendment { verb: Verb::Release, force: true }));
     let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
-    assert_eq!(review.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
+    assert_eq!(review.hear(Heard::Reply { status: 200, body: &reply, ahead: None }, wrong_clock()), None);
     send(server.address, review.ask(wrong_clock()).0).unwrap();
     assert_eq!(review.hear(Heard::Nothing, wrong_clock()), None);
     assert_eq!(run(&server, claim(1, 2)), Claimed::Granted);
@@ -725,7 +728,7 @@ fn what_changes_under_the_hands_of_an_operator_is_judged_anew() {
     let judged = |server: &Server| {
         let mut review = store().review(operation(1), Some(Amendment { verb: Verb::Release, force: false }));
         let reply = send(server.address, review.ask(wrong_clock()).0).unwrap();
-        assert_eq!(review.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock()), None);
+        assert_eq!(review.hear(Heard::Reply { status: 200, body: &reply, ahead: None }, wrong_clock()), None);
         review
     };
     let review = judged(&server);
@@ -870,7 +873,7 @@ fn the_model_of_redis_in_the_proofs_answers_and_keeps_what_redis_does() {
             let mut inquiry = store().inquire(&call, wrong_clock()).unwrap();
             let command = ModelCommand::read(inquiry.ask(wrong_clock()).0);
             let reply = model.eval(&command, now, Omissions::default());
-            let of_model = inquiry.hear(Heard::Reply { status: 200, body: &reply }, wrong_clock());
+            let of_model = inquiry.hear(Heard::Reply { status: 200, body: &reply, ahead: None }, wrong_clock());
             prop_assert_eq!(without_times(of_model), said, "{:?}", call);
             for number in 1..3 {
                 let (real, modelled) = (server.value(number), model.value(key(number).as_bytes(), now));

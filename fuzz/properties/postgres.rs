@@ -101,7 +101,7 @@ fn check_connection(input: &mut Input<'_>) {
 }
 
 fn check_reply(body: &[u8]) {
-    let heard = Heard::Reply { status: 200, body };
+    let heard = Heard::Reply { status: 200, body, ahead: None };
     let has = |part: &[u8]| body.windows(part.len()).any(|found| found == part);
     for call in [claim(), renew(), settle(Ending::Completed(response()))] {
         let mut inquiry = STORE.inquire(&call, NOW).expect("a call that can be made");

@@ -74,7 +74,7 @@ pub fn seeds() -> Vec<Seed> {
 }
 
 fn check_calls(status: u16, body: &[u8]) {
-    let heard = Heard::Reply { status, body };
+    let heard = Heard::Reply { status, body, ahead: None };
     let is = |reply: &str| status == 200 && body == reply.as_bytes();
     for call in [claim(), renew(), settle(Ending::Completed(response()))] {
         let mut inquiry = STORE.inquire(&call, NOW).expect("a call that can be made");
@@ -106,7 +106,7 @@ fn check_calls(status: u16, body: &[u8]) {
 }
 
 fn check_operators(status: u16, body: &[u8]) {
-    let heard = Heard::Reply { status, body };
+    let heard = Heard::Reply { status, body, ahead: None };
     for finding in STORE.findings(heard) {
         assert!(!finding.to_string().contains('\n'), "{finding}");
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::document::{
-    AuthorizationPart, BodyKind, CallerDocument, Document, DuplicatesDocument, ExecutionDocument, FingerprintDocument,
-    IdentityDocument, KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument, PostgresDocument, ProblemsDocument,
-    RedisDocument, ReplayDocument, ResourcePart, RouteDocument, RoutePolicyDocument, SharedDataDocument, StoreDocument,
+    AuthorizationPart, BodyKind, CallerDocument, Document, DuplicatesDocument, DynamoDbDocument, ExecutionDocument,
+    FingerprintDocument, IdentityDocument, KeyDocument, LimitsDocument, MatchDocument, OutcomeDocument,
+    PostgresDocument, ProblemsDocument, RedisDocument, ReplayDocument, ResourcePart, RouteDocument,
+    RoutePolicyDocument, SharedDataDocument, StoreDocument,
 };
 use super::error::{ConfigError, JsonPath};
 use super::pointers::PointerTree;
@@ -17,7 +18,7 @@ use super::policy::{
 use super::problems::{BodyTemplate, ProblemsPolicy, read_statuses};
 use super::routes::{self, Criteria, Route};
 use super::store::{
-    ENTRY_BYTES, IntegrityConfig, PostgresConfig, RedisConfig, SharedDataConfig, StoreConfig, Unsigned,
+    DynamoDbConfig, ENTRY_BYTES, IntegrityConfig, PostgresConfig, RedisConfig, SharedDataConfig, StoreConfig, Unsigned,
 };
 use super::value::{HeaderPatterns, List, Number, Percentage, Period, Secret, Size, StatusEntry, Word, bytes_text};
 use super::{Config, DEFAULT_MEMORY, Environment};
@@ -37,6 +38,7 @@ impl Document {
         let routes = self.routes.take().unwrap_or_default();
         let store = match self.store.take() {
             Some(StoreDocument::SharedData(document)) => StoreConfig::SharedData(document.compile()?),
+            Some(StoreDocument::DynamoDb(document)) => StoreConfig::DynamoDb(document.compile(environment)?),
             Some(StoreDocument::Redis(document)) => StoreConfig::Redis(document.compile(environment)?),
             Some(StoreDocument::Postgres(document)) => StoreConfig::Postgres(document.compile(environment)?),
             None => StoreConfig::default(),
@@ -504,6 +506,18 @@ impl PostgresDocument {
             max_record: self.max_record.map_or(base.max_record, Size::get),
             sweep: self.sweep.unwrap_or(base.sweep),
             integrity: integrity("postgres", self.integrity_key, self.unsigned_records, environment)?,
+            ..base
+        })
+    }
+}
+
+impl DynamoDbDocument {
+    fn compile(self, environment: Environment<'_>) -> Result<DynamoDbConfig, ConfigError> {
+        let base = DynamoDbConfig::new(self.cluster.into(), self.table.into());
+        Ok(DynamoDbConfig {
+            timeout: self.timeout.map_or(base.timeout, Period::get),
+            max_record: self.max_record.map_or(base.max_record, Size::get),
+            integrity: integrity("dynamodb", self.integrity_key, self.unsigned_records, environment)?,
             ..base
         })
     }

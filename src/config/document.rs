@@ -13,7 +13,7 @@ use super::policy::{ExecutionMode, InFlight, KeyFormat, KeySyntax, Mode, OnStore
 use super::store::{MOST_ENTRIES, OnFull, Unsigned};
 use super::value::{
     AuthorityPattern, FieldName, LinkTarget, List, MediaType, Method, Number, PathPattern, Percentage, Period, Pointer,
-    PropertyPath, RouteName, SchemaName, Secret, Size, StatusEntry, Text, Word, Words,
+    PropertyPath, RouteName, SchemaName, Secret, Size, StatusEntry, TableName, Text, Word, Words,
 };
 
 /// Configuration of Idemgate, an Envoy filter that makes HTTP services safe to retry by Idempotency-Key.
@@ -345,6 +345,7 @@ impl Words for OnStoreError {
 /// `store`.
 #[derive(Debug)]
 pub(super) enum StoreDocument {
+    DynamoDb(DynamoDbDocument),
     Postgres(PostgresDocument),
     Redis(RedisDocument),
     SharedData(SharedDataDocument),
@@ -352,26 +353,30 @@ pub(super) enum StoreDocument {
 
 impl<'de> Deserialize<'de> for StoreDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let found = match StoresDocument::deserialize(deserializer)? {
-            StoresDocument { shared_data: Some(document), redis: None, postgres: None } => {
-                return Ok(Self::SharedData(document));
+        let StoresDocument { shared_data, redis, postgres, dynamodb } = StoresDocument::deserialize(deserializer)?;
+        let stores = [
+            ("shared_data", shared_data.map(Self::SharedData)),
+            ("redis", redis.map(Self::Redis)),
+            ("postgres", postgres.map(Self::Postgres)),
+            ("dynamodb", dynamodb.map(Self::DynamoDb)),
+        ];
+        let (names, mut found): (Vec<_>, Vec<_>) =
+            stores.into_iter().filter_map(|(name, store)| Some((name, store?))).unzip();
+        match (found.pop(), found.as_slice()) {
+            (Some(store), []) => Ok(store),
+            _ => {
+                let found = if names.is_empty() { "none of them".to_owned() } else { names.join(" and ") };
+                Err(D::Error::invalid_value(Unexpected::Other(&found), &ONE_STORE))
             }
-            StoresDocument { shared_data: None, redis: Some(document), postgres: None } => {
-                return Ok(Self::Redis(document));
-            }
-            StoresDocument { shared_data: None, redis: None, postgres: Some(document) } => {
-                return Ok(Self::Postgres(document));
-            }
-            StoresDocument { shared_data: None, redis: None, postgres: None } => "none of them",
-            _ => "several of them",
-        };
-        Err(D::Error::invalid_value(Unexpected::Other(found), &"exactly one of shared_data, redis, postgres"))
+        }
     }
 }
 
-/// Exactly one of shared_data, redis and postgres.
+const ONE_STORE: &str = "exactly one of shared_data, redis, postgres, dynamodb";
+
+/// Exactly one of shared_data, redis, postgres and dynamodb.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with exactly one of shared_data, redis, postgres")]
+#[serde(deny_unknown_fields, expecting = "an object with exactly one of shared_data, redis, postgres, dynamodb")]
 #[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[cfg_attr(not(target_arch = "wasm32"), schemars(extend("minProperties" = 1, "maxProperties" = 1)))]
 pub(super) struct StoresDocument {
@@ -381,6 +386,8 @@ pub(super) struct StoresDocument {
     redis: Option<RedisDocument>,
     /// PostgreSQL 13 or newer, for any number of Envoys.
     postgres: Option<PostgresDocument>,
+    /// A table in DynamoDB, for any number of Envoys.
+    dynamodb: Option<DynamoDbDocument>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -460,6 +467,26 @@ pub(super) struct PostgresDocument {
     #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<super::schema::IntegrityKeys>"))]
     pub(super) integrity_key: Option<Secret>,
     /// As that of redis: what happens to records that are not signed. Only with integrity_key.
+    pub(super) unsigned_records: Option<Word<Unsigned>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+pub(super) struct DynamoDbDocument {
+    /// The Envoy cluster of DynamoDB, with the upstream filter aws_request_signing.
+    pub(super) cluster: Text,
+    /// The name of the table, or its ARN.
+    pub(super) table: TableName,
+    /// How long a request waits for an answer of the store at most.
+    pub(super) timeout: Option<Period<10, MINUTE>>,
+    /// The largest response, as it is stored; of a larger one only the fact that there was one is kept. An item has 400 KB
+    /// at most.
+    pub(super) max_record: Option<Size<KIB, { 395 * KIB }>>,
+    /// As in store.redis.
+    #[cfg_attr(not(target_arch = "wasm32"), schemars(with = "Option<super::schema::IntegrityKeys>"))]
+    pub(super) integrity_key: Option<Secret>,
+    /// As in store.redis.
     pub(super) unsigned_records: Option<Word<Unsigned>>,
 }
 

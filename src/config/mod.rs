@@ -49,7 +49,8 @@ pub use routes::Route;
 pub use schema::json_schema;
 pub use share::Share;
 pub use store::{
-    ENTRY_BYTES, IntegrityConfig, OnFull, PostgresConfig, RedisConfig, SharedDataConfig, StoreConfig, Unsigned,
+    DynamoDbConfig, ENTRY_BYTES, IntegrityConfig, OnFull, PostgresConfig, RedisConfig, SharedDataConfig, StoreConfig,
+    Unsigned,
 };
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use super::document::{Document, RoutePolicyDocument, StoreDocument, StoresDocume
 use super::problems::{ErrorStatus, PROBLEM_NAMES};
 use super::value::{
     AuthorityPattern, FieldName, LinkTarget, List, MediaType, Method, NEVER_GUARDED, Number, PathPattern, Percentage,
-    Period, Pointer, PropertyPath, RouteName, SchemaName, Secret, Size, StatusEntry, Text, Word, Words,
+    Period, Pointer, PropertyPath, RouteName, SchemaName, Secret, Size, StatusEntry, TableName, Text, Word, Words,
 };
 
 /// The JSON Schema (draft 2020-12) of the plugin configuration, with descriptions and defaults.
@@ -83,6 +83,7 @@ fn defaults() -> Value {
             "shared_data": {"max_bytes": "64MiB", "on_full": "evict_oldest", "keep_at_least": "1h"},
             "postgres": {"schema": "idemgate", "connections": 4, "timeout": "500ms", "max_record": "1MiB", "sweep": true, "unsigned_records": "refuse"},
             "redis": {"prefix": "idemgate:", "timeout": "500ms", "database": 0, "connections": 2, "max_record": "32KiB", "unsigned_records": "refuse"},
+            "dynamodb": {"timeout": "1s", "max_record": "350KiB", "unsigned_records": "refuse"},
         },
         "problems": {"retry_hints": true, "error_member": true, "status": {}, "body": null, "content_type": "application/json"},
         "on_store_error": "reject",
@@ -271,6 +272,7 @@ schema_by_hand! {
         json_schema!({"type": "object", "propertyNames": {"enum": PROBLEM_NAMES}, "additionalProperties": status})
     };
     [] StoreDocument => StoresDocument::json_schema;
+    [] TableName => |_| json_schema!({"type": "string", "pattern": "^[A-Za-z0-9_.:/-]{3,1024}$"});
     [] Text => |_| json_schema!({"type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"});
     [T: Words] Word<T> => |_| {
         let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();

@@ -8,6 +8,8 @@ use std::{fmt, time::Duration};
 pub enum StoreConfig {
     /// proxy-wasm shared data of this Envoy process.
     SharedData(SharedDataConfig),
+    /// A table in DynamoDB, for any number of Envoys.
+    DynamoDb(DynamoDbConfig),
     /// PostgreSQL, for any number of Envoys.
     Postgres(PostgresConfig),
     /// Redis or Valkey, for any number of Envoys.
@@ -19,6 +21,7 @@ impl StoreConfig {
     #[must_use]
     pub fn in_shadow(self) -> Self {
         match self {
+            Self::DynamoDb(config) => Self::DynamoDb(DynamoDbConfig { is_shadow: true, ..config }),
             Self::Postgres(config) => Self::Postgres(config.in_shadow()),
             Self::Redis(config) => Self::Redis(config.in_shadow()),
             Self::SharedData(_) => self,
@@ -71,6 +74,38 @@ impl Default for SharedDataConfig {
             max_bytes,
             on_full: OnFull::EvictOldest,
             keep_at_least: Duration::from_hours(1),
+        }
+    }
+}
+
+/// `store.dynamodb`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DynamoDbConfig {
+    /// Envoy's name of the cluster that leads to the service, and signs what goes there.
+    pub cluster: String,
+    /// The name of the table, or its ARN.
+    pub table: String,
+    /// How long a request waits for the store at most.
+    pub timeout: Duration,
+    /// The largest response, as it is stored, in bytes; of a larger one only the fact is kept.
+    pub max_record: u64,
+    /// What tells own records from forged ones.
+    pub integrity: IntegrityConfig,
+    /// Whether the records decide nothing: they have keys of their own.
+    pub is_shadow: bool,
+}
+
+impl DynamoDbConfig {
+    /// The defaults, for the table behind `cluster`.
+    #[must_use]
+    pub fn new(cluster: String, table: String) -> Self {
+        Self {
+            cluster,
+            table,
+            timeout: Duration::from_secs(1),
+            max_record: 350 << 10,
+            integrity: IntegrityConfig::default(),
+            is_shadow: false,
         }
     }
 }

@@ -35,6 +35,9 @@ impl StoreConfig {
     pub fn summary(&self) -> String {
         match self {
             Self::SharedData(_) => "store shared_data".to_owned(),
+            Self::DynamoDb(config) => {
+                format!("store dynamodb (cluster {:?}, table {:?})", config.cluster, config.table)
+            }
             Self::Postgres(postgres) => {
                 format!(
                     "store postgres (cluster {:?}, database {:?}, schema {})",
@@ -103,6 +106,15 @@ mod tests {
         );
         assert!(summary(r#"{"routes": [{"match": {"path": "/a"}, "policy": {}}]}"#).contains("1 route (1 enforce)"));
         assert!(summary(r#"{"caller": {"identity": []}}"#).ends_with("all callers are one"));
+    }
+
+    #[test]
+    fn of_dynamodb_the_cluster_and_the_table_are_told_and_no_key() {
+        let key = "a key of thirty-two bytes, no less";
+        let line = summary(&format!(
+            r#"{{"store": {{"dynamodb": {{"cluster": "aws", "table": "idemgate", "integrity_key": "{key}"}}}}}}"#
+        ));
+        assert!(line.contains(r#"store dynamodb (cluster "aws", table "idemgate")"#) && !line.contains(key), "{line}");
     }
 
     #[test]

@@ -336,7 +336,7 @@ fn unknown_keys_are_named_with_those_that_exist() {
         (r#"{"key": {"a.b\n": 1}}"#, format!(r#"key["a.b\n"]: found an unknown key; allowed: {key}"#)),
         (r#"{"key": {"": 1}}"#, format!(r#"key[""]: found an unknown key; allowed: {key}"#)),
         (r#"{"caller": {"identity": [{"cookie": "sid"}]}}"#, "caller.identity[0].cookie: found an unknown key; allowed: header, property, authorization, verified".to_owned()),
-        (r#"{"store": {"memory": {}}}"#, "store.memory: found an unknown key; allowed: shared_data, redis, postgres".to_owned()),
+        (r#"{"store": {"memory": {}}}"#, "store.memory: found an unknown key; allowed: shared_data, redis, postgres, dynamodb".to_owned()),
         (r#"{"store": {"shared_data": {"max_byte": 1}}}"#, "store.shared_data.max_byte: found an unknown key (did you mean max_bytes?); allowed: max_entries, max_bytes, on_full, keep_at_least".to_owned()),
         (
             r#"{"ttls": "1h"}"#,
@@ -620,14 +620,19 @@ fn wrong_values_are_told_what_is_allowed() {
             "text that is not empty, without control characters",
         ),
         // Stores and routes.
-        (r#"{"store": {}}"#, "store", "none of them", "exactly one of shared_data, redis, postgres"),
+        (r#"{"store": {}}"#, "store", "none of them", "exactly one of shared_data, redis, postgres, dynamodb"),
         (
             r#"{"store": {"shared_data": {}, "redis": {"cluster": "r"}}}"#,
             "store",
-            "several of them",
-            "exactly one of shared_data, redis, postgres",
+            "shared_data and redis",
+            "exactly one of shared_data, redis, postgres, dynamodb",
         ),
-        (r#"{"store": "redis"}"#, "store", r#""redis""#, "an object with exactly one of shared_data, redis, postgres"),
+        (
+            r#"{"store": "redis"}"#,
+            "store",
+            r#""redis""#,
+            "an object with exactly one of shared_data, redis, postgres, dynamodb",
+        ),
         (r#"{"store": {"redis": {}}}"#, "store.redis.cluster", "nothing", "this key must be given"),
         (
             r#"{"store": {"redis": {"cluster": "r", "password": 4711}}}"#,

@@ -1,19 +1,39 @@
 //! What is good as it stands, and may yet not be what the operator wants.
 
-use super::Config;
+use std::time::Duration;
+
 use super::policy::{ExecutionMode, InFlight, Mode, Policy};
+use super::store::StoreConfig;
+use super::{Config, OnUnknown};
 
 impl Config {
     /// What the operator is to be told of this configuration: one line each, with the place and what to do.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = of_policy(&self.policy, "");
-        for (index, route) in self.routes.iter().enumerate() {
-            warnings.extend(of_policy(&route.policy, &format!("routes[{index}].policy.")));
+        let routes = self.routes.iter().enumerate();
+        let routes = routes.map(|(index, route)| (&route.policy, format!("routes[{index}].policy.")));
+        let mut warnings = Vec::new();
+        for (policy, place) in [(&self.policy, String::new())].into_iter().chain(routes) {
+            warnings.extend(of_policy(policy, &place));
+            if matches!(self.store, StoreConfig::DynamoDb(_)) {
+                warnings.extend(of_lease(policy, &place));
+            }
         }
         warnings
     }
 }
+
+/// DynamoDB has no clock for leases: those of the Envoys' machines have to do.
+fn of_lease(policy: &Policy, place: &str) -> Option<String> {
+    (policy.outcome.on_unknown == OnUnknown::Retry && policy.lease < SHORT_LEASE).then(|| {
+        format!(
+            "{place}lease is short for {place}outcome.on_unknown \"retry\" with store.dynamodb: an owner whose renewals \
+             are late by a few seconds is taken over while it runs; set it to 10s or more"
+        )
+    })
+}
+
+const SHORT_LEASE: Duration = Duration::from_secs(10);
 
 fn of_policy(policy: &Policy, place: &str) -> Vec<String> {
     let mut warnings = Vec::new();

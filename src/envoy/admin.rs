@@ -177,7 +177,7 @@ impl Admin {
     pub(super) fn hear(&self, root: u32, token: u32, answer: CallEnd, now: Timestamp) {
         let job = self.jobs.borrow_mut().answered(token);
         if let Some(job) = job {
-            self.go_on(job, answer.of_store(&answer.body()), now);
+            self.go_on(job, answer.of_store(&answer.body(), self.store.has_clock(), now), now);
             self.work(root, now);
         }
     }

@@ -1,7 +1,12 @@
 //! The end of a call to a cluster, as the host shows it in its callback.
 
 use super::host::{self, BufferType, MapType};
-use crate::{headers::Headers, store::remote::Heard, worker::CallAnswer};
+use crate::{
+    headers::Headers,
+    store::{dynamodb::ahead, remote::Heard},
+    time::Timestamp,
+    worker::CallAnswer,
+};
 
 /// Without fields there is no answer.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +26,14 @@ impl CallEnd {
         host::headers(MapType::HttpCallResponseHeaders)
     }
 
-    /// What a store has answered, in this body.
-    pub(super) fn of_store(self, body: &[u8]) -> Heard<'_> {
-        match self.fields {
-            0 => Heard::Nothing,
-            _ => Heard::Reply { status: host::status_of(MapType::HttpCallResponseHeaders), body },
+    /// What a store has answered, in this body; with the time of its clock, if that `has_clock`.
+    pub(super) fn of_store(self, body: &[u8], has_clock: bool, now: Timestamp) -> Heard<'_> {
+        if self.fields == 0 {
+            return Heard::Nothing;
         }
+        let fields = MapType::HttpCallResponseHeaders;
+        let ahead = if has_clock { host::header(fields, "date").and_then(|date| ahead(&date, now)) } else { None };
+        Heard::Reply { status: host::status_of(fields), body, ahead }
     }
 
     /// What an upstream has answered, with these fields.

@@ -278,7 +278,7 @@ impl Filter {
                 worker.on_call_answer(surroundings, token, answer.of_upstream(&headers), now);
             } else {
                 let body = answer.body();
-                let heard = answer.of_store(&body);
+                let heard = answer.of_store(&body, surroundings.enforced.store.has_clock(), now);
                 if worker.awaits_store(token) {
                     worker.on_store_answer(surroundings, token, heard, now);
                 } else {

@@ -3,7 +3,7 @@
 //!
 //! - A **claim** whose reply is lost is asked again with the same owner, which the store takes for the same
 //!   claim; so is one that was certainly not granted, if the next attempt may be; all within the time that the
-//!   request may wait.
+//!   request may wait. One that the store had no capacity for is asked again after a rest.
 //! - A **renewal** is asked once; the next one is due soon.
 //! - The **end of an execution** is asked again, more and more rarely, as long as the record would be kept.
 //!   The client waits for it no longer than for a claim. As long as the claim could live, it is asked at
@@ -28,7 +28,7 @@ use std::{
 
 use super::{
     Answer, Claimed, Renewed, Settled, StoreError, admission,
-    remote::{Dialect, Failure, Heard, Reply},
+    remote::{Asked, Dialect, Failure, Heard, Said},
 };
 use crate::{
     config::Share,
@@ -206,15 +206,14 @@ impl Inquiry {
 
     /// Takes in what became of the attempt.
     pub fn hear(&mut self, heard: Heard<'_>, now: Timestamp) -> Progress {
-        if let Heard::Reply { status, body } = heard
-            && let Some(bytes) = self.dialect.in_full(&self.bytes, Reply { status, body })
-        {
-            self.bytes = bytes;
-            self.attempts = self.attempts.saturating_sub(1);
-            return Progress::Anew;
-        }
         let failure = match self.understand(heard, now) {
-            Ok(answer) => return Progress::Answered(answer),
+            Ok(Said::Answer(answer)) => return Progress::Answered(answer),
+            Ok(Said::AskNext { bytes, may_have_worked }) => {
+                self.bytes = bytes;
+                self.attempts = self.attempts.saturating_sub(1).max(1);
+                self.may_have_worked |= may_have_worked;
+                return Progress::Anew;
+            }
             Err(failure) => failure,
         };
         self.may_have_worked |= failure.is_doubtful;
@@ -226,18 +225,29 @@ impl Inquiry {
                 if (failure.is_doubtful || error.passes_at_once()) && has_time {
                     return Progress::Again(error);
                 }
-                let claimed = if self.may_have_worked { Claimed::InDoubt(error) } else { Claimed::Failed(error) };
-                Progress::Answered(Answer::Claimed(claimed))
+                if error.is_throttled() && has_time {
+                    return self.rest(error, now);
+                }
+                Progress::Answered(self.failed(error))
             }
-            Question::Renew => Progress::Answered(Answer::Renewed(Renewed::Failed(error))),
-            Question::Settle { .. } if now >= self.deadline => {
-                Progress::Answered(Answer::Settled(Settled::Failed(error).into()))
-            }
-            Question::Settle { .. } => {
-                self.rest = self.next_rest(now);
-                self.rests_until = Some(now.after(self.rest));
-                Progress::Later(error)
-            }
+            Question::Settle { .. } if now < self.deadline => self.rest(error, now),
+            Question::Renew | Question::Settle { .. } => Progress::Answered(self.failed(error)),
+        }
+    }
+
+    fn rest(&mut self, error: StoreError, now: Timestamp) -> Progress {
+        self.rest = self.next_rest(now);
+        self.rests_until = Some(now.after(self.rest));
+        Progress::Later(error)
+    }
+
+    /// The answer if it is not asked again.
+    fn failed(&self, error: StoreError) -> Answer {
+        match self.question {
+            Question::Claim(_) if self.may_have_worked => Answer::Claimed(Claimed::InDoubt(error)),
+            Question::Claim(_) => Answer::Claimed(Claimed::Failed(error)),
+            Question::Renew => Answer::Renewed(Renewed::Failed(error)),
+            Question::Settle { .. } => Answer::Settled(Settled::Failed(error).into()),
         }
     }
 
@@ -290,8 +300,7 @@ impl Inquiry {
     /// What the exchange is told if its question is not asked again.
     #[must_use]
     pub fn give_up(&self) -> Answer {
-        let error = self.error.unwrap_or(StoreError::Overloaded);
-        Answer::Settled(Settled::Failed(error).into())
+        self.failed(self.error.unwrap_or(StoreError::Overloaded))
     }
 
     /// Whether it gives a claim back. If that is given up, the claim ends with its lease.
@@ -328,10 +337,11 @@ impl Inquiry {
         FIRST_REST.saturating_mul(2_u32.saturating_pow(self.attempts.saturating_sub(1))).min(longest)
     }
 
-    fn understand(&self, heard: Heard<'_>, now: Timestamp) -> Result<Answer, Failure> {
+    fn understand(&self, heard: Heard<'_>, now: Timestamp) -> Result<Said, Failure> {
         let is_late = now.since(self.asked).saturating_add(CLOCK_STEP) >= self.ask_timeout;
         let reply = heard.reply(is_late, &*self.dialect)?;
-        self.dialect.answer(&self.question, &self.operation, reply, now)
+        let Self { question, operation, lease, bytes, .. } = self;
+        self.dialect.answer(&Asked { question, operation, lease: *lease, bytes }, reply, now)
     }
 }
 

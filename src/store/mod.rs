@@ -4,6 +4,7 @@
 //! once, a remote one later. The exchange does not know which.
 
 pub mod admission;
+pub mod dynamodb;
 pub mod frame;
 pub mod inquiry;
 pub mod integrity;
@@ -209,6 +210,9 @@ pub enum StoreError {
          were never sent; it needs a faster server, more workers, or fewer requests"
     )]
     Overloaded,
+    /// DynamoDB, or the way to it.
+    #[error(transparent)]
+    DynamoDb(#[from] dynamodb::DynamoDbError),
     /// PostgreSQL, or the way to it.
     #[error(transparent)]
     Postgres(#[from] postgres::PostgresError),
@@ -226,6 +230,7 @@ impl StoreError {
             Self::Unreadable(_) => "unreadable",
             Self::Host(_) => "host",
             Self::Overloaded => "overloaded",
+            Self::DynamoDb(error) => error.kind(),
             Self::Postgres(error) => error.kind(),
             Self::Redis(error) => error.kind(),
         }
@@ -234,7 +239,14 @@ impl StoreError {
     /// Whether a record is there that cannot be read: the operation may have run, so nothing may run by this.
     #[must_use]
     pub const fn hides_a_record(&self) -> bool {
-        matches!(self, Self::Unreadable(_) | Self::Redis(redis::RedisError::Unreadable(_)))
+        use {dynamodb::DynamoDbError, redis::RedisError};
+
+        matches!(
+            self,
+            Self::Unreadable(_)
+                | Self::DynamoDb(DynamoDbError::Foreign | DynamoDbError::Unreadable(_))
+                | Self::Redis(RedisError::Unreadable(_))
+        )
     }
 
     /// Whether it may be gone at the next attempt, if nothing was done: others were faster, or the server was a standby and
@@ -251,18 +263,26 @@ impl StoreError {
 
         matches!(
             self,
-            Self::Postgres(PostgresError::Cancelled | PostgresError::TimedOut)
+            Self::DynamoDb(dynamodb::DynamoDbError::TimedOut)
+                | Self::Postgres(PostgresError::Cancelled | PostgresError::TimedOut)
                 | Self::Redis(redis::RedisError::TimedOut)
         )
     }
 
+    /// Whether the store had no capacity left for it, and will have some soon.
+    #[must_use]
+    pub const fn is_throttled(&self) -> bool {
+        matches!(self, Self::DynamoDb(dynamodb::DynamoDbError::Throttled | dynamodb::DynamoDbError::Conflict))
+    }
+
     /// All kinds.
-    pub const KINDS: [&'static str; 19] = [
+    pub const KINDS: [&'static str; 22] = [
         "authentication",
         "contended",
         "cut",
         "foreign",
         "host",
+        "internal",
         "loading",
         "malformed",
         "moved",
@@ -271,9 +291,11 @@ impl StoreError {
         "proxy",
         "read_only",
         "rejected",
+        "rejected_request",
         "reset",
         "schema",
         "script",
+        "throttled",
         "timed_out",
         "unreachable",
         "unreadable",

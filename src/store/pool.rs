@@ -112,7 +112,7 @@ impl Answered {
     #[must_use]
     pub fn heard(&self) -> Heard<'_> {
         match self {
-            Self::Reply(body) => Heard::Reply { status: 200, body },
+            Self::Reply(body) => Heard::Reply { status: 200, body, ahead: None },
             Self::Failed(failure) => Heard::Failed(*failure),
         }
     }

@@ -47,6 +47,10 @@ pub struct Seen {
     pub owner: Owner,
     /// What its owner asked for.
     pub fingerprint: Fingerprint,
+    /// When its lease ends, by the store's clock.
+    pub lease_until: Timestamp,
+    /// What that clock said when it was seen.
+    pub clock: Timestamp,
 }
 
 /// What came of it.

@@ -27,6 +27,7 @@ mod departures;
 mod deploy;
 mod detached;
 mod drains;
+mod dynamodb;
 mod expectations;
 mod held_memory;
 mod hops;

@@ -562,12 +562,15 @@ impl Callback<'_, '_> {
 
     fn on_store_replied(&mut self, question: QuestionId, said: &Said) {
         let heard = match said {
-            Said::Reply(body) => Heard::Reply { status: 200, body },
+            Said::Reply(body) => Heard::Reply { status: 200, body, ahead: None },
             Said::Refused => Heard::Reply {
                 status: 503,
                 body: b"upstream connect error or disconnect/reset before headers. reset reason: connection failure",
+                ahead: None,
             },
-            Said::Loading => Heard::Reply { status: 200, body: b"-LOADING Redis is loading the dataset in memory\r\n" },
+            Said::Loading => {
+                Heard::Reply { status: 200, body: b"-LOADING Redis is loading the dataset in memory\r\n", ahead: None }
+            }
             Said::Nothing => Heard::Nothing,
         };
         let token = self.envoy.token_of(question.token(), self.envoy.asked.iter().map(|other| other.token()));

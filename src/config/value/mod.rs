@@ -12,5 +12,7 @@ pub(super) use pattern::{AuthorityPattern, HeaderPatterns, PathPattern};
 pub(super) use quantity::{Number, Percentage, Period, Size, bytes_text};
 pub(super) use secret::Secret;
 pub(crate) use text::NEVER_GUARDED;
-pub(super) use text::{FieldName, LinkTarget, MediaType, Method, Pointer, PropertyPath, RouteName, SchemaName, Text};
+pub(super) use text::{
+    FieldName, LinkTarget, MediaType, Method, Pointer, PropertyPath, RouteName, SchemaName, TableName, Text,
+};
 pub(super) use word::{StatusEntry, Word, Words};

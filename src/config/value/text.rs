@@ -59,9 +59,20 @@ texts! {
     SchemaName(String) = schema_name,
         "the name of a schema: up to 56 lower-case letters, digits and _, beginning with no digit";
 
+    /// The name of a table in DynamoDB, or its ARN.
+    TableName(String) = table_name,
+        "3 characters or more of letters, digits, _, ., - and, in an ARN, : and /";
+
     /// Text that is not empty and has no control character: names of clusters, prefixes.
     Text(String) = plain_text,
         "text that is not empty, without control characters";
+}
+
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html>
+fn table_name(text: &str) -> Option<String> {
+    let is_name = (3..=1024).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-:/".contains(&byte));
+    is_name.then(|| text.to_owned())
 }
 
 fn schema_name(text: &str) -> Option<String> {

@@ -68,11 +68,11 @@ fn asked(call: &Call) -> Inquiry {
 }
 
 fn reply(body: &[u8]) -> Heard<'_> {
-    Heard::Reply { status: 200, body }
+    Heard::Reply { status: 200, body, ahead: None }
 }
 
 fn says(status: u16, body: &str) -> Heard<'_> {
-    Heard::Reply { status, body: body.as_bytes() }
+    Heard::Reply { status, body: body.as_bytes(), ahead: None }
 }
 
 #[test]
@@ -340,7 +340,7 @@ proptest! {
             }),
         ],
     ) {
-        let heard = Heard::Reply { status, body: &body };
+        let heard = Heard::Reply { status, body: &body, ahead: None };
         match asked(&claim()).hear(heard, NOW) {
             Progress::Answered(Answer::Claimed(Claimed::Granted)) => {
                 prop_assert_eq!((status, body.as_slice()), (200, &b":1\r\n"[..]));

@@ -16,7 +16,7 @@ use crate::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
         inquiry::{Question, Terms},
         integrity::Integrity,
-        remote::{Dialect, Failure, Heard, Login, Reply, Silence, Wire, WireError},
+        remote::{Asked, Dialect, Failure, Heard, Login, Reply, Said, Silence, Wire, WireError},
         review::Seen,
         rule::{Ask, Rule},
         seal::{self, Head, MARK_KEPT, PhaseByte, SealedRecord, SealedSummary},
@@ -149,29 +149,19 @@ impl Dialect for PostgresDialect {
         }
     }
 
-    fn answer(
-        &self,
-        question: &Question,
-        operation: &OperationId,
-        reply: Reply<'_>,
-        now: Timestamp,
-    ) -> Result<Answer, Failure> {
+    fn answer(&self, asked: &Asked<'_>, reply: Reply<'_>, now: Timestamp) -> Result<Said, Failure> {
         let rows = message::rows(reply.body)?;
         let [row] = rows.as_slice() else { return Err(malformed()) };
-        match (question, row.as_slice()) {
-            (Question::Claim(terms), row) => self.claimed(terms, operation, row, now).map(Answer::Claimed),
+        Ok(Said::Answer(match (asked.question, row.as_slice()) {
+            (Question::Claim(terms), row) => Answer::Claimed(self.claimed(terms, asked.operation, row, now)?),
             (Question::Renew, [Some(done)]) => {
-                Ok(Answer::Renewed(if flag(done)? { Renewed::Extended } else { Renewed::Fenced }))
+                Answer::Renewed(if flag(done)? { Renewed::Extended } else { Renewed::Fenced })
             }
             (Question::Settle { settled }, [Some(done)]) => {
-                Ok(Answer::Settled(if flag(done)? { *settled } else { Settled::Fenced }.into()))
+                Answer::Settled(if flag(done)? { *settled } else { Settled::Fenced }.into())
             }
-            _ => Err(malformed()),
-        }
-    }
-
-    fn in_full(&self, _: &[u8], _: Reply<'_>) -> Option<Vec<u8>> {
-        None
+            _ => return Err(malformed()),
+        }))
     }
 
     fn look(&self, operation: &OperationId) -> Vec<u8> {
@@ -196,6 +186,8 @@ impl Dialect for PostgresDialect {
             view: summary.view(since(lease_left), since(lease_left.saturating_neg()), since(lives), now),
             owner: summary.owner,
             fingerprint: summary.fingerprint,
+            lease_until: now.after(since(lease_left)),
+            clock: now,
         }))
     }
 

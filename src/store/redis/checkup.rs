@@ -96,7 +96,11 @@ mod tests {
     use crate::{config::RedisConfig, store::remote::RemoteStore as _};
 
     fn findings(reply: &[u8]) -> Vec<Finding> {
-        RedisStore::new(RedisConfig::new("redis".to_owned())).findings(Heard::Reply { status: 200, body: reply })
+        RedisStore::new(RedisConfig::new("redis".to_owned())).findings(Heard::Reply {
+            status: 200,
+            body: reply,
+            ahead: None,
+        })
     }
 
     fn info(text: &str) -> Vec<u8> {
@@ -143,7 +147,7 @@ mod tests {
                 RedisStore::new(RedisConfig { database, connections: 0, ..RedisConfig::new("redis".to_owned()) });
             let ok = if database == 0 { "" } else { "+OK\r\n" };
             let reply = [ok.as_bytes(), &info(text)].concat();
-            store.usage(Heard::Reply { status: 200, body: &reply })
+            store.usage(Heard::Reply { status: 200, body: &reply, ahead: None })
         };
         let told = |keys| {
             Ok(vec![
@@ -157,7 +161,7 @@ mod tests {
         assert_eq!(usage(3), told(42));
         assert_eq!(usage(4), told(0), "a database without keys is not mentioned");
         let store = RedisStore::new(RedisConfig::new("redis".to_owned()));
-        let refused = store.usage(Heard::Reply { status: 200, body: b"-NOPERM no\r\n" });
+        let refused = store.usage(Heard::Reply { status: 200, body: b"-NOPERM no\r\n", ahead: None });
         assert_eq!(refused, Ok(vec![]));
         assert_eq!(store.usage(Heard::Nothing), Err(StoreError::Redis(RedisError::TimedOut)));
     }

@@ -15,7 +15,7 @@ use crate::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
         inquiry::{Question, Terms},
         integrity::Integrity,
-        remote::{Dialect, Failure, Login, LoginStep, Reply, Silence, Unwelcome, Wire, WireError},
+        remote::{Asked, Dialect, Failure, Login, LoginStep, Reply, Said, Silence, Unwelcome, Wire, WireError},
         review::Seen,
         rule::{Ask, Rule},
         seal::{self, MARK_KEPT, PhaseByte},
@@ -133,7 +133,7 @@ impl RedisDialect {
 
     /// The same, or the error that Redis says.
     pub(super) fn last_reply(&self, reply: Reply<'_>) -> Result<Value, Failure> {
-        let Reply { status, body } = reply;
+        let Reply { status, body, .. } = reply;
         if status != 200 {
             return Err(Failure::of_local_reply(status, body));
         }
@@ -173,6 +173,22 @@ impl RedisDialect {
         bytes
     }
 
+    /// The whole script, if the server does not know the one that was called by its hash.
+    fn in_full(&self, bytes: &[u8], reply: Reply<'_>) -> Option<Vec<u8>> {
+        if !self.is_persistent || !reply.body.starts_with(b"-NOSCRIPT") {
+            return None;
+        }
+        let values = resp::decode_all(bytes, 1).ok()?;
+        let [Value::Array(Some(parts))] = values.as_slice() else { return None };
+        let mut parts: Vec<&[u8]> = parts.iter().filter_map(Value::bytes).collect();
+        let (name, script) = (parts.first()?, parts.get(1)?);
+        let script = self.scripts.with_hash(script).filter(|_| *name == b"EVALSHA")?;
+        parts.splice(..2, [b"EVAL".as_slice(), script.text.as_bytes()]);
+        let mut bytes = Vec::new();
+        resp::push_command(&mut bytes, &parts);
+        Some(bytes)
+    }
+
     /// What is sent ahead of each command.
     fn ahead(&self) -> Vec<u8> {
         if self.is_persistent { Vec::new() } else { self.login.bytes.clone() }
@@ -188,39 +204,21 @@ impl Dialect for RedisDialect {
         }
     }
 
-    fn answer(
-        &self,
-        question: &Question,
-        operation: &OperationId,
-        reply: Reply<'_>,
-        now: Timestamp,
-    ) -> Result<Answer, Failure> {
-        match (question, self.last_value(reply)?) {
-            (Question::Claim(..), Value::Integer(1)) => Ok(Answer::Claimed(Claimed::Granted)),
+    fn answer(&self, asked: &Asked<'_>, reply: Reply<'_>, now: Timestamp) -> Result<Said, Failure> {
+        if let Some(bytes) = self.in_full(asked.bytes, reply) {
+            return Ok(Said::AskNext { bytes, may_have_worked: false });
+        }
+        Ok(Said::Answer(match (asked.question, self.last_value(reply)?) {
+            (Question::Claim(..), Value::Integer(1)) => Answer::Claimed(Claimed::Granted),
             (Question::Claim(Terms { fingerprint, .. }), Value::Array(Some(found))) => {
-                claimed(&found, operation, fingerprint, &self.integrity, now).map(Answer::Claimed)
+                Answer::Claimed(claimed(&found, asked.operation, fingerprint, &self.integrity, now)?)
             }
-            (Question::Renew, Value::Integer(1)) => Ok(Answer::Renewed(Renewed::Extended)),
-            (Question::Renew, Value::Integer(0)) => Ok(Answer::Renewed(Renewed::Fenced)),
-            (Question::Settle { settled }, Value::Integer(1)) => Ok(Answer::Settled((*settled).into())),
-            (Question::Settle { .. }, Value::Integer(0)) => Ok(Answer::Settled(Settled::Fenced.into())),
-            _ => Err(Failure::doubtful(RedisError::Malformed)),
-        }
-    }
-
-    fn in_full(&self, bytes: &[u8], reply: Reply<'_>) -> Option<Vec<u8>> {
-        if !self.is_persistent || !reply.body.starts_with(b"-NOSCRIPT") {
-            return None;
-        }
-        let values = resp::decode_all(bytes, 1).ok()?;
-        let [Value::Array(Some(parts))] = values.as_slice() else { return None };
-        let mut parts: Vec<&[u8]> = parts.iter().filter_map(Value::bytes).collect();
-        let (name, script) = (parts.first()?, parts.get(1)?);
-        let script = self.scripts.with_hash(script).filter(|_| *name == b"EVALSHA")?;
-        parts.splice(..2, [b"EVAL".as_slice(), script.text.as_bytes()]);
-        let mut bytes = Vec::new();
-        resp::push_command(&mut bytes, &parts);
-        Some(bytes)
+            (Question::Renew, Value::Integer(1)) => Answer::Renewed(Renewed::Extended),
+            (Question::Renew, Value::Integer(0)) => Answer::Renewed(Renewed::Fenced),
+            (Question::Settle { settled }, Value::Integer(1)) => Answer::Settled((*settled).into()),
+            (Question::Settle { .. }, Value::Integer(0)) => Answer::Settled(Settled::Fenced.into()),
+            _ => return Err(Failure::doubtful(RedisError::Malformed)),
+        }))
     }
 
     fn look(&self, operation: &OperationId) -> Vec<u8> {
@@ -248,7 +246,7 @@ impl Dialect for RedisDialect {
         // Without an expiry (-1) it was not written by a script of ours.
         let (clock, lives) = (Timestamp::from_millis(number(*clock)?), Duration::from_millis(number(*lives)?));
         let view = summary.view(lease_until.since(clock), clock.since(lease_until), lives, now);
-        Ok(Some(Seen { view, owner: summary.owner, fingerprint: summary.fingerprint }))
+        Ok(Some(Seen { view, owner: summary.owner, fingerprint: summary.fingerprint, lease_until, clock }))
     }
 
     fn amend(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::dynamodb::{Signing, dynamodb};
 use super::envoy::released_module;
 use super::hop::merge;
 use super::store::Store;
@@ -39,6 +40,7 @@ pub(crate) struct Setup {
     pub(super) module: Module,
     pub(super) pipe: Option<PathBuf>,
     redis: RedisSettings,
+    signing: Signing,
     route_config: Value,
     pub(super) store: Store,
     shown_variables: Vec<&'static str>,
@@ -173,8 +175,8 @@ impl AdminListener {
 /// What a started Envoy has behind it.
 #[derive(Clone, Debug)]
 pub(super) struct Backends {
-    /// Where Redis is; empty if the store is another.
-    pub(super) redis: Vec<SocketAddr>,
+    /// Where the servers of the store are, if it has any.
+    pub(super) stores: Vec<SocketAddr>,
     pub(super) upstream: SocketAddr,
 }
 
@@ -214,6 +216,20 @@ impl Setup {
         setup
     }
 
+    /// The filter with this configuration, and its records in DynamoDB.
+    pub(crate) fn dynamodb(configuration: &Value) -> Self {
+        let store = Store::DynamoDb;
+        let mut setup = Self::with(Configuration::Text(store.apply(Mode::apply(configuration)).to_string()));
+        setup.store = store;
+        setup
+    }
+
+    /// Envoy has no credentials to sign with.
+    pub(crate) fn unsigned(mut self) -> Self {
+        self.signing = Signing::Unsigned;
+        self
+    }
+
     /// The filter with a configuration that need not be JSON.
     pub(crate) fn with_text(configuration: &str) -> Self {
         Self::with(Configuration::Text(configuration.to_owned()))
@@ -249,6 +265,7 @@ impl Setup {
             module: Module::Released,
             pipe: None,
             redis: RedisSettings::default(),
+            signing: Signing::default(),
             route_config: json!({}),
             store: Store::current(),
             shown_variables: Vec::new(),
@@ -481,11 +498,14 @@ impl Setup {
         let mut listeners = vec![self.listener(module, access_log)];
         listeners.extend(self.admin.iter().map(|admin| admin.listener(module, &self.vm_id)));
         let mut clusters = self.clusters(backends.upstream);
+        if let (Store::DynamoDb, Some(server)) = (self.store, backends.stores.first()) {
+            clusters.push(dynamodb(*server, self.signing));
+        }
         if let Store::Redis(transport) = self.store
             && !self.redis.is_unknown
         {
             let redis = Redis {
-                addresses: backends.redis.clone(),
+                addresses: backends.stores.clone(),
                 connections: self.redis.connections,
                 password: self.redis.password,
             };

@@ -23,7 +23,7 @@ impl Fleet {
     /// Each of its own setup.
     pub(crate) async fn of([one, other]: [&Setup; 2], redis: Vec<SocketAddr>) -> Self {
         let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
-        let backends = Backends { redis, upstream: upstream.address() };
+        let backends = Backends { stores: redis, upstream: upstream.address() };
         let envoys = [Envoy::start(one, backends.clone()).await, Envoy::start(other, backends).await];
         Self { envoys, upstream }
     }

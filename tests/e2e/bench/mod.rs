@@ -5,6 +5,7 @@
 mod answer;
 mod bootstrap;
 mod discovery;
+mod dynamodb;
 mod envoy;
 mod expect;
 mod fake_redis;
@@ -41,6 +42,7 @@ pub(crate) use bootstrap::{
     AdminListener, HotRestart, Setup, compressor, decompressor, delay, deny_header, location, lua, lua_on_response,
     one_request_a_day,
 };
+pub(crate) use dynamodb::{Dynalite, TABLE};
 pub(crate) use envoy::{Envoy, SECRET, is_since, refusal, released_module};
 pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
@@ -85,12 +87,31 @@ impl Protocol {
     pub(crate) const BOTH: [Self; 2] = [Self::Http1, Self::Http2];
 }
 
+/// The server of a store that has one.
+async fn servers(setup: &Setup) -> (Option<RedisServer>, Option<Dynalite>, Vec<SocketAddr>) {
+    match setup.store {
+        Store::DynamoDb => {
+            let dynalite = Dynalite::with_table();
+            let address = dynalite.address;
+            (None, Some(dynalite), vec![address])
+        }
+        Store::Redis(_) => {
+            let redis = RedisServer::start().await;
+            let address = redis.address();
+            (Some(redis), None, vec![address])
+        }
+        Store::SharedData => (None, None, Vec::new()),
+    }
+}
+
 /// An Envoy with two workers, and what is behind it.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) envoy: Envoy,
     /// The server that the filter keeps its records in, if the scenario runs on Redis.
     pub(crate) redis: Option<RedisServer>,
+    /// The same on DynamoDB.
+    pub(crate) dynalite: Option<Dynalite>,
     pub(crate) upstream: Upstream,
 }
 
@@ -101,34 +122,25 @@ impl Bench {
     }
 
     pub(crate) async fn start(setup: Setup) -> Self {
-        let redis = match setup.store {
-            Store::Redis(_) => Some(RedisServer::start().await),
-            Store::SharedData => None,
-        };
-        let mut bench = Self::start_on(setup, redis.iter().map(RedisServer::address).collect()).await;
-        bench.redis = redis;
-        bench
+        let (redis, dynalite, addresses) = servers(&setup).await;
+        Self { redis, dynalite, ..Self::start_on(setup, addresses).await }
     }
 
     /// With another proxy between Envoy and the upstream; the test has started both.
     pub(crate) async fn through(hop: &Envoy, upstream: Upstream, setup: Setup) -> Self {
-        let redis = match setup.store {
-            Store::Redis(_) => Some(RedisServer::start().await),
-            Store::SharedData => None,
-        };
-        let addresses = redis.iter().map(RedisServer::address).collect();
-        let envoy = Envoy::start(&setup, Backends { redis: addresses, upstream: hop.address() }).await;
-        Self { envoy, redis, upstream }
+        let (redis, dynalite, stores) = servers(&setup).await;
+        let envoy = Envoy::start(&setup, Backends { stores, upstream: hop.address() }).await;
+        Self { envoy, redis, dynalite, upstream }
     }
 
     /// With a store at these addresses, which the test has started.
-    pub(crate) async fn start_on(setup: Setup, redis: Vec<SocketAddr>) -> Self {
+    pub(crate) async fn start_on(setup: Setup, stores: Vec<SocketAddr>) -> Self {
         let upstream = Upstream::with_door(setup.upstream_protocol, setup.upstream_door);
         if let Some(path) = &setup.pipe {
             upstream.open_pipe(path);
         }
-        let envoy = Envoy::start(&setup, Backends { redis, upstream: upstream.address() }).await;
-        Self { envoy, redis: None, upstream }
+        let envoy = Envoy::start(&setup, Backends { stores, upstream: upstream.address() }).await;
+        Self { envoy, redis: None, dynalite: None, upstream }
     }
 
     /// The `envoy.yaml` that users are told to copy.
@@ -150,7 +162,7 @@ impl Bench {
     pub(crate) async fn example_with(name: &str, replaced: &[(String, String)]) -> Self {
         let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
         let envoy = Self::another_envoy(name, &upstream, replaced).await;
-        Self { envoy, redis: None, upstream }
+        Self { envoy, redis: None, dynalite: None, upstream }
     }
 
     /// Another Envoy of an example, in front of the same upstream.
@@ -163,13 +175,13 @@ impl Bench {
         let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
         let address = upstream.address();
         let envoy = Envoy::with_bootstrap(|directory| bootstrap(address, directory), address).await;
-        Self { envoy, redis: None, upstream }
+        Self { envoy, redis: None, dynalite: None, upstream }
     }
 
     async fn start_file(file: &str, door: Door) -> Self {
         let upstream = Upstream::with_door(Protocol::Http1, door);
         let envoy = Envoy::shipped(file, upstream.address()).await;
-        Self { envoy, redis: None, upstream }
+        Self { envoy, redis: None, dynalite: None, upstream }
     }
 
     /// See [`Envoy::send`].

@@ -4,11 +4,13 @@ use std::cell::Cell;
 
 use serde_json::{Value, json};
 
+use super::dynamodb::{DYNAMODB_CLUSTER, TABLE};
 use super::transport::{REDIS_CLUSTER, Transport};
 
 /// Where records are kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Store {
+    DynamoDb,
     Redis(Transport),
     SharedData,
 }
@@ -32,18 +34,28 @@ impl Store {
 
     /// `configuration`, with this store unless it names another.
     pub(super) fn apply(self, mut configuration: Value) -> Value {
-        if let (Self::Redis(transport), Some(keys)) = (self, configuration.as_object_mut()) {
-            let store = keys.entry("store").or_insert_with(|| json!({ "redis": {} }));
-            if let Some(redis) = store.get_mut("redis").and_then(Value::as_object_mut) {
-                let defaults = [
+        // What a busy machine may make of it is no error of the store.
+        let timeout = ("timeout", json!("10s"));
+        let (name, defaults) = match self {
+            Self::DynamoDb => {
+                ("dynamodb", vec![("cluster", json!(DYNAMODB_CLUSTER)), ("table", json!(TABLE)), timeout])
+            }
+            Self::Redis(transport) => (
+                "redis",
+                vec![
                     ("cluster", json!(REDIS_CLUSTER)),
-                    // What a busy machine may make of it is no error of the store.
-                    ("timeout", json!("10s")),
+                    timeout,
                     ("max_record", json!(transport.max_record())),
                     ("connections", json!(transport.connections())),
-                ];
+                ],
+            ),
+            Self::SharedData => return configuration,
+        };
+        if let Some(keys) = configuration.as_object_mut() {
+            let store = keys.entry("store").or_insert_with(|| json!({ name: {} }));
+            if let Some(settings) = store.get_mut(name).and_then(Value::as_object_mut) {
                 for (key, value) in defaults {
-                    redis.entry(key).or_insert(value);
+                    settings.entry(key).or_insert(value);
                 }
             }
         }
@@ -51,8 +63,8 @@ impl Store {
     }
 }
 
-/// Makes of each scenario of the file other tests, in which records are kept in Redis: over raw TCP and over persistent
-/// connections for those named `direct`, over pooled ones for those named `pooled`.
+/// Makes of each scenario of the file other tests, in which records are kept in DynamoDB, and in Redis: over raw TCP and over
+/// persistent connections for those named `direct`, over pooled ones for those named `pooled`.
 macro_rules! also_on_redis {
     (direct: { $($direct:ident),* $(,)? } $(pooled: { $($pooled:ident),* $(,)? })?) => {
         mod redis_direct {
@@ -62,6 +74,15 @@ macro_rules! also_on_redis {
                     use $crate::bench::{Store, Transport};
 
                     Store::Redis(Transport::Direct).run(super::$direct);
+                }
+            )*
+        }
+
+        mod dynamodb {
+            $(
+                #[test]
+                fn $direct() {
+                    $crate::bench::Store::DynamoDb.run(super::$direct);
                 }
             )*
         }

@@ -41,7 +41,7 @@ fn row(values: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn findings(body: &[u8]) -> Vec<Finding> {
-    store().findings(Heard::Reply { status: 200, body })
+    store().findings(Heard::Reply { status: 200, body, ahead: None })
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_server_that_does_not_say_is_told_apart() {
 fn what_it_holds_is_told_in_figures() {
     let body = row(&about());
     let Holdings { store, place, figures, count_by_state } =
-        self::store().holdings(Heard::Reply { status: 200, body: &body }).unwrap();
+        self::store().holdings(Heard::Reply { status: 200, body: &body, ahead: None }).unwrap();
     assert_eq!((store, place), ("postgres", ("schema", "idemgate".to_owned())));
     assert_eq!(figures, [("records_about", 42), ("bytes", 65_536)]);
     assert!(count_by_state.contains("FROM idemgate.records"), "{count_by_state}");
@@ -120,13 +120,13 @@ fn what_has_not_come_to_its_end_is_listed() {
         lives: Duration::from_secs(60),
     };
     assert_eq!(
-        lists.listed(Heard::Reply { status: 200, body: &body }),
+        lists.listed(Heard::Reply { status: 200, body: &body, ahead: None }),
         Ok(vec![listed(b'i', false, 0), listed(b'i', true, 5), listed(b'u', false, 5)])
     );
-    assert_eq!(lists.listed(Heard::Reply { status: 200, body: &reply(&[]) }), Ok(vec![]));
+    assert_eq!(lists.listed(Heard::Reply { status: 200, body: &reply(&[]), ahead: None }), Ok(vec![]));
     let body = reply(&[&[Some(b"short"), None]]);
     let malformed = Err(PostgresError::Malformed.into());
-    assert_eq!(lists.listed(Heard::Reply { status: 200, body: &body }), malformed);
+    assert_eq!(lists.listed(Heard::Reply { status: 200, body: &body, ahead: None }), malformed);
 }
 
 #[test]
@@ -135,9 +135,13 @@ fn sweeping_goes_on_while_whole_batches_are_removed() {
     let sweeps = store.sweeps().unwrap();
     for (swept, is_more_left) in [(500_i32, true), (499, false), (0, false), (-1, false)] {
         let body = reply(&[&[Some(&swept.to_be_bytes())]]);
-        assert_eq!(sweeps.is_more_left(Heard::Reply { status: 200, body: &body }), Ok(is_more_left), "{swept}");
+        assert_eq!(
+            sweeps.is_more_left(Heard::Reply { status: 200, body: &body, ahead: None }),
+            Ok(is_more_left),
+            "{swept}"
+        );
     }
-    let refused = sweeps.is_more_left(Heard::Reply { status: 200, body: &refusal("42501") });
+    let refused = sweeps.is_more_left(Heard::Reply { status: 200, body: &refusal("42501"), ahead: None });
     assert_eq!(refused, Err(PostgresError::Schema(SqlState(*b"42501")).into()));
     let config = PostgresConfig::new("pg".to_owned(), "db".to_owned(), "app".to_owned());
     assert!(PostgresStore::new(PostgresConfig { sweep: false, ..config }).sweeps().is_none());

@@ -67,7 +67,7 @@ fn asked(call: &Call) -> Inquiry {
 
 /// How a question goes on once this has come.
 fn heard(call: &Call, body: &[u8]) -> Progress {
-    asked(call).hear(Heard::Reply { status: 200, body }, NOW)
+    asked(call).hear(Heard::Reply { status: 200, body, ahead: None }, NOW)
 }
 
 fn claimed(body: &[u8]) -> Claimed {
@@ -166,7 +166,7 @@ fn with_a_key_only_signed_records_of_this_schema_are_read() {
     for (sealed, is_read) in [(signed(&ours), true), (signed(&shadow), false), (unsigned.clone(), false)] {
         let mut inquiry = ours.inquire(&claim(), NOW).unwrap();
         inquiry.ask(NOW);
-        let progress = inquiry.hear(Heard::Reply { status: 200, body: &found(state, &sealed, 0) }, NOW);
+        let progress = inquiry.hear(Heard::Reply { status: 200, body: &found(state, &sealed, 0), ahead: None }, NOW);
         let is_answer = progress == Progress::Answered(Answer::Claimed(Claimed::NotKept { status: 418 }));
         assert_eq!(is_answer, is_read, "{progress:?}");
     }
@@ -185,7 +185,7 @@ fn a_claim_that_another_attempt_may_decide_is_asked_again_and_was_not_granted() 
         (refusal("25006"), PostgresError::ReadOnly.into()),
     ] {
         let mut inquiry = asked(&claim());
-        let hear = |inquiry: &mut Inquiry| inquiry.hear(Heard::Reply { status: 200, body: &lost }, NOW);
+        let hear = |inquiry: &mut Inquiry| inquiry.hear(Heard::Reply { status: 200, body: &lost, ahead: None }, NOW);
         for _ in 0..2 {
             assert_eq!(hear(&mut inquiry), Progress::Again(error));
             inquiry.ask(NOW);
@@ -227,10 +227,10 @@ fn what_may_have_been_done_is_in_doubt() {
         found(b'i', b"", 0)[..40].to_vec(),
     ] {
         let mut inquiry = asked(&claim());
-        let mut progress = inquiry.hear(Heard::Reply { status: 200, body: &body }, NOW);
+        let mut progress = inquiry.hear(Heard::Reply { status: 200, body: &body, ahead: None }, NOW);
         while matches!(progress, Progress::Again(_)) {
             inquiry.ask(NOW);
-            progress = inquiry.hear(Heard::Reply { status: 200, body: &body }, NOW);
+            progress = inquiry.hear(Heard::Reply { status: 200, body: &body, ahead: None }, NOW);
         }
         assert!(matches!(progress, Progress::Answered(Answer::Claimed(Claimed::InDoubt(_)))), "{progress:?}");
     }
@@ -277,7 +277,7 @@ fn an_operator_sees_a_record_and_changes_it() {
     let look = |body: &[u8]| {
         let mut review = store().review(OPERATION, None);
         review.ask(NOW);
-        review.hear(Heard::Reply { status: 200, body }, NOW)
+        review.hear(Heard::Reply { status: 200, body, ahead: None }, NOW)
     };
     let view = |standing, age| View { standing, age, expires: NOW.after(Duration::from_secs(60)), response_bytes: 0 };
     assert_eq!(look(&reply(&[])), Some(Reviewed::Seen(None)));
@@ -297,13 +297,13 @@ fn an_operator_sees_a_record_and_changes_it() {
     let mut review = store().review(OPERATION, Some(amendment));
     review.ask(NOW);
     let body = shown(state, 3_000, &unknown);
-    assert_eq!(review.hear(Heard::Reply { status: 200, body: &body }, NOW), None);
+    assert_eq!(review.hear(Heard::Reply { status: 200, body: &body, ahead: None }, NOW), None);
     let (bytes, _) = review.ask(NOW);
     assert!(bytes.windows(8).any(|part| part == b"amend_v1"));
     // Lost, and asked again.
     assert_eq!(review.hear(Heard::Nothing, NOW), None);
     review.ask(NOW);
-    let done = review.hear(Heard::Reply { status: 200, body: &flag_row(true) }, NOW);
+    let done = review.hear(Heard::Reply { status: 200, body: &flag_row(true), ahead: None }, NOW);
     let amended = Amended::Done { before: unknown_view, watchers: Vec::new() };
     assert_eq!(done, Some(Reviewed::Amended(amended)));
 }

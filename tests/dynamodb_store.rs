@@ -1,0 +1,633 @@
+//! The conditional writes of the DynamoDB store, call by call, against the rules of a record: on a table in memory that is also
+//! part of the proofs, and on dynalite.
+//!
+//! No condition has a time in it, so the clock of the server is the tests' own: it is what the `Date` of replies says.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "tests: an assumption that does not hold must fail the test"
+)]
+
+#[path = "dynamodb/dynalite.rs"]
+mod dynalite;
+#[path = "dynamodb/rules.rs"]
+mod rules;
+#[path = "dynamodb/table.rs"]
+mod table;
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::{
+        Barrier,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use idemgate::{
+    config::{DynamoDbConfig, IntegrityConfig},
+    record::{Amendment, Claim, Owner, Standing, StoredResponse, Verb},
+    request::Fingerprint,
+    store::{
+        Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
+        dynamodb::{DynamoDbError, DynamoDbStore, ahead},
+        inquiry::Progress,
+        remote::{Heard, RemoteStore as _},
+        review::Reviewed,
+    },
+    time::Timestamp,
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use dynalite::{Dynalite, Response, send};
+use rules::{
+    LEASE, Rules, Step, TTL, claim, completed, operation, renews, response, settles, steps, timeless, wrong_clock,
+};
+use table::{Attribute, Table};
+
+/// What is asked.
+enum Server<'a> {
+    Memory(RefCell<Table>),
+    Dynalite(&'a Dynalite),
+}
+
+/// A store and its server, with a clock that stands still unless it is moved.
+struct Bed<'a> {
+    server: Server<'a>,
+    store: DynamoDbStore,
+    table: String,
+    clock: Cell<u64>,
+    calls: Cell<usize>,
+}
+
+const EPOCH: u64 = 1_700_000_000_000;
+
+impl Bed<'static> {
+    fn in_memory(hides_items: bool) -> Self {
+        Self::new(Server::Memory(RefCell::new(Table { hides_items, ..Table::default() })), "idemgate")
+    }
+}
+
+impl<'a> Bed<'a> {
+    fn new(server: Server<'a>, table: &str) -> Self {
+        let store = DynamoDbStore::new(DynamoDbConfig::new("aws".to_owned(), table.to_owned()));
+        Self { server, store, table: table.to_owned(), clock: Cell::new(EPOCH), calls: Cell::new(0) }
+    }
+
+    fn on(dynalite: &'a Dynalite) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+
+        let table = format!("table-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        dynalite.create_table(&table, "k", "B");
+        Self::new(Server::Dynalite(dynalite), &table)
+    }
+
+    /// A reply of the server's, whose `Date` has whole seconds.
+    fn send(&self, bytes: &[u8]) -> Response {
+        self.calls.set(self.calls.get() + 1);
+        let (fields, body) = self.store.call(bytes);
+        let (_, target) = fields.iter().find(|(name, _)| *name == "x-amz-target").expect("a target");
+        let response = match &self.server {
+            Server::Memory(table) => {
+                let (status, body) = table.borrow_mut().call(target, body);
+                Response { status, date: Vec::new(), body }
+            }
+            Server::Dynalite(dynalite) => send(dynalite.address, target, body, true).unwrap(),
+        };
+        let date = std::time::UNIX_EPOCH + Duration::from_millis(self.clock.get());
+        Response { date: httpdate::fmt_http_date(date).into_bytes(), ..response }
+    }
+
+    /// What an Envoy is answered whose clock says `now`.
+    fn ask_at(&self, call: &Call, now: Timestamp) -> Answer {
+        let mut inquiry = self.store.inquire(call, now).expect("a call that can be made");
+        loop {
+            let Response { status, date, body } = self.send(inquiry.ask(now).0);
+            match inquiry.hear(Heard::Reply { status, body: &body, ahead: ahead(&date, now) }, now) {
+                Progress::Answered(answer) => return answer,
+                Progress::Anew => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// The same of an Envoy with a clock that is right but for this.
+    fn ask_skewed(&self, call: &Call, skew: i64) -> Answer {
+        self.ask_at(call, Timestamp::from_millis(self.clock.get().checked_add_signed(skew).unwrap()))
+    }
+
+    fn ask(&self, call: &Call) -> Answer {
+        self.ask_skewed(call, 0)
+    }
+
+    fn claim(&self, claim: Claim) -> Claimed {
+        self.claim_skewed(claim, 0)
+    }
+
+    fn claim_skewed(&self, claim: Claim, skew: i64) -> Claimed {
+        let Answer::Claimed(claimed) = self.ask_skewed(&Call::Claim(claim), skew) else { panic!("no claim") };
+        claimed
+    }
+
+    fn settle(&self, number: u8, owner: u128, ending: Ending) -> Settled {
+        let Answer::Settled(settlement) = self.ask(&settles(number, owner, ending)) else { panic!("no settlement") };
+        settlement.settled
+    }
+
+    fn renew(&self, number: u8, owner: u128) -> Renewed {
+        let Answer::Renewed(renewed) = self.ask(&renews(number, owner, LEASE)) else { panic!("no renewal") };
+        renewed
+    }
+
+    fn review_at(&self, number: u8, amendment: Option<Amendment>, now: Timestamp) -> Reviewed {
+        let mut review = self.store.review(operation(number), amendment);
+        loop {
+            let Response { status, date, body } = self.send(review.ask(now).0);
+            if let Some(reviewed) = review.hear(Heard::Reply { status, body: &body, ahead: ahead(&date, now) }, now) {
+                return reviewed;
+            }
+        }
+    }
+
+    fn standing(&self, number: u8) -> Option<Standing> {
+        match self.review_at(number, None, Timestamp::from_millis(self.clock.get())) {
+            Reviewed::Seen(view) => view.map(|view| view.standing),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn pass(&self, time: Duration) {
+        self.clock.set(self.clock.get() + u64::try_from(time.as_millis()).unwrap());
+    }
+
+    fn item(&self, number: u8) -> Option<Value> {
+        let body = json!({"TableName": self.table, "Key": key(number), "ConsistentRead": true});
+        let found = match &self.server {
+            Server::Memory(table) => {
+                let (_, body) = table.borrow_mut().call("DynamoDB_20120810.GetItem", body.to_string().as_bytes());
+                serde_json::from_slice(&body).unwrap()
+            }
+            Server::Dynalite(dynalite) => dynalite.call("GetItem", &body),
+        };
+        found.get("Item").cloned()
+    }
+
+    /// Makes an attribute of an item something else.
+    fn overwrite(&self, number: u8, name: &str, value: &Value) {
+        let Server::Dynalite(dynalite) = &self.server else { panic!("on a server only") };
+        let reply = dynalite.call(
+            "UpdateItem",
+            &json!({
+                "TableName": self.table,
+                "Key": key(number),
+                "UpdateExpression": format!("SET {name} = :value"),
+                "ExpressionAttributeValues": {":value": value},
+            }),
+        );
+        assert_eq!(reply, json!({}));
+    }
+
+    /// How many calls something takes.
+    fn calls_of(&self, what: impl FnOnce()) -> usize {
+        let before = self.calls.get();
+        what();
+        self.calls.get() - before
+    }
+}
+
+fn key(number: u8) -> Value {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+    json!({"k": {"B": STANDARD.encode([number; 32])}})
+}
+
+impl Rules for Bed<'_> {
+    fn ask(&mut self, call: &Call) -> Answer {
+        // A clock that is wrong by decades.
+        self.ask_at(call, wrong_clock())
+    }
+
+    fn review(&mut self, number: u8, amendment: Option<Amendment>) -> Reviewed {
+        self.review_at(number, amendment, wrong_clock())
+    }
+
+    fn lapse(&mut self, number: u8) {
+        match &self.server {
+            Server::Memory(table) => {
+                if let Some(item) = table.borrow_mut().items.get_mut([number; 32].as_slice()) {
+                    item.insert("l".to_owned(), Attribute::Number(1));
+                }
+            }
+            Server::Dynalite(_) => {
+                if self.item(number).is_some() {
+                    self.overwrite(number, "l", &json!({"N": "1"}));
+                }
+            }
+        }
+    }
+}
+
+fn retries(number: u8, owner: u128) -> Claim {
+    Claim { retry_unknown: true, ..claim(number, owner) }
+}
+
+/// Runs a test on each server.
+fn on_each(test: impl Fn(&Bed<'_>)) {
+    test(&Bed::in_memory(false));
+    test(&Bed::in_memory(true));
+    test(&Bed::on(&Dynalite::start()));
+}
+
+#[test]
+fn dynamodb_says_what_the_rules_of_a_record_say() {
+    rules::hold(400, || Bed::in_memory(false));
+    rules::hold(100, || Bed::in_memory(true));
+    let dynalite = Dynalite::start();
+    rules::hold(60, || Bed::on(&dynalite));
+}
+
+#[test]
+fn the_table_in_the_proofs_answers_and_keeps_what_dynalite_does() {
+    let dynalite = Dynalite::start();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(60)
+    });
+    let outcome = runner.run(&steps(), |steps| {
+        let (mut real, mut modelled) = (Bed::on(&dynalite), Bed::in_memory(true));
+        // The same requests, but for the table.
+        modelled.store = DynamoDbStore::new(DynamoDbConfig::new("aws".to_owned(), real.table.clone()));
+        for step in steps {
+            let call = match step {
+                Step::Claim { number, owner, retry_unknown } => {
+                    Call::Claim(Claim { retry_unknown, ..claim(number, owner) })
+                }
+                Step::Renew { number, owner } => renews(number, owner, LEASE),
+                Step::Settle { number, owner, ending } => settles(number, owner, ending),
+                Step::Lapse { number } => {
+                    real.lapse(number);
+                    modelled.lapse(number);
+                    continue;
+                }
+                Step::Amend { number, amendment } => {
+                    let now = wrong_clock();
+                    let told = real.review_at(number, Some(amendment), now);
+                    prop_assert_eq!(modelled.review_at(number, Some(amendment), now), told);
+                    continue;
+                }
+            };
+            prop_assert_eq!(modelled.ask_at(&call, wrong_clock()), real.ask_at(&call, wrong_clock()));
+            for number in 1..3 {
+                prop_assert_eq!(modelled.item(number), real.item(number), "{:?}", &call);
+            }
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn an_execution_takes_two_calls_and_everything_else_one() {
+    for (hides_items, refused) in [(false, 1), (true, 2)] {
+        let bed = Bed::in_memory(hides_items);
+        assert_eq!(bed.calls_of(|| assert_eq!(bed.claim(claim(1, 1)), Claimed::Granted)), 1);
+        assert_eq!(bed.calls_of(|| drop(bed.claim(claim(1, 2)))), refused, "in flight");
+        assert_eq!(bed.calls_of(|| assert_eq!(bed.renew(1, 1), Renewed::Extended)), 1);
+        assert_eq!(bed.calls_of(|| assert_eq!(bed.settle(1, 1, completed(b"x")), Settled::Completed)), 1);
+        assert_eq!(bed.calls_of(|| drop(bed.claim(claim(1, 2)))), refused, "replayed");
+        let reused = Claim { fingerprint: Fingerprint::from_bytes([8; 32]), ..claim(1, 2) };
+        assert_eq!(bed.calls_of(|| assert_eq!(bed.claim(reused), Claimed::KeyReused)), refused);
+    }
+}
+
+#[test]
+fn what_has_expired_counts_as_gone_whether_or_not_it_was_deleted() {
+    on_each(|bed| {
+        bed.claim(claim(1, 1));
+        bed.settle(1, 1, completed(b"x"));
+        bed.pass(TTL - Duration::from_secs(1));
+        assert!(matches!(bed.claim(claim(1, 2)), Claimed::Completed { .. }));
+        bed.pass(Duration::from_secs(1));
+        assert_eq!(bed.standing(1), None);
+        assert_eq!(bed.claim(claim(1, 2)), Claimed::Granted);
+        assert_eq!(bed.settle(1, 1, completed(b"late")), Settled::Fenced);
+        // That one dies, and its record expires; then the first owner comes back, whose word is the truest there is.
+        bed.pass(LEASE + TTL);
+        assert_eq!(bed.settle(1, 1, completed(b"late")), Settled::Completed);
+        let Claimed::Completed { response: replayed, .. } = bed.claim(claim(1, 4)) else { panic!("no replay") };
+        assert_eq!(*replayed, response(b"late"));
+    });
+}
+
+#[test]
+fn each_state_is_kept_as_long_as_it_says() {
+    let bed = Bed::in_memory(false);
+    let kept = |number: u8| {
+        let item = bed.item(number).unwrap();
+        let expires: u64 = item["e"]["N"].as_str().unwrap().parse().unwrap();
+        Duration::from_secs(expires - EPOCH / 1000)
+    };
+    bed.claim(claim(1, 1));
+    assert_eq!(kept(1), LEASE + TTL);
+    bed.settle(1, 1, Ending::Unknown);
+    assert_eq!(kept(1), LEASE + TTL, "no shorter than the lease");
+    for (number, ending, time) in
+        [(2, completed(b"x"), TTL), (3, Ending::NotKept(418), TTL), (4, Ending::Released, LEASE)]
+    {
+        bed.claim(claim(number, 1));
+        bed.settle(number, 1, ending);
+        assert_eq!(kept(number), time);
+    }
+}
+
+#[test]
+fn no_clock_of_a_caller_takes_over_from_an_owner_that_is_alive() {
+    for hides_items in [false, true] {
+        for skew in [-100_000_000, -31_000, -3_000, 0, 3_000, 29_000, 31_000, 700_000, 100_000_000] {
+            let bed = Bed::in_memory(hides_items);
+            assert_eq!(bed.claim(claim(1, 1)), Claimed::Granted);
+            bed.pass(LEASE - Duration::from_secs(1));
+            let met = bed.claim_skewed(retries(1, 2), skew);
+            assert!(matches!(met, Claimed::InFlight { lease_left, .. } if !lease_left.is_zero()), "{skew}: {met:?}");
+            assert!(matches!(bed.renew(1, 1), Renewed::Extended));
+            bed.pass(LEASE - Duration::from_secs(1));
+            assert!(matches!(bed.claim_skewed(retries(1, 2), skew), Claimed::InFlight { .. }), "{skew}, renewed");
+            // And when its lease is over, by the server's clock, anybody does.
+            bed.pass(Duration::from_secs(4));
+            assert_eq!(bed.claim_skewed(retries(1, 2), skew), Claimed::Granted, "{skew}");
+        }
+    }
+}
+
+#[test]
+fn the_lease_of_an_owner_with_a_wrong_clock_is_as_long_as_any() {
+    for skew in [-100_000_000, -31_000, 31_000, 100_000_000] {
+        let bed = Bed::in_memory(false);
+        assert_eq!(bed.calls_of(|| assert_eq!(bed.claim_skewed(claim(1, 1), skew), Claimed::Granted)), 2, "{skew}");
+        bed.pass(LEASE - Duration::from_secs(2));
+        assert!(matches!(bed.claim(retries(1, 2)), Claimed::InFlight { .. }), "{skew}");
+        bed.pass(Duration::from_secs(4));
+        assert_eq!(bed.claim(retries(1, 2)), Claimed::Granted, "{skew}");
+    }
+    let bed = Bed::in_memory(false);
+    for skew in [-1_000, 0, 2_000] {
+        assert_eq!(bed.calls_of(|| drop(bed.claim_skewed(claim(1, 1), skew))), 1, "{skew} is near enough");
+    }
+}
+
+#[test]
+fn a_claim_that_is_taken_over_while_its_times_are_set_right_is_not_granted() {
+    let bed = Bed::in_memory(false);
+    let now = Timestamp::from_millis(EPOCH - 100_000_000);
+    let mut slow = bed.store.inquire(&Call::Claim(retries(1, 1)), now).unwrap();
+    let Response { status, date, body } = bed.send(slow.ask(now).0);
+    assert_eq!(slow.hear(Heard::Reply { status, body: &body, ahead: ahead(&date, now) }, now), Progress::Anew);
+    assert_eq!(bed.claim(retries(1, 2)), Claimed::Granted, "its lease seems to be over");
+    let Response { status, date, body } = bed.send(slow.ask(now).0);
+    let told = slow.hear(Heard::Reply { status, body: &body, ahead: ahead(&date, now) }, now);
+    assert!(matches!(told, Progress::Answered(Answer::Claimed(Claimed::InFlight { .. }))), "{told:?}");
+}
+
+#[test]
+fn what_changes_while_it_is_judged_is_judged_anew() {
+    let bed = Bed::in_memory(false);
+    bed.claim(claim(1, 1));
+    bed.pass(LEASE + Duration::from_secs(3));
+    let now = Timestamp::from_millis(bed.clock.get());
+    let step = |inquiry: &mut idemgate::store::inquiry::Inquiry| {
+        let Response { status, date, body } = bed.send(inquiry.ask(now).0);
+        inquiry.hear(Heard::Reply { status, body: &body, ahead: ahead(&date, now) }, now)
+    };
+    let mut second = bed.store.inquire(&Call::Claim(retries(1, 2)), now).unwrap();
+    assert_eq!(step(&mut second), Progress::Anew, "the lease is over");
+    assert_eq!(bed.renew(1, 1), Renewed::Extended, "and its owner is not dead");
+    let told = step(&mut second);
+    assert!(matches!(told, Progress::Answered(Answer::Claimed(Claimed::InFlight { .. }))), "{told:?}");
+
+    bed.pass(LEASE + Duration::from_secs(3));
+    let now = Timestamp::from_millis(bed.clock.get());
+    let step = |inquiry: &mut idemgate::store::inquiry::Inquiry| {
+        let Response { status, date, body } = bed.send(inquiry.ask(now).0);
+        inquiry.hear(Heard::Reply { status, body: &body, ahead: ahead(&date, now) }, now)
+    };
+    let mut third = bed.store.inquire(&Call::Claim(retries(1, 4)), now).unwrap();
+    assert_eq!(step(&mut third), Progress::Anew);
+    assert_eq!(bed.claim(retries(1, 2)), Claimed::Granted);
+    let told = step(&mut third);
+    assert!(matches!(told, Progress::Answered(Answer::Claimed(Claimed::InFlight { .. }))), "{told:?}");
+}
+
+#[test]
+fn a_claim_asked_again_is_the_same_and_a_late_one_of_what_was_given_back_is_void() {
+    on_each(|bed| {
+        assert_eq!(bed.claim(claim(1, 1)), Claimed::Granted);
+        assert_eq!(bed.claim(claim(1, 1)), Claimed::Granted, "its reply was lost");
+        assert_eq!(bed.settle(1, 1, Ending::Released), Settled::Released);
+        assert_eq!(bed.settle(1, 1, Ending::Released), Settled::Released);
+        assert!(matches!(bed.claim(claim(1, 1)), Claimed::Failed(_)));
+        assert_eq!(bed.settle(2, 1, Ending::Released), Settled::Released, "before its claim has come");
+        assert!(matches!(bed.claim(claim(2, 1)), Claimed::Failed(_)));
+        assert_eq!(bed.claim(claim(2, 2)), Claimed::Granted);
+    });
+}
+
+#[test]
+fn of_many_claims_at_once_one_is_granted_whatever_was_there() {
+    const RACERS: u128 = 16;
+    let dynalite = Dynalite::start();
+    let bed = Bed::on(&dynalite);
+    let lapsed = |number| {
+        bed.claim(claim(number, 1));
+        bed.overwrite(number, "l", &json!({"N": "1"}));
+    };
+    for round in 0..10_u8 {
+        let number = |kind: u8| 1 + round * 4 + kind;
+        lapsed(number(1));
+        bed.claim(claim(number(2), 1));
+        bed.settle(number(2), 1, Ending::Released);
+        bed.claim(claim(number(3), 1));
+        bed.settle(number(3), 1, completed(b"x"));
+        bed.overwrite(number(3), "e", &json!({"N": "1"}));
+        for kind in 0..4 {
+            let barrier = Barrier::new(usize::try_from(RACERS).unwrap());
+            let granted: usize = thread::scope(|scope| {
+                let racers: Vec<_> = (0..RACERS)
+                    .map(|racer| {
+                        let (barrier, dynalite, table) = (&barrier, &dynalite, bed.table.as_str());
+                        scope.spawn(move || {
+                            let bed = Bed::new(Server::Dynalite(dynalite), table);
+                            barrier.wait();
+                            // Not the third owner of the rules, which asks for something else.
+                            usize::from(bed.claim(retries(number(kind), 10 + racer)) == Claimed::Granted)
+                        })
+                    })
+                    .collect();
+                racers.into_iter().map(|racer| racer.join().unwrap()).sum()
+            });
+            assert_eq!(granted, 1, "round {round}, {}", ["new", "lapsed", "released", "expired"][usize::from(kind)]);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_or_foreign_item_grants_nothing_and_replays_nothing() {
+    let dynalite = Dynalite::start();
+    let bed = Bed::on(&dynalite);
+    bed.claim(claim(1, 1));
+    bed.settle(1, 1, completed(b"body"));
+    let original = bed.item(1).unwrap();
+    let others = [json!({"S": "x"}), json!({"N": "17"}), json!({"B": "AAAA"}), json!({"B": ""}), json!({"NULL": true})];
+    for name in ["s", "o", "f", "l", "e", "b"] {
+        for other in &others {
+            // Numbers are the rules' own, and say no more than how long.
+            if ["l", "e"].contains(&name) && other.get("N").is_some() {
+                continue;
+            }
+            bed.overwrite(1, name, other);
+            let met = bed.claim(retries(1, 2));
+            assert!(
+                matches!(
+                    met,
+                    Claimed::Failed(StoreError::DynamoDb(DynamoDbError::Foreign | DynamoDbError::Unreadable(_)))
+                        | Claimed::KeyReused
+                ),
+                "{name} {other}: {met:?}"
+            );
+            bed.overwrite(1, name, &original[name]);
+        }
+    }
+    for state in ["i", "u", "n", "r"] {
+        bed.overwrite(1, "s", &json!({"S": state}));
+        let met = bed.claim(claim(1, 2));
+        assert!(matches!(met, Claimed::Failed(StoreError::DynamoDb(DynamoDbError::Unreadable(_)))), "{state}: {met:?}");
+    }
+    bed.overwrite(1, "s", &original["s"]);
+    assert!(matches!(bed.claim(claim(1, 2)), Claimed::Completed { .. }));
+}
+
+#[test]
+fn with_a_key_no_other_record_is_replayed() {
+    let table = RefCell::new(Table::default());
+    let keyed = |table, key: &str| {
+        let mut config = DynamoDbConfig::new("aws".to_owned(), "idemgate".to_owned());
+        config.integrity = IntegrityConfig { keys: vec![key.to_owned()], ..IntegrityConfig::default() };
+        Bed { store: DynamoDbStore::new(config), ..Bed::new(Server::Memory(table), "idemgate") }
+    };
+    let ours = keyed(table, "a key of thirty-two bytes, no less");
+    ours.claim(claim(1, 1));
+    ours.settle(1, 1, completed(b"x"));
+    assert!(matches!(ours.claim(claim(1, 2)), Claimed::Completed { .. }));
+    let Server::Memory(table) = ours.server else { panic!("in memory") };
+    let theirs = keyed(table, "another key of thirty-two bytes, too");
+    let met = theirs.claim(claim(1, 2));
+    assert!(matches!(met, Claimed::Failed(StoreError::DynamoDb(DynamoDbError::Unreadable(_)))), "{met:?}");
+}
+
+#[test]
+fn records_of_shadow_mode_are_others() {
+    let bed = Bed::in_memory(false);
+    bed.claim(claim(1, 1));
+    let config = DynamoDbConfig { is_shadow: true, ..DynamoDbConfig::new("aws".to_owned(), "idemgate".to_owned()) };
+    let bed = Bed { store: DynamoDbStore::new(config), ..bed };
+    assert_eq!(bed.claim(claim(1, 2)), Claimed::Granted);
+}
+
+#[test]
+fn the_largest_record_that_can_be_configured_fits_into_an_item() {
+    const LARGEST: u64 = 395 << 10;
+    let dynalite = Dynalite::start();
+    let key = "a key of thirty-two bytes, no less".to_owned();
+    let mut config = DynamoDbConfig::new("aws".to_owned(), "large".to_owned());
+    config.integrity = IntegrityConfig { keys: vec![key], ..IntegrityConfig::default() };
+    config.max_record = LARGEST;
+    dynalite.create_table("large", "k", "B");
+    let bed = Bed { store: DynamoDbStore::new(config), ..Bed::new(Server::Dynalite(&dynalite), "large") };
+    let size = |body: usize| {
+        let response = StoredResponse { body: vec![b'x'; body], ..response(b"") };
+        response.encode(&operation(1), Owner::new(1)).unwrap().len() as u64
+    };
+    let mut body = usize::try_from(LARGEST).unwrap();
+    while size(body) > LARGEST {
+        body -= 1;
+    }
+    assert_eq!(size(body), LARGEST);
+    for (number, body, settled) in [(1, body, Settled::Completed), (2, body + 1, Settled::NotKept)] {
+        bed.claim(claim(number, 1));
+        assert_eq!(bed.settle(number, 1, completed(&vec![b'x'; body])), settled);
+        let met = timeless(bed.claim(claim(number, 2)));
+        match settled {
+            Settled::Completed => {
+                let Claimed::Completed { response, .. } = met else { panic!("{met:?}") };
+                assert_eq!(response.body.len(), body);
+            }
+            _ => assert_eq!(met, Claimed::NotKept { status: 201 }),
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_set_up_has_an_error_of_its_own() {
+    let dynalite = Dynalite::start();
+    dynalite.create_table("other-name", "id", "B");
+    dynalite.create_table("other-type", "k", "S");
+    for (table, error) in [
+        ("absent", DynamoDbError::NoTable),
+        ("other-name", DynamoDbError::WrongKey),
+        ("other-type", DynamoDbError::WrongKey),
+    ] {
+        let bed = Bed::new(Server::Dynalite(&dynalite), table);
+        let failed = Claimed::Failed(StoreError::DynamoDb(error));
+        assert_eq!(bed.claim(claim(1, 1)), failed, "{table}");
+        let Response { status, date, body } = bed.send(&bed.store.checkup());
+        let heard = Heard::Reply { status, body: &body, ahead: ahead(&date, Timestamp::from_millis(EPOCH)) };
+        let findings: Vec<String> = bed.store.findings(heard).iter().map(ToString::to_string).collect();
+        assert_eq!(findings, [error.to_string()], "{table}");
+        let looked = bed.review_at(1, None, Timestamp::from_millis(EPOCH));
+        let error = StoreError::DynamoDb(error);
+        assert_eq!(looked, Reviewed::Failed { error, may_have_amended: false }, "{table}");
+    }
+    let bed = Bed::on(&dynalite);
+    let Response { status, date, body } = bed.send(&bed.store.checkup());
+    let heard = |now| Heard::Reply { status, body: &body, ahead: ahead(&date, now) };
+    let now = Timestamp::from_millis(EPOCH);
+    assert_eq!(bed.store.findings(heard(now)), []);
+    assert!(!bed.store.holdings(heard(now)).unwrap().figures.is_empty());
+    let findings = bed.store.findings(heard(now.after(Duration::from_secs(60))));
+    assert!(matches!(&findings[..], [finding] if finding.to_string().contains("differs from DynamoDB's by 60000 ms")));
+
+    let mut inquiry = bed.store.inquire(&Call::Claim(claim(1, 1)), now).unwrap();
+    let (fields, body) = bed.store.call(inquiry.ask(now).0);
+    let target = fields.iter().find(|(name, _)| *name == "x-amz-target").unwrap().1;
+    let Response { status, body, .. } = send(dynalite.address, target, body, false).unwrap();
+    let unsigned = inquiry.hear(Heard::Reply { status, body: &body, ahead: None }, now);
+    let failed = Claimed::Failed(StoreError::DynamoDb(DynamoDbError::Unsigned));
+    assert_eq!(unsigned, Progress::Answered(Answer::Claimed(failed)));
+}
+
+#[test]
+fn an_operator_sees_changes_and_fences() {
+    on_each(|bed| {
+        let amend = |number, verb, force| {
+            let now = Timestamp::from_millis(bed.clock.get());
+            bed.review_at(number, Some(Amendment { verb, force }), now)
+        };
+        bed.claim(claim(1, 1));
+        assert!(matches!(bed.standing(1), Some(Standing::InFlight { .. })));
+        assert!(matches!(amend(1, Verb::Release, false), Reviewed::Amended(idemgate::record::Amended::Refused(_))));
+        bed.pass(LEASE + Duration::from_secs(3));
+        assert_eq!(bed.standing(1), Some(Standing::Lapsed));
+        assert!(matches!(amend(1, Verb::Release, false), Reviewed::Amended(idemgate::record::Amended::Done { .. })));
+        assert_eq!(bed.standing(1), None);
+        assert_eq!(bed.settle(1, 1, completed(b"late")), Settled::Fenced);
+        bed.pass(TTL);
+        assert_eq!(bed.settle(1, 1, completed(b"late")), Settled::Fenced, "the mark lives on");
+        assert_eq!(bed.claim(claim(1, 2)), Claimed::Granted);
+    });
+}

@@ -1,0 +1,70 @@
+//! DynamoDB, as users are told to call it: over HTTP, signed by Envoy. Behind it is a dynalite.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::bootstrap::{HTTP_OPTIONS, address, cluster};
+
+#[path = "../../dynamodb/dynalite.rs"]
+mod dynalite;
+
+pub(crate) use dynalite::Dynalite;
+
+/// The cluster that the filter's configuration names.
+pub(super) const DYNAMODB_CLUSTER: &str = "dynamodb";
+
+/// The table.
+pub(crate) const TABLE: &str = "idemgate";
+
+/// How Envoy speaks to DynamoDB.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Signing {
+    #[default]
+    Signed,
+    Unsigned,
+}
+
+impl Dynalite {
+    /// With the table of the scenarios.
+    pub(crate) fn with_table() -> Self {
+        let dynalite = Self::start();
+        dynalite.create_table(TABLE, "k", "B");
+        dynalite
+    }
+
+    /// How many items there are.
+    pub(crate) fn items(&self) -> u64 {
+        let scanned = self.call("Scan", &json!({ "TableName": TABLE, "Select": "COUNT" }));
+        scanned["Count"].as_u64().unwrap_or_else(|| panic!("{scanned}"))
+    }
+}
+
+pub(super) fn dynamodb(server: SocketAddr, signing: Signing) -> Value {
+    let mut dynamodb = cluster(DYNAMODB_CLUSTER, &[address(server)], &json!({ "http_protocol_options": {} }));
+    dynamodb["connect_timeout"] = json!("5s");
+    if signing == Signing::Unsigned {
+        return dynamodb;
+    }
+    dynamodb["typed_extension_protocol_options"][HTTP_OPTIONS]["http_filters"] = json!([
+        {
+            "name": "envoy.filters.http.aws_request_signing",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.aws_request_signing.v3.AwsRequestSigning",
+                "service_name": "dynamodb",
+                "region": "us-east-1",
+                "host_rewrite": "dynamodb.us-east-1.amazonaws.com",
+                "credential_provider": {
+                    "inline_credential": { "access_key_id": "AKIAEXAMPLE", "secret_access_key": "secret" },
+                },
+            },
+        },
+        {
+            "name": "codec",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+            },
+        },
+    ]);
+    dynamodb
+}

@@ -1,0 +1,152 @@
+//! Records in DynamoDB: what Envoy sends and signs, how often, and what comes of what goes wrong there.
+
+use serde_json::json;
+
+use crate::bench::{Bench, Dynalite, Fleet, Http1, Request, Setup, assert_executed, assert_problem, assert_replay_of};
+use crate::races::{assert_both_workers_took_part, assert_each_executed_once, race_keys};
+
+const KEYS: usize = 1_000;
+
+#[tokio::test]
+async fn keys_raced_by_two_envoys_execute_once_each() {
+    let dynalite = Dynalite::with_table();
+    let fleet = Fleet::start(&Setup::dynamodb(&json!({})), vec![dynalite.address]).await;
+    let addresses = fleet.envoys.each_ref().map(|envoy| envoy.address());
+    race_keys(KEYS, &addresses).await;
+    assert_each_executed_once(&fleet.upstream, KEYS);
+    for envoy in &fleet.envoys {
+        assert_both_workers_took_part(envoy).await;
+        let executed = envoy.stat("wasmcustom.idemgate.requests.executed").await;
+        assert!(executed.is_some_and(|executed| executed > 0), "an Envoy won no race at all");
+        assert_eq!(envoy.stat("wasmcustom.idemgate.store.errors").await.unwrap_or_default(), 0);
+    }
+    assert_eq!(dynalite.items(), KEYS as u64, "a record for each key");
+}
+
+#[tokio::test]
+async fn a_crowd_at_each_of_two_envoys_executes_each_key_once() {
+    const RACERS: usize = 50;
+    let dynalite = Dynalite::with_table();
+    let fleet = Fleet::start(&Setup::dynamodb(&json!({})), vec![dynalite.address]).await;
+    let mut connections = Vec::new();
+    for racer in 0..RACERS {
+        connections.push(Http1::connect(fleet.envoys[racer % 2].address()).await);
+    }
+    for key in 0..20 {
+        let request = Request::post("/orders").key(format!("crowd-{key}"));
+        for connection in &mut connections {
+            connection.begin(&request).await;
+        }
+        for connection in &mut connections {
+            connection.response_to("POST").await;
+        }
+    }
+    assert_each_executed_once(&fleet.upstream, 20);
+}
+
+#[tokio::test]
+async fn a_retry_at_another_envoy_is_replayed_and_counted_at_the_server() {
+    let dynalite = Dynalite::with_table();
+    let fleet = Fleet::start(&Setup::dynamodb(&json!({})), vec![dynalite.address]).await;
+    let request = Request::post("/orders").key("k1");
+    let first = fleet.envoys[0].send(&request).await;
+    assert_executed(&first, 201);
+    assert_replay_of(&first, &fleet.envoys[1].send(&request).await);
+    assert_eq!(dynalite.items(), 1);
+}
+
+#[tokio::test]
+async fn an_executed_request_makes_two_calls_and_a_replay_one() {
+    let bench = Bench::start(Setup::dynamodb(&json!({}))).await;
+    let calls = async || bench.envoy.stat("cluster.dynamodb.upstream_rq_completed").await.unwrap_or_default();
+    // The look at the table.
+    bench.envoy.reaches_stat("cluster.dynamodb.upstream_rq_completed", 1).await;
+    let request = Request::post("/orders").key("k1");
+    let before = calls().await;
+    let first = bench.send(&request).await;
+    assert_executed(&first, 201);
+    assert_eq!(calls().await - before, 2);
+    assert_replay_of(&first, &bench.send(&request).await);
+    // dynalite leaves the item out of a refusal, so that it has to be read; DynamoDB does not.
+    assert_eq!(calls().await - before, 4);
+    assert!(bench.envoy.log().contains("the table \"idemgate\" in DynamoDB answers"), "{}", bench.envoy.log());
+}
+
+#[tokio::test]
+async fn unsigned_calls_run_nothing_and_say_so() {
+    let bench = Bench::start(Setup::dynamodb(&json!({})).unsigned()).await;
+    let refused = bench.send(&Request::post("/orders").key("k1")).await;
+    assert_problem(&refused, 503, "store-unavailable");
+    assert_eq!(bench.upstream.executions(), 0);
+    bench.envoy.reaches_stat("wasmcustom.idemgate.store.errors.authentication", 1).await;
+    let log = bench.envoy.log();
+    assert!(log.contains("Envoy sent a call to DynamoDB unsigned"), "{log}");
+}
+
+#[tokio::test]
+async fn a_table_that_is_not_there_or_has_another_key_runs_nothing_and_says_so() {
+    for (table, kind, text) in [
+        ("absent", "S", "there is no table store.dynamodb.table"),
+        ("other", "S", "its only key has to be k, of type B"),
+    ] {
+        let dynalite = Dynalite::start();
+        dynalite.create_table("other", "k", kind);
+        let setup = Setup::dynamodb(&json!({ "store": { "dynamodb": { "table": table } } }));
+        let bench = Bench::start_on(setup, vec![dynalite.address]).await;
+        let refused = bench.send(&Request::post("/orders").key("k1")).await;
+        assert_problem(&refused, 503, "store-unavailable");
+        assert_eq!(bench.upstream.executions(), 0);
+        bench.envoy.reaches_stat("wasmcustom.idemgate.store.errors.schema", 1).await;
+        let log = bench.envoy.log();
+        assert!(log.contains(text), "{table}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn the_example_signs_and_replays() {
+    let dynalite = Dynalite::with_table();
+    let file = std::fs::read_to_string("examples/dynamodb/envoy.yaml").unwrap();
+    let tls =
+        &file[file.find("    transport_socket:").unwrap()..file.find("    typed_extension_protocol_options:").unwrap()];
+    let replaced = [
+        (tls.to_owned(), String::new()),
+        (
+            "address: dynamodb.us-east-1.amazonaws.com, port_value: 443".to_owned(),
+            format!("address: 127.0.0.1, port_value: {}", dynalite.address.port()),
+        ),
+        ("connect_timeout: 0.25s".to_owned(), "connect_timeout: 5s".to_owned()),
+        (r#""table": "idemgate"}"#.to_owned(), r#""table": "idemgate", "timeout": "10s"}"#.to_owned()),
+        // Where the test has no credentials.
+        (
+            "            service_name: dynamodb".to_owned(),
+            "            credential_provider:\n              inline_credential: { access_key_id: a, secret_access_key: b \
+             }\n            service_name: dynamodb"
+                .to_owned(),
+        ),
+    ];
+    let bench = Bench::example_with("dynamodb", &replaced).await;
+    let other = Bench::another_envoy("dynamodb", &bench.upstream, &replaced).await;
+    let request = Request::post("/orders").key("k1");
+    let first = bench.send(&request).await;
+    assert_executed(&first, 201);
+    assert_replay_of(&first, &other.send(&request).await);
+    assert_eq!(dynalite.items(), 1);
+}
+
+#[test]
+fn the_template_makes_the_table_that_is_described() {
+    let template = std::fs::read_to_string("examples/dynamodb/table.yaml").unwrap();
+    for text in [
+        "AttributeName: k\n        AttributeType: B",
+        "AttributeName: k\n        KeyType: HASH",
+        "AttributeName: e\n        Enabled: true",
+    ] {
+        assert!(template.contains(text), "{text}");
+    }
+    let page = std::fs::read_to_string("docs/dynamodb.md").unwrap();
+    for action in ["PutItem", "UpdateItem", "GetItem", "DescribeTable"] {
+        assert!(
+            template.contains(&format!("- dynamodb:{action}\n")) && page.contains(&format!("\"dynamodb:{action}\""))
+        );
+    }
+}
