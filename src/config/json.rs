@@ -55,12 +55,18 @@ impl Node {
     }
 
     /// The keys of an object, in order.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         let entries = match self {
             Self::Object(entries) => entries.as_slice(),
             _ => &[],
         };
         entries.iter().map(|(key, _)| key.as_str())
+    }
+
+    /// A member of an object.
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
+        let Self::Object(entries) = self else { return None };
+        entries.iter().find_map(|(name, value)| (name == key).then_some(value))
     }
 
     /// The members of an object, in order; `allowed` says which objects.

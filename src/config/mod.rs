@@ -58,7 +58,7 @@ use std::sync::Arc;
 use crate::headers::Headers;
 use crate::normal_form;
 use document::{Document, Role};
-use json::Node;
+pub(crate) use json::Node;
 pub(crate) use value::NEVER_GUARDED;
 use value::Word;
 

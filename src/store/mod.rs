@@ -4,6 +4,7 @@
 //! once, a remote one later. The exchange does not know which.
 
 pub mod admission;
+mod base64;
 pub mod dynamodb;
 pub mod frame;
 pub mod inquiry;

@@ -122,7 +122,7 @@ pub(crate) fn send(address: SocketAddr, target: &str, body: &[u8], is_signed: bo
     };
     assert!(field("content-length").is_some(), "a body of a known length: {head}");
     Ok(Response {
-        status: head[9..12].parse().expect("a status"),
+        status: head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status"),
         date: field("date").unwrap_or_default().into_bytes(),
         body: bytes[end + 4..].to_vec(),
     })

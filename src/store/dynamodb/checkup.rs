@@ -1,11 +1,12 @@
 //! What can be found out about a table before it is needed: whether it is there, and as it has to be.
 
-use serde_json::{Value, json};
-
-use super::{DynamoDbError, DynamoDbStore};
-use crate::store::{
-    StoreError,
-    remote::{Failure, Finding, Heard},
+use super::{DynamoDbError, DynamoDbStore, dialect::object};
+use crate::{
+    config::Node,
+    store::{
+        StoreError,
+        remote::{Failure, Finding, Heard},
+    },
 };
 
 impl DynamoDbStore {
@@ -20,7 +21,7 @@ impl DynamoDbStore {
         if !is_keyed_as_ours(&table) {
             findings.push(Finding::Failed(DynamoDbError::WrongKey.into()));
         }
-        if table.get("Replicas").and_then(Value::as_array).is_some_and(|replicas| !replicas.is_empty()) {
+        if matches!(table.get("Replicas"), Some(Node::List(replicas)) if !replicas.is_empty()) {
             findings.push(Finding::Warning(
                 "store.dynamodb.table is a global table: two regions may both grant a claim for the same operation; send \
                  the requests of one caller to one region, and see docs/dynamodb.md"
@@ -42,16 +43,15 @@ impl DynamoDbStore {
     /// What the same reply says of how much the table holds, as DynamoDB counts every six hours or so.
     pub(super) fn figures(&self, heard: Heard<'_>) -> Result<Vec<(&'static str, u64)>, StoreError> {
         let Some(table) = self.described(heard)? else { return Ok(Vec::new()) };
-        let number = |name: &str| table.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let number = |name: &str| table.get(name).and_then(Node::unsigned).unwrap_or_default();
         Ok(vec![("items", number("ItemCount")), ("table_bytes", number("TableSizeBytes"))])
     }
 
     /// The table; `None` if this caller may not be told of it.
-    fn described(&self, heard: Heard<'_>) -> Result<Option<Value>, StoreError> {
+    fn described(&self, heard: Heard<'_>) -> Result<Option<Node>, StoreError> {
         let reply = heard.reply(true, &*self.dialect).map_err(|failure| failure.error)?;
-        let body = serde_json::from_slice::<Value>(reply.body).ok().filter(Value::is_object);
-        match (reply.status, body) {
-            (200, Some(mut body)) => Ok(Some(body.get_mut("Table").map(Value::take).ok_or(DynamoDbError::Malformed)?)),
+        match (reply.status, object(reply.body)) {
+            (200, Some(body)) => Ok(Some(body.get("Table").cloned().ok_or(DynamoDbError::Malformed)?)),
             (200, None) => Err(DynamoDbError::Malformed.into()),
             (status, None) => Err(Failure::of_proxy(status, reply.body).error),
             (_, Some(body)) => match Failure::of_service(&body).error {
@@ -62,11 +62,12 @@ impl DynamoDbStore {
     }
 }
 
-fn is_keyed_as_ours(table: &Value) -> bool {
-    let key = json!([{"AttributeName": "k", "KeyType": "HASH"}]);
-    let attribute = json!({"AttributeName": "k", "AttributeType": "B"});
-    let attributes = table.get("AttributeDefinitions").and_then(Value::as_array);
-    table.get("KeySchema") == Some(&key) && attributes.is_some_and(|attributes| attributes.contains(&attribute))
+fn is_keyed_as_ours(table: &Node) -> bool {
+    let list = |name: &str| if let Some(Node::List(list)) = table.get(name) { list.as_slice() } else { &[] };
+    let says = |node: &Node, name: &str, text: &str| node.get(name).and_then(Node::text) == Some(text);
+    let is_k = |node: &Node| says(node, "AttributeName", "k");
+    let is_binary = list("AttributeDefinitions").iter().any(|node| is_k(node) && says(node, "AttributeType", "B"));
+    matches!(list("KeySchema"), [key] if is_k(key)) && is_binary
 }
 
 /// How many milliseconds a `Date` is ahead if all clocks are right: it has whole seconds, and was some time under way.

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::{
     DynamoDbError, by_clock,
     item::Item,
-    request::{Action, Request, encoded},
+    request::{Action, Request},
 };
 use crate::{
-    config::DynamoDbConfig,
+    config::{DynamoDbConfig, Node},
     record::CodecError,
     request::OperationId,
     store::{
-        Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
+        Answer, Call, Claimed, Ending, Renewed, Settled, StoreError, base64,
         inquiry::{Question, Terms},
         integrity::Integrity,
         remote::{Asked, Dialect, Failure, Reply, Said, Silence},
@@ -61,9 +59,10 @@ impl DynamoDbDialect {
                 let sealed = seal::claimed(&claim.operation, &claim.fingerprint, claim.owner, now)
                     .map_err(|error| Answer::Claimed(Claimed::Failed(StoreError::Unreadable(error))))?;
                 let (key, table) = (self.key(&claim.operation), &self.table);
-                let (owner, fingerprint) = (encoded(&claim.owner.to_bytes()), encoded(claim.fingerprint.as_bytes()));
+                let (owner, fingerprint) =
+                    (base64::encode(&claim.owner.to_bytes()), base64::encode(claim.fingerprint.as_bytes()));
                 let (lease, expires) = times(now, claim.lease, claim.lease.saturating_add(claim.ttl));
-                let sealed = encoded(&self.integrity.sign(&claim.operation, sealed));
+                let sealed = base64::encode(&self.integrity.sign(&claim.operation, sealed));
                 // Asked again by the owner whose first reply got lost; or another owner gave it back: nothing stands
                 // behind such a mark, as it does behind any record.
                 let body = format!(
@@ -123,7 +122,7 @@ impl DynamoDbDialect {
 
     /// The key of an operation, as JSON has it.
     fn key(&self, operation: &OperationId) -> String {
-        encoded(&[self.prefix, operation.as_bytes()].concat())
+        base64::encode(&[self.prefix, operation.as_bytes()].concat())
     }
 
     fn update(&self, operation: &OperationId, update: &str, condition: &str, values: &[String], more: &str) -> String {
@@ -158,7 +157,7 @@ impl DynamoDbDialect {
         &self,
         asked: &Asked<'_>,
         write: Request<'_>,
-        found: &Value,
+        found: &Node,
         clock: Timestamp,
         now: Timestamp,
     ) -> Result<Said, Failure> {
@@ -324,29 +323,34 @@ impl Dialect for DynamoDbDialect {
 
 /// What DynamoDB says, if it is no error.
 enum Outcome {
-    Done(Value),
+    Done(Node),
     /// The condition does not hold, because of this item if it is shown.
-    Refused(Option<Value>),
+    Refused(Option<Node>),
 }
 
 impl Outcome {
     fn of(reply: Reply<'_>) -> Result<Self, Failure> {
-        let body = serde_json::from_slice(reply.body).ok().filter(Value::is_object);
-        match (reply.status, body) {
+        match (reply.status, object(reply.body)) {
             (200, Some(body)) => Ok(Self::Done(body)),
             (200, None) => Err(Failure::doubtful(DynamoDbError::Malformed)),
             (status, None) => Err(Failure::of_proxy(status, reply.body)),
-            (_, Some(mut body)) => match DynamoDbError::name(&body) {
-                "ConditionalCheckFailedException" => Ok(Self::Refused(body.get_mut("Item").map(Value::take))),
+            (_, Some(body)) => match DynamoDbError::name(&body) {
+                "ConditionalCheckFailedException" => Ok(Self::Refused(body.get("Item").cloned())),
                 _ => Err(Failure::of_service(&body)),
             },
         }
     }
 }
 
+/// The JSON object that a reply is.
+pub(super) fn object(body: &[u8]) -> Option<Node> {
+    let body = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
+    matches!(body, Node::Object(_)).then_some(body)
+}
+
 /// Whether this is all that the reply to a write says, or to a look where nothing is.
-fn is_receipt(body: &Value) -> bool {
-    body.as_object().is_some_and(|body| body.keys().all(|key| key == "ConsumedCapacity"))
+fn is_receipt(body: &Node) -> bool {
+    body.keys().all(|key| key == "ConsumedCapacity")
 }
 
 fn unreadable(error: CodecError) -> Failure {
@@ -363,7 +367,7 @@ fn times(now: Timestamp, lease: Duration, keep: Duration) -> (u64, u64) {
 }
 
 fn binary(name: &str, bytes: &[u8]) -> String {
-    format!(r#""{name}":{{"B":"{}"}}"#, encoded(bytes))
+    format!(r#""{name}":{{"B":"{}"}}"#, base64::encode(bytes))
 }
 
 fn number(name: &str, number: u64) -> String {

@@ -1,8 +1,6 @@
 //! Why DynamoDB could not do what it was asked, told apart by what Envoy and AWS say.
 
-use serde_json::Value;
-
-use crate::{record::CodecError, store::remote::Failure};
+use crate::{config::Node, record::CodecError, store::remote::Failure};
 
 /// What went wrong, and what an operator can do about it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
@@ -98,8 +96,8 @@ impl DynamoDbError {
     }
 
     /// The name of an error of the service, behind the name of the service's API.
-    pub(super) fn name(body: &Value) -> &str {
-        let name = body.get("__type").and_then(Value::as_str).unwrap_or_default();
+    pub(super) fn name(body: &Node) -> &str {
+        let name = body.get("__type").and_then(Node::text).unwrap_or_default();
         let name = name.rsplit('#').next().unwrap_or_default();
         name.split(':').next().unwrap_or_default()
     }
@@ -126,8 +124,8 @@ impl Failure {
     /// What an error of DynamoDB says. Whatever is the caller's own doing is refused before anything is done.
     ///
     /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
-    pub(super) fn of_service(body: &Value) -> Self {
-        let text = body.get("message").or_else(|| body.get("Message")).and_then(Value::as_str).unwrap_or_default();
+    pub(super) fn of_service(body: &Node) -> Self {
+        let text = body.get("message").or_else(|| body.get("Message")).and_then(Node::text).unwrap_or_default();
         let error = match DynamoDbError::name(body) {
             "ProvisionedThroughputExceededException"
             | "RequestLimitExceeded"

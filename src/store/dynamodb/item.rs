@@ -12,11 +12,12 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::request::decoded;
 use crate::{
-    store::seal::{Head, PhaseByte},
+    config::Node,
+    store::{
+        base64,
+        seal::{Head, PhaseByte},
+    },
     time::Timestamp,
 };
 
@@ -36,19 +37,19 @@ pub(super) struct Item {
 
 impl Item {
     /// `None` if it is not one of ours.
-    pub(super) fn read(item: &Value) -> Option<Self> {
-        let text = |name: &str, kind: &str| item.get(name)?.get(kind)?.as_str();
+    pub(super) fn read(item: &Node) -> Option<Self> {
+        let text = |name: &str, kind: &str| item.get(name)?.get(kind)?.text();
         let number = |name: &str| text(name, "N")?.parse().ok();
         let [state] = text("s", "S")?.as_bytes() else { return None };
         let sealed = match text("b", "B") {
-            Some(sealed) => decoded(sealed)?,
+            Some(sealed) => base64::decode(sealed)?,
             None if item.get("b").is_none() && *state == PhaseByte::Released as u8 => Vec::new(),
             None => return None,
         };
         Some(Self {
             state: *state,
-            owner: decoded(text("o", "B")?)?.try_into().ok()?,
-            fingerprint: decoded(text("f", "B")?)?.try_into().ok()?,
+            owner: base64::decode(text("o", "B")?)?.try_into().ok()?,
+            fingerprint: base64::decode(text("f", "B")?)?.try_into().ok()?,
             lease_until: number("l")?,
             expires: number("e")?,
             sealed,

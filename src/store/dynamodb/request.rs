@@ -5,11 +5,8 @@
 //!        action   ms when it was written      round   the JSON, and behind a line break what it is asked for
 //! ```
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Value, json};
-
 use super::item::Item;
-use crate::time::Timestamp;
+use crate::{store::base64, time::Timestamp};
 
 /// One call of DynamoDB's API.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -108,17 +105,13 @@ impl<'a> Request<'a> {
 
     /// In whose name it is sent.
     pub(super) fn owner(&self) -> Option<[u8; 16]> {
-        decoded(&self.value(":me", "B")?)?.try_into().ok()
+        base64::decode(value(self.body, r#"":me":{"B":""#)?)?.try_into().ok()
     }
 
     /// Whether an item says already what this says of the end of an execution.
     pub(super) fn settles(&self, item: &Item) -> bool {
-        self.owner() == Some(item.owner) && self.value(":s", "S").is_some_and(|state| state.as_bytes() == [item.state])
-    }
-
-    fn value(&self, name: &str, kind: &str) -> Option<String> {
-        let body: Value = serde_json::from_str(self.body).ok()?;
-        Some(body.get("ExpressionAttributeValues")?.get(name)?.get(kind)?.as_str()?.to_owned())
+        let state = value(self.body, r#"":s":{"S":""#);
+        self.owner() == Some(item.owner) && state.is_some_and(|state| state.as_bytes() == [item.state])
     }
 
     /// The same once more.
@@ -128,47 +121,46 @@ impl<'a> Request<'a> {
 
     /// The same on the condition that `item` is still what is in its way.
     pub(super) fn in_place_of(self, item: &Item) -> Option<Vec<u8>> {
-        const PLACE: &str = " OR (o = :xo AND s = :xs AND l = :xl AND e = :xe)";
-        let mut body: Value = serde_json::from_str(self.body).ok()?;
-        let condition = body.get_mut("ConditionExpression")?;
-        let plain = condition.as_str()?;
-        *condition = format!("{}{PLACE}", plain.strip_suffix(PLACE).unwrap_or(plain)).into();
-        let values = body.get_mut("ExpressionAttributeValues")?.as_object_mut()?;
-        values.insert(":xo".to_owned(), json!({"B": encoded(&item.owner)}));
-        values.insert(":xs".to_owned(), json!({"S": char::from(item.state).to_string()}));
-        values.insert(":xl".to_owned(), json!({"N": item.lease_until.to_string()}));
-        values.insert(":xe".to_owned(), json!({"N": item.expires.to_string()}));
-        Some(Request { body: &body.to_string(), ..self }.again())
+        const CONDITION: &str = r#""ConditionExpression":""#;
+        const VALUES: &str = r#""ExpressionAttributeValues":{"#;
+        const PLACE: &str = "(o = :xo AND s = :xs AND l = :xl AND e = :xe) OR ";
+        let (before, rest) = self.body.split_once(CONDITION)?;
+        let (condition, rest) = rest.split_once(VALUES)?;
+        let condition = condition.strip_prefix(PLACE).unwrap_or(condition);
+        // Those of another item that was in its way before.
+        let values = match rest.split_once(LAST_OF_PLACE) {
+            Some((_, rest)) => rest.split_once("},")?.1,
+            None => rest,
+        };
+        let (owner, state) = (base64::encode(&item.owner), char::from(item.state));
+        let Item { lease_until, expires, .. } = item;
+        let body = format!(
+            r#"{before}{CONDITION}{PLACE}{condition}{VALUES}":xo":{{"B":"{owner}"}},":xs":{{"S":"{state}"}},":xl":{{"N":"{lease_until}"}},{LAST_OF_PLACE}"{expires}"}},{values}"#
+        );
+        Some(Request { body: &body, ..self }.again())
     }
 
     /// The same with all times as they are by a clock that says `clock` now.
     pub(super) fn written_at(self, clock: Timestamp) -> Option<Vec<u8>> {
-        let behind = |number: &str, unit: u64| -> Option<String> {
+        let mut body = self.body.to_owned();
+        for (name, unit) in [(r#""l""#, 1), (r#"":l""#, 1), (r#"":n""#, 1), (r#""e""#, 1000), (r#"":e""#, 1000)] {
+            let start = format!(r#"{name}:{{"N":""#);
+            let Some(number) = value(&body, &start) else { continue };
             let since = number.parse::<u64>().ok()?.checked_sub(self.written.as_millis() / unit)?;
-            Some((clock.as_millis() / unit).checked_add(since)?.to_string())
-        };
-        let mut body: Value = serde_json::from_str(self.body).ok()?;
-        let places = [("Item", "l", 1), ("Item", "e", 1000)];
-        let values = [(":l", 1), (":n", 1), (":e", 1000)].map(|(name, unit)| ("ExpressionAttributeValues", name, unit));
-        for (part, name, unit) in places.into_iter().chain(values) {
-            if let Some(Value::String(number)) =
-                body.get_mut(part).and_then(|part| part.get_mut(name)).and_then(|value| value.get_mut("N"))
-            {
-                *number = behind(number, unit)?;
-            }
+            let corrected = (clock.as_millis() / unit).checked_add(since)?;
+            body = body.replacen(&format!("{start}{number}"), &format!("{start}{corrected}"), 1);
         }
-        Some(Request { written: clock, body: &body.to_string(), ..self }.again())
+        Some(Request { written: clock, body: &body, ..self }.again())
     }
 }
 
-/// Bytes as JSON has them.
-pub(super) fn encoded(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
+/// What stands behind `start`, up to the next quotation mark. No value that is looked for has one in it.
+fn value<'a>(body: &'a str, start: &str) -> Option<&'a str> {
+    Some(body.split_once(start)?.1.split_once('"')?.0)
 }
 
-pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
-    STANDARD.decode(text).ok()
-}
+/// The beginning of the last value that says what is in the way of a write.
+const LAST_OF_PLACE: &str = r#"":xe":{"N":"#;
 
 /// Of milliseconds until the year 2286.
 const DIGITS: usize = 13;

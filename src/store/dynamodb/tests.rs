@@ -9,7 +9,7 @@ use crate::{
     headers::Headers,
     record::{Claim, Owner, StoredResponse},
     request::{Caller, Fingerprint},
-    store::{Claimed, Ending, Renewed, Settled, inquiry::Progress},
+    store::{Claimed, Ending, Renewed, Settled, base64, inquiry::Progress},
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -215,13 +215,26 @@ fn each_call_names_its_target_and_debug_shows_no_response() {
     }
 }
 
+proptest! {
+    #[test]
+    fn dates_are_read_as_the_crate_reads_them(seconds in 0_u64..7_258_118_400) {
+        let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(seconds));
+        prop_assert_eq!(seconds_of(&date), i64::try_from(seconds).ok());
+    }
+
+    #[test]
+    fn any_text_is_a_date_or_not(date in ".{0,40}|[A-Z][a-z]{2}, [0-9]{0,3} [A-Z][a-z]{2} [0-9]{0,20} [0-9:]{0,9} GMT") {
+        let _ = ahead(date.as_bytes(), NOW);
+    }
+}
+
 /// Items as they are, but for one attribute.
 fn items() -> impl Strategy<Value = serde_json::Value> {
     let attribute = prop_oneof![
         "[a-z]{0,3}".prop_map(|text| json!({"S": text})),
         any::<u64>().prop_map(|number| json!({"N": number.to_string()})),
         "[0-9.eE+-]{0,8}".prop_map(|number| json!({"N": number})),
-        prop::collection::vec(any::<u8>(), 0..60).prop_map(|bytes| json!({"B": request::encoded(&bytes)})),
+        prop::collection::vec(any::<u8>(), 0..60).prop_map(|bytes| json!({"B": base64::encode(&bytes)})),
         Just(json!({"BOOL": true})),
         Just(json!(null)),
     ];

@@ -10,7 +10,6 @@
 //! - *A standby answers*: it says so when the connection begins, or refuses to write; either way nothing was done, and the
 //!   next server is asked.
 
-mod base64;
 mod checkup;
 mod dialect;
 mod failure;

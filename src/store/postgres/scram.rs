@@ -11,7 +11,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::base64;
+use crate::store::base64;
 
 /// The password, and the keys that were derived from it last.
 pub(super) struct Credentials {
