@@ -135,10 +135,11 @@ impl Pool {
         }
     }
 
-    /// Whether a question would be sent at once.
+    /// Whether a question would be sent at once, and no connection opened because of it.
     #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.connections.iter().any(Connection::is_ready)
+    pub fn is_ready(&self, now: Timestamp) -> bool {
+        let are_busy = self.connections.iter().all(|connection| !connection.is_free());
+        self.connections.iter().any(Connection::is_ready) && !(are_busy && self.may_open(now))
     }
 
     /// Asks a question; the ticket of its answer.

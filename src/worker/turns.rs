@@ -85,9 +85,10 @@ impl Worker {
     }
 
     /// Has the question asked that an exchange has just ordered: over a connection that is ready from its stream's own
-    /// callback, unless others wait; else by the root context, for which the host has to call back.
+    /// callback, unless others wait; else by the root context, for which the host has to call back. The root context
+    /// alone opens connections: the SDK hands what comes on one to the context in whose callback it was opened.
     pub(super) fn ask_soon(&mut self, host: &mut impl Host, id: ExchangeId, now: &Now) {
-        let is_ready = self.pool.as_ref().is_some_and(Pool::is_ready);
+        let is_ready = self.pool.as_ref().is_some_and(|pool| pool.is_ready(now.get()));
         if is_ready && self.root == Root::Idle && self.inquiries.have_one() {
             self.ask_next(host, now.get());
             // The connection belongs to the root context.

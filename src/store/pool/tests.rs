@@ -158,6 +158,28 @@ fn one_more_connection_is_opened_when_all_are_busy_and_the_least_busy_one_is_ask
 }
 
 #[test]
+fn a_question_may_be_asked_from_anywhere_if_no_connection_is_opened_for_it() {
+    let mut world = World::new(config(2));
+    assert!(!world.pool.is_ready(NOW), "there is none");
+    world.ask(b"a");
+    assert!(!world.pool.is_ready(NOW), "the server is not there yet");
+    world.hear(1, PONG);
+    assert!(!world.pool.is_ready(NOW), "all are busy, and there may be another");
+    world.hear(1, b":1\r\n");
+    assert!(world.pool.is_ready(NOW));
+    let opened = world.host.opened;
+    world.ask(b"b");
+    assert_eq!(world.host.opened, opened);
+    world.ask(b"c");
+    assert!(world.pool.is_ready(NOW), "another is being opened");
+    world.hear(2, PONG);
+    world.ask(b"d");
+    assert!(world.pool.is_ready(NOW), "there may be no more");
+    world.ask(b"e");
+    assert_eq!((world.host.opened, world.host.sent.len()), (2, 2 + 5));
+}
+
+#[test]
 fn what_is_pending_on_a_connection_that_ends_is_in_doubt_and_nothing_else_is() {
     let (mut world, tickets) = World::asked(2);
     let [first, second] = tickets[..] else { panic!("{tickets:?}") };
