@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::envoy::released_module;
 use super::hop::merge;
 use super::store::Store;
-use super::transport::{Redis, Transport};
+use super::transport::{Redis, Transport, postgres};
 use super::upstream::Door;
 use super::{AUTHORITY, Mode, Protocol};
 
@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     is_alone: bool,
     allow_on_headers_stop_iteration: bool,
     pub(super) bootstrap_fields: Value,
+    has_no_store_cluster: bool,
     has_retrying_cluster: bool,
     proxies_100_continue: bool,
     buffer_limit: Option<u32>,
@@ -71,7 +72,6 @@ impl HotRestart {
 #[derive(Clone, Copy, Debug, Default)]
 struct RedisSettings {
     connections: Option<u32>,
-    is_unknown: bool,
     password: Option<&'static str>,
 }
 
@@ -173,8 +173,8 @@ impl AdminListener {
 /// What a started Envoy has behind it.
 #[derive(Clone, Debug)]
 pub(super) struct Backends {
-    /// Where Redis is; empty if the store is another.
-    pub(super) redis: Vec<SocketAddr>,
+    /// Where the store is; empty if it is in Envoy.
+    pub(super) store: Vec<SocketAddr>,
     pub(super) upstream: SocketAddr,
 }
 
@@ -208,7 +208,15 @@ impl Setup {
 
     /// The filter with this configuration, and its records in Redis.
     pub(crate) fn redis(transport: Transport, configuration: &Value) -> Self {
-        let store = Store::Redis(transport);
+        Self::on(Store::Redis(transport), configuration)
+    }
+
+    /// The filter with this configuration, and its records in PostgreSQL.
+    pub(crate) fn postgres(configuration: &Value) -> Self {
+        Self::on(Store::Postgres, configuration)
+    }
+
+    fn on(store: Store, configuration: &Value) -> Self {
         let mut setup = Self::with(Configuration::Text(store.apply(Mode::apply(configuration)).to_string()));
         setup.store = store;
         setup
@@ -237,6 +245,7 @@ impl Setup {
             is_alone: false,
             allow_on_headers_stop_iteration: true,
             bootstrap_fields: json!({}),
+            has_no_store_cluster: false,
             has_retrying_cluster: false,
             proxies_100_continue: false,
             buffer_limit: None,
@@ -398,8 +407,8 @@ impl Setup {
     }
 
     /// Envoy does not know the cluster that the filter is told to use.
-    pub(crate) fn without_redis_cluster(mut self) -> Self {
-        self.redis.is_unknown = true;
+    pub(crate) fn without_store_cluster(mut self) -> Self {
+        self.has_no_store_cluster = true;
         self
     }
 
@@ -481,16 +490,19 @@ impl Setup {
         let mut listeners = vec![self.listener(module, access_log)];
         listeners.extend(self.admin.iter().map(|admin| admin.listener(module, &self.vm_id)));
         let mut clusters = self.clusters(backends.upstream);
-        if let Store::Redis(transport) = self.store
-            && !self.redis.is_unknown
-        {
-            let redis = Redis {
-                addresses: backends.redis.clone(),
-                connections: self.redis.connections,
-                password: self.redis.password,
-            };
-            listeners.extend(transport.listeners());
-            clusters.extend(transport.clusters(module, &redis));
+        match self.store {
+            _ if self.has_no_store_cluster => {}
+            Store::Postgres => clusters.push(postgres(module, &backends.store)),
+            Store::Redis(transport) => {
+                let redis = Redis {
+                    addresses: backends.store.clone(),
+                    connections: self.redis.connections,
+                    password: self.redis.password,
+                };
+                listeners.extend(transport.listeners());
+                clusters.extend(transport.clusters(module, &redis));
+            }
+            Store::SharedData => {}
         }
         Resources { listeners, clusters }
     }

@@ -4,6 +4,7 @@
 
 mod answer;
 mod bootstrap;
+mod certificates;
 mod discovery;
 mod envoy;
 mod expect;
@@ -41,6 +42,7 @@ pub(crate) use bootstrap::{
     AdminListener, HotRestart, Setup, compressor, decompressor, delay, deny_header, location, lua, lua_on_response,
     one_request_a_day,
 };
+pub(crate) use certificates::Certificates;
 pub(crate) use envoy::{Envoy, SECRET, is_since, refusal, released_module};
 pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
@@ -59,7 +61,7 @@ pub(crate) use mode::{Mode, also_detached};
 pub(crate) use postgres::{Pgbouncer, PostgresServer, Release, SCHEMA};
 pub(crate) use redis::{RedisCluster, RedisServer, free_port};
 pub(crate) use resp::Reply;
-pub(crate) use store::{Store, also_on_redis};
+pub(crate) use store::{Store, also_on_remote_stores};
 pub(crate) use temp_dir::TempDir;
 pub(crate) use transport::Transport;
 pub(crate) use upload::{TRAILER, Upload, Way};
@@ -89,7 +91,9 @@ impl Protocol {
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) envoy: Envoy,
-    /// The server that the filter keeps its records in, if the scenario runs on Redis.
+    /// The server that the filter keeps its records in, if the scenario runs on PostgreSQL.
+    pub(crate) postgres: Option<PostgresServer>,
+    /// The same if it runs on Redis.
     pub(crate) redis: Option<RedisServer>,
     pub(crate) upstream: Upstream,
 }
@@ -101,34 +105,28 @@ impl Bench {
     }
 
     pub(crate) async fn start(setup: Setup) -> Self {
-        let redis = match setup.store {
-            Store::Redis(_) => Some(RedisServer::start().await),
-            Store::SharedData => None,
-        };
-        let mut bench = Self::start_on(setup, redis.iter().map(RedisServer::address).collect()).await;
-        bench.redis = redis;
-        bench
+        let (postgres, redis) = servers(setup.store).await;
+        let store = postgres.iter().map(PostgresServer::address).chain(redis.iter().map(RedisServer::address));
+        let bench = Self::start_on(setup, store.collect()).await;
+        Self { postgres, redis, ..bench }
     }
 
     /// With another proxy between Envoy and the upstream; the test has started both.
     pub(crate) async fn through(hop: &Envoy, upstream: Upstream, setup: Setup) -> Self {
-        let redis = match setup.store {
-            Store::Redis(_) => Some(RedisServer::start().await),
-            Store::SharedData => None,
-        };
-        let addresses = redis.iter().map(RedisServer::address).collect();
-        let envoy = Envoy::start(&setup, Backends { redis: addresses, upstream: hop.address() }).await;
-        Self { envoy, redis, upstream }
+        let (postgres, redis) = servers(setup.store).await;
+        let store = postgres.iter().map(PostgresServer::address).chain(redis.iter().map(RedisServer::address));
+        let envoy = Envoy::start(&setup, Backends { store: store.collect(), upstream: hop.address() }).await;
+        Self { envoy, postgres, redis, upstream }
     }
 
     /// With a store at these addresses, which the test has started.
-    pub(crate) async fn start_on(setup: Setup, redis: Vec<SocketAddr>) -> Self {
+    pub(crate) async fn start_on(setup: Setup, store: Vec<SocketAddr>) -> Self {
         let upstream = Upstream::with_door(setup.upstream_protocol, setup.upstream_door);
         if let Some(path) = &setup.pipe {
             upstream.open_pipe(path);
         }
-        let envoy = Envoy::start(&setup, Backends { redis, upstream: upstream.address() }).await;
-        Self { envoy, redis: None, upstream }
+        let envoy = Envoy::start(&setup, Backends { store, upstream: upstream.address() }).await;
+        Self { envoy, postgres: None, redis: None, upstream }
     }
 
     /// The `envoy.yaml` that users are told to copy.
@@ -150,7 +148,7 @@ impl Bench {
     pub(crate) async fn example_with(name: &str, replaced: &[(String, String)]) -> Self {
         let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
         let envoy = Self::another_envoy(name, &upstream, replaced).await;
-        Self { envoy, redis: None, upstream }
+        Self { envoy, postgres: None, redis: None, upstream }
     }
 
     /// Another Envoy of an example, in front of the same upstream.
@@ -163,13 +161,52 @@ impl Bench {
         let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
         let address = upstream.address();
         let envoy = Envoy::with_bootstrap(|directory| bootstrap(address, directory), address).await;
-        Self { envoy, redis: None, upstream }
+        Self { envoy, postgres: None, redis: None, upstream }
     }
 
     async fn start_file(file: &str, door: Door) -> Self {
         let upstream = Upstream::with_door(Protocol::Http1, door);
         let envoy = Envoy::shipped(file, upstream.address()).await;
-        Self { envoy, redis: None, upstream }
+        Self { envoy, postgres: None, redis: None, upstream }
+    }
+
+    /// The server of the store stands still from now on, if there is one.
+    pub(crate) fn pause_store(&self) {
+        if let Some(postgres) = &self.postgres {
+            postgres.pause();
+        }
+        if let Some(redis) = &self.redis {
+            redis.pause();
+        }
+    }
+
+    pub(crate) fn resume_store(&self) {
+        if let Some(postgres) = &self.postgres {
+            postgres.resume();
+        }
+        if let Some(redis) = &self.redis {
+            redis.resume();
+        }
+    }
+
+    /// Ends the server of the store as a crash does.
+    pub(crate) fn kill_store(&mut self) {
+        if let Some(postgres) = &mut self.postgres {
+            postgres.kill();
+        }
+        if let Some(redis) = &mut self.redis {
+            redis.kill();
+        }
+    }
+
+    /// Starts it again on the same port once it was killed.
+    pub(crate) async fn restart_store(&mut self) {
+        if let Some(postgres) = &mut self.postgres {
+            postgres.restart().await;
+        }
+        if let Some(redis) = &mut self.redis {
+            redis.restart().await;
+        }
     }
 
     /// See [`Envoy::send`].
@@ -209,6 +246,15 @@ impl Bench {
     #[track_caller]
     pub(crate) fn assert_executions(&self, expected: usize) {
         self.upstream.assert_executions(expected);
+    }
+}
+
+/// The server that a store needs.
+async fn servers(store: Store) -> (Option<PostgresServer>, Option<RedisServer>) {
+    match store {
+        Store::Postgres => (Some(PostgresServer::start().await), None),
+        Store::Redis(_) => (None, Some(RedisServer::start().await)),
+        Store::SharedData => (None, None),
     }
 }
 
