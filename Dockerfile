@@ -3,6 +3,7 @@
 #   docker build -t registry.example/idemgate:0.1.0 .      # the module alone: docs/deployment.md says how to publish it
 #   docker compose up --build                              # the demo: docker-compose.yml
 #   docker compose --profile redis up --build --exit-code-from demo-redis demo-redis
+#   docker compose --profile postgres up --build --exit-code-from demo-postgres demo-postgres
 #
 # `make compose-test` builds and runs all of it.
 
@@ -31,13 +32,32 @@ WORKDIR /idemgate
 COPY tools/render-config tools/
 COPY examples/redis/envoy.yaml examples/redis/
 COPY demo/compose-config demo/
-RUN demo/compose-config >envoy.yaml
+RUN demo/compose-config redis >envoy.yaml
 
 FROM envoyproxy/envoy:v1.40.0 AS envoy-on-redis
 WORKDIR /idemgate
 COPY --from=redis-config /idemgate/envoy.yaml .
 COPY --from=build /idemgate/dist/idemgate.wasm dist/
 CMD ["envoy", "--config-path", "envoy.yaml", "--concurrency", "2", "--log-level", "warning"]
+
+# ---- The same with its records in PostgreSQL, for the profile `postgres`, and that PostgreSQL ----
+FROM python:3.11-slim-bookworm AS postgres-config
+WORKDIR /idemgate
+COPY tools/render-config tools/
+COPY examples/postgres/envoy.yaml examples/postgres/
+COPY demo/compose-config demo/
+RUN demo/compose-config postgres >envoy.yaml
+
+FROM envoyproxy/envoy:v1.40.0 AS envoy-on-postgres
+WORKDIR /idemgate
+COPY --from=postgres-config /idemgate/envoy.yaml .
+COPY --from=build /idemgate/dist/idemgate.wasm dist/
+CMD ["envoy", "--config-path", "envoy.yaml", "--concurrency", "2", "--log-level", "warning"]
+
+FROM postgres:18-bookworm AS postgres
+# Run in this order when there is no database yet.
+COPY src/store/postgres/schema.sql /docker-entrypoint-initdb.d/1-schema.sql
+COPY demo/role.sql /docker-entrypoint-initdb.d/2-role.sql
 
 # ---- Envoy with the module ----
 FROM envoyproxy/envoy:v1.40.0 AS envoy

@@ -102,7 +102,7 @@ fn the_composed_servers_are_reached_from_this_machine_alone_and_by_one_address_e
             assert!(published.insert((*host).to_owned()), "{name}: another service has port {host}");
         }
     }
-    assert_eq!(published, ["10000", "10001", "10002"].map(str::to_owned).into());
+    assert_eq!(published, ["10000", "10001", "10002", "10003", "10004"].map(str::to_owned).into());
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn the_composed_demo_asks_services_that_there_are() {
             }
         }
     }
-    assert_eq!(asked, 3, "two Envoys and the service");
+    assert_eq!(asked, 6, "two Envoys and the service, on Redis and on PostgreSQL");
 }
 
 /// Where a `COPY` takes what from, and where it puts it.

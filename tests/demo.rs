@@ -29,15 +29,29 @@ fn every_scene_is_as_promised_when_each_request_goes_to_another_envoy_on_one_red
     assert_shows(&printed, &redis);
 }
 
+/// No page shows this one.
 #[test]
-fn the_configuration_of_the_composed_envoys_on_redis_is_a_good_one() {
-    let config = run(root().join("demo/compose-config"), &[]);
-    for server in ["address: redis, port_value: 6379", "address: orders, port_value: 8080"] {
-        assert!(config.contains(server), "{config}");
+fn every_scene_is_as_promised_when_each_request_goes_to_another_envoy_on_one_postgres() {
+    let printed = play(&["--store", "postgres"]);
+    for scene in ["An Envoy is killed", "PostgreSQL hangs, then goes on", "PostgreSQL is killed", "14. Waiting"] {
+        assert!(printed.contains(scene), "there is no scene {scene:?}\n{printed}");
     }
-    let envoy = std::env::var("ENVOY").map_or_else(|_| root().join(".tools/envoy"), PathBuf::from);
-    // By text, so that the path of the module is relative to the checkout.
-    run(envoy, &["--mode", "validate", "--log-level", "error", "--config-yaml", &config]);
+    assert!(printed.contains("All of it was as promised."), "{printed}");
+}
+
+#[test]
+fn the_configurations_of_the_composed_envoys_are_good_ones() {
+    for (store, server) in
+        [("redis", "address: redis, port_value: 6379"), ("postgres", "address: postgres, port_value: 5432")]
+    {
+        let config = run(root().join("demo/compose-config"), &[store]);
+        for server in [server, "address: orders, port_value: 8080"] {
+            assert!(config.contains(server), "{config}");
+        }
+        let envoy = std::env::var("ENVOY").map_or_else(|_| root().join(".tools/envoy"), PathBuf::from);
+        // By text, so that the path of the module is relative to the checkout.
+        run(envoy, &["--mode", "validate", "--log-level", "error", "--config-yaml", &config]);
+    }
 }
 
 fn play(arguments: &[&str]) -> String {

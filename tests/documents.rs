@@ -73,8 +73,19 @@ const RECORDS: Session = Session {
     pages: &["docs/redis.md"],
     after: "kill $(jobs -p); wait",
 };
+const ROWS: Session = Session {
+    before: "export PGHOST=$(mktemp -d) PGUSER=postgres
+        initdb --pgdata \"$PGHOST\" --username postgres --auth-local trust --auth-host scram-sha-256
+        postgres -D \"$PGHOST\" -k \"$PGHOST\" &
+        until pg_isready; do sleep 0.1; done",
+    pages: &["docs/postgres.md"],
+    after: "kill $(jobs -p); wait; rm -r \"$PGHOST\"",
+};
 const ADMIN: Session = of_its_own(&["examples/admin/README.md"]);
 const JWT: Session = of_its_own(&["examples/jwt/README.md"]);
+const POSTGRES: Session = of_its_own(&["examples/postgres/README.md"]);
+const POSTGRES_PGBOUNCER: Session = of_its_own(&["examples/postgres-pgbouncer/README.md"]);
+const POSTGRES_TLS: Session = of_its_own(&["examples/postgres-tls/README.md"]);
 const REDIS: Session = of_its_own(&["examples/redis/README.md"]);
 const REDIS_CLUSTER: Session = of_its_own(&["examples/redis-cluster/README.md"]);
 const REDIS_ONE_SHOT: Session = of_its_own(&["examples/redis-one-shot/README.md"]);
@@ -82,13 +93,17 @@ const REDIS_TLS: Session = of_its_own(&["examples/redis-tls/README.md"]);
 const REDIS_UNIX_SOCKET: Session = of_its_own(&["examples/redis-unix-socket/README.md"]);
 const ROUTE_FEATURES: Session = of_its_own(&["examples/route-features/README.md"]);
 
-const SESSIONS: [Session; 12] = [
+const SESSIONS: [Session; 16] = [
     NAMES_OF_COMMANDS,
     FIRST_STEPS,
     OPERATIONS,
     RECORDS,
+    ROWS,
     ADMIN,
     JWT,
+    POSTGRES,
+    POSTGRES_PGBOUNCER,
+    POSTGRES_TLS,
     REDIS,
     REDIS_CLUSTER,
     REDIS_ONE_SHOT,
@@ -122,6 +137,11 @@ fn records_in_redis() {
 }
 
 #[test]
+fn records_in_postgres() {
+    run(ROWS);
+}
+
+#[test]
 fn example_admin() {
     run(ADMIN);
 }
@@ -129,6 +149,21 @@ fn example_admin() {
 #[test]
 fn example_jwt() {
     run(JWT);
+}
+
+#[test]
+fn example_postgres() {
+    run(POSTGRES);
+}
+
+#[test]
+fn example_postgres_pgbouncer() {
+    run(POSTGRES_PGBOUNCER);
+}
+
+#[test]
+fn example_postgres_tls() {
+    run(POSTGRES_TLS);
 }
 
 #[test]
@@ -287,14 +322,14 @@ struct Output {
 
 impl Checkout {
     fn new() -> Self {
-        let ports = ["10000", "8080", "9901", "9902", "6379", "6380", "7000", "7001", "7002"];
+        let ports = ["10000", "8080", "9901", "9902", "5432", "6379", "6380", "6432", "7000", "7001", "7002"];
         let ports = ports.map(|documented| (documented, free_port())).into();
         let path = env::temp_dir().join(format!("idemgate-documents-{}-{}", process::id(), free_port()));
-        for folder in [".tools", "bin", "etc/idemgate", "run", "tmp"] {
+        for folder in [".tools/postgres/bin", "bin", "etc/idemgate", "run", "tmp"] {
             fs::create_dir_all(path.join(folder)).unwrap();
         }
         let checkout = Self { path, ports };
-        for name in ["Makefile", "demo", "dist", "docs", "tools"] {
+        for name in ["Makefile", "demo", "dist", "docs", "src", "tools"] {
             symlink(root().join(name), checkout.path.join(name)).unwrap();
         }
         let examples = fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap().path());
@@ -381,7 +416,26 @@ impl Checkout {
             ("bin/sudo", "exec \"$@\"".to_owned()),
             ("bin/uuidgen", "cat /proc/sys/kernel/random/uuid".to_owned()),
         ];
-        for (name, text) in programs {
+        // PostgreSQL and PgBouncer do not run for root: there they run for a user who may do nothing else.
+        let nobody =
+            "[ \"$(id -u)\" = 0 ] && nobody='setpriv --reuid nobody --regid nogroup --clear-groups' || nobody=";
+        let newest = root().join(".tools/postgres/bin");
+        let of_postgres = [("bin", debians_postgres()), (".tools/postgres/bin", newest)].map(|(folder, programs)| {
+            let programs = programs.display();
+            [
+                (
+                    format!("{folder}/initdb"),
+                    format!("{nobody}; [ -z \"$nobody\" ] || chown nobody:nogroup \"$2\"; exec $nobody '{programs}/initdb' \"$@\""),
+                ),
+                (
+                    format!("{folder}/postgres"),
+                    format!("{nobody}; [ -z \"$nobody\" ] || chown -R nobody:nogroup \"$2\"; exec $nobody '{programs}/postgres' \"$@\" >&2"),
+                ),
+            ]
+        });
+        let pgbouncer = ("bin/pgbouncer".to_owned(), format!("{nobody}; exec $nobody /usr/sbin/pgbouncer \"$@\" >&2"));
+        let programs = programs.map(|(name, text)| (name.to_owned(), text));
+        for (name, text) in programs.into_iter().chain(of_postgres.into_iter().flatten()).chain([pgbouncer]) {
             let file = self.path.join(name);
             fs::write(&file, format!("#!/usr/bin/env bash\n{text}\n")).unwrap();
             fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
@@ -402,6 +456,7 @@ impl Checkout {
             .arg(file("sh"))
             .current_dir(&self.path)
             .env("PATH", path)
+            .env("PGPORT", self.ports["5432"].to_string())
             .env("TMPDIR", self.path.join("tmp"))
             .env("USER", owner(&self.path))
             .stdin(Stdio::null())
@@ -456,6 +511,17 @@ fn within(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
 fn signal(signal: &str, whom: &str) -> bool {
     let sent = Command::new("bash").args(["-c", &format!("kill {signal} -- {whom}")]).stderr(Stdio::null()).status();
     sent.expect("bash can be run").success()
+}
+
+/// The programs of the newest PostgreSQL that Debian has, or those of `POSTGRES_BIN`.
+fn debians_postgres() -> PathBuf {
+    if let Some(named) = env::var_os("POSTGRES_BIN").filter(|named| !named.is_empty()) {
+        return PathBuf::from(named);
+    }
+    let releases = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let releases = releases.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let newest = releases.max().expect("there is no PostgreSQL in /usr/lib/postgresql; `make tools` installs it");
+    PathBuf::from(format!("/usr/lib/postgresql/{newest}/bin"))
 }
 
 fn owner(path: &Path) -> String {

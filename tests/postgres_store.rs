@@ -12,20 +12,33 @@
 
 #[path = "e2e/bench/mod.rs"]
 mod bench;
+#[path = "proof/mod.rs"]
+mod proof;
 #[path = "rules/mod.rs"]
 mod rules;
 
+use std::cell::RefCell;
 use std::future::Future;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use idemgate::{
-    record::{Claim, Conflict, Owner, Standing, Verb},
+    config::PostgresConfig,
+    record::{Amended, Amendment, Claim, Conflict, Owner, Standing, Verb},
     request::Fingerprint,
-    store::{Claimed, Ending, Renewed, Settled},
+    store::{
+        Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
+        inquiry::Progress,
+        postgres::PostgresStore,
+        remote::{Heard, RemoteStore as _},
+        review::Reviewed,
+    },
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use tokio::runtime::Runtime;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio_postgres::{
@@ -35,9 +48,10 @@ use tokio_postgres::{
 };
 
 use bench::{PostgresServer, Release, SCHEMA};
+use proof::redis::{Command, Omissions, Redis as ModelOfRedis};
 use rules::{
-    IN_FLIGHT, LEASE, LIVE, Model, Step, TTL, UNKNOWN, claim, completed, fingerprint, is_about, operation, response,
-    steps, timeless, timeless_standing, wrong_clock,
+    IN_FLIGHT, LEASE, LIVE, Model, Step, TTL, UNKNOWN, call_of, claim, completed, fingerprint, is_about, operation,
+    renews, response, settles, steps, timeless, timeless_standing, without_times, wrong_clock,
 };
 
 /// Runs a test on each server.
@@ -1028,72 +1042,213 @@ async fn what_was_granted_is_there_after_a_crash() {
     }
 }
 
-// === the rules, once more and all at once ===
+// === the store's own questions and answers ===
 
-#[test]
-fn postgres_says_what_the_rules_of_a_record_say() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+/// A connection that carries the store's own bytes, to a server that asks for no password.
+struct Wire {
+    store: PostgresStore,
+    stream: TcpStream,
+}
+
+impl Wire {
+    async fn to(server: &PostgresServer) -> Self {
+        server.ask_for_password("trust").await;
+        let stream = TcpStream::connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(bench::PATIENCE)).unwrap();
+        let config = PostgresConfig::new("postgres".to_owned(), "idemgate".to_owned(), "envoy".to_owned());
+        let mut wire = Self { store: PostgresStore::new(config), stream };
+        let parameters = b"\0\x03\0\0user\0envoy\0database\0idemgate\0\0";
+        wire.asked(&[(parameters.len() as u32 + 4).to_be_bytes().as_slice(), parameters].concat());
+        wire
+    }
+
+    /// All that the server says until it is ready for more.
+    fn asked(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.stream.write_all(bytes).unwrap();
+        let mut said = Vec::new();
+        loop {
+            let mut head = [0; 5];
+            self.stream.read_exact(&mut head).unwrap();
+            let mut body = vec![0; u32::from_be_bytes(head[1..].try_into().unwrap()) as usize - 4];
+            self.stream.read_exact(&mut body).unwrap();
+            said.extend_from_slice(&head);
+            said.append(&mut body);
+            if head[0] == b'Z' {
+                return said;
+            }
+        }
+    }
+
+    /// What the only attempt leads to.
+    fn attempt(&mut self, call: &Call) -> Progress {
+        let mut inquiry = self.store.inquire(call, wrong_clock()).expect("a call that can be made");
+        let reply = self.asked(inquiry.ask(wrong_clock()).0);
+        inquiry.hear(Heard::Reply { status: 200, body: &reply, ahead: None }, wrong_clock())
+    }
+
+    fn answer(&mut self, call: &Call) -> Answer {
+        match self.attempt(call) {
+            Progress::Answered(answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn claim(&mut self, claim: Claim) -> Claimed {
+        let Answer::Claimed(claimed) = self.answer(&Call::Claim(claim)) else { panic!("no answer to a claim") };
+        claimed
+    }
+
+    fn settle(&mut self, number: u8, owner: u128, ending: Ending) -> Settled {
+        let Answer::Settled(ended) = self.answer(&settles(number, owner, ending)) else { panic!("not settled") };
+        ended.settled
+    }
+
+    /// What an operator is told.
+    fn review(&mut self, number: u8, amendment: Option<Amendment>) -> Reviewed {
+        let mut review = self.store.review(operation(number), amendment);
+        loop {
+            let reply = self.asked(review.ask(wrong_clock()).0);
+            if let Some(reviewed) = review.hear(Heard::Reply { status: 200, body: &reply, ahead: None }, wrong_clock())
+            {
+                return reviewed;
+            }
+        }
+    }
+}
+
+/// Runs the property for many sequences of steps, each with a table of its own.
+fn for_many_steps(property: impl Fn(&mut Wire, &Runtime, &Rig, Vec<Step>) -> Result<(), TestCaseError>) {
+    let runtime = Runtime::new().unwrap();
     let rig = runtime.block_on(Rig::start(Release::Debian));
+    let wire = RefCell::new(runtime.block_on(Wire::to(&rig.server)));
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(150) });
-    let outcome = runner.run(&steps(), |steps| runtime.block_on(follow(&rig, steps)));
+    let outcome = runner.run(&steps(), |steps| {
+        runtime.block_on(rig.admin.batch_execute("DELETE FROM idemgate.records")).unwrap();
+        property(&mut wire.borrow_mut(), &runtime, &rig, steps)
+    });
     outcome.unwrap();
     // Within the runtime, which its connections need.
     runtime.block_on(async { drop(rig) });
 }
 
-async fn follow(rig: &Rig, steps: Vec<Step>) -> Result<(), TestCaseError> {
-    rig.admin.batch_execute("DELETE FROM idemgate.records").await.unwrap();
+#[test]
+fn postgres_says_what_the_rules_of_a_record_say() {
     let now = wrong_clock();
-    let mut model = Model::default();
-    for step in steps {
-        match step {
-            Step::Claim { number, owner, retry_unknown } => {
-                let claim = Claim { retry_unknown, ..claim(number, owner) };
-                let said = rig.caller.claim(&claim).await.map(timeless);
-                prop_assert_eq!(said, model.claim(number, &claim, now));
-            }
-            Step::Renew { number, owner } => {
-                prop_assert_eq!(rig.renew(number, owner).await, model.renew(number, Owner::new(owner), now));
-            }
-            Step::Settle { number, owner, ending } => {
-                let rule = model.settle(number, owner, &ending, now);
-                prop_assert_eq!(rig.settle(number, owner, ending).await, rule);
-            }
-            Step::Amend { number, amendment } => {
-                let before = rig.caller.look(number).await;
-                let rule = model.amend(number, amendment, now).map(|rule| {
-                    rule.map_err(|conflict| match conflict {
-                        Conflict::Alive { .. } => LIVE,
-                        other => other,
-                    })
-                });
-                if let (Some(before), Some(rule)) = (before, rule) {
-                    let ending = match amendment.verb {
-                        Verb::NotKept { status } => Ending::NotKept(status),
-                        Verb::Purge | Verb::Release => Ending::Released,
-                    };
-                    let judged = before.get::<_, i8>("state") as u8;
-                    let whose = u128::from_be_bytes(before.get::<_, Uuid>("owner").0.to_bytes());
-                    match rule {
-                        Ok(()) => prop_assert!(rig.amend(number, whose, judged, &ending, amendment.force).await),
-                        Err(LIVE) if judged == b'i' => {
-                            prop_assert!(!rig.amend(number, whose, judged, &ending, amendment.force).await);
-                        }
-                        // The module judges these by itself, and asks for nothing.
-                        Err(_) => {}
+    for_many_steps(|wire, runtime, rig, steps| {
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Claim { number, owner, retry_unknown } => {
+                    let claim = Claim { retry_unknown, ..claim(number, owner) };
+                    let said = timeless(wire.claim(claim.clone()));
+                    match model.claim(number, &claim, now) {
+                        Some(rule) => prop_assert_eq!(said, rule),
+                        None => prop_assert!(matches!(said, Claimed::Failed(_)), "a void claim: {:?}", said),
                     }
                 }
+                Step::Renew { number, owner } => {
+                    let rule = model.renew(number, Owner::new(owner), now);
+                    prop_assert_eq!(wire.answer(&renews(number, owner, LEASE)), Answer::Renewed(rule));
+                }
+                Step::Settle { number, owner, ending } => {
+                    let rule = model.settle(number, owner, &ending, now);
+                    prop_assert_eq!(wire.settle(number, owner, ending), rule);
+                }
+                Step::Amend { number, amendment } => {
+                    let told = match wire.review(number, Some(amendment)) {
+                        Reviewed::Amended(Amended::Done { .. }) => Some(Ok(())),
+                        Reviewed::Amended(Amended::NoRecord) => None,
+                        Reviewed::Amended(Amended::Refused(Conflict::Alive { .. })) => Some(Err(LIVE)),
+                        Reviewed::Amended(Amended::Refused(conflict)) => Some(Err(conflict)),
+                        other => panic!("{other:?}"),
+                    };
+                    let rule = model.amend(number, amendment, now).map(|rule| {
+                        rule.map_err(|conflict| match conflict {
+                            Conflict::Alive { .. } => LIVE,
+                            other => other,
+                        })
+                    });
+                    prop_assert_eq!(told, rule);
+                }
+                Step::Lapse { number } => {
+                    runtime.block_on(rig.lapse(number));
+                    model.lapse(number, now);
+                }
             }
-            Step::Lapse { number } => {
-                rig.lapse(number).await;
-                model.lapse(number, now);
+            for number in 1..3 {
+                let Reviewed::Seen(seen) = wire.review(number, None) else { panic!("nothing is seen") };
+                let rule = model.records.get(&number).map(|(record, _)| timeless_standing(record.standing(now)));
+                prop_assert_eq!(seen.map(|view| timeless_standing(view.standing)), rule, "of {}", number);
             }
         }
-        for number in 1..3 {
-            let seen = rig.standing(number).await.map(timeless_standing);
-            let rule = model.records.get(&number).map(|(record, _)| timeless_standing(record.standing(now)));
-            prop_assert_eq!(seen, rule, "of {}", number);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_model_of_postgres_in_the_proofs_answers_what_postgres_does() {
+    let now = 1_700_000_000_000;
+    for_many_steps(|wire, runtime, rig, steps| {
+        let mut model = ModelOfRedis::default();
+        for step in steps {
+            if let Step::Lapse { number } = step {
+                runtime.block_on(rig.lapse(number));
+                model.lapse(format!("idemgate:{}", format!("{number:02x}").repeat(32)).as_bytes());
+                continue;
+            }
+            // Operators are not in the world of the proofs.
+            let Some(call) = call_of(&step) else { continue };
+            let said = without_times(wire.attempt(&call));
+            let mut inquiry = wire.store.inquire(&call, wrong_clock()).unwrap();
+            let command = Command::read(inquiry.ask(wrong_clock()).0);
+            let reply = model.eval(&command, now, Omissions::default());
+            let of_model = inquiry.hear(Heard::Reply { status: 200, body: &reply, ahead: None }, wrong_clock());
+            prop_assert_eq!(without_times(of_model), said, "{:?}", call);
+        }
+        Ok(())
+    });
+}
+
+#[tokio::test]
+async fn a_damaged_or_copied_row_grants_nothing_and_replays_nothing() {
+    let rig = Rig::start(Release::Debian).await;
+    let mut wire = Wire::to(&rig.server).await;
+    for ending in [completed(b"body"), Ending::NotKept(200), Ending::Unknown] {
+        rig.admin.batch_execute("DELETE FROM idemgate.records").await.unwrap();
+        assert_eq!(wire.claim(claim(1, 1)), Claimed::Granted);
+        assert!(!matches!(wire.settle(1, 1, ending.clone()), Settled::Fenced));
+        let whole = rig.row(1).await;
+        for damage in [
+            "sealed = substr(sealed, 1, octet_length(sealed) - 1)",
+            "sealed = set_byte(sealed, 3, get_byte(sealed, 3) # 1)",
+            "sealed = set_byte(sealed, octet_length(sealed) - 1, get_byte(sealed, octet_length(sealed) - 1) # 1)",
+            "sealed = sealed || 'x'",
+            "state = CASE state WHEN 'c' THEN 'n' ELSE 'c' END::\"char\"",
+            "owner = gen_random_uuid()",
+            "operation = decode(repeat('02', 32), 'hex')",
+        ] {
+            let changed = format!("BEGIN; UPDATE idemgate.records SET {damage}; COMMIT");
+            rig.admin.batch_execute(&changed).await.unwrap();
+            let number = if damage.starts_with("operation") { 2 } else { 1 };
+            let met = wire.claim(retries(number, 2));
+            assert!(
+                matches!(met, Claimed::Failed(StoreError::Unreadable(_) | StoreError::Postgres(_))),
+                "{damage}: {met:?}"
+            );
+            let seen = wire.review(number, Some(Amendment { verb: Verb::Purge, force: true }));
+            assert!(
+                matches!(seen, Reviewed::Failed { may_have_amended: false, .. }) || is_behind_what_is_shown(damage),
+                "{damage}: {seen:?}"
+            );
+            rig.admin.batch_execute("DELETE FROM idemgate.records").await.unwrap();
+            let back =
+                format!("INSERT INTO idemgate.records SELECT ('{}'::idemgate.records).*", whole.as_deref().unwrap());
+            rig.admin.batch_execute(&back).await.unwrap();
         }
     }
-    Ok(())
+}
+
+/// Whether an operator, who is shown the beginning of a record, does not see this.
+fn is_behind_what_is_shown(damage: &str) -> bool {
+    damage.contains("octet_length") || damage.contains("||")
 }

@@ -46,8 +46,8 @@ use proptest::prelude::*;
 
 use proof::redis::{Command as ModelCommand, Omissions, Redis as ModelOfRedis};
 use rules::{
-    IN_FLIGHT, LEASE, LIVE, Model, Step, TTL, UNKNOWN, VERBS, claim, completed, fingerprint, is_about, operation,
-    renews, response, settles, steps, timeless, timeless_standing, wrong_clock,
+    IN_FLIGHT, LEASE, LIVE, Model, Step, TTL, UNKNOWN, VERBS, call_of, claim, completed, fingerprint, is_about,
+    operation, renews, response, settles, steps, timeless, timeless_standing, without_times, wrong_clock,
 };
 
 const PREFIX: &str = "idemgate:";
@@ -822,25 +822,6 @@ fn redis_says_what_the_rules_of_a_record_say() {
         Ok(())
     });
     outcome.unwrap();
-}
-
-/// The call of a step that is an owner's.
-fn call_of(step: &Step) -> Option<Call> {
-    Some(match step {
-        Step::Claim { number, owner, retry_unknown } => {
-            Call::Claim(Claim { retry_unknown: *retry_unknown, ..claim(*number, *owner) })
-        }
-        Step::Renew { number, owner } => renews(*number, *owner, LEASE),
-        Step::Settle { number, owner, ending } => settles(*number, *owner, ending.clone()),
-        Step::Amend { .. } | Step::Lapse { .. } => return None,
-    })
-}
-
-fn without_times(progress: Progress) -> Progress {
-    match progress {
-        Progress::Answered(Answer::Claimed(claimed)) => Progress::Answered(Answer::Claimed(timeless(claimed))),
-        other => other,
-    }
 }
 
 /// All but the end of the lease.

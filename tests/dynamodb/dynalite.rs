@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Dynalite {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: SocketAddr,
 }
 
@@ -31,35 +31,39 @@ impl Dynalite {
     pub(crate) fn start() -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
 
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/dynamodb/node_modules/dynalite/cli.js");
-        assert!(program.exists(), "there is no dynalite: run tools/setup-dynamodb");
         let first = 22_000 - u16::try_from(std::process::id() % 9_000).unwrap();
         loop {
             let port = first - NEXT.fetch_add(1, Ordering::Relaxed);
             let address = SocketAddr::from(([127, 0, 0, 1], port));
-            if TcpListener::bind(address).is_err() {
-                continue;
-            }
-            let mut child = Command::new("node")
-                .arg(&program)
-                .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--createTableMs", "0"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap_or_else(|error| panic!("cannot run node: {error}; run tools/setup-dynamodb"));
-            let deadline = Instant::now() + Duration::from_secs(60);
-            loop {
-                // Somebody else who has taken the port in between makes it end.
-                if child.try_wait().unwrap().is_some() {
-                    break;
-                }
-                if TcpStream::connect(address).is_ok() {
-                    return Self { child, address };
-                }
-                assert!(Instant::now() < deadline, "dynalite does not answer");
-                thread::sleep(Duration::from_millis(5));
+            if TcpListener::bind(address).is_ok()
+                && let Some(dynalite) = Self::start_at(address)
+            {
+                return dynalite;
             }
         }
+    }
+
+    /// On this port, with nothing in it; `None` if somebody else has taken it.
+    pub(crate) fn start_at(address: SocketAddr) -> Option<Self> {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/dynamodb/node_modules/dynalite/cli.js");
+        assert!(program.exists(), "there is no dynalite: run tools/setup-dynamodb");
+        let mut child = Command::new("node")
+            .arg(&program)
+            .args(["--host", "127.0.0.1", "--port", &address.port().to_string(), "--createTableMs", "0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot run node: {error}; run tools/setup-dynamodb"));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // Somebody else who has taken the port in between makes it end.
+        while child.try_wait().unwrap().is_none() {
+            if TcpStream::connect(address).is_ok() {
+                return Some(Self { child, address });
+            }
+            assert!(Instant::now() < deadline, "dynalite does not answer");
+            thread::sleep(Duration::from_millis(5));
+        }
+        None
     }
 
     /// Makes a table with this attribute as its key.

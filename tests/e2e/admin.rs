@@ -594,27 +594,31 @@ async fn the_guard_of_filters_must_be_declared_by_the_listener() {
 }
 
 #[tokio::test]
-async fn redis_says_how_much_it_holds_and_finds_whole_hashes_only() {
-    let Store::Redis(_) = Store::current() else { return };
+async fn a_remote_store_says_how_much_it_holds_and_finds_whole_hashes_only() {
+    let (store, place, count, find) = match Store::current() {
+        Store::Postgres => ("postgres", ("schema", "idemgate"), "psql -c", "LIKE 'DIGITS%'"),
+        Store::Redis(_) => ("redis", ("prefix", "idemgate:"), "redis-cli --scan", "--pattern 'idemgate:DIGITS*'"),
+        Store::DynamoDb => ("dynamodb", ("table", "idemgate"), "aws dynamodb scan", "Look the operation up"),
+        Store::SharedData => return,
+    };
     let bench = bench(&json!({})).await;
     assert_executed(&bench.send(&alices()).await, 201);
     let counts = told(&bench.envoy, &ask("GET", "/operations")).await;
-    assert_eq!((&counts["store"], &counts["prefix"]), (&json!("redis"), &json!("idemgate:")), "{counts}");
-    assert!(
-        counts["count_by_state"].as_str().is_some_and(|command| command.starts_with("redis-cli --scan")),
-        "{counts}"
-    );
+    assert_eq!((&counts["store"], &counts[place.0]), (&json!(store), &json!(place.1)), "{counts}");
+    assert!(counts["count_by_state"].as_str().is_some_and(|command| command.starts_with(count)), "{counts}");
     let short = objection(&bench.envoy, &ask("GET", "/operations/01234567"), 400, "operation-whole-hash-needed").await;
-    assert!(short["detail"].as_str().unwrap().contains("--pattern 'idemgate:DIGITS*'"), "{short}");
+    assert!(short["detail"].as_str().unwrap().contains(find), "{short}");
 }
 
 #[tokio::test]
-async fn while_redis_is_down_an_operator_is_told_what_to_look_at() {
-    let Store::Redis(_) = Store::current() else { return };
+async fn while_a_remote_store_is_down_an_operator_is_told_what_to_look_at() {
+    if Store::current() == Store::SharedData {
+        return;
+    }
     let mut bench = bench(&json!({})).await;
     assert_executed(&bench.send(&alices()).await, 201);
     let operation = hash(&told(&bench.envoy, &lookup("k", "alice", "/orders")).await);
-    bench.redis.as_mut().unwrap().kill();
+    bench.kill_store();
     let release = order(&format!("/operations/{operation}/release"), &json!({}));
     for request in [lookup("k", "alice", "/orders"), release, ask("GET", "/operations")] {
         let problem = objection(&bench.envoy, &request, 503, "store-unavailable").await;
@@ -626,18 +630,22 @@ async fn while_redis_is_down_an_operator_is_told_what_to_look_at() {
 
 #[tokio::test]
 async fn a_change_whose_operator_has_hung_up_is_logged_all_the_same() {
-    let Store::Redis(_) = Store::current() else { return };
+    let connections = match Store::current() {
+        Store::Postgres => "cluster.postgres.upstream_cx_total",
+        Store::Redis(_) => "cluster.redis.upstream_cx_total",
+        // Its clock has whole seconds.
+        Store::DynamoDb | Store::SharedData => return,
+    };
     let bench = bench(&quick()).await;
     let operation = stuck(&bench).await;
-    let redis = bench.redis.as_ref().unwrap();
-    let calls = bench.envoy.stat("cluster.redis.upstream_cx_total").await.unwrap();
-    redis.pause();
+    let calls = bench.envoy.stat(connections).await.unwrap();
+    bench.pause_store();
     let admin = bench.envoy.admin_listener().await;
     let mut client = Http1::connect(admin).await;
     client.begin(&order(&format!("/operations/{operation}/release"), &json!({}))).await;
-    bench.envoy.reaches_stat("cluster.redis.upstream_cx_total", calls + 1).await;
+    bench.envoy.reaches_stat(connections, calls + 1).await;
     client.hang_up();
-    redis.resume();
+    bench.resume_store();
     bench.envoy.logs("is released now").await;
     bench.envoy.reaches_stat("wasmcustom.idemgate.admin.released", 1).await;
     assert_executed(&bench.send(&alices()).await, 201);
@@ -666,17 +674,17 @@ async fn an_admin_without_a_guard_is_refused_with_the_words_what_to_do() {
     assert!(log.contains("guard: found nothing") && log.contains("docs/operations.md"), "{log}");
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_change_whose_operator_has_hung_up_is_logged_all_the_same,
-        while_redis_is_down_an_operator_is_told_what_to_look_at,
+        while_a_remote_store_is_down_an_operator_is_told_what_to_look_at,
         a_look_up_that_races_a_completion_sees_one_or_the_other,
         a_running_operation_is_changed_only_by_force_and_its_owner_is_fenced,
         an_operator_finds_an_operation_by_its_key_and_caller_and_by_its_hash,
         an_owner_that_ends_after_a_purge_leaves_nothing,
         an_unknown_operation_that_did_not_run_is_released_and_runs,
         an_unknown_operation_that_ran_is_told_so_and_runs_no_more,
-        redis_says_how_much_it_holds_and_finds_whole_hashes_only,
+        a_remote_store_says_how_much_it_holds_and_finds_whole_hashes_only,
         what_is_known_of_an_outcome_is_told_in_each_state,
         what_ran_is_not_released_but_purged,
         requests_that_wait_for_an_operation_go_on_when_it_is_changed,
@@ -685,7 +693,7 @@ crate::bench::also_on_redis! {
         a_running_operation_is_changed_only_by_force_and_its_owner_is_fenced,
         an_operator_finds_an_operation_by_its_key_and_caller_and_by_its_hash,
         an_unknown_operation_that_did_not_run_is_released_and_runs,
-        redis_says_how_much_it_holds_and_finds_whole_hashes_only,
+        a_remote_store_says_how_much_it_holds_and_finds_whole_hashes_only,
         requests_that_wait_for_an_operation_go_on_when_it_is_changed,
     }
 }

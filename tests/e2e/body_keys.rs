@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::bench::{
-    Answer, Bench, Gate, Protocol, Request, Upload, Way, also_on_redis, assert_executed, assert_in_flight,
+    Answer, Bench, Gate, Protocol, Request, Upload, Way, also_on_remote_stores, assert_executed, assert_in_flight,
     assert_problem, assert_replay_of, assert_unguarded, patiently,
 };
 
@@ -182,7 +182,7 @@ async fn after_the_window_the_same_request_is_another_one() {
     bench.assert_executions(2);
 }
 
-also_on_redis! {
+also_on_remote_stores! {
     direct: {
         a_key_in_the_body_is_that_of_its_operation,
         a_request_without_a_key_arrives_whole_once_it_was_looked_into,

@@ -198,7 +198,7 @@ crate::bench::also_detached! {
     who_waits_in_a_worker_that_dies_is_answered_when_envoy_finds_it_idle,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_worker_that_dies_of_an_answer_has_executed_once,
         records_survive_the_worker_that_made_them,

@@ -188,7 +188,7 @@ crate::bench::also_detached! {
     ten_thousand_who_wait_for_one_key_are_answered,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_crowd_on_many_keys_has_waited_long_enough_at_once,
         a_crowd_learns_that_the_outcome_is_unknown,

@@ -166,7 +166,7 @@ crate::bench::also_detached! {
     a_client_that_leaves_during_its_upload_blocks_nothing,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_client_that_leaves_before_the_answer_leaves_the_outcome_unknown,
         a_client_that_leaves_during_an_upload_that_is_passed_on_leaves_the_outcome_unknown,

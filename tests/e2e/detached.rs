@@ -561,7 +561,7 @@ async fn the_call_of_a_dead_worker_blocks_once_its_lease_is_over() {
     assert_eq!(bench.upstream.executions_of("k"), 1);
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_call_that_never_left_releases_the_key,
         a_lease_is_renewed_while_the_call_goes_on_without_its_client,

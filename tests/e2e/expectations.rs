@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use crate::bench::{
-    Answer, Bench, Gate, Protocol, Request, Setup, Upload, Way, also_on_redis, assert_executed, assert_problem,
+    Answer, Bench, Gate, Protocol, Request, Setup, Upload, Way, also_on_remote_stores, assert_executed, assert_problem,
     assert_replay_of,
 };
 
@@ -112,6 +112,11 @@ mod remote {
     }
 
     #[test]
+    fn postgres() {
+        Store::Postgres.run(who_waits_for_a_100_is_refused_where_the_filter_waits_for_the_store);
+    }
+
+    #[test]
     fn pooled() {
         Store::Redis(Transport::Pooled).run(who_waits_for_a_100_is_refused_where_the_filter_waits_for_the_store);
     }
@@ -126,7 +131,7 @@ mod remote {
     }
 }
 
-also_on_redis! {
+also_on_remote_stores! {
     direct: {
         who_waits_for_a_100_is_refused_where_the_filter_waits_for_the_body,
         what_envoy_answers_by_itself_stays_as_it_was,

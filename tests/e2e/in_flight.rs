@@ -130,7 +130,7 @@ crate::bench::also_detached! {
     of_twenty_at_once_one_executes,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_duplicate_in_flight_is_told_when_to_come_back,
         a_lease_is_renewed_while_its_owner_lives,

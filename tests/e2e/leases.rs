@@ -80,7 +80,7 @@ crate::bench::also_detached! {
     an_upstream_slower_than_two_leases_runs_once,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         an_owner_that_lost_its_claim_answers_its_client_and_changes_nothing,
         an_upstream_slower_than_two_leases_runs_once,

@@ -129,7 +129,7 @@ crate::bench::also_detached! {
     a_response_over_the_limit_is_delivered_whole_and_not_kept,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_response_is_delivered_whole_whatever_envoy_may_buffer_of_it,
         a_response_over_the_limit_is_delivered_whole_and_not_kept,

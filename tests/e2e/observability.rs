@@ -229,7 +229,7 @@ crate::bench::also_detached! {
     the_access_log_tells_what_became_of_each_request,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         every_kind_of_answer_is_counted,
     }

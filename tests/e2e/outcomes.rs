@@ -348,7 +348,7 @@ crate::bench::also_detached! {
     which_answers_are_stored_released_or_unknown_is_configured,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_refused_connection_releases_the_key_and_the_retry_executes_once,
         a_response_cut_short_leaves_the_outcome_unknown,

@@ -10,24 +10,14 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::bench::{
-    Bench, FakeRedis, Fault, Fleet, Lot, Protocol, RedisCluster, RedisServer, Reply, Request, Setup, Transport, Twist,
-    assert_executed, assert_problem, assert_replay_of, assert_retry_after, patiently,
+    Bench, FakeRedis, Fault, Lot, Protocol, RedisCluster, RedisServer, Reply, Setup, Transport, Twist, assert_executed,
+    assert_problem, assert_replay_of, patiently,
 };
-
-fn order() -> Request {
-    Request::post("/orders").key("k")
-}
+use crate::pair::{Pair, order};
 
 /// A store that answers in time or not at all.
 fn impatient() -> Value {
     json!({ "timeout": "400ms" })
-}
-
-/// Two Envoys on one Redis: the first rejects what it cannot guard, the second lets it pass.
-struct Pair {
-    fleet: Fleet,
-    /// So that each request that is to fail is a new operation.
-    keys: AtomicUsize,
 }
 
 impl Pair {
@@ -48,30 +38,7 @@ impl Pair {
             let configuration = json!({ "on_store_error": on_store_error, "store": { "redis": store } });
             more(Setup::redis(transport, &configuration))
         };
-        let fleet = Fleet::of([&setup("reject"), &setup("bypass")], vec![redis]).await;
-        Self { fleet, keys: AtomicUsize::new(0) }
-    }
-
-    fn new_order(&self) -> Request {
-        order().key(format!("new-{}", self.keys.fetch_add(1, Ordering::Relaxed)))
-    }
-
-    /// Fails unless the store works. A machine that stands still for longer than the short timeout spoils an order.
-    async fn works(&self) {
-        let [one, other] = &self.fleet.envoys;
-        patiently("an order and its replay", async {
-            loop {
-                let order = self.new_order();
-                let first = one.send(&order).await;
-                let replay = other.send(&order).await;
-                if first.status == 503 || replay.status == 503 {
-                    continue;
-                }
-                assert_executed(&first, 201);
-                return assert_replay_of(&first, &replay);
-            }
-        })
-        .await;
+        Self::of([&setup("reject"), &setup("bypass")], vec![redis]).await
     }
 
     async fn fails_for_want_of_memory(&self, redis: &RedisServer) {
@@ -88,51 +55,6 @@ impl Pair {
         self.works().await;
         redis.must(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
         self.fails("timed_out", "store.redis.timeout").await;
-    }
-
-    /// Fails unless new orders are rejected here and executed unprotected there, both for this reason.
-    async fn fails(&self, kind: &str, remedy: &str) {
-        self.fails_for(&self.new_order(), kind, remedy).await;
-    }
-
-    /// The same for `order`, which Redis has a record of already.
-    async fn fails_for(&self, order: &Request, kind: &str, remedy: &str) {
-        const BYPASSED: &str = "wasmcustom.idemgate.requests.bypassed";
-
-        let [rejecting, bypassing] = &self.fleet.envoys;
-        let counter = format!("wasmcustom.idemgate.store.errors.{kind}");
-        let mut before = Vec::new();
-        for envoy in &self.fleet.envoys {
-            before.push(envoy.stat(&counter).await.unwrap_or_default());
-        }
-        let executions = self.fleet.upstream.executions();
-        for protocol in Protocol::BOTH {
-            let response = rejecting.send_over(protocol, order).await;
-            assert_problem(&response, 503, "store-unavailable");
-            assert_retry_after(&response, 60);
-        }
-        assert_eq!(self.fleet.upstream.executions(), executions, "executions of what was rejected");
-
-        let bypassed = bypassing.stat(BYPASSED).await.unwrap_or_default();
-        for protocol in Protocol::BOTH {
-            let response = bypassing.send_over(protocol, order).await;
-            assert_eq!((response.status, response.complete), (201, true), "{response:?}");
-            assert_eq!(response.text("idempotency-status"), "bypassed", "{response:?}");
-        }
-        assert_eq!(self.fleet.upstream.executions(), executions + 2, "executions of what was let pass");
-        bypassing.reaches_stat(BYPASSED, bypassed + 2).await;
-
-        for (envoy, before) in self.fleet.envoys.iter().zip(before) {
-            let stats = envoy.stats_like("idemgate.store.").await;
-            let counted = envoy.stat(&counter).await.unwrap_or_default();
-            assert!(counted >= before + 2, "{before}, then {counted} errors counted as {kind}:\n{stats}");
-            let all = envoy.stat("wasmcustom.idemgate.store.errors").await.unwrap_or_default();
-            assert!(all >= counted, "{all} errors in all:\n{stats}");
-            let log = envoy.log();
-            let lines: Vec<_> = log.lines().filter(|line| line.contains(remedy)).collect();
-            assert!(!lines.is_empty(), "no line that says {remedy:?} in\n{log}");
-            assert!(lines.len() < 20, "the log is flooded:\n{log}");
-        }
     }
 }
 
@@ -224,7 +146,7 @@ async fn connections_that_are_not_what_they_are_to_be() {
     // The cluster has no filter that knows streams.
     let pair = Pair::start(Transport::Direct, with("right"), redis.address(), |setup| setup).await;
     pair.fails("timed_out", "lacks the role store_stream").await;
-    let none = Pair::start(Transport::Streams, with("right"), redis.address(), Setup::without_redis_cluster).await;
+    let none = Pair::start(Transport::Streams, with("right"), redis.address(), Setup::without_store_cluster).await;
     none.fails("rejected", "there is no such cluster").await;
     let mut loading = RedisServer::start().await;
     loading.restart_slowly().await;
@@ -335,7 +257,7 @@ async fn one_of_several_masters_over_direct_connections() {
 #[tokio::test]
 async fn a_cluster_that_envoy_does_not_have() {
     let redis = RedisServer::start().await;
-    let pair = Pair::start(Transport::Direct, impatient(), redis.address(), Setup::without_redis_cluster).await;
+    let pair = Pair::start(Transport::Direct, impatient(), redis.address(), Setup::without_store_cluster).await;
     pair.fails("rejected", "there is no such cluster").await;
 }
 

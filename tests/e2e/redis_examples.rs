@@ -1,10 +1,8 @@
 //! `examples/redis*`: each way to Redis, configured as users are told to.
 
-use std::process::{Command, Stdio};
-
 use crate::bench::{
-    Answer, Bench, RedisCluster, RedisServer, Request, TempDir, assert_executed, assert_problem, assert_replay_of,
-    free_port,
+    Answer, Bench, Certificates, RedisCluster, RedisServer, Request, TempDir, assert_executed, assert_problem,
+    assert_replay_of, free_port,
 };
 
 /// Which text of an example stands for what here.
@@ -78,7 +76,7 @@ async fn over_tls_another_envoy_replays() {
 #[tokio::test]
 async fn over_tls_nobody_but_the_right_server_is_spoken_to() {
     let tls = Tls::start().await;
-    let strangers = Certificates::make();
+    let strangers = Certificates::make("redis.internal");
     let stranger = strangers.authority();
     for wrong in [
         text("exact: redis.internal", "exact: redis.external"),
@@ -161,9 +159,9 @@ impl Tls {
         const README: &str = include_str!("../../examples/redis-tls/README.md");
         assert!(README.contains(IDEMGATE_USER), "the README of the example has another user than {IDEMGATE_USER}");
 
-        let certificates = Certificates::make();
+        let certificates = Certificates::make("redis.internal");
         let port = free_port();
-        let file = |name: &str| certificates.directory.join(name).display().to_string();
+        let file = |name: &str| certificates.file(name).display().to_string();
         let users = file("users.acl");
         // The default user is the test's own; who fails to log in is nobody.
         let acl = format!("user default on >{TESTER} ~* &* +@all\n{IDEMGATE_USER}\n");
@@ -172,9 +170,9 @@ impl Tls {
             "--tls-port",
             &port.to_string(),
             "--tls-cert-file",
-            &file("redis.pem"),
+            &file("server.pem"),
             "--tls-key-file",
-            &file("redis.key"),
+            &file("server.key"),
             "--tls-ca-cert-file",
             &file("ca.pem"),
             "--tls-auth-clients",
@@ -208,34 +206,3 @@ const TESTER: &str = "tester";
 
 /// As in the example's README.
 const IDEMGATE_USER: &str = "user idemgate on >s3cret ~idemgate:* +eval +evalsha +ping +time +get +set +del +getrange +setrange +pexpire +pttl +info";
-
-/// An authority, and a certificate that it has made for `redis.internal`.
-#[derive(Debug)]
-struct Certificates {
-    directory: TempDir,
-}
-
-impl Certificates {
-    fn make() -> Self {
-        let directory = TempDir::new();
-        let made = Command::new("sh")
-            .args(["-ec", MAKE_CERTIFICATES])
-            .current_dir(directory.path())
-            .stdin(Stdio::null())
-            .output()
-            .expect("cannot run sh");
-        assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
-        Self { directory }
-    }
-
-    fn authority(&self) -> String {
-        self.directory.join("ca.pem").display().to_string()
-    }
-}
-
-const MAKE_CERTIFICATES: &str = r"
-    make() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 $1; }
-    make '-subj /CN=idemgate-example-ca -keyout ca.key -out ca.pem'
-    make '-subj /CN=redis.internal -addext subjectAltName=DNS:redis.internal -addext basicConstraints=critical,CA:FALSE
-        -CA ca.pem -CAkey ca.key -keyout redis.key -out redis.pem'
-";

@@ -234,7 +234,7 @@ crate::bench::also_detached! {
     what_belongs_to_one_connection_or_one_client_is_not_replayed,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_replay_does_not_extend_the_time_it_expires,
         a_retry_gets_the_first_response_and_executes_nothing,

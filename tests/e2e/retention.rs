@@ -229,7 +229,7 @@ crate::bench::also_detached! {
     under_byte_pressure_bodies_go_first_and_nothing_executes_twice,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_stored_response_is_forgotten_after_its_retention,
     }

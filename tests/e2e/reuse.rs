@@ -277,7 +277,7 @@ crate::bench::also_detached! {
     what_is_no_part_of_the_fingerprint_does_not_matter,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_key_cannot_be_reused_for_another_request,
         a_key_cannot_be_reused_while_its_request_is_in_flight,

@@ -61,7 +61,7 @@ async fn a_response_that_outgrows_its_limit_goes_on_without_delay() {
     bench.assert_executions(1);
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_response_that_outgrows_its_limit_goes_on_without_delay,
     }

@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use crate::bench::{
-    Answer, Bench, Gate, Request, Setup, TRAILER, Upload, Way, also_on_redis, assert_executed, assert_replay_of,
+    Answer, Bench, Gate, Request, Setup, TRAILER, Upload, Way, also_on_remote_stores, assert_executed, assert_replay_of,
 };
 
 /// What the older Envoys do not.
@@ -102,14 +102,10 @@ async fn a_request_that_is_held_arrives_whole() {
             for way in Way::ALL {
                 number += 1;
                 let request = Request::post(path).key(format!("{way:?}")).body(body(number));
-                if let Some(redis) = &bench.redis {
-                    redis.pause();
-                }
+                bench.pause_store();
                 let mut upload = begin(&bench, way, &request).await;
                 let response = if AT_ONCE.contains(&path) {
-                    if let Some(redis) = &bench.redis {
-                        redis.resume();
-                    }
+                    bench.resume_store();
                     // It goes on with the store's answer, not with the client's next piece.
                     bench.upstream.reached(number).await;
                     send_rest(&mut upload, &request).await;
@@ -117,9 +113,7 @@ async fn a_request_that_is_held_arrives_whole() {
                 } else {
                     send_rest(&mut upload, &request).await;
                     let ended = upload.end().await;
-                    if let Some(redis) = &bench.redis {
-                        redis.resume();
-                    }
+                    bench.resume_store();
                     ended.response().await
                 };
                 assert_executed(&response, 201);
@@ -196,9 +190,7 @@ async fn what_envoy_cannot_hold_stays_with_the_client() {
     let bench = Bench::start(setup(Host::AsOlderOnes).buffer_limit(BUFFER)).await;
     for (number, way) in Way::ALL.into_iter().enumerate() {
         let request = Request::post("/none").key(format!("{way:?}")).body(body(number));
-        if let Some(redis) = &bench.redis {
-            redis.pause();
-        }
+        bench.pause_store();
         let before = bench.envoy.received().await;
         let mut upload = Upload::begin(&bench.envoy, way, &request).await;
         let all = request.body.clone();
@@ -209,9 +201,7 @@ async fn what_envoy_cannot_hold_stays_with_the_client() {
             upload.end().await
         });
         bench.envoy.has_received(before + u64::from(BUFFER)).await;
-        if let Some(redis) = &bench.redis {
-            redis.resume();
-        }
+        bench.resume_store();
         assert_executed(&sent.await.expect("the client").response().await, 201);
         assert_whole(&bench, number + 1, way, &request);
     }
@@ -229,6 +219,11 @@ mod bypass {
     }
 
     #[test]
+    fn postgres() {
+        Store::Postgres.run(a_request_that_runs_unprotected_arrives_whole);
+    }
+
+    #[test]
     fn pooled() {
         Store::Redis(Transport::Pooled).run(a_request_that_runs_unprotected_arrives_whole);
     }
@@ -239,21 +234,21 @@ mod bypass {
             let mut bench = Bench::start(setup(host)).await;
             for (number, way) in Way::ALL.into_iter().enumerate() {
                 let request = Request::post("/none-bypasses").key(format!("{way:?}")).body(body(number));
-                bench.redis.as_ref().expect("a Redis").pause();
+                bench.pause_store();
                 let mut upload = begin(&bench, way, &request).await;
-                bench.redis.as_mut().expect("a Redis").kill();
+                bench.kill_store();
                 bench.upstream.reached(number + 1).await;
                 send_rest(&mut upload, &request).await;
                 let response = upload.end().await.response().await;
                 assert_eq!((response.status, response.text("idempotency-status").as_str()), (201, "bypassed"));
                 assert_whole(&bench, number + 1, way, &request);
-                bench.redis.as_mut().expect("a Redis").restart().await;
+                bench.restart_store().await;
             }
         }
     }
 }
 
-also_on_redis! {
+also_on_remote_stores! {
     direct: {
         a_request_that_is_held_arrives_whole,
         a_waiter_that_runs_arrives_whole,

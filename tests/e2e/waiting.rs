@@ -415,7 +415,7 @@ crate::bench::also_detached! {
     who_leaves_while_waiting_costs_nothing,
 }
 
-crate::bench::also_on_redis! {
+crate::bench::also_on_remote_stores! {
     direct: {
         a_change_of_the_configuration_leaves_nobody_waiting,
         an_owner_that_dies_leaves_nobody_waiting_longer_than_its_lease,

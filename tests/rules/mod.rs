@@ -12,7 +12,7 @@ use idemgate::{
         Amendment, Claim, Conflict, Decision, KeptResponse, Owner, Phase, Record, Standing, StoredResponse, Verb,
     },
     request::{Caller, Fingerprint, OperationId},
-    store::{Call, Claimed, Ending, Renewed, Settled},
+    store::{Answer, Call, Claimed, Ending, Renewed, Settled, inquiry::Progress},
     time::Timestamp,
 };
 use proptest::prelude::*;
@@ -269,6 +269,25 @@ pub(crate) fn timeless(claimed: Claimed) -> Claimed {
         Claimed::InFlight { .. } => Claimed::InFlight { age: Duration::ZERO, lease_left: Duration::ZERO },
         Claimed::Unknown { .. } => Claimed::Unknown { lease_left: Duration::ZERO },
         Claimed::Completed { response, .. } => Claimed::Completed { response, expires: Timestamp::default() },
+        other => other,
+    }
+}
+
+/// The call of a step that is an owner's.
+pub(crate) fn call_of(step: &Step) -> Option<Call> {
+    Some(match step {
+        Step::Claim { number, owner, retry_unknown } => {
+            Call::Claim(Claim { retry_unknown: *retry_unknown, ..claim(*number, *owner) })
+        }
+        Step::Renew { number, owner } => renews(*number, *owner, LEASE),
+        Step::Settle { number, owner, ending } => settles(*number, *owner, ending.clone()),
+        Step::Amend { .. } | Step::Lapse { .. } => return None,
+    })
+}
+
+pub(crate) fn without_times(progress: Progress) -> Progress {
+    match progress {
+        Progress::Answered(Answer::Claimed(claimed)) => Progress::Answered(Answer::Claimed(timeless(claimed))),
         other => other,
     }
 }

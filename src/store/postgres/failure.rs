@@ -108,8 +108,8 @@ pub enum PostgresError {
     TimedOut,
     /// No connection.
     #[error(
-        "PostgreSQL cannot be reached: check the hosts of store.postgres.cluster, the network, and TLS, which needs \
-         PostgreSQL 17 or newer"
+        "PostgreSQL cannot be reached: check the hosts of store.postgres.cluster and its role store_stream, the network, \
+         and TLS, which needs PostgreSQL 17 or newer"
     )]
     Unreachable,
 }

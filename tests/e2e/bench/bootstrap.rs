@@ -10,7 +10,7 @@ use super::dynamodb::{Signing, dynamodb};
 use super::envoy::released_module;
 use super::hop::merge;
 use super::store::Store;
-use super::transport::{Redis, Transport};
+use super::transport::{Redis, Transport, postgres};
 use super::upstream::Door;
 use super::{AUTHORITY, Mode, Protocol};
 
@@ -28,6 +28,7 @@ pub(crate) struct Setup {
     is_alone: bool,
     allow_on_headers_stop_iteration: bool,
     pub(super) bootstrap_fields: Value,
+    has_no_store_cluster: bool,
     has_retrying_cluster: bool,
     proxies_100_continue: bool,
     buffer_limit: Option<u32>,
@@ -40,8 +41,8 @@ pub(crate) struct Setup {
     pub(super) module: Module,
     pub(super) pipe: Option<PathBuf>,
     redis: RedisSettings,
-    signing: Signing,
     route_config: Value,
+    signing: Signing,
     pub(super) store: Store,
     shown_variables: Vec<&'static str>,
     upstream_fields: Option<u32>,
@@ -73,7 +74,6 @@ impl HotRestart {
 #[derive(Clone, Copy, Debug, Default)]
 struct RedisSettings {
     connections: Option<u32>,
-    is_unknown: bool,
     password: Option<&'static str>,
 }
 
@@ -175,8 +175,8 @@ impl AdminListener {
 /// What a started Envoy has behind it.
 #[derive(Clone, Debug)]
 pub(super) struct Backends {
-    /// Where the servers of the store are, if it has any.
-    pub(super) stores: Vec<SocketAddr>,
+    /// Where the store is; empty if it is in Envoy.
+    pub(super) store: Vec<SocketAddr>,
     pub(super) upstream: SocketAddr,
 }
 
@@ -210,24 +210,29 @@ impl Setup {
 
     /// The filter with this configuration, and its records in Redis.
     pub(crate) fn redis(transport: Transport, configuration: &Value) -> Self {
-        let store = Store::Redis(transport);
-        let mut setup = Self::with(Configuration::Text(store.apply(Mode::apply(configuration)).to_string()));
-        setup.store = store;
-        setup
+        Self::on(Store::Redis(transport), configuration)
+    }
+
+    /// The filter with this configuration, and its records in PostgreSQL.
+    pub(crate) fn postgres(configuration: &Value) -> Self {
+        Self::on(Store::Postgres, configuration)
     }
 
     /// The filter with this configuration, and its records in DynamoDB.
     pub(crate) fn dynamodb(configuration: &Value) -> Self {
-        let store = Store::DynamoDb;
-        let mut setup = Self::with(Configuration::Text(store.apply(Mode::apply(configuration)).to_string()));
-        setup.store = store;
-        setup
+        Self::on(Store::DynamoDb, configuration)
     }
 
     /// Envoy has no credentials to sign with.
     pub(crate) fn unsigned(mut self) -> Self {
         self.signing = Signing::Unsigned;
         self
+    }
+
+    fn on(store: Store, configuration: &Value) -> Self {
+        let mut setup = Self::with(Configuration::Text(store.apply(Mode::apply(configuration)).to_string()));
+        setup.store = store;
+        setup
     }
 
     /// The filter with a configuration that need not be JSON.
@@ -253,6 +258,8 @@ impl Setup {
             is_alone: false,
             allow_on_headers_stop_iteration: true,
             bootstrap_fields: json!({}),
+            has_no_store_cluster: false,
+            signing: Signing::default(),
             has_retrying_cluster: false,
             proxies_100_continue: false,
             buffer_limit: None,
@@ -265,7 +272,6 @@ impl Setup {
             module: Module::Released,
             pipe: None,
             redis: RedisSettings::default(),
-            signing: Signing::default(),
             route_config: json!({}),
             store: Store::current(),
             shown_variables: Vec::new(),
@@ -415,8 +421,8 @@ impl Setup {
     }
 
     /// Envoy does not know the cluster that the filter is told to use.
-    pub(crate) fn without_redis_cluster(mut self) -> Self {
-        self.redis.is_unknown = true;
+    pub(crate) fn without_store_cluster(mut self) -> Self {
+        self.has_no_store_cluster = true;
         self
     }
 
@@ -498,19 +504,20 @@ impl Setup {
         let mut listeners = vec![self.listener(module, access_log)];
         listeners.extend(self.admin.iter().map(|admin| admin.listener(module, &self.vm_id)));
         let mut clusters = self.clusters(backends.upstream);
-        if let (Store::DynamoDb, Some(server)) = (self.store, backends.stores.first()) {
-            clusters.push(dynamodb(*server, self.signing));
-        }
-        if let Store::Redis(transport) = self.store
-            && !self.redis.is_unknown
-        {
-            let redis = Redis {
-                addresses: backends.stores.clone(),
-                connections: self.redis.connections,
-                password: self.redis.password,
-            };
-            listeners.extend(transport.listeners());
-            clusters.extend(transport.clusters(module, &redis));
+        match self.store {
+            _ if self.has_no_store_cluster => {}
+            Store::Postgres => clusters.push(postgres(module, &backends.store)),
+            Store::Redis(transport) => {
+                let redis = Redis {
+                    addresses: backends.store.clone(),
+                    connections: self.redis.connections,
+                    password: self.redis.password,
+                };
+                listeners.extend(transport.listeners());
+                clusters.extend(transport.clusters(module, &redis));
+            }
+            Store::DynamoDb => clusters.extend(backends.store.iter().map(|server| dynamodb(*server, self.signing))),
+            Store::SharedData => {}
         }
         Resources { listeners, clusters }
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::bootstrap::{HTTP_OPTIONS, address, cluster};
+use super::signal::signal;
 
 #[path = "../../dynamodb/dynalite.rs"]
 mod dynalite;
@@ -31,6 +32,26 @@ impl Dynalite {
         let dynalite = Self::start();
         dynalite.create_table(TABLE, "k", "B");
         dynalite
+    }
+
+    /// It stands still from now on.
+    pub(crate) fn pause(&self) {
+        signal(&self.child, "STOP");
+    }
+
+    pub(crate) fn resume(&self) {
+        signal(&self.child, "CONT");
+    }
+
+    /// Ends it as a crash does.
+    pub(crate) fn kill(&self) {
+        signal(&self.child, "KILL");
+    }
+
+    /// Starts it again on the same port once it was killed, with an empty table.
+    pub(crate) fn restart(&mut self) {
+        *self = Self::start_at(self.address).expect("the port is free again");
+        self.create_table(TABLE, "k", "B");
     }
 
     /// How many items there are.

@@ -52,8 +52,8 @@ impl Envoy {
     }
 
     /// In front of this upstream, with a store at these addresses, which the test has started.
-    pub(crate) async fn in_front_of(upstream: &Upstream, setup: &Setup, redis: Vec<SocketAddr>) -> Self {
-        Self::start(setup, Backends { stores: redis, upstream: upstream.address() }).await
+    pub(crate) async fn in_front_of(upstream: &Upstream, setup: &Setup, store: Vec<SocketAddr>) -> Self {
+        Self::start(setup, Backends { store, upstream: upstream.address() }).await
     }
 
     /// Envoy with a file that users are told to copy, on ports of its own.
@@ -63,7 +63,7 @@ impl Envoy {
 
     /// The same with other texts in the file, too.
     pub(super) async fn shipped_with(file: &str, upstream: SocketAddr, replaced: &[(String, String)]) -> Self {
-        let backends = Backends { stores: Vec::new(), upstream };
+        let backends = Backends { store: Vec::new(), upstream };
         Self::once_ready(Launched::with_shipped_file(file, upstream, replaced), backends).await
     }
 
@@ -71,7 +71,7 @@ impl Envoy {
     pub(crate) async fn with_bootstrap(bootstrap: impl FnOnce(&TempDir) -> Value, upstream: SocketAddr) -> Self {
         let directory = TempDir::new();
         let bootstrap = format!("{:#}", bootstrap(&directory));
-        let backends = Backends { stores: Vec::new(), upstream };
+        let backends = Backends { store: Vec::new(), upstream };
         Self::once_ready(Launched::run(directory, "bootstrap.json", bootstrap.as_bytes(), Process::default()), backends)
             .await
     }
@@ -386,7 +386,7 @@ const VM_FAILURES: [&str; 4] = ["Uncaught ", "panicked at", "wasm_fail", "Wasm V
 /// Starts Envoy with a configuration that it must refuse, and gives its log once it has ended.
 pub(crate) async fn refusal(setup: &Setup) -> String {
     let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
-    let mut launched = Launched::with_setup(setup, &Backends { stores: vec![nobody], upstream: nobody });
+    let mut launched = Launched::with_setup(setup, &Backends { store: vec![nobody], upstream: nobody });
     let deadline = Instant::now() + START;
     let exit = loop {
         if let Some(exit) = launched.exit() {

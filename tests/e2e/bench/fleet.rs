@@ -1,4 +1,4 @@
-//! Several Envoys in front of one upstream, with one Redis between them.
+//! Several Envoys in front of one upstream, with one store between them.
 
 use std::net::SocketAddr;
 
@@ -16,14 +16,14 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Both of the same `setup`, and with a store at these addresses.
-    pub(crate) async fn start(setup: &Setup, redis: Vec<SocketAddr>) -> Self {
-        Self::of([setup, setup], redis).await
+    pub(crate) async fn start(setup: &Setup, store: Vec<SocketAddr>) -> Self {
+        Self::of([setup, setup], store).await
     }
 
     /// Each of its own setup.
-    pub(crate) async fn of([one, other]: [&Setup; 2], redis: Vec<SocketAddr>) -> Self {
+    pub(crate) async fn of([one, other]: [&Setup; 2], store: Vec<SocketAddr>) -> Self {
         let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
-        let backends = Backends { stores: redis, upstream: upstream.address() };
+        let backends = Backends { store, upstream: upstream.address() };
         let envoys = [Envoy::start(one, backends.clone()).await, Envoy::start(other, backends).await];
         Self { envoys, upstream }
     }

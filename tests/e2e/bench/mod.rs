@@ -4,6 +4,7 @@
 
 mod answer;
 mod bootstrap;
+mod certificates;
 mod discovery;
 mod dynamodb;
 mod envoy;
@@ -42,6 +43,7 @@ pub(crate) use bootstrap::{
     AdminListener, HotRestart, Setup, compressor, decompressor, delay, deny_header, location, lua, lua_on_response,
     one_request_a_day,
 };
+pub(crate) use certificates::Certificates;
 pub(crate) use dynamodb::{Dynalite, TABLE};
 pub(crate) use envoy::{Envoy, SECRET, is_since, refusal, released_module};
 pub(crate) use expect::{
@@ -61,7 +63,7 @@ pub(crate) use mode::{Mode, also_detached};
 pub(crate) use postgres::{Pgbouncer, PostgresServer, Release, SCHEMA};
 pub(crate) use redis::{RedisCluster, RedisServer, free_port};
 pub(crate) use resp::Reply;
-pub(crate) use store::{Store, also_on_redis};
+pub(crate) use store::{Store, also_on_remote_stores};
 pub(crate) use temp_dir::TempDir;
 pub(crate) use transport::Transport;
 pub(crate) use upload::{TRAILER, Upload, Way};
@@ -87,30 +89,15 @@ impl Protocol {
     pub(crate) const BOTH: [Self; 2] = [Self::Http1, Self::Http2];
 }
 
-/// The server of a store that has one.
-async fn servers(setup: &Setup) -> (Option<RedisServer>, Option<Dynalite>, Vec<SocketAddr>) {
-    match setup.store {
-        Store::DynamoDb => {
-            let dynalite = Dynalite::with_table();
-            let address = dynalite.address;
-            (None, Some(dynalite), vec![address])
-        }
-        Store::Redis(_) => {
-            let redis = RedisServer::start().await;
-            let address = redis.address();
-            (Some(redis), None, vec![address])
-        }
-        Store::SharedData => (None, None, Vec::new()),
-    }
-}
-
 /// An Envoy with two workers, and what is behind it.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) envoy: Envoy,
-    /// The server that the filter keeps its records in, if the scenario runs on Redis.
+    /// The server that the filter keeps its records in, if the scenario runs on PostgreSQL.
+    pub(crate) postgres: Option<PostgresServer>,
+    /// The same if it runs on Redis.
     pub(crate) redis: Option<RedisServer>,
-    /// The same on DynamoDB.
+    /// The same if it runs on DynamoDB.
     pub(crate) dynalite: Option<Dynalite>,
     pub(crate) upstream: Upstream,
 }
@@ -122,25 +109,25 @@ impl Bench {
     }
 
     pub(crate) async fn start(setup: Setup) -> Self {
-        let (redis, dynalite, addresses) = servers(&setup).await;
-        Self { redis, dynalite, ..Self::start_on(setup, addresses).await }
+        let Servers { postgres, redis, dynalite, addresses } = Servers::of(setup.store).await;
+        Self { postgres, redis, dynalite, ..Self::start_on(setup, addresses).await }
     }
 
     /// With another proxy between Envoy and the upstream; the test has started both.
     pub(crate) async fn through(hop: &Envoy, upstream: Upstream, setup: Setup) -> Self {
-        let (redis, dynalite, stores) = servers(&setup).await;
-        let envoy = Envoy::start(&setup, Backends { stores, upstream: hop.address() }).await;
-        Self { envoy, redis, dynalite, upstream }
+        let Servers { postgres, redis, dynalite, addresses } = Servers::of(setup.store).await;
+        let envoy = Envoy::start(&setup, Backends { store: addresses, upstream: hop.address() }).await;
+        Self { envoy, postgres, redis, dynalite, upstream }
     }
 
     /// With a store at these addresses, which the test has started.
-    pub(crate) async fn start_on(setup: Setup, stores: Vec<SocketAddr>) -> Self {
+    pub(crate) async fn start_on(setup: Setup, store: Vec<SocketAddr>) -> Self {
         let upstream = Upstream::with_door(setup.upstream_protocol, setup.upstream_door);
         if let Some(path) = &setup.pipe {
             upstream.open_pipe(path);
         }
-        let envoy = Envoy::start(&setup, Backends { stores, upstream: upstream.address() }).await;
-        Self { envoy, redis: None, dynalite: None, upstream }
+        let envoy = Envoy::start(&setup, Backends { store, upstream: upstream.address() }).await;
+        Self { envoy, postgres: None, redis: None, dynalite: None, upstream }
     }
 
     /// The `envoy.yaml` that users are told to copy.
@@ -162,7 +149,7 @@ impl Bench {
     pub(crate) async fn example_with(name: &str, replaced: &[(String, String)]) -> Self {
         let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
         let envoy = Self::another_envoy(name, &upstream, replaced).await;
-        Self { envoy, redis: None, dynalite: None, upstream }
+        Self { envoy, postgres: None, redis: None, dynalite: None, upstream }
     }
 
     /// Another Envoy of an example, in front of the same upstream.
@@ -175,13 +162,64 @@ impl Bench {
         let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
         let address = upstream.address();
         let envoy = Envoy::with_bootstrap(|directory| bootstrap(address, directory), address).await;
-        Self { envoy, redis: None, dynalite: None, upstream }
+        Self { envoy, postgres: None, redis: None, dynalite: None, upstream }
     }
 
     async fn start_file(file: &str, door: Door) -> Self {
         let upstream = Upstream::with_door(Protocol::Http1, door);
         let envoy = Envoy::shipped(file, upstream.address()).await;
-        Self { envoy, redis: None, dynalite: None, upstream }
+        Self { envoy, postgres: None, redis: None, dynalite: None, upstream }
+    }
+
+    /// The server of the store stands still from now on, if there is one.
+    pub(crate) fn pause_store(&self) {
+        if let Some(postgres) = &self.postgres {
+            postgres.pause();
+        }
+        if let Some(redis) = &self.redis {
+            redis.pause();
+        }
+        if let Some(dynalite) = &self.dynalite {
+            dynalite.pause();
+        }
+    }
+
+    pub(crate) fn resume_store(&self) {
+        if let Some(postgres) = &self.postgres {
+            postgres.resume();
+        }
+        if let Some(redis) = &self.redis {
+            redis.resume();
+        }
+        if let Some(dynalite) = &self.dynalite {
+            dynalite.resume();
+        }
+    }
+
+    /// Ends the server of the store as a crash does.
+    pub(crate) fn kill_store(&mut self) {
+        if let Some(postgres) = &mut self.postgres {
+            postgres.kill();
+        }
+        if let Some(redis) = &mut self.redis {
+            redis.kill();
+        }
+        if let Some(dynalite) = &self.dynalite {
+            dynalite.kill();
+        }
+    }
+
+    /// Starts it again on the same port once it was killed.
+    pub(crate) async fn restart_store(&mut self) {
+        if let Some(postgres) = &mut self.postgres {
+            postgres.restart().await;
+        }
+        if let Some(redis) = &mut self.redis {
+            redis.restart().await;
+        }
+        if let Some(dynalite) = &mut self.dynalite {
+            dynalite.restart();
+        }
     }
 
     /// See [`Envoy::send`].
@@ -221,6 +259,35 @@ impl Bench {
     #[track_caller]
     pub(crate) fn assert_executions(&self, expected: usize) {
         self.upstream.assert_executions(expected);
+    }
+}
+
+/// The server that a store needs.
+#[derive(Default)]
+struct Servers {
+    postgres: Option<PostgresServer>,
+    redis: Option<RedisServer>,
+    dynalite: Option<Dynalite>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Servers {
+    async fn of(store: Store) -> Self {
+        match store {
+            Store::DynamoDb => {
+                let dynalite = Dynalite::with_table();
+                Self { addresses: vec![dynalite.address], dynalite: Some(dynalite), ..Self::default() }
+            }
+            Store::Postgres => {
+                let postgres = PostgresServer::start().await;
+                Self { addresses: vec![postgres.address()], postgres: Some(postgres), ..Self::default() }
+            }
+            Store::Redis(_) => {
+                let redis = RedisServer::start().await;
+                Self { addresses: vec![redis.address()], redis: Some(redis), ..Self::default() }
+            }
+            Store::SharedData => Self::default(),
+        }
     }
 }
 

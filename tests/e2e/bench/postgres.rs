@@ -157,6 +157,25 @@ impl PostgresServer {
         self.sql("SELECT pg_promote(true)").await;
     }
 
+    /// Waits until this standby has replayed all that its primary has written.
+    pub(crate) async fn has_all_of(&self, primary: &Self) {
+        let written = primary.texts("SELECT pg_current_wal_insert_lsn()").await.concat();
+        let replayed = format!("SELECT (pg_last_wal_replay_lsn() >= '{written}')::int");
+        patiently("a standby in step", async {
+            while self.number(&replayed).await == 0 {
+                tokio::time::sleep(POLL).await;
+            }
+        })
+        .await;
+    }
+
+    /// Asks all but the superuser for their passwords in this way, as `pg_hba.conf` calls it.
+    pub(crate) async fn ask_for_password(&self, method: &str) {
+        let file = self.directory.join("data/pg_hba.conf");
+        fs::write(file, HBA.replace("scram-sha-256", method)).expect("a file of this test's own");
+        self.sql("SELECT pg_reload_conf()").await;
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }

@@ -5,12 +5,14 @@ use std::cell::Cell;
 use serde_json::{Value, json};
 
 use super::dynamodb::{DYNAMODB_CLUSTER, TABLE};
-use super::transport::{REDIS_CLUSTER, Transport};
+use super::postgres::{DATABASE, PASSWORD, ROLE};
+use super::transport::{POSTGRES_CLUSTER, REDIS_CLUSTER, Transport};
 
 /// Where records are kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Store {
     DynamoDb,
+    Postgres,
     Redis(Transport),
     SharedData,
 }
@@ -34,38 +36,47 @@ impl Store {
 
     /// `configuration`, with this store unless it names another.
     pub(super) fn apply(self, mut configuration: Value) -> Value {
-        // What a busy machine may make of it is no error of the store.
-        let timeout = ("timeout", json!("10s"));
         let (name, defaults) = match self {
-            Self::DynamoDb => {
-                ("dynamodb", vec![("cluster", json!(DYNAMODB_CLUSTER)), ("table", json!(TABLE)), timeout])
-            }
+            Self::DynamoDb => ("dynamodb", json!({ "cluster": DYNAMODB_CLUSTER, "table": TABLE })),
+            Self::Postgres => (
+                "postgres",
+                json!({
+                    "cluster": POSTGRES_CLUSTER,
+                    "database": DATABASE,
+                    "username": ROLE,
+                    "password": PASSWORD,
+                    "max_record": "16MiB",
+                }),
+            ),
             Self::Redis(transport) => (
                 "redis",
-                vec![
-                    ("cluster", json!(REDIS_CLUSTER)),
-                    timeout,
-                    ("max_record", json!(transport.max_record())),
-                    ("connections", json!(transport.connections())),
-                ],
+                json!({
+                    "cluster": REDIS_CLUSTER,
+                    "max_record": transport.max_record(),
+                    "connections": transport.connections(),
+                }),
             ),
             Self::SharedData => return configuration,
         };
         if let Some(keys) = configuration.as_object_mut() {
             let store = keys.entry("store").or_insert_with(|| json!({ name: {} }));
-            if let Some(settings) = store.get_mut(name).and_then(Value::as_object_mut) {
+            if let (Some(store), Some(defaults)) =
+                (store.get_mut(name).and_then(Value::as_object_mut), defaults.as_object())
+            {
                 for (key, value) in defaults {
-                    settings.entry(key).or_insert(value);
+                    store.entry(key).or_insert_with(|| value.clone());
                 }
+                // What a busy machine may make of it is no error of the store.
+                store.entry("timeout").or_insert(json!("10s"));
             }
         }
         configuration
     }
 }
 
-/// Makes of each scenario of the file other tests, in which records are kept in DynamoDB, and in Redis: over raw TCP and over
-/// persistent connections for those named `direct`, over pooled ones for those named `pooled`.
-macro_rules! also_on_redis {
+/// Makes of each scenario of the file other tests, in which records are kept elsewhere: in PostgreSQL, in DynamoDB, and in
+/// Redis over raw TCP and over persistent connections for those named `direct`, over pooled ones for those named `pooled`.
+macro_rules! also_on_remote_stores {
     (direct: { $($direct:ident),* $(,)? } $(pooled: { $($pooled:ident),* $(,)? })?) => {
         mod redis_direct {
             $(
@@ -83,6 +94,17 @@ macro_rules! also_on_redis {
                 #[test]
                 fn $direct() {
                     $crate::bench::Store::DynamoDb.run(super::$direct);
+                }
+            )*
+        }
+
+        mod postgres {
+            $(
+                #[test]
+                fn $direct() {
+                    use $crate::bench::Store;
+
+                    Store::Postgres.run(super::$direct);
                 }
             )*
         }
@@ -113,4 +135,4 @@ macro_rules! also_on_redis {
     };
 }
 
-pub(crate) use also_on_redis;
+pub(crate) use also_on_remote_stores;

@@ -9,6 +9,7 @@ use super::bootstrap::{HTTP_OPTIONS, address, cluster, wasm_filter};
 
 /// The cluster that the filter's configuration names.
 pub(super) const REDIS_CLUSTER: &str = "redis";
+pub(super) const POSTGRES_CLUSTER: &str = "postgres";
 
 /// How the filter's commands reach Redis.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,6 +60,15 @@ impl Transport {
             Self::Pooled | Self::Sharded => vec![pool(self)],
         }
     }
+}
+
+/// The way to PostgreSQL, or to a pgbouncer in front of it: the same for both.
+pub(super) fn postgres(module: &Path, servers: &[SocketAddr]) -> Value {
+    let servers = Redis { addresses: servers.to_vec(), connections: None, password: None };
+    let mut cluster = streams(direct(&servers), module);
+    cluster["name"] = json!(POSTGRES_CLUSTER);
+    cluster["load_assignment"]["cluster_name"] = json!(POSTGRES_CLUSTER);
+    cluster
 }
 
 /// The servers, and how Envoy is to speak to them.
