@@ -1,4 +1,5 @@
 //! A dynalite of a test's own: atomic, as DynamoDB is, but for the item in a refusal, which it never shows.
+#![allow(clippy::disallowed_methods, reason = "time is natural in a test")]
 
 use std::{
     io::{Read as _, Write as _},

@@ -106,10 +106,10 @@ async fn a_table_that_is_not_there_or_has_another_key_runs_nothing_and_says_so()
 async fn the_example_signs_and_replays() {
     let dynalite = Dynalite::with_table();
     let file = std::fs::read_to_string("examples/dynamodb/envoy.yaml").unwrap();
-    let tls =
-        &file[file.find("    transport_socket:").unwrap()..file.find("    typed_extension_protocol_options:").unwrap()];
+    let (_, tls) = file.split_once("    transport_socket:").unwrap();
+    let (tls, _) = tls.split_once("    typed_extension_protocol_options:").unwrap();
     let replaced = [
-        (tls.to_owned(), String::new()),
+        (format!("    transport_socket:{tls}"), String::new()),
         (
             "address: dynamodb.us-east-1.amazonaws.com, port_value: 443".to_owned(),
             format!("address: 127.0.0.1, port_value: {}", dynalite.address.port()),
