@@ -47,6 +47,7 @@ mod passing;
 mod postgres_errors;
 mod postgres_examples;
 mod postgres_races;
+mod postgres_upkeep;
 mod races;
 mod redirects;
 mod redis_bench;
