@@ -182,8 +182,11 @@ impl PostgresServer {
 
     /// Ends it at once, as a crash does: what it had promised is in its log alone.
     pub(crate) fn kill(&mut self) {
+        // Those that stand still find this before anything else when they go on.
+        for process in self.processes() {
+            signal(process, "QUIT");
+        }
         self.resume();
-        signal(self.child.id(), "QUIT");
         self.child.wait().expect("postgres is a child of this process");
     }
 
