@@ -27,7 +27,7 @@ help: ## List the commands
 	@echo 'POSTGRES_BIN=/path/to/bin another PostgreSQL, with initdb beside it.'
 
 .PHONY: demo
-demo: build envoy $(filter postgres redis,$(STORE)) ## Show with real requests what Idemgate does (STORE=redis or postgres: two Envoys on one of these; KEEP=1 leaves it running)
+demo: build envoy $(filter dynamodb postgres redis,$(STORE)) ## Show with real requests what Idemgate does (STORE=redis, postgres or dynamodb: two Envoys on one of these; KEEP=1 leaves it running)
 	@[ -x "$${CARGO_TARGET_DIR:-target}"/debug/examples/orders ] || echo 'building the orders service (half a minute the first time)'
 	@cargo build --quiet $(NATIVE) --example orders
 	@demo/run $(if $(STORE),--store $(STORE)) $(if $(filter-out 0,$(KEEP)),--keep)

@@ -39,6 +39,17 @@ fn every_scene_is_as_promised_when_each_request_goes_to_another_envoy_on_one_pos
     assert!(printed.contains("All of it was as promised."), "{printed}");
 }
 
+/// Nor this one.
+#[test]
+fn every_scene_is_as_promised_when_each_request_goes_to_another_envoy_on_one_dynamodb() {
+    let printed = play(&["--store", "dynamodb"]);
+    for scene in ["An Envoy is killed", "stand-in for DynamoDB hangs", "stand-in for DynamoDB is killed", "14. Waiting"]
+    {
+        assert!(printed.contains(scene), "there is no scene {scene:?}\n{printed}");
+    }
+    assert!(printed.contains("All of it was as promised."), "{printed}");
+}
+
 #[test]
 fn the_configurations_of_the_composed_envoys_are_good_ones() {
     for (store, server) in
