@@ -34,12 +34,14 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 /// Blocks that need what tests do not have: the page, how the block begins, and what it needs. Their syntax is checked.
-const NOT_RUN: [(&str, &str, &str); 5] = [
+const NOT_RUN: [(&str, &str, &str); 7] = [
     ("docs/deployment.md", "docker compose up", "Docker; `make compose-test` runs it"),
     ("docs/deployment.md", "docker build", "Docker, and a registry to push to"),
     ("docs/deployment.md", "kubectl -n orders create configmap", "a Kubernetes cluster"),
     ("docs/deployment.md", "cd deploy/envoy-gateway", "a Kubernetes cluster"),
     ("docs/deployment.md", "kubectl apply -f envoypatchpolicy.yaml", "a Kubernetes cluster"),
+    ("docs/dynamodb.md", "aws dynamodb create-table", "an account of AWS"),
+    ("examples/dynamodb/README.md", "make build", "an account of AWS; `make demo STORE=dynamodb` runs a stand-in"),
 ];
 
 /// Pages that are read in one go, and what they take for granted.
@@ -55,7 +57,13 @@ struct Session {
 const NAMES_OF_COMMANDS: Session = Session { before: "", pages: &["README.md", "docs/performance.md"], after: "" };
 const FIRST_STEPS: Session = Session {
     before: "TOKEN=alice",
-    pages: &["docs/deployment.md", "docs/clients.md", "docs/metrics.md"],
+    pages: &[
+        "docs/deployment.md",
+        "docs/clients.md",
+        "docs/metrics.md",
+        "docs/dynamodb.md",
+        "examples/dynamodb/README.md",
+    ],
     after: "kill $(jobs -p); wait",
 };
 const OPERATIONS: Session = Session {
