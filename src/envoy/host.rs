@@ -3,7 +3,10 @@
 //! These are the SDK's, as far as it lists every status that Envoy answers them with; the others are in
 //! [`abi`](super::abi).
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    cell::RefCell,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use proxy_wasm::{hostcalls, types::Status};
 
@@ -120,9 +123,25 @@ pub(crate) fn send_message(stream: u32, message: &[u8]) -> bool {
     hostcalls::send_grpc_stream_message(stream, Some(message), false).is_ok()
 }
 
-/// Gives a stream of the context in effect up, without a word about it afterwards.
-pub(crate) fn cancel_stream(stream: u32) {
-    let _ = hostcalls::cancel_grpc_stream(stream);
+/// Gives a stream of this root context up when the next tick comes. Envoy 1.36 dies of a stream that is cancelled in the very
+/// callback that hands over its last bytes, as when a server refuses a login and hangs up (seen on 1.36.2, not on 1.40.0).
+pub(crate) fn cancel_stream(root: u32, stream: u32) {
+    LEFT_STREAMS.with_borrow_mut(|left| left.push((root, stream)));
+}
+
+/// Gives up those streams. To be called in a tick, or at the end of a configuration.
+pub(crate) fn cancel_left_streams() {
+    for (root, stream) in LEFT_STREAMS.take() {
+        // One that has ended meanwhile is not found.
+        if set_effective_context(root).is_ok() {
+            let _ = hostcalls::cancel_grpc_stream(stream);
+        }
+    }
+}
+
+thread_local! {
+    /// With their root contexts.
+    static LEFT_STREAMS: RefCell<Vec<(u32, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Answers the client of the stream in effect.

@@ -97,8 +97,7 @@ impl Streams for StoreStreams<'_> {
     }
 
     fn close_stream(&mut self, stream: u32) {
-        self.enter_root();
-        host::cancel_stream(stream);
+        host::cancel_stream(self.root, stream);
     }
 }
 
