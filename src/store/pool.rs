@@ -208,7 +208,7 @@ impl Pool {
             let Some(connection) = self.connections.get(place) else { continue };
             if connection.is_opening() && self.is_slow(connection, now) {
                 self.drop_connection(streams, place);
-                let error = self.wire.silence(Silence::TimedOut).error;
+                let error = self.wire.silent(Silence::TimedOut);
                 self.note_failure(error, now);
             } else if connection.pending.iter().any(|question| question.is_late(now)) {
                 let pending = self.drop_connection(streams, place);
@@ -223,7 +223,7 @@ impl Pool {
             let (late, others) = mem::take(&mut self.waiting).into_iter().partition(|question| question.is_late(now));
             self.waiting = others;
             let why = self.failed.map(|(_, error)| error);
-            self.refuse(late, why.unwrap_or_else(|| self.wire.silence(Silence::TimedOut).error));
+            self.refuse(late, why.unwrap_or_else(|| self.wire.silent(Silence::TimedOut)));
         }
         if !self.waiting.is_empty() {
             self.open(streams, now);
@@ -304,7 +304,7 @@ impl Pool {
                     used: now,
                 });
             }
-            None => self.note_failure(self.wire.silence(Silence::NotMade).error, now),
+            None => self.note_failure(self.wire.silent(Silence::NotMade), now),
         }
     }
 

@@ -114,8 +114,13 @@ pub trait Sweeps {
 
 /// The questions to a store, and its answers, in its own bytes.
 pub trait Dialect: fmt::Debug + Send + Sync {
-    /// Why there is no reply at all.
-    fn silence(&self, silence: Silence) -> Failure;
+    /// Why there is no reply at all, in the store's own words.
+    fn silent(&self, silence: Silence) -> StoreError;
+
+    /// The same, and whether the store may have done what it was asked: not if nobody asked it.
+    fn silence(&self, silence: Silence) -> Failure {
+        Failure { error: self.silent(silence), is_doubtful: silence != Silence::NotMade }
+    }
 
     /// What a reply to a question says.
     ///

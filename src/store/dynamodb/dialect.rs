@@ -17,6 +17,7 @@ use crate::{
         integrity::Integrity,
         remote::{Asked, Dialect, Failure, Reply, Said, Silence},
         review::Seen,
+        rule::{Ask, Rule},
         seal::{self, MARK_KEPT, PhaseByte, SealedRecord, SealedSummary},
     },
     time::Timestamp,
@@ -31,9 +32,6 @@ pub(super) struct DynamoDbDialect {
     max_record: u64,
     integrity: Integrity,
 }
-
-/// What is asked, in which bytes, and how long it makes sense to ask, if longer than the claim lives.
-type Inquired = (Question, Vec<u8>, Option<Duration>);
 
 impl DynamoDbDialect {
     pub(super) fn new(config: DynamoDbConfig) -> Self {
@@ -53,71 +51,62 @@ impl DynamoDbDialect {
     }
 
     /// How a call is asked; or its answer, if it cannot be.
-    pub(super) fn ask(&self, call: &Call, now: Timestamp) -> Result<Inquired, Answer> {
-        match call {
-            Call::Claim(claim) => {
-                let sealed = seal::claimed(&claim.operation, &claim.fingerprint, claim.owner, now)
-                    .map_err(|error| Answer::Claimed(Claimed::Failed(StoreError::Unreadable(error))))?;
-                let (key, table) = (self.key(&claim.operation), &self.table);
+    pub(super) fn ask<'a>(&self, call: &'a Call, now: Timestamp) -> Result<Ask<'a>, Answer> {
+        Ask::of(call, &self.integrity, self.max_record, now)
+    }
+
+    /// The conditional write of a rule.
+    pub(super) fn encode(&self, call: &Call, rule: &Rule<'_>, now: Timestamp) -> Vec<u8> {
+        let operation = call.operation();
+        let (action, body) = match rule {
+            Rule::Claim { claim, keep, sealed } => {
+                let (key, table) = (self.key(operation), &self.table);
                 let (owner, fingerprint) =
                     (base64::encode(&claim.owner.to_bytes()), base64::encode(claim.fingerprint.as_bytes()));
-                let (lease, expires) = times(now, claim.lease, claim.lease.saturating_add(claim.ttl));
-                let sealed = base64::encode(&self.integrity.sign(&claim.operation, sealed));
+                let (lease, expires) = times(now, claim.lease, *keep);
+                let sealed = base64::encode(sealed);
                 // Asked again by the owner whose first reply got lost; or another owner gave it back: nothing stands
                 // behind such a mark, as it does behind any record.
                 let body = format!(
                     r#"{{"TableName":"{table}","Item":{{"k":{{"B":"{key}"}},"s":{{"S":"i"}},"o":{{"B":"{owner}"}},"f":{{"B":"{fingerprint}"}},"l":{{"N":"{lease}"}},"e":{{"N":"{expires}"}},"b":{{"B":"{sealed}"}}}},"ConditionExpression":"attribute_not_exists(k) OR (s = :i AND o = :me) OR (s = :r AND attribute_not_exists(b) AND o <> :me)","ExpressionAttributeValues":{{":i":{{"S":"i"}},":r":{{"S":"r"}},":me":{{"B":"{owner}"}}}}{SHOWS_ITEM}}}"#
                 );
-                Ok((Question::Claim(Terms::of(claim)), Request::new(Action::Put, now, &body).to_bytes(), None))
+                (Action::Put, body)
             }
-            Call::Renew { operation, owner, lease, ttl } => {
-                let (lease, expires) = times(now, *lease, lease.saturating_add(*ttl));
-                let body = self.update(
-                    operation,
-                    "SET l = :l, e = :e",
-                    "o = :me AND s = :i",
-                    &[text(":i", "i"), binary(":me", &owner.to_bytes()), number(":l", lease), number(":e", expires)],
-                    "",
-                );
-                Ok((Question::Renew, Request::new(Action::Update, now, &body).to_bytes(), None))
+            Rule::Renew { owner, lease, keep } => {
+                let (lease, expires) = times(now, *lease, *keep);
+                let values =
+                    [text(":i", "i"), binary(":me", &owner.to_bytes()), number(":l", lease), number(":e", expires)];
+                (Action::Update, self.update(operation, "SET l = :l, e = :e", "o = :me AND s = :i", &values, ""))
             }
-            Call::Settle { operation, fingerprint, owner, ending, lease, ttl } => {
-                let ended = seal::ended(operation, fingerprint, *owner, ending, self.max_record, now);
-                let (phase, sealed, settled) =
-                    ended.map_err(|error| Answer::Settled(Settled::Failed(StoreError::Unreadable(error)).into()))?;
-                let keep = match phase {
-                    // The mark of a release is of use as long as a claim of its owner may be on the way.
-                    PhaseByte::Released => *lease,
+            Rule::Settle { owner, fingerprint, state, keep, sealed } => {
+                let keep = match state {
                     // The claim said the same for as long as this.
-                    PhaseByte::Unknown => lease.saturating_add(*ttl),
-                    PhaseByte::InFlight | PhaseByte::Completed | PhaseByte::NotKept => *ttl,
+                    PhaseByte::Unknown => keep.saturating_add(call.lease()),
+                    _ => *keep,
                 };
                 let (at, expires) = times(now, Duration::ZERO, keep);
                 // A record that is gone was lost, or never made: whatever the owner says is better than nothing. The same
                 // state was said before, and the reply got lost.
                 let mut values = vec![
                     text(":i", "i"),
-                    text(":s", &letter(phase)),
+                    text(":s", &letter(*state)),
                     binary(":me", &owner.to_bytes()),
                     binary(":f", fingerprint.as_bytes()),
                     number(":n", at),
                     number(":e", expires),
                 ];
-                let sealing = self.seal(operation, phase, sealed, &mut values);
+                let sealing = sealing(*state, sealed, &mut values);
                 let body = self.update(
                     operation,
                     &format!("SET s = :s, o = :me, f = :f, e = :e, l = if_not_exists(l, :n){sealing}"),
-                    &format!("attribute_not_exists(k) OR (o = :me AND (s = :i OR (s = :s AND {})))", sealed_so(phase)),
+                    &format!("attribute_not_exists(k) OR (o = :me AND (s = :i OR (s = :s AND {})))", sealed_so(*state)),
                     &values,
                     SHOWS_ITEM,
                 );
-                let lasts = match phase {
-                    PhaseByte::Completed | PhaseByte::NotKept | PhaseByte::Released => Some(*ttl),
-                    PhaseByte::InFlight | PhaseByte::Unknown => None,
-                };
-                Ok((Question::Settle { settled }, Request::new(Action::Update, now, &body).to_bytes(), lasts))
+                (Action::Update, body)
             }
-        }
+        };
+        Request::new(action, now, &body).to_bytes()
     }
 
     /// The key of an operation, as JSON has it.
@@ -135,21 +124,6 @@ impl DynamoDbDialect {
     fn get(&self, operation: &OperationId) -> String {
         let (table, key) = (&self.table, self.key(operation));
         format!(r#"{{"TableName":"{table}","Key":{{"k":{{"B":"{key}"}}}},"ConsistentRead":true}}"#)
-    }
-
-    /// The part of an update that writes what stands behind the head. Behind the mark of a release nothing does.
-    fn seal(
-        &self,
-        operation: &OperationId,
-        phase: PhaseByte,
-        sealed: Vec<u8>,
-        values: &mut Vec<String>,
-    ) -> &'static str {
-        if phase == PhaseByte::Released {
-            return " REMOVE b";
-        }
-        values.push(binary(":b", &self.integrity.sign(operation, sealed)));
-        ", b = :b"
     }
 
     /// What a write that was refused has met.
@@ -216,11 +190,11 @@ impl DynamoDbDialect {
 }
 
 impl Dialect for DynamoDbDialect {
-    fn silence(&self, silence: Silence) -> Failure {
+    fn silent(&self, silence: Silence) -> StoreError {
         match silence {
-            Silence::NotMade => Failure::certain(DynamoDbError::Rejected),
-            Silence::Reset => Failure::doubtful(DynamoDbError::Reset),
-            Silence::TimedOut => Failure::doubtful(DynamoDbError::TimedOut),
+            Silence::NotMade => DynamoDbError::Rejected.into(),
+            Silence::Reset => DynamoDbError::Reset.into(),
+            Silence::TimedOut => DynamoDbError::TimedOut.into(),
         }
     }
 
@@ -301,7 +275,7 @@ impl Dialect for DynamoDbDialect {
             values.push(number(":e", times(seen.clock, Duration::ZERO, keep).1));
             expiry = ", e = :e";
         }
-        let sealing = self.seal(operation, phase, sealed, &mut values);
+        let sealing = sealing(phase, &phase.signed(operation, sealed, &self.integrity), &mut values);
         let body = self.update(
             operation,
             &format!("SET s = :s{expiry}{sealing}"),
@@ -376,6 +350,15 @@ fn number(name: &str, number: u64) -> String {
 
 fn text(name: &str, text: &str) -> String {
     format!(r#""{name}":{{"S":"{text}"}}"#)
+}
+
+/// The part of an update that writes what stands behind the head. Behind the mark of a release nothing does.
+fn sealing(phase: PhaseByte, sealed: &[u8], values: &mut Vec<String>) -> &'static str {
+    if phase == PhaseByte::Released {
+        return " REMOVE b";
+    }
+    values.push(binary(":b", sealed));
+    ", b = :b"
 }
 
 /// The condition that what a write puts behind the head stands there already: it was made before, and its reply got lost.

@@ -63,17 +63,13 @@ impl RemoteStore for DynamoDbStore {
     }
 
     fn inquire(&self, call: &Call, now: Timestamp) -> Result<Inquiry, Answer> {
-        let (question, bytes, lasts) = self.dialect.ask(call, now)?;
-        let dialect = Arc::clone(&self.dialect);
-        let inquiry = Inquiry::new(*call.operation(), question, bytes, dialect, self.timeout, call.lease(), now);
-        Ok(match lasts {
-            Some(ttl) => inquiry.lasting(ttl),
-            None => inquiry,
-        })
+        let ask = self.dialect.ask(call, now)?;
+        let bytes = self.dialect.encode(call, &ask.rule, now);
+        Ok(ask.inquiry(call, bytes, self.dialect.clone(), self.timeout, now))
     }
 
     fn review(&self, operation: OperationId, amendment: Option<Amendment>) -> Review {
-        Review::new(operation, amendment, Arc::clone(&self.dialect) as _, self.timeout)
+        Review::new(operation, amendment, self.dialect.clone(), self.timeout)
     }
 
     fn checkup(&self) -> Vec<u8> {

@@ -141,11 +141,11 @@ impl PostgresDialect {
 }
 
 impl Dialect for PostgresDialect {
-    fn silence(&self, silence: Silence) -> Failure {
+    fn silent(&self, silence: Silence) -> StoreError {
         match silence {
-            Silence::NotMade => Failure::certain(PostgresError::Rejected),
-            Silence::Reset => Failure::doubtful(PostgresError::Reset),
-            Silence::TimedOut => Failure::doubtful(PostgresError::TimedOut),
+            Silence::NotMade => PostgresError::Rejected.into(),
+            Silence::Reset => PostgresError::Reset.into(),
+            Silence::TimedOut => PostgresError::TimedOut.into(),
         }
     }
 

@@ -196,11 +196,11 @@ impl RedisDialect {
 }
 
 impl Dialect for RedisDialect {
-    fn silence(&self, silence: Silence) -> Failure {
+    fn silent(&self, silence: Silence) -> StoreError {
         match silence {
-            Silence::NotMade => Failure::certain(RedisError::Rejected),
-            Silence::Reset => Failure::doubtful(RedisError::Reset),
-            Silence::TimedOut => Failure::doubtful(RedisError::TimedOut),
+            Silence::NotMade => RedisError::Rejected.into(),
+            Silence::Reset => RedisError::Reset.into(),
+            Silence::TimedOut => RedisError::TimedOut.into(),
         }
     }
 
