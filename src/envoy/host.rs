@@ -129,14 +129,19 @@ pub(crate) fn cancel_stream(root: u32, stream: u32) {
     LEFT_STREAMS.with_borrow_mut(|left| left.push((root, stream)));
 }
 
-/// Gives up those streams. To be called in a tick, or at the end of a configuration.
-pub(crate) fn cancel_left_streams() {
-    for (root, stream) in LEFT_STREAMS.take() {
+/// Gives up those streams. To be called in a tick, or at the end of a configuration, of this context, which stays in effect.
+pub(crate) fn cancel_left_streams(context_id: u32) {
+    let left = LEFT_STREAMS.take();
+    if left.is_empty() {
+        return;
+    }
+    for (root, stream) in left {
         // One that has ended meanwhile is not found.
         if set_effective_context(root).is_ok() {
             let _ = hostcalls::cancel_grpc_stream(stream);
         }
     }
+    let _ = set_effective_context(context_id);
 }
 
 thread_local! {

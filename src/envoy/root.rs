@@ -87,7 +87,7 @@ impl Root {
             Role::Admin(admin) => admin.close_connections(self.context.id()),
             Role::StoreStream | Role::Unconfigured => {}
         }
-        host::cancel_left_streams();
+        host::cancel_left_streams(self.context.id());
         self.life = Life::Over;
     }
 
@@ -174,8 +174,7 @@ impl RootContext for Root {
 
     /// Does what time alone brings about.
     fn on_tick(&mut self) {
-        host::cancel_left_streams();
-        let _ = host::set_effective_context(self.context.id());
+        host::cancel_left_streams(self.context.id());
         let now = host::now();
         match &self.role {
             Role::Filter(filter) => {
