@@ -15,7 +15,6 @@
 
 #[path = "dynamodb/dynalite.rs"]
 mod dynalite;
-#[path = "dynamodb/rules.rs"]
 mod rules;
 #[path = "dynamodb/table.rs"]
 mod table;

@@ -46,8 +46,8 @@ use proptest::prelude::*;
 
 use proof::redis::{Command as ModelCommand, Omissions, Redis as ModelOfRedis};
 use rules::{
-    IN_FLIGHT, LEASE, LIVE, Model, Step, TTL, UNKNOWN, VERBS, call_of, claim, completed, fingerprint, is_about,
-    operation, renews, response, settles, steps, timeless, timeless_standing, without_times, wrong_clock,
+    IN_FLIGHT, LEASE, Rules, Step, TTL, UNKNOWN, VERBS, call_of, claim, completed, fingerprint, is_about, operation,
+    renews, response, settles, steps, timeless_standing, without_times, wrong_clock,
 };
 
 const PREFIX: &str = "idemgate:";
@@ -766,62 +766,26 @@ fn a_damaged_or_foreign_value_is_shown_to_nobody_and_changed_by_nobody() {
 #[test]
 fn redis_says_what_the_rules_of_a_record_say() {
     let server = Server::start();
-    let now = wrong_clock();
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(150)
-    });
-    let outcome = runner.run(&steps(), |steps| {
+    rules::hold(150, || {
         server.command(&[b"FLUSHALL"]);
-        let mut model = Model::default();
-        for step in steps {
-            match step {
-                Step::Claim { number, owner, retry_unknown } => {
-                    let claim = Claim { retry_unknown, ..claim(number, owner) };
-                    let said = timeless(run(&server, claim.clone()));
-                    match model.claim(number, &claim, now) {
-                        Some(rule) => prop_assert_eq!(said, rule),
-                        None => prop_assert!(matches!(said, Claimed::Failed(_)), "a void claim: {:?}", said),
-                    }
-                }
-                Step::Renew { number, owner } => {
-                    prop_assert_eq!(renew(&server, number, owner), model.renew(number, Owner::new(owner), now));
-                }
-                Step::Settle { number, owner, ending } => {
-                    let rule = model.settle(number, owner, &ending, now);
-                    prop_assert_eq!(settle(&server, number, owner, ending), rule);
-                }
-                Step::Amend { number, amendment } => {
-                    let told = match amend(&server, number, amendment.verb, amendment.force) {
-                        Amended::Done { .. } => Some(Ok(())),
-                        Amended::NoRecord => None,
-                        Amended::Refused(Conflict::Alive { .. }) => Some(Err(LIVE)),
-                        Amended::Refused(conflict) => Some(Err(conflict)),
-                    };
-                    let rule = model.amend(number, amendment, now).map(|rule| {
-                        rule.map_err(|conflict| match conflict {
-                            Conflict::Alive { .. } => LIVE,
-                            other => other,
-                        })
-                    });
-                    prop_assert_eq!(told, rule);
-                    let seen = state(&server, number);
-                    prop_assert_eq!(
-                        seen,
-                        model.records.get(&number).map(|(record, _)| timeless_standing(record.standing(now)))
-                    );
-                }
-                Step::Lapse { number } => {
-                    if server.value(number).is_some() {
-                        lapse(&server, number);
-                    }
-                    model.lapse(number, now);
-                }
-            }
-        }
-        Ok(())
+        &server
     });
-    outcome.unwrap();
+}
+
+impl Rules for &Server {
+    fn ask(&mut self, call: &Call) -> Answer {
+        ask(self, call)
+    }
+
+    fn review(&mut self, number: u8, amendment: Option<Amendment>) -> Reviewed {
+        review(self, number, amendment)
+    }
+
+    fn lapse(&mut self, number: u8) {
+        if self.value(number).is_some() {
+            lapse(self, number);
+        }
+    }
 }
 
 /// All but the end of the lease.

@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, reason = "public for the fuzzers, private to the regression tests")]
 
 pub mod admin;
+mod calls;
 pub mod configuration;
 mod input;
 pub mod json;

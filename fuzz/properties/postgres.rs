@@ -3,10 +3,8 @@
 use std::{sync::LazyLock, time::Duration};
 
 use idemgate::{
-    config::{PostgresConfig, Share},
-    headers::Headers,
-    record::{Amendment, Claim, Owner, StoredResponse, Verb},
-    request::{Caller, Fingerprint, OperationId},
+    config::PostgresConfig,
+    record::{Amendment, Verb},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, Settlement,
         inquiry::Progress,
@@ -14,20 +12,15 @@ use idemgate::{
         postgres::PostgresStore,
         remote::{Heard, RemoteStore as _},
     },
-    time::Timestamp,
 };
 
 use super::{
     Seed,
+    calls::{FINGERPRINT, NOW, OWNER, claim, operation, renew, response, settle},
     input::Input,
     sealed::{sealed, unsealed},
 };
 
-const FINGERPRINT: Fingerprint = Fingerprint::from_bytes([9; 32]);
-const OWNER: Owner = Owner::new(7);
-const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-const LEASE: Duration = Duration::from_secs(30);
-const TTL: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A byte that says what the rest is: all that comes over a connection, a reply, or a record without its checksum that a
@@ -175,36 +168,6 @@ impl Streams for Host {
     fn close_stream(&mut self, stream: u32) {
         self.open.retain(|open| *open != stream);
     }
-}
-
-fn operation() -> OperationId {
-    OperationId::from_bytes(std::array::from_fn(|index| index as u8))
-}
-
-fn response() -> StoredResponse {
-    StoredResponse { status: 201, headers: Headers::from_iter([("etag", "\"1\"")]), body: b"{\"id\":17}".to_vec() }
-}
-
-fn claim() -> Call {
-    Call::Claim(Claim {
-        operation: operation(),
-        caller: Caller::from_bytes([7; 32]),
-        share: Share::WHOLE,
-        fingerprint: FINGERPRINT,
-        owner: OWNER,
-        lease: LEASE,
-        ttl: TTL,
-        retry_unknown: false,
-        watcher: None,
-    })
-}
-
-fn renew() -> Call {
-    Call::Renew { operation: operation(), owner: OWNER, lease: LEASE, ttl: TTL }
-}
-
-fn settle(ending: Ending) -> Call {
-    Call::Settle { operation: operation(), fingerprint: FINGERPRINT, owner: OWNER, ending, lease: LEASE, ttl: TTL }
 }
 
 /// What a call stores for nobody but this filter: the last value of its statement, behind which three messages end.

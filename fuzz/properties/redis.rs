@@ -3,10 +3,8 @@
 use std::{sync::LazyLock, time::Duration};
 
 use idemgate::{
-    config::{RedisConfig, Share},
-    headers::Headers,
-    record::{Amendment, Claim, Owner, StoredResponse, Verb},
-    request::{Caller, Fingerprint, OperationId},
+    config::RedisConfig,
+    record::{Amendment, Verb},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, Settlement,
         inquiry::Progress,
@@ -16,21 +14,16 @@ use idemgate::{
         },
         remote::{Heard, RemoteStore as _},
     },
-    time::Timestamp,
 };
 
 use super::{
     Seed,
+    calls::{FINGERPRINT, NOW, OWNER, claim, operation, renew, response, settle},
     input::Input,
     resp,
     sealed::{sealed, unsealed},
 };
 
-const FINGERPRINT: Fingerprint = Fingerprint::from_bytes([9; 32]);
-const OWNER: Owner = Owner::new(7);
-const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-const LEASE: Duration = Duration::from_secs(30);
-const TTL: Duration = Duration::from_secs(60);
 const STATUSES: [u16; 4] = [200, 503, 504, 404];
 
 /// A byte that says what the rest is: a reply, the value that a claim found, or such a value without its checksum.
@@ -122,36 +115,6 @@ fn check_operators(status: u16, body: &[u8]) {
 }
 
 static STORE: LazyLock<RedisStore> = LazyLock::new(|| RedisStore::new(RedisConfig::new("redis".to_owned())));
-
-fn operation() -> OperationId {
-    OperationId::from_bytes(std::array::from_fn(|index| index as u8))
-}
-
-fn response() -> StoredResponse {
-    StoredResponse { status: 201, headers: Headers::from_iter([("etag", "\"1\"")]), body: b"{\"id\":17}".to_vec() }
-}
-
-fn claim() -> Call {
-    Call::Claim(Claim {
-        operation: operation(),
-        caller: Caller::from_bytes([7; 32]),
-        share: Share::WHOLE,
-        fingerprint: FINGERPRINT,
-        owner: OWNER,
-        lease: LEASE,
-        ttl: TTL,
-        retry_unknown: false,
-        watcher: None,
-    })
-}
-
-fn renew() -> Call {
-    Call::Renew { operation: operation(), owner: OWNER, lease: LEASE, ttl: TTL }
-}
-
-fn settle(ending: Ending) -> Call {
-    Call::Settle { operation: operation(), fingerprint: FINGERPRINT, owner: OWNER, ending, lease: LEASE, ttl: TTL }
-}
 
 /// What a call stores behind the head: the last argument of its script.
 fn tail(call: &Call) -> Vec<u8> {

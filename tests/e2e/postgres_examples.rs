@@ -11,7 +11,7 @@ type Replaced = Vec<(String, String)>;
 #[tokio::test]
 async fn another_envoy_replays() {
     let server = PostgresServer::start().await;
-    let bench = a_retry_is_replayed_by_another_envoy("postgres", &at_port(5432, server.address().port())).await;
+    let bench = Bench::replayed_by_another_envoy("postgres", &at_port(5432, server.address().port())).await;
     assert_eq!(server.records().await, 1);
     for number in 0..50 {
         assert_executed(&bench.send(&Request::post("/orders").key(format!("{number}"))).await, 201);
@@ -31,7 +31,7 @@ async fn over_pgbouncer_another_envoy_replays() {
     let server = PostgresServer::start().await;
     let pool = Pgbouncer::start(&server).await;
     let replaced = at_port(6432, pool.address().port());
-    a_retry_is_replayed_by_another_envoy("postgres-pgbouncer", &replaced).await;
+    Bench::replayed_by_another_envoy("postgres-pgbouncer", &replaced).await;
     assert_eq!(server.records().await, 1);
 }
 
@@ -40,7 +40,7 @@ async fn over_tls_another_envoy_replays() {
     let certificates = Certificates::make("postgres.internal");
     let server = with_tls(Release::Newest, &certificates).await;
     let replaced = over_tls(&server, &certificates, &[]);
-    let _bench = a_retry_is_replayed_by_another_envoy("postgres-tls", &replaced).await;
+    let _bench = Bench::replayed_by_another_envoy("postgres-tls", &replaced).await;
     assert_eq!(server.records().await, 1);
     let query = "SELECT bool_and(ssl)::int FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'envoy'";
     assert_eq!(server.number(query).await, 1);
@@ -75,20 +75,6 @@ async fn is_refused(replaced: &Replaced, told: &str) {
     assert_problem(&bench.send(&Request::post("/orders").key("k")).await, 503, "store-unavailable");
     bench.envoy.logs(told).await;
     bench.assert_executions(0);
-}
-
-/// The first request runs, its retry is replayed by the same Envoy and by another one that has never seen it.
-async fn a_retry_is_replayed_by_another_envoy(example: &str, replaced: &Replaced) -> Bench {
-    let bench = Bench::example_with(example, replaced).await;
-    let request = Request::post("/orders").key("k");
-    let first = bench.send(&request).await;
-    assert_executed(&first, 201);
-    assert_replay_of(&first, &bench.send(&request).await);
-    assert_problem(&bench.send(&request.clone().body("another")).await, 422, "key-reused");
-    let other = Bench::another_envoy(example, &bench.upstream, replaced).await;
-    assert_replay_of(&first, &other.send(&request).await);
-    bench.assert_executions(1);
-    bench
 }
 
 async fn with_tls(release: Release, certificates: &Certificates) -> PostgresServer {

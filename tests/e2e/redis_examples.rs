@@ -12,7 +12,7 @@ type Replaced = Vec<(String, String)>;
 async fn over_a_connection_for_each_call_another_envoy_replays() {
     let redis = RedisServer::start().await;
     let replaced = impatience_lifted(at_port(&redis));
-    let bench = a_retry_is_replayed_by_another_envoy("redis-one-shot", &replaced).await;
+    let bench = Bench::replayed_by_another_envoy("redis-one-shot", &replaced).await;
     assert_records(&redis, 1).await;
     // More than such a connection is sure to carry.
     assert_not_kept(&bench, 33_000).await;
@@ -23,7 +23,7 @@ async fn over_a_connection_for_each_call_another_envoy_replays() {
 async fn over_connections_that_are_kept_another_envoy_replays() {
     let redis = RedisServer::start().await;
     let replaced = impatience_lifted(at_port(&redis));
-    let bench = a_retry_is_replayed_by_another_envoy("redis", &replaced).await;
+    let bench = Bench::replayed_by_another_envoy("redis", &replaced).await;
     assert_records(&redis, 1).await;
     assert_not_kept(&bench, 33_000).await;
     assert_kept(&bench, 30_000).await;
@@ -40,7 +40,7 @@ async fn over_a_unix_socket_another_envoy_replays() {
     let socket = directory.join("redis.sock").display().to_string();
     let redis = RedisServer::with(&["--unixsocket", &socket]).await;
     let replaced = impatience_lifted(vec![text("/run/redis/redis.sock }", &format!("{socket} }}"))]);
-    a_retry_is_replayed_by_another_envoy("redis-unix-socket", &replaced).await;
+    Bench::replayed_by_another_envoy("redis-unix-socket", &replaced).await;
     assert_records(&redis, 1).await;
 }
 
@@ -50,7 +50,7 @@ async fn over_a_cluster_another_envoy_replays() {
     let ports = [7000, 7001, 7002].iter().zip(cluster.addresses());
     let ports = ports.map(|(old, new)| text(&format!("port_value: {old}"), &format!("port_value: {}", new.port())));
     let replaced = impatience_lifted(ports.chain([text("op_timeout: 0.4s", "op_timeout: 9s")]).collect());
-    let bench = a_retry_is_replayed_by_another_envoy("redis-cluster", &replaced).await;
+    let bench = Bench::replayed_by_another_envoy("redis-cluster", &replaced).await;
     for number in 0..60 {
         let request = Request::post("/orders").key(format!("{number}"));
         let first = bench.send(&request).await;
@@ -69,7 +69,7 @@ async fn over_a_cluster_another_envoy_replays() {
 #[tokio::test]
 async fn over_tls_another_envoy_replays() {
     let tls = Tls::start().await;
-    a_retry_is_replayed_by_another_envoy("redis-tls", &tls.replaced(&[])).await;
+    Bench::replayed_by_another_envoy("redis-tls", &tls.replaced(&[])).await;
     assert_records(&tls.redis, 1).await;
 }
 
@@ -89,20 +89,6 @@ async fn over_tls_nobody_but_the_right_server_is_spoken_to() {
         bench.assert_executions(0);
     }
     assert_records(&tls.redis, 0).await;
-}
-
-/// The first request runs, its retry is replayed by the same Envoy and by another one that has never seen it.
-async fn a_retry_is_replayed_by_another_envoy(example: &str, replaced: &[(String, String)]) -> Bench {
-    let bench = Bench::example_with(example, replaced).await;
-    let request = Request::post("/orders").key("k");
-    let first = bench.send(&request).await;
-    assert_executed(&first, 201);
-    assert_replay_of(&first, &bench.send(&request).await);
-    assert_problem(&bench.send(&request.clone().body("another")).await, 422, "key-reused");
-    let other = Bench::another_envoy(example, &bench.upstream, replaced).await;
-    assert_replay_of(&first, &other.send(&request).await);
-    bench.assert_executions(1);
-    bench
 }
 
 async fn assert_kept(bench: &Bench, size: usize) {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each of the tests that share this uses a part of it")]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -9,13 +10,26 @@ use idemgate::{
     config::Share,
     headers::Headers,
     record::{
-        Amendment, Claim, Conflict, Decision, KeptResponse, Owner, Phase, Record, Standing, StoredResponse, Verb,
+        Amended, Amendment, Claim, Conflict, Decision, KeptResponse, Owner, Phase, Record, Standing, StoredResponse,
+        Verb,
     },
     request::{Caller, Fingerprint, OperationId},
-    store::{Answer, Call, Claimed, Ending, Renewed, Settled, inquiry::Progress},
+    store::{Answer, Call, Claimed, Ending, Renewed, Settled, inquiry::Progress, review::Reviewed},
     time::Timestamp,
 };
 use proptest::prelude::*;
+
+/// A store on a server.
+pub(crate) trait Rules {
+    /// What it answers.
+    fn ask(&mut self, call: &Call) -> Answer;
+
+    /// What an operator is told.
+    fn review(&mut self, number: u8, amendment: Option<Amendment>) -> Reviewed;
+
+    /// Lets the lease of a record run out, if there is one.
+    fn lapse(&mut self, number: u8);
+}
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 pub(crate) const TTL: Duration = Duration::from_secs(3600);
@@ -290,4 +304,69 @@ pub(crate) fn without_times(progress: Progress) -> Progress {
         Progress::Answered(Answer::Claimed(claimed)) => Progress::Answered(Answer::Claimed(timeless(claimed))),
         other => other,
     }
+}
+
+/// Holds what a store answers, whatever owners and operators do, against the rules in so many cases; each begins on a server
+/// without records.
+pub(crate) fn hold<R: Rules>(cases: u32, server: impl FnMut() -> R) {
+    let now = wrong_clock();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(cases)
+    });
+    let server = RefCell::new(server);
+    let outcome = runner.run(&steps(), |steps| {
+        let mut server = (*server.borrow_mut())();
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Claim { number, owner, retry_unknown } => {
+                    let claim = Claim { retry_unknown, ..claim(number, owner) };
+                    let Answer::Claimed(said) = server.ask(&Call::Claim(claim.clone())) else { panic!("{claim:?}") };
+                    let said = timeless(said);
+                    match model.claim(number, &claim, now) {
+                        Some(rule) => prop_assert_eq!(said, rule),
+                        None => prop_assert!(matches!(said, Claimed::Failed(_)), "a void claim: {:?}", said),
+                    }
+                }
+                Step::Renew { number, owner } => {
+                    let rule = Answer::Renewed(model.renew(number, Owner::new(owner), now));
+                    prop_assert_eq!(server.ask(&renews(number, owner, LEASE)), rule);
+                }
+                Step::Settle { number, owner, ending } => {
+                    let rule = Answer::Settled(model.settle(number, owner, &ending, now).into());
+                    prop_assert_eq!(server.ask(&settles(number, owner, ending)), rule);
+                }
+                Step::Amend { number, amendment } => {
+                    let Reviewed::Amended(amended) = server.review(number, Some(amendment)) else {
+                        panic!("{amendment:?}")
+                    };
+                    let told = match amended {
+                        Amended::Done { .. } => Some(Ok(())),
+                        Amended::NoRecord => None,
+                        Amended::Refused(Conflict::Alive { .. }) => Some(Err(LIVE)),
+                        Amended::Refused(conflict) => Some(Err(conflict)),
+                    };
+                    let rule = model.amend(number, amendment, now).map(|rule| {
+                        rule.map_err(|conflict| match conflict {
+                            Conflict::Alive { .. } => LIVE,
+                            other => other,
+                        })
+                    });
+                    prop_assert_eq!(told, rule);
+                    let Reviewed::Seen(seen) = server.review(number, None) else { panic!("nothing seen") };
+                    prop_assert_eq!(
+                        seen.map(|view| timeless_standing(view.standing)),
+                        model.records.get(&number).map(|(record, _)| timeless_standing(record.standing(now)))
+                    );
+                }
+                Step::Lapse { number } => {
+                    server.lapse(number);
+                    model.lapse(number, now);
+                }
+            }
+        }
+        Ok(())
+    });
+    outcome.unwrap();
 }

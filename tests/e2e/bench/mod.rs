@@ -157,6 +157,21 @@ impl Bench {
         Envoy::shipped_with(&format!("examples/{name}/envoy.yaml"), upstream.address(), replaced).await
     }
 
+    /// An example whose first request runs, and whose retry is replayed by the same Envoy and by another one that has never
+    /// seen it.
+    pub(crate) async fn replayed_by_another_envoy(name: &str, replaced: &[(String, String)]) -> Self {
+        let bench = Self::example_with(name, replaced).await;
+        let request = Request::post("/orders").key("k");
+        let first = bench.send(&request).await;
+        assert_executed(&first, 201);
+        assert_replay_of(&first, &bench.send(&request).await);
+        assert_problem(&bench.send(&request.clone().body("another")).await, 422, "key-reused");
+        let other = Self::another_envoy(name, &bench.upstream, replaced).await;
+        assert_replay_of(&first, &other.send(&request).await);
+        bench.assert_executions(1);
+        bench
+    }
+
     /// With a bootstrap that the test makes by itself, for this upstream and with files in this directory.
     pub(crate) async fn with_bootstrap(bootstrap: impl FnOnce(SocketAddr, &TempDir) -> Value) -> Self {
         let upstream = Upstream::with_door(Protocol::Http1, Door::Open);
