@@ -23,7 +23,7 @@ impl Config {
     }
 }
 
-/// DynamoDB has no clock for leases: those of the Envoys' machines have to do.
+/// Leases in DynamoDB are judged in whole seconds, by the `Date` of a reply.
 fn of_lease(policy: &Policy, place: &str) -> Option<String> {
     (policy.outcome.on_unknown == OnUnknown::Retry && policy.lease < SHORT_LEASE).then(|| {
         format!(
