@@ -424,6 +424,35 @@ fn what_changes_while_it_is_judged_is_judged_anew() {
 }
 
 #[test]
+fn what_is_given_back_or_settled_between_a_refusal_and_the_look_at_it_is_judged_as_it_is_then() {
+    for (ending, granted) in [(Ending::Released, true), (completed(b"x"), false), (Ending::Unknown, false)] {
+        let bed = Bed::in_memory(true);
+        bed.claim(claim(1, 1));
+        let now = Timestamp::from_millis(EPOCH);
+        let mut second = bed.store.inquire(&Call::Claim(claim(1, 2)), now).unwrap();
+        let mut told = Progress::Anew;
+        for round in 0..3 {
+            let Response { status, date, body } = bed.send(second.ask(now).0);
+            told = second.hear(Heard::Reply { status, body: &body, ahead: ahead(&date, now) }, now);
+            if round == 0 {
+                assert_eq!(told, Progress::Anew, "an old server does not show what is in the way");
+                bed.settle(1, 1, ending.clone());
+            }
+            if told != Progress::Anew {
+                break;
+            }
+        }
+        match told {
+            Progress::Answered(Answer::Claimed(Claimed::Granted)) => assert!(granted, "{ending:?}"),
+            Progress::Answered(Answer::Claimed(Claimed::Completed { .. } | Claimed::Unknown { .. })) => {
+                assert!(!granted, "{ending:?}");
+            }
+            told => panic!("{ending:?}: {told:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_claim_asked_again_is_the_same_and_a_late_one_of_what_was_given_back_is_void() {
     on_each(|bed| {
         assert_eq!(bed.claim(claim(1, 1)), Claimed::Granted);

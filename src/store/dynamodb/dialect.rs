@@ -150,6 +150,10 @@ impl DynamoDbDialect {
             return Ok(Said::AskNext { bytes, may_have_worked: false });
         }
         let fingerprint = match asked.question {
+            // It was given back between the refusal and the look at what was in the way.
+            Question::Claim(_) if item.is_mark() && write.has_rounds() && write.owner() != Some(item.owner) => {
+                return Ok(Said::AskNext { bytes: write.again(), may_have_worked: false });
+            }
             Question::Claim(Terms { fingerprint, .. }) => fingerprint,
             // Said before, in whatever words.
             Question::Settle { settled } if write.settles(&item) => {

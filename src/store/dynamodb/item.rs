@@ -81,6 +81,11 @@ impl Item {
         (!left.is_zero()).then_some(left)
     }
 
+    /// Whether it is the mark of what was given back.
+    pub(super) fn is_mark(&self) -> bool {
+        self.state == PhaseByte::Released as u8 && self.sealed.is_empty()
+    }
+
     /// Whether it is a claim, or what is unknown of one.
     pub(super) fn is_unsettled(&self) -> bool {
         [PhaseByte::InFlight, PhaseByte::Unknown].iter().any(|phase| *phase as u8 == self.state)
