@@ -34,8 +34,16 @@ def scaled(milliseconds: float, found: Round) -> float:
     return milliseconds / found["envoy", "unique"].cpu * PLAIN_CPU
 
 
-def above_plain(found: Round, load: str) -> float:
-    return found["shared", load].cpu - found["envoy", load].cpu
+def above_plain(found: Round, load: str, name: str = "shared") -> float:
+    return found[name, load].cpu - found["envoy", load].cpu
+
+
+def of_redis(found: Round) -> float:
+    return above_plain(found, "unique", "redis")
+
+
+def above_express(found: Round) -> float:
+    return found["express-idempotency", "unique"].cpu - found["express", "unique"].cpu
 
 
 GOALS = [
@@ -78,6 +86,36 @@ GOALS = [
         lambda figure: figure < 1,
         lambda found: found["shared", "paced-hot"].p99 / found["envoy", "paced"].p99 * PLAIN_P99,
         lambda found: found["shared", "paced-hot"].p99,
+    ),
+    Goal(
+        "Redis, unique keys, 200 B: CPU above plain Envoy, beside a connection per call",
+        "0.4 times at most",
+        lambda figure: figure <= 0.4,
+        lambda found: of_redis(found) / above_plain(found, "unique", "redis-one-shot"),
+    ),
+    Goal(
+        "Redis, unique keys, 200 B: CPU above plain Envoy, beside that of `express-idempotency` above Express",
+        "below 1 time",
+        lambda figure: figure < 1,
+        lambda found: of_redis(found) / above_express(found),
+    ),
+    Goal(
+        "Redis, unique keys, 200 B: requests per second, beside a connection per call",
+        "3 times or more",
+        lambda figure: figure >= 3,
+        lambda found: found["redis", "unique"].rate / found["redis-one-shot", "unique"].rate,
+    ),
+    Goal(
+        "PostgreSQL, unique keys, 200 B: requests per second, beside Redis with a connection per call",
+        "0.35 times or more",
+        lambda figure: figure >= 0.35,
+        lambda found: found["postgres", "unique"].rate / found["redis-one-shot", "unique"].rate,
+    ),
+    Goal(
+        "PostgreSQL, asynchronous, unique keys, 200 B: the same",
+        "1 time or more",
+        lambda figure: figure >= 1,
+        lambda found: found["postgres-async", "unique"].rate / found["redis-one-shot", "unique"].rate,
     ),
     Goal(
         f"unique keys, 200 B: CPU with {MANY:,} records, beside {FEW}",

@@ -10,6 +10,7 @@ import re
 
 import envoy
 import nginx
+import postgres
 import redis
 import targets
 from processes import output
@@ -34,6 +35,9 @@ def versions(names: list[str]) -> list[str]:
         found.append(f"Idemgate's module {digest[:12]} ({targets.MODULE.stat().st_size:,} bytes)")
     if "tools/setup-redis" in needs:
         found.append("Redis " + first_match(r"v=([0-9.]+)", output(redis.binary(), "--version")))
+    if "tools/setup-postgres" in needs:
+        version = first_match(r"\(PostgreSQL\) ([0-9.]+)", output(postgres.program("postgres"), "--version"))
+        found.append(f"PostgreSQL {version}")
     if "tools/setup-nginx" in needs:
         found.append("nginx " + first_match(r"nginx/([0-9.]+)", output(nginx.binary(), "-v", env=nginx.environment())))
     if "tools/setup-express" in needs:

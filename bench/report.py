@@ -42,12 +42,12 @@ def costs(names: list[str], samples: Samples, loads: dict[str, str]) -> list[str
         total = samples.median(lambda found: found[name, load].cpu)
         if total is None:
             return None
-        redis = samples.median(lambda found: found[name, load].redis_cpu)
+        store = samples.median(lambda found: found[name, load].store_cpu)
         above = samples.median(lambda found: found[name, load].cpu - found[bare, load].cpu)
         times = samples.median(lambda found: found[name, load].cpu / found["envoy", load].cpu)
         remarks = [f"{above:+.1f}"] if name != bare and above is not None else []
         remarks += [f"×{times:.2f}"] if name != "envoy" and times is not None else []
-        remarks += [f"Redis {redis:.1f}"] if redis else []
+        remarks += [f"store {store:.1f}"] if store else []
         return f"{total:.1f}" + (f" ({', '.join(remarks)})" if remarks else "")
 
     return table(names, loads, cell)

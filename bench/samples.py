@@ -12,9 +12,9 @@ from processes import Memory
 class Sample:
     """One target under one load in one round."""
 
-    # Milliseconds per 1,000 requests: of the target's processes, and of its Redis.
+    # Milliseconds per 1,000 requests: of the target's processes, and of the server that has its records.
     cpu: float
-    redis_cpu: float
+    store_cpu: float
     # Requests per second.
     rate: float
     # Milliseconds.
@@ -22,10 +22,10 @@ class Sample:
     p99: float
 
     @classmethod
-    def of(cls, outcome: Outcome, cpu_seconds: float, redis_cpu_seconds: float) -> "Sample":
+    def of(cls, outcome: Outcome, cpu_seconds: float, store_cpu_seconds: float) -> "Sample":
         each = 1e6 / outcome.requests
         rate = outcome.requests / outcome.seconds
-        return cls(cpu_seconds * each, redis_cpu_seconds * each, rate, outcome.p50_us / 1e3, outcome.p99_us / 1e3)
+        return cls(cpu_seconds * each, store_cpu_seconds * each, rate, outcome.p50_us / 1e3, outcome.p99_us / 1e3)
 
 
 # By the names of target and load.

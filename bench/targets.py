@@ -13,6 +13,7 @@ import envoy
 import nginx
 from goals import FEW, MANY
 from loads import RECORDS_PATH, Service
+from postgres import Postgres
 from processes import ROOT, Process, output
 from redis import Redis
 
@@ -39,7 +40,7 @@ class Started:
     # How often the operation has run.
     executions: Callable[[], int]
     # Where the records are, if in a process of its own.
-    redis: Redis | None = None
+    store: Redis | Postgres | None = None
 
 
 # Starts a target under this name.
@@ -92,25 +93,37 @@ def with_room() -> Start:
 
 
 def in_redis(example: str, **configuration: Any) -> Start:
-    """Idemgate with its records in Redis: an example of this project as it stands, with these settings added."""
+    """Idemgate with its records in Redis."""
+    return in_store(Redis, example, 6379, configuration)
+
+
+def in_postgres(*options: str) -> Start:
+    """Idemgate with its records in a PostgreSQL with these options."""
+    return in_store(lambda running: Postgres(running, *options), "postgres", 5432, {})
+
+
+def in_store(
+    server: Callable[[ExitStack], Redis | Postgres], example: str, port: int, configuration: dict[str, Any]
+) -> Start:
+    """An example of this project as it stands, with these settings added."""
 
     def start(bench: Bench, name: str) -> Started:
-        redis = Redis(bench.running)
+        store = server(bench.running)
         settings = "".join(f"{json.dumps(key)}: {json.dumps(value)}, " for key, value in configuration.items())
         config = output(
             *(ROOT / "tools/render-config", "--file", f"examples/{example}/envoy.yaml", "--module", MODULE),
             *("--bind", "127.0.0.1", "--listener", 0, "--admin", 0, "--upstream", bench.service.port),
-            *("--replace", "port_value: 6379", f"port_value: {redis.port}"),
+            *("--replace", f"port_value: {port}", f"port_value: {store.port}"),
             *("--replace", '"store": {', f'{settings}"store": {{'),
         )
-        return start_envoy(bench, name, config, redis)
+        return start_envoy(bench, name, config, store)
 
     return start
 
 
-def start_envoy(bench: Bench, name: str, config: str, redis: Redis | None = None) -> Started:
+def start_envoy(bench: Bench, name: str, config: str, store: Redis | Postgres | None = None) -> Started:
     process, port = envoy.start(bench.running, bench.folder / name, config)
-    return Started(process, port, bench.service.executions, redis)
+    return Started(process, port, bench.service.executions, store)
 
 
 def start_nginx(lua: bool) -> Start:
@@ -150,6 +163,7 @@ ENVOY = ("tools/setup-envoy",)
 NOOP_MODULE = (*ENVOY, "tools/build-module --noop")
 SHARED = (*ENVOY, "tools/build-module")
 REDIS = (*SHARED, "tools/setup-redis")
+POSTGRES = (*SHARED, "tools/setup-postgres")
 NGINX = ("tools/setup-nginx",)
 EXPRESS_ALONE = ("tools/setup-express",)
 EXPRESS_REDIS = ("tools/setup-express", "tools/setup-redis")
@@ -168,6 +182,8 @@ TARGETS = {
     "redis": idemgate("Redis", in_redis("redis"), REDIS),
     "redis-detached": idemgate("Redis, detached", in_redis("redis", execution=DETACHED), REDIS),
     "redis-one-shot": idemgate("Redis, a connection per call", in_redis("redis-one-shot"), REDIS),
+    "postgres": idemgate("PostgreSQL", in_postgres(), POSTGRES),
+    "postgres-async": idemgate("PostgreSQL, asynchronous", in_postgres("synchronous_commit=off"), POSTGRES),
     "nginx": Target("nginx", start_nginx(lua=False), "nginx", NGINX),
     "nginx-lua": Target("nginx, Lua and a shared dictionary", start_nginx(lua=True), "nginx", NGINX, SCRIPT),
     "express": Target("Express (is the service)", start_express(guarded=False), "express", EXPRESS_ALONE),
