@@ -123,7 +123,7 @@ impl Filter {
                 redirects: Redirects::default(),
                 checkup: Checkup::default(),
                 sweepers,
-                ticker: Ticker::start(tick_period(&config, longest_tick), now),
+                ticker: Ticker::start(root, tick_period(&config, longest_tick), now),
             }),
             config,
         };
@@ -343,8 +343,6 @@ impl Filter {
     fn with_root(&self, now: Timestamp, work: impl FnOnce(&mut State)) {
         self.with(|state| {
             work(state);
-            // A stream may have been left in effect.
-            state.surroundings.enter_root();
             state.ticker.hurry_if(state.worker.has_turns_to_take(), now);
         });
     }

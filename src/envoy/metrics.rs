@@ -10,6 +10,7 @@ use crate::{
         StoreError,
         shared_data::{Forgotten, Totals},
     },
+    time::whole_millis,
 };
 
 /// The ids of everything that is counted in one realm.
@@ -92,7 +93,7 @@ impl Metrics {
     }
 
     pub(super) fn record_wait(&self, time: Duration) {
-        host::record_metric(self.wait_ms, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        host::record_metric(self.wait_ms, whole_millis(time));
     }
 
     /// Shows what the table holds and may hold, and how soon it forgets: zero if it has given up nothing. Written by the sweeper alone: workers that each wrote what they

@@ -76,6 +76,8 @@ impl Root {
     /// Lets the host drop a configuration that was kept for its calls alone.
     fn finish_draining(&mut self) {
         if self.life == Life::Draining && self.has_no_calls() {
+            // A stream may have been left in effect.
+            let _ = host::set_effective_context(self.context.id());
             self.end();
             host::done();
         }

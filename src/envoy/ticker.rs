@@ -8,6 +8,8 @@ use crate::time::Timestamp;
 /// The timer of one root context.
 #[derive(Debug)]
 pub(super) struct Ticker {
+    /// Whose timer it is.
+    root: u32,
     period: Duration,
     /// When a period ended last.
     ended: Timestamp,
@@ -30,9 +32,10 @@ enum Pace {
 const SOON: Duration = Duration::from_millis(1);
 
 impl Ticker {
-    pub(super) fn start(period: Duration, now: Timestamp) -> Self {
+    /// To be called with the root context in effect.
+    pub(super) fn start(root: u32, period: Duration, now: Timestamp) -> Self {
         host::set_tick_period(period);
-        Self { period, ended: now, pace: Pace::Regular }
+        Self { root, period, ended: now, pace: Pace::Regular }
     }
 
     /// Notes that the host's timer has fired; whether a period is over.
@@ -49,19 +52,18 @@ impl Ticker {
         true
     }
 
-    /// Has the next tick come as soon as it is wanted. To be called with the root context in effect.
+    /// Has the next tick come as soon as it is wanted. Whatever context was in effect, the root context is if that changes
+    /// anything.
     pub(super) fn hurry_if(&mut self, is_wanted: bool, now: Timestamp) {
-        match (self.pace, is_wanted) {
-            (Pace::Regular | Pace::CatchingUp, true) => {
-                self.pace = Pace::Hurried;
-                host::set_tick_period(SOON);
-            }
+        let (pace, period) = match (self.pace, is_wanted) {
+            (Pace::Regular | Pace::CatchingUp, true) => (Pace::Hurried, SOON),
             (Pace::Hurried, false) => {
-                self.pace = Pace::CatchingUp;
-                let next = self.ended.after(self.period);
-                host::set_tick_period(next.since(now).clamp(SOON, self.period));
+                (Pace::CatchingUp, self.ended.after(self.period).since(now).clamp(SOON, self.period))
             }
-            _ => {}
-        }
+            _ => return,
+        };
+        self.pace = pace;
+        let _ = host::set_effective_context(self.root);
+        host::set_tick_period(period);
     }
 }

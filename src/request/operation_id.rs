@@ -41,6 +41,16 @@ impl OperationId {
         &self.0
     }
 
+    /// The 64 hexadecimal digits of the hash. Without the formatting of numbers, which takes 18,000 instructions for the key of
+    /// a record.
+    pub(crate) fn digits(&self) -> [u8; 64] {
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *pair = [byte >> 4, byte & 15].map(|half| if half < 10 { b'0' + half } else { b'a' - 10 + half });
+        }
+        digits
+    }
+
     /// The first twelve hexadecimal digits, for logs.
     #[must_use]
     pub fn short(&self) -> impl fmt::Display {
@@ -96,13 +106,8 @@ impl UnnamedOperation {
 
 /// All 64 hexadecimal digits.
 impl fmt::Display for OperationId {
-    /// Without the formatting of numbers, which takes 18,000 instructions for the key of a record.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0; 64];
-        for (pair, byte) in digits.as_chunks_mut().0.iter_mut().zip(self.0) {
-            *pair = [byte >> 4, byte & 15].map(|half| if half < 10 { b'0' + half } else { b'a' - 10 + half });
-        }
-        formatter.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
+        formatter.write_str(str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
     }
 }
 

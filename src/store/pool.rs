@@ -145,9 +145,19 @@ impl Pool {
     /// Asks a question; the ticket of its answer.
     pub fn ask(&mut self, streams: &mut impl Streams, bytes: &[u8], timeout: Duration, now: Timestamp) -> u32 {
         self.tickets = self.tickets.wrapping_add(1);
-        let wants_another = self.connections.iter().all(|connection| !connection.is_free());
-        self.waiting.push_back(Question { ticket: self.tickets, bytes: bytes.to_vec(), asked: now, timeout });
-        if wants_another {
+        let mut question = Question { ticket: self.tickets, bytes: Vec::new(), asked: now, timeout };
+        // As a rule: then its bytes need no copy.
+        if self.waiting.is_empty()
+            && self.is_ready(now)
+            && let Some(connection) = self.least_busy()
+            && connection.send(streams, bytes, now)
+        {
+            connection.pending.push_back(question);
+            return self.tickets;
+        }
+        question.bytes = bytes.to_vec();
+        self.waiting.push_back(question);
+        if self.connections.iter().all(|connection| !connection.is_free()) {
             self.open(streams, now);
         }
         self.send_waiting(streams, now);
@@ -311,19 +321,21 @@ impl Pool {
     /// Sends what waits, as far as a connection is ready for it.
     fn send_waiting(&mut self, streams: &mut impl Streams, now: Timestamp) {
         while !self.waiting.is_empty() {
-            let ready = self.connections.iter_mut().filter(|connection| connection.is_ready());
-            let Some(connection) = ready.min_by_key(|connection| connection.pending.len()) else { return };
             let Some(mut question) = self.waiting.pop_front() else { return };
-            connection.used = now;
-            if streams.send(connection.stream, &question.bytes) {
+            let Some(connection) = self.least_busy() else { return self.waiting.push_front(question) };
+            if connection.send(streams, &question.bytes, now) {
                 question.bytes = Vec::new();
                 connection.pending.push_back(question);
             } else {
-                // It has ended, and the host says so in a moment.
-                connection.stage = Stage::Retiring;
                 self.waiting.push_front(question);
             }
         }
+    }
+
+    /// The connection that is to be asked next.
+    fn least_busy(&mut self) -> Option<&mut Connection> {
+        let ready = self.connections.iter_mut().filter(|connection| connection.is_ready());
+        ready.min_by_key(|connection| connection.pending.len())
     }
 
     /// Takes out the replies that are whole.
@@ -399,6 +411,16 @@ impl Pool {
 }
 
 impl Connection {
+    /// Sends a question; `false` if the stream has ended, of which the host says more in a moment.
+    fn send(&mut self, streams: &mut impl Streams, bytes: &[u8], now: Timestamp) -> bool {
+        self.used = now;
+        let is_sent = streams.send(self.stream, bytes);
+        if !is_sent {
+            self.stage = Stage::Retiring;
+        }
+        is_sent
+    }
+
     /// Whether it would be asked at once.
     fn is_free(&self) -> bool {
         self.is_ready() && self.pending.is_empty()

@@ -125,7 +125,7 @@ impl Worker {
         let Some(active) = self.exchanges.get_mut(&id) else { return };
         match effect {
             Effect::Call(call) => {
-                active.asks(id, &call, self.is_store_remote, host);
+                active.asks(id, &call, host);
                 let is_shadow = active.is_shadow();
                 let answer = match host.ask_store(call, is_shadow, now.get()) {
                     StoreReply::Answered(answer) => answer,

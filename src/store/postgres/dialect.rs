@@ -21,7 +21,7 @@ use crate::{
         rule::{Ask, Rule},
         seal::{self, Head, MARK_KEPT, PhaseByte, SealedRecord, SealedSummary},
     },
-    time::Timestamp,
+    time::{Timestamp, whole_millis},
 };
 
 /// What the statements of one configuration have in common.
@@ -292,7 +292,7 @@ pub(super) fn since(millis: i64) -> Duration {
 }
 
 fn millis(time: Duration) -> Value<'static> {
-    Value::Number(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+    Value::Number(i64::try_from(whole_millis(time)).unwrap_or(i64::MAX))
 }
 
 /// No record is as large, with what is around it.

@@ -20,7 +20,7 @@ use crate::{
         rule::{Ask, Rule},
         seal::{self, MARK_KEPT, PhaseByte},
     },
-    time::Timestamp,
+    time::{Timestamp, whole_millis},
 };
 
 /// What the commands of one configuration have in common.
@@ -153,21 +153,17 @@ impl RedisDialect {
 
     /// The bytes that call a script in an owner's name.
     fn owned(&self, script: &Script, operation: &OperationId, owner: Owner, rest: &[&[u8]]) -> Vec<u8> {
-        let owner = owner.to_bytes();
-        let mut arguments: Vec<&[u8]> = vec![&owner];
-        arguments.extend(rest);
-        self.call(script, operation, &arguments)
+        self.call(script, operation, &[&owner.to_bytes()], rest)
     }
 
     /// The same for a script that not only owners use.
-    fn call(&self, script: &Script, operation: &OperationId, arguments: &[&[u8]]) -> Vec<u8> {
-        let key = format!("{}{operation}", self.prefix);
+    fn call(&self, script: &Script, operation: &OperationId, first: &[&[u8]], rest: &[&[u8]]) -> Vec<u8> {
+        let key = [self.prefix.as_bytes(), &operation.digits()].concat();
         let [name, script]: [&[u8]; 2] = match script.hash {
             Some(hash) if self.is_persistent => [b"EVALSHA", hash.as_bytes()],
             _ => [b"EVAL", script.text.as_bytes()],
         };
-        let mut parts = vec![name, script, b"1", key.as_bytes()];
-        parts.extend(arguments);
+        let parts = [&[name, script, b"1", &key], first, rest].concat();
         let mut bytes = self.ahead();
         resp::push_command(&mut bytes, &parts);
         bytes
@@ -223,7 +219,7 @@ impl Dialect for RedisDialect {
 
     fn look(&self, operation: &OperationId) -> Vec<u8> {
         let last = entry::last_byte(&self.integrity).to_string();
-        self.call(&self.scripts.look, operation, &[last.as_bytes()])
+        self.call(&self.scripts.look, operation, &[last.as_bytes()], &[])
     }
 
     /// Redis's clock, how long the record lives, its length, and its beginning.
@@ -384,7 +380,7 @@ fn reply_length(bytes: &[u8]) -> Result<usize, WireError> {
 
 /// As the scripts take times.
 fn millis(time: Duration) -> Vec<u8> {
-    time.as_millis().to_string().into_bytes()
+    itoa::Buffer::new().format(whole_millis(time)).as_bytes().to_vec()
 }
 
 /// No record is as large, with what Redis puts around it.

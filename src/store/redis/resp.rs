@@ -16,6 +16,7 @@ use std::ops::RangeInclusive;
 
 /// Appends a command: an array of bulk strings, the one form in which every server and `redis_proxy` take it.
 pub fn push_command(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    out.reserve(parts.iter().fold(FRAMING, |sum, part| sum + part.len() + FRAMING));
     push_header(out, b'*', parts.len());
     for part in parts {
         push_bulk(out, part);
@@ -98,7 +99,7 @@ fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
 
 fn push_header(out: &mut Vec<u8>, kind: u8, length: usize) {
     out.push(kind);
-    out.extend_from_slice(length.to_string().as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
@@ -211,6 +212,9 @@ fn read_break(bytes: &[u8]) -> Result<&[u8], RespError> {
         _ => Err(RespError::Malformed),
     }
 }
+
+/// What stands around a part of a command at most, in bytes, as long as the part has less than a megabyte.
+const FRAMING: usize = 12;
 
 /// How many arrays may be inside one another. Nothing that is asked here is answered with more than two.
 const DEEPEST: usize = 4;
