@@ -2,18 +2,30 @@
 //!
 //! The crate `base64` (0.22) adds 6.7 KB to the module, this one 1. The tests compare them.
 
+use std::iter;
+
 /// Encodes bytes.
 pub(super) fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = usize::try_from(bits >> (18 - 6 * place) & 63).unwrap_or_default();
-            let digit = ALPHABET.get(digit).filter(|_| place <= group.len());
-            text.push(char::from(*digit.unwrap_or(&PADDING)));
-        }
+    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    let (groups, rest) = bytes.as_chunks();
+    for group in groups {
+        text.extend(digits_of(*group));
     }
-    text
+    let last = match *rest {
+        [a, b] => Some((digits_of([a, b, 0]), 1)),
+        [a] => Some((digits_of([a, 0, 0]), 2)),
+        _ => None,
+    };
+    if let Some((digits, padding)) = last {
+        text.extend(digits.into_iter().take(4 - padding).chain(iter::repeat_n(PADDING, padding)));
+    }
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// The digits of one group. A store's call has some hundreds of them, so nothing here may branch.
+fn digits_of([a, b, c]: [u8; 3]) -> [u8; 4] {
+    let bits = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+    [18, 12, 6, 0].map(|shift| ALPHABET.get(bits >> shift & 63).copied().unwrap_or(PADDING))
 }
 
 /// Decodes what [`encode`] wrote, and nothing else.
