@@ -149,13 +149,17 @@ impl Table {
     }
 }
 
-fn key_in(value: &Value) -> Vec<u8> {
+pub(crate) fn key_in(value: &Value) -> Vec<u8> {
     let Attribute::Binary(key) = Attribute::read(&value["k"]) else { panic!("{value}") };
     key
 }
 
 fn values_in(body: &Value) -> BTreeMap<String, Attribute> {
-    let values = body["ExpressionAttributeValues"].as_object().expect("values");
+    values_of(&body["ExpressionAttributeValues"])
+}
+
+pub(crate) fn values_of(values: &Value) -> BTreeMap<String, Attribute> {
+    let values = values.as_object().expect("values");
     values.iter().map(|(name, value)| (name.clone(), Attribute::read(value))).collect()
 }
 
@@ -163,7 +167,7 @@ fn to_json(item: &Item) -> Value {
     Value::Object(item.iter().map(|(name, value)| (name.clone(), value.to_json())).collect::<Map<_, _>>())
 }
 
-fn tokens(expression: &str) -> Vec<String> {
+pub(crate) fn tokens(expression: &str) -> Vec<String> {
     let spaced =
         ["(", ")", ","].iter().fold(expression.to_owned(), |text, sign| text.replace(sign, &format!(" {sign} ")));
     spaced.split_whitespace().map(str::to_owned).collect()
@@ -208,6 +212,10 @@ fn one(words: &mut Words, item: Option<&Item>, values: &Values) -> bool {
                 "=" => found == Some(&values[&value]),
                 // What is not there is unlike anything.
                 "<>" => found != Some(&values[&value]),
+                "<=" => match (found, &values[&value]) {
+                    (Some(Attribute::Number(found)), Attribute::Number(most)) => found <= most,
+                    _ => false,
+                },
                 other => panic!("the comparison {other}"),
             }
         }

@@ -81,6 +81,11 @@ impl Item {
         (!left.is_zero()).then_some(left)
     }
 
+    /// Whether it is a claim.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.state == PhaseByte::InFlight as u8
+    }
+
     /// Whether it is the mark of what was given back.
     pub(super) fn is_mark(&self) -> bool {
         self.state == PhaseByte::Released as u8 && self.sealed.is_empty()
