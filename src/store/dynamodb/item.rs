@@ -40,7 +40,11 @@ impl Item {
     pub(super) fn read(item: &Node) -> Option<Self> {
         let text = |name: &str, kind: &str| item.get(name)?.get(kind)?.text();
         let number = |name: &str| text(name, "N")?.parse().ok();
+        // It goes into a condition as it is.
         let [state] = text("s", "S")?.as_bytes() else { return None };
+        if !state.is_ascii_lowercase() {
+            return None;
+        }
         let sealed = match text("b", "B") {
             Some(sealed) => base64::decode(sealed)?,
             None if item.get("b").is_none() && *state == PhaseByte::Released as u8 => Vec::new(),
