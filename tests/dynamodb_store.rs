@@ -382,6 +382,65 @@ fn the_lease_of_an_owner_with_a_wrong_clock_is_as_long_as_any() {
 }
 
 #[test]
+fn no_word_of_an_owner_whose_clock_is_wrong_shortens_what_it_has_not_even_for_a_moment_or_when_it_is_late() {
+    const WRONG: i64 = -100_000_000;
+    for hides_items in [false, true] {
+        for (call, word) in [
+            (Call::Claim(claim(1, 1)), Answer::Claimed(Claimed::Granted)),
+            (renews(1, 1, LEASE), Answer::Renewed(Renewed::Extended)),
+            (settles(1, 1, completed(b"x")), Answer::Settled(Settled::Completed.into())),
+            (settles(1, 1, Ending::NotKept(418)), Answer::Settled(Settled::NotKept.into())),
+        ] {
+            let bed = Bed::in_memory(hides_items);
+            assert_eq!(bed.claim_skewed(claim(1, 1), WRONG), Claimed::Granted);
+            let is_theirs = |when: &str| {
+                let met = bed.claim(retries(1, 2));
+                assert!(!matches!(met, Claimed::Granted | Claimed::Failed(_)), "{call:?} {when}: {met:?}");
+            };
+            bed.pass(Duration::from_secs(1));
+            let now = Timestamp::from_millis(bed.clock.get().checked_add_signed(WRONG).unwrap());
+            let mut inquiry = bed.store.inquire(&call, now).unwrap();
+            let first = inquiry.ask(now).0.to_vec();
+            bed.send(&first);
+            is_theirs("before it is set right");
+            assert_eq!(bed.ask_skewed(&call, WRONG), word, "{call:?}");
+            is_theirs("then");
+            bed.send(&first);
+            is_theirs("when it comes once more");
+        }
+    }
+}
+
+#[test]
+fn a_renewal_that_comes_late_takes_nothing_back() {
+    let bed = Bed::in_memory(false);
+    bed.claim(claim(1, 1));
+    let now = Timestamp::from_millis(EPOCH);
+    let renewal = bed.store.inquire(&renews(1, 1, LEASE), now).unwrap().ask(now).0.to_vec();
+    bed.pass(LEASE - Duration::from_secs(1));
+    assert_eq!(bed.renew(1, 1), Renewed::Extended);
+    bed.pass(Duration::from_secs(4));
+    bed.send(&renewal);
+    assert!(matches!(bed.claim(retries(1, 2)), Claimed::InFlight { .. }), "its lease begins with the last renewal");
+}
+
+#[test]
+fn an_owner_whose_clock_is_set_back_keeps_what_it_has_and_one_that_has_lost_it_is_told() {
+    for hides_items in [false, true] {
+        let bed = Bed::in_memory(hides_items);
+        bed.claim(claim(1, 1));
+        let Answer::Renewed(renewed) = bed.ask_skewed(&renews(1, 1, LEASE), -3_600_000) else { panic!("no renewal") };
+        assert_eq!(renewed, Renewed::Extended);
+        let Answer::Renewed(renewed) = bed.ask_skewed(&renews(1, 2, LEASE), -3_600_000) else { panic!("no renewal") };
+        assert_eq!(renewed, Renewed::Fenced, "another owner");
+        let Answer::Renewed(renewed) = bed.ask_skewed(&renews(2, 1, LEASE), 0) else { panic!("no renewal") };
+        assert_eq!(renewed, Renewed::Fenced, "nothing is there");
+        bed.settle(1, 1, Ending::Unknown);
+        assert_eq!(bed.renew(1, 1), Renewed::Fenced, "it is settled");
+    }
+}
+
+#[test]
 fn a_claim_that_is_taken_over_while_its_times_are_set_right_is_not_granted() {
     let bed = Bed::in_memory(false);
     let now = Timestamp::from_millis(EPOCH - 100_000_000);

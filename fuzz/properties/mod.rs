@@ -9,6 +9,7 @@
 pub mod admin;
 mod calls;
 pub mod configuration;
+pub mod dynamodb;
 mod input;
 pub mod json;
 pub mod key;
@@ -38,9 +39,10 @@ pub struct Target {
 pub type Seed = (&'static str, Vec<u8>);
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "admin", check: admin::check, seeds: admin::seeds },
     Target { name: "configuration", check: configuration::check, seeds: configuration::seeds },
+    Target { name: "dynamodb", check: dynamodb::check, seeds: dynamodb::seeds },
     Target { name: "json", check: json::check, seeds: json::seeds },
     Target { name: "key", check: key::check, seeds: key::seeds },
     Target { name: "multipart", check: multipart::check, seeds: multipart::seeds },

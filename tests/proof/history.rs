@@ -20,6 +20,11 @@ pub(crate) trait Terms {
     /// Whether an operation of unknown outcome may run again.
     fn retries_unknown(&self) -> bool;
 
+    /// By how much earlier a lease or a record may be over than it says, because clocks differ.
+    fn early(&self) -> u64 {
+        0
+    }
+
     fn asked(&self, attempt: AttemptId) -> Asked;
 }
 
@@ -177,14 +182,14 @@ impl History {
         was_not_done
             || self.may_be_tried_again(terms, run, now)
             || self.is_lost(run)
-            || now >= run.claimed + terms.ttl()
+            || now + terms.early() >= run.claimed + terms.ttl()
             || self.evicted.contains(&run.attempt)
     }
 
     /// Whether nothing certain is known of an execution, its lease may have run out by `now`, and the policy
     /// lets another one begin. It may even have begun first, if a worker stood still that long.
     fn may_be_tried_again(&self, terms: &impl Terms, run: &Run, now: u64) -> bool {
-        terms.retries_unknown() && !run.is_recorded && now >= run.claimed + terms.lease()
+        terms.retries_unknown() && !run.is_recorded && now + terms.early() >= run.claimed + terms.lease()
     }
 
     /// Whether the store has lost what it knew of an execution.

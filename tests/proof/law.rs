@@ -15,6 +15,8 @@ pub(crate) struct Deed {
     pub(crate) kind: DeedKind,
     /// When, by the clock of who does it.
     pub(crate) now: u64,
+    /// How far ahead the clock is by which its times are reckoned, if that is another one.
+    pub(crate) ahead: u64,
 }
 
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -45,6 +47,15 @@ pub(crate) enum State {
     Unknown { lease_until: u64 },
     Completed,
     NotKept,
+}
+
+impl Entry {
+    fn lease_until(&self) -> Option<u64> {
+        match self.state {
+            State::InFlight { lease_until } | State::Unknown { lease_until } => Some(lease_until),
+            State::Completed | State::NotKept => None,
+        }
+    }
 }
 
 impl From<&Record> for Entry {
@@ -87,11 +98,16 @@ pub(crate) fn judge(
         deed.is_some_and(|deed| deed.owner.to_bytes() == *owner && kinds.contains(&deed.kind))
     };
     let is_granted = |entry: &Entry| matches!(entry.state, State::InFlight { .. }) && by(&entry.owner, &[Claim]);
+    let reckoned = now + deed.map_or(0, |deed| deed.ahead);
+    let kept = reckoned + scenario.ttl() + scenario.rounding();
     let is_bounded = |entry: &Entry| match entry.state {
         State::InFlight { lease_until } | State::Unknown { lease_until } => {
-            lease_until <= now + scenario.lease() && entry.expires <= now + scenario.lease() + scenario.ttl()
+            // What an owner leaves as it was, it does not make longer.
+            let is_left = before.is_some_and(|before| before.lease_until() == Some(lease_until));
+            let is_lease = is_left || lease_until <= reckoned + scenario.lease();
+            is_lease && entry.expires <= kept + scenario.lease()
         }
-        State::Completed | State::NotKept => entry.expires <= now + scenario.ttl(),
+        State::Completed | State::NotKept => entry.expires <= kept,
     };
     let is_lawful = match (before, after) {
         (None, None) => true,
@@ -113,6 +129,8 @@ pub(crate) fn judge(
                 by(&before.owner, &[Renew]) || old == new || scenario.is_remote() && by(&before.owner, &[Claim])
             }
             (State::InFlight { .. }, _) => by(&before.owner, &[Settle]),
+            // Said again, with times that are right.
+            (old, new) if old == new => scenario.is_on_dynamodb() && by(&before.owner, &[Settle]),
             (State::Completed, State::NotKept) => scenario.may_evict() && before.ended == after.ended,
             _ => false,
         },

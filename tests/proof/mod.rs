@@ -6,12 +6,14 @@
 
 #![allow(dead_code, reason = "each of the tests that share this uses a part of it")]
 
+pub(crate) mod dynamodb;
 pub(crate) mod history;
 pub(crate) mod law;
 pub(crate) mod memory;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod scenario;
+pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod worker;
 pub(crate) mod world;

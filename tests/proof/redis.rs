@@ -44,6 +44,10 @@ pub(crate) struct Omissions {
     pub(crate) ownership_of_releases: bool,
     /// A release leaves nothing behind by which a late claim of the same owner is known.
     pub(crate) marks: bool,
+    /// DynamoDB: what was judged need not be what a write takes the place of.
+    pub(crate) judgement: bool,
+    /// DynamoDB: the mark of a release is shown to who looks for it as if it were a record.
+    pub(crate) looks_of_marks: bool,
 }
 
 /// One call of a script.
@@ -107,7 +111,7 @@ impl Command {
             Script::Settle if self.arguments[0] == b"r" => DeedKind::Release,
             Script::Settle => DeedKind::Settle,
         };
-        Deed { owner: Owner::new(u128::from_be_bytes(self.owner)), kind, now }
+        Deed { owner: Owner::new(u128::from_be_bytes(self.owner)), kind, now, ahead: 0 }
     }
 
     fn number(&self, index: usize) -> u64 {
@@ -251,6 +255,9 @@ impl Redis {
         self.values.insert(command.key.clone(), Kept { value: value.into(), until });
     }
 }
+
+/// What it says if it cannot.
+pub(crate) const LOADING: &[u8] = b"-LOADING Redis is loading the dataset in memory\r\n";
 
 fn digits(number: u64) -> String {
     format!("{number:013}")

@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use idemgate::{
     config::{
-        ExecutionMode, InFlight, Limits, OnFull, OnStoreError, OnUnknown, Policy, PostgresConfig, RedisConfig, Share,
-        SharedDataConfig,
+        DynamoDbConfig, ExecutionMode, InFlight, Limits, OnFull, OnStoreError, OnUnknown, Policy, PostgresConfig,
+        RedisConfig, Share, SharedDataConfig,
     },
     headers::Headers,
     record::Owner,
-    store::{admission::AdmissionLimits, postgres::PostgresStore, redis::RedisStore, remote::RemoteStore},
+    store::{
+        admission::AdmissionLimits, dynamodb::DynamoDbStore, postgres::PostgresStore, redis::RedisStore,
+        remote::RemoteStore,
+    },
 };
 
 use super::{
@@ -42,8 +45,8 @@ pub(crate) struct Scenario {
     pub(crate) limits: AdmissionLimits,
     /// How many persistent connections to Redis a worker has.
     pub(crate) connections: u32,
-    /// Whether PostgreSQL is in the place of Redis.
-    pub(crate) is_on_postgres: bool,
+    /// What a remote store is asked.
+    pub(crate) server: ServerKind,
     /// Whether states are told apart, for which exchanges and inquiries have to be digested.
     pub(crate) tells_states_apart: bool,
 }
@@ -51,9 +54,20 @@ pub(crate) struct Scenario {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum StoreKind {
     SharedData(SharedDataConfig),
-    /// Redis, with this timeout in milliseconds.
-    Redis {
+    /// A server for all Envoys, with this timeout in milliseconds.
+    Remote {
         timeout: u64,
+    },
+}
+
+/// What is behind a remote store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ServerKind {
+    Redis,
+    Postgres,
+    DynamoDb {
+        /// Whether it leaves out of a refusal the item that is in the way.
+        hides_items: bool,
     },
 }
 
@@ -158,6 +172,12 @@ pub(crate) enum Mutation {
     WrongQuestion,
     /// Persistent connections: of questions on a connection that is lost it is said that Redis refused them.
     CertainLoss,
+    /// DynamoDB: an Envoy's own clock counts, whatever replies say.
+    OwnClock,
+    /// DynamoDB: a write in the place of an item that was judged is made whatever that item is by then.
+    NoJudgement,
+    /// DynamoDB: the mark of a release that is met by the look at what refused a write is read as a record.
+    MarkAsRecord,
 }
 
 impl Scenario {
@@ -190,13 +210,13 @@ impl Scenario {
             turns: 1,
             limits: AdmissionLimits { calls: 1, reserve: 1, ..AdmissionLimits::default() },
             connections: 0,
-            is_on_postgres: false,
+            server: ServerKind::Redis,
             tells_states_apart: false,
         }
     }
 
     pub(crate) fn on_redis(mut self, envoys: u8, workers: u8, timeout: u64) -> Self {
-        self.store = StoreKind::Redis { timeout };
+        self.store = StoreKind::Remote { timeout };
         (self.envoys, self.workers) = (envoys, workers);
         self.skews = vec![0; usize::from(envoys) + 1];
         // Of each request a question is asked, which is a turn, and may be asked again.
@@ -211,7 +231,12 @@ impl Scenario {
 
     /// The same with PostgreSQL.
     pub(crate) fn on_postgres(self) -> Self {
-        Self { is_on_postgres: true, ..self.over_streams() }
+        Self { server: ServerKind::Postgres, ..self.over_streams() }
+    }
+
+    /// The same with DynamoDB.
+    pub(crate) fn on_dynamodb(self, hides_items: bool) -> Self {
+        Self { server: ServerKind::DynamoDb { hides_items }, ..self }
     }
 
     pub(crate) fn change_policy(mut self, change: impl FnOnce(&mut Policy)) -> Self {
@@ -298,21 +323,45 @@ impl Scenario {
     }
 
     pub(crate) fn is_remote(&self) -> bool {
-        matches!(self.store, StoreKind::Redis { .. })
+        matches!(self.store, StoreKind::Remote { .. })
+    }
+
+    pub(crate) fn is_on_dynamodb(&self) -> bool {
+        matches!(self.server, ServerKind::DynamoDb { .. }) && self.is_remote()
+    }
+
+    /// How much longer than it is to be the time is at most that is kept of a record, in milliseconds.
+    pub(crate) fn rounding(&self) -> u64 {
+        if self.is_on_dynamodb() { 1_000 } else { 0 }
+    }
+
+    /// By how much later a lease or a record may be over, by a clock that nobody has found to be wrong: who wrote it may be
+    /// dead.
+    pub(crate) fn late(&self) -> u64 {
+        let most = self.skews.iter().max().copied().unwrap_or_default();
+        if self.is_on_dynamodb() { most + LEASE_MARGIN + 1_000 } else { 0 }
     }
 
     /// The remote store, if there is one.
     pub(crate) fn remote_store(&self) -> Arc<dyn RemoteStore + Send + Sync> {
         let timeout = match self.store {
-            StoreKind::Redis { timeout } => Duration::from_millis(timeout),
+            StoreKind::Remote { timeout } => Duration::from_millis(timeout),
             StoreKind::SharedData(_) => Duration::from_millis(500),
         };
         let (connections, cluster) = (self.connections, "store".to_owned());
-        if self.is_on_postgres {
-            let config = PostgresConfig::new(cluster, "db".to_owned(), "app".to_owned());
-            return Arc::new(PostgresStore::new(PostgresConfig { timeout, connections, ..config }));
+        match self.server {
+            ServerKind::Redis => {
+                Arc::new(RedisStore::new(RedisConfig { timeout, connections, ..RedisConfig::new(cluster) }))
+            }
+            ServerKind::Postgres => {
+                let config = PostgresConfig::new(cluster, "db".to_owned(), "app".to_owned());
+                Arc::new(PostgresStore::new(PostgresConfig { timeout, connections, ..config }))
+            }
+            ServerKind::DynamoDb { .. } => {
+                let config = DynamoDbConfig::new(cluster, "idemgate".to_owned());
+                Arc::new(DynamoDbStore::new(DynamoDbConfig { timeout, ..config }))
+            }
         }
-        Arc::new(RedisStore::new(RedisConfig { timeout, connections, ..RedisConfig::new(cluster) }))
     }
 
     pub(crate) fn in_table(self, limits: SharedDataConfig) -> Self {
@@ -331,7 +380,7 @@ impl Scenario {
     pub(crate) fn keep_at_least(&self) -> u64 {
         match self.store {
             StoreKind::SharedData(limits) => millis(limits.keep_at_least),
-            StoreKind::Redis { .. } => 0,
+            StoreKind::Remote { .. } => 0,
         }
     }
 
@@ -376,6 +425,8 @@ impl Scenario {
             ownership: self.mutation == Some(Mutation::NoFencing),
             ownership_of_releases: self.mutation == Some(Mutation::ReleaseByAnyone),
             marks: self.mutation == Some(Mutation::NoMark),
+            judgement: self.mutation == Some(Mutation::NoJudgement),
+            looks_of_marks: self.mutation == Some(Mutation::MarkAsRecord),
         }
     }
 }
@@ -393,11 +444,19 @@ impl Terms for Scenario {
         self.policy.outcome.on_unknown == OnUnknown::Retry
     }
 
+    fn early(&self) -> u64 {
+        // As long as the clocks differ by no more than this, nobody minds; and a `Date` has whole seconds.
+        if self.is_on_dynamodb() { (self.lease() / 6).max(2_000) + 1_000 } else { 0 }
+    }
+
     fn asked(&self, attempt: AttemptId) -> Asked {
         let Attempt { caller, key, body, .. } = self.attempts[attempt];
         Asked { caller, key, body }
     }
 }
+
+/// How much later a lease in DynamoDB is over to others than to its owner, in milliseconds.
+const LEASE_MARGIN: u64 = 2_000;
 
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap()

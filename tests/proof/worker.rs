@@ -16,7 +16,7 @@ use idemgate::{
     record::{Mailbox, Owner},
     request::{Fingerprint, OperationId},
     store::{
-        Call, Ending,
+        Call, Ending, StoreError, dynamodb,
         pool::Streams,
         remote::{Heard, RemoteStore},
         shared_data::{Cas, Recent, SharedDataStore},
@@ -32,6 +32,7 @@ use super::{
     postgres,
     redis::Command,
     scenario::{Conduct, Mutation, Place, Scenario, StoreKind, millis},
+    server,
     service::Response,
 };
 
@@ -115,11 +116,9 @@ pub(crate) enum Occasion {
 /// What the worker hears of Redis.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Said {
-    Reply(Arc<[u8]>),
+    Reply(server::Reply),
     /// No connection.
     Refused,
-    /// Redis is there, and cannot.
-    Loading,
     /// Nothing.
     Nothing,
 }
@@ -152,6 +151,7 @@ pub(crate) enum Output {
     Closes(u32),
     Wakes(Mailbox, OperationId),
     Counts(AttemptId, Counter),
+    StoreFailed(StoreError),
 }
 
 impl Worker {
@@ -210,7 +210,7 @@ impl Worker {
                 };
                 Store::SharedData(Box::new(store.remembering(recent)))
             }
-            StoreKind::Redis { .. } => Store::Remote(remote),
+            StoreKind::Remote { .. } => Store::Remote(remote),
         };
         let mut envoy = Envoy {
             streams: &mut self.streams,
@@ -312,8 +312,7 @@ impl Envoy<'_> {
     }
 
     /// The next question of an attempt.
-    fn question(&mut self, bytes: &[u8]) -> QuestionId {
-        let attempt = Scenario::attempt_of(Command::read(bytes).owner);
+    fn question(&mut self, attempt: AttemptId) -> QuestionId {
         let number = self.questions.entry(attempt).or_default();
         *number += 1;
         QuestionId { attempt, number: *number }
@@ -346,7 +345,10 @@ impl Streams for Envoy<'_> {
 
     fn send(&mut self, stream: u32, bytes: &[u8]) -> bool {
         let is_greeting = bytes == b"*1\r\n$4\r\nPING\r\n" || postgres::is_startup(bytes);
-        let question = if is_greeting { QuestionId::greeting(stream) } else { self.question(bytes) };
+        let question = match is_greeting {
+            true => QuestionId::greeting(stream),
+            false => self.question(Scenario::attempt_of(Command::read(bytes).owner)),
+        };
         self.outputs.push(Output::Sends { stream, question, bytes: bytes.into() });
         true
     }
@@ -418,8 +420,8 @@ impl Host for Envoy<'_> {
         }
     }
 
-    fn call_store(&mut self, _: ExchangeId, question: &[u8], timeout: Duration) -> Option<u32> {
-        let id = self.question(question);
+    fn call_store(&mut self, exchange: ExchangeId, question: &[u8], timeout: Duration) -> Option<u32> {
+        let id = self.question(attempt_of(exchange));
         self.asked.push(id);
         self.outputs.push(Output::Asks { question: id, bytes: question.into(), timeout: millis(timeout) });
         Some(id.token())
@@ -447,12 +449,18 @@ impl Host for Envoy<'_> {
     }
 
     fn report(&mut self, report: Report<'_>, _: Timestamp) {
-        if let Report::Counted(counter, subject) = report {
-            let attempt = attempt_of(subject.exchange);
-            if let (Counter::RequestsBypassed, Some(stream)) = (counter, self.streams.get_mut(&attempt)) {
-                stream.is_bypassed = true;
+        match report {
+            Report::Counted(counter, subject) => {
+                let attempt = attempt_of(subject.exchange);
+                if let (Counter::RequestsBypassed, Some(stream)) = (counter, self.streams.get_mut(&attempt)) {
+                    stream.is_bypassed = true;
+                }
+                self.outputs.push(Output::Counts(attempt, counter));
             }
-            self.outputs.push(Output::Counts(attempt, counter));
+            Report::StoreFailed { error, .. } | Report::AttemptFailed { error, .. } => {
+                self.outputs.push(Output::StoreFailed(error));
+            }
+            _ => {}
         }
     }
 }
@@ -562,15 +570,15 @@ impl Callback<'_, '_> {
 
     fn on_store_replied(&mut self, question: QuestionId, said: &Said) {
         let heard = match said {
-            Said::Reply(body) => Heard::Reply { status: 200, body, ahead: None },
+            Said::Reply(server::Reply { status, body, date }) => {
+                let ahead = date.filter(|_| self.envoy.scenario.mutation != Some(Mutation::OwnClock));
+                Heard::Reply { status: *status, body, ahead: ahead.and_then(|date| ahead_at(date, self.now)) }
+            }
             Said::Refused => Heard::Reply {
                 status: 503,
                 body: b"upstream connect error or disconnect/reset before headers. reset reason: connection failure",
                 ahead: None,
             },
-            Said::Loading => {
-                Heard::Reply { status: 200, body: b"-LOADING Redis is loading the dataset in memory\r\n", ahead: None }
-            }
             Said::Nothing => Heard::Nothing,
         };
         let token = self.envoy.token_of(question.token(), self.envoy.asked.iter().map(|other| other.token()));
@@ -600,6 +608,12 @@ impl Callback<'_, '_> {
     }
 }
 
+/// What a worker makes of the date of a reply, which has whole seconds.
+fn ahead_at(date: u64, now: Timestamp) -> Option<i64> {
+    let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_millis(date));
+    dynamodb::ahead(date.as_bytes(), now)
+}
+
 fn deed_of(call: &Call, now: Timestamp) -> Deed {
     let (owner, kind) = match call {
         Call::Claim(claim) => (claim.owner, DeedKind::Claim),
@@ -607,7 +621,7 @@ fn deed_of(call: &Call, now: Timestamp) -> Deed {
         Call::Settle { owner, ending: Ending::Released, .. } => (*owner, DeedKind::Release),
         Call::Settle { owner, .. } => (*owner, DeedKind::Settle),
     };
-    Deed { owner, kind, now: now.as_millis() }
+    Deed { owner, kind, now: now.as_millis(), ahead: 0 }
 }
 
 /// A mutation: the call has one and the same fingerprint as any other.

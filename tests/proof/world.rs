@@ -23,8 +23,8 @@ use super::{
     history::{AttemptId, Breach, History, Operation},
     law::Deed,
     memory::{self, Access, Alone, SharedData, TABLE},
-    redis::{Command, Redis},
     scenario::{Conduct, Faults, Place, Scenario, StoreKind},
+    server::{Command, Reply, Server},
     worker::{Occasion, QuestionId, Worker},
 };
 
@@ -35,7 +35,7 @@ pub(crate) struct World {
     /// The true time, in milliseconds.
     now: u64,
     envoys: Vec<Envoy>,
-    redis: Redis,
+    server: Server,
     /// The same for all workers: it is but a way to write and to read.
     remote_store: Arc<dyn RemoteStore + Send + Sync>,
     messages: BTreeMap<QuestionId, Message>,
@@ -95,8 +95,8 @@ struct Message {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Transit {
     Sent,
-    /// Redis has carried it out.
-    Replied(Arc<[u8]>),
+    /// The server has carried it out.
+    Replied(Reply),
     /// Neither it nor its reply ever comes.
     Lost,
     /// Nobody waits for the reply any more; it may still be carried out.
@@ -143,7 +143,7 @@ impl World {
         Self {
             now: EPOCH,
             envoys: vec![Envoy { shared_data, table, workers }; usize::from(scenario.envoys)],
-            redis: Redis::default(),
+            server: Server::new(scenario.server),
             remote_store: scenario.remote_store(),
             messages: BTreeMap::new(),
             attempts: vec![Progress::default(); scenario.attempts.len()],
@@ -189,7 +189,7 @@ impl World {
         Timestamp::from_millis(now + self.scenario.skews[usize::from(envoy)])
     }
 
-    fn redis_clock(&self) -> u64 {
+    fn server_clock(&self) -> u64 {
         self.now + self.scenario.skews.last().copied().unwrap_or_default()
     }
 

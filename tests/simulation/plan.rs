@@ -22,29 +22,45 @@ pub(crate) struct Plan {
     pub(crate) misfortune: u64,
 }
 
+/// Where records are kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Keeping {
+    SharedData,
+    /// Or PostgreSQL, if no rule is taken out.
+    Redis,
+    DynamoDb,
+}
+
 /// Which worlds are drawn.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wish {
-    pub(crate) is_remote: Option<bool>,
+    pub(crate) keeping: Option<Keeping>,
     pub(crate) mutation: Option<Mutation>,
 }
 
 impl Plan {
     pub(crate) fn draw(random: &mut Random, wish: Wish) -> Self {
+        let keeping = random.of(&[Keeping::SharedData, Keeping::SharedData, Keeping::Redis, Keeping::DynamoDb]);
+        let keeping = wish.keeping.unwrap_or(keeping);
         let lease = random.of(&[300, 3_000, 30_000]);
+        // Shorter ones are none to DynamoDB, whose clock has whole seconds.
+        let lease = if keeping == Keeping::DynamoDb { lease.max(10_000) } else { lease };
         let ttl = lease * random.of(&[2, 10, 2_880]);
-        let is_remote = random.chance(50);
         let mut scenario = Scenario::new(lease, ttl);
-        if wish.is_remote.unwrap_or(is_remote) {
-            scenario = scenario.on_redis(random.between(1, 3), random.between(1, 2), random.of(&[100, 500]));
-        } else {
+        if keeping == Keeping::SharedData {
             scenario.envoys = if random.chance(10) { 2 } else { 1 };
             scenario.workers = random.between(1, 3);
             scenario.skews = vec![0; usize::from(scenario.envoys) + 1];
             scenario = scenario.in_table(table(random, ttl));
+        } else {
+            scenario = scenario.on_redis(random.between(1, 3), random.between(1, 2), random.of(&[100, 500]));
         }
-        if random.chance(30) {
-            scenario.skews = scenario.skews.iter().map(|_| random.of(&[0, 40, 5_000, 3_600_000])).collect();
+        if keeping == Keeping::DynamoDb {
+            scenario = scenario.on_dynamodb(random.chance(50));
+        }
+        if random.chance(if keeping == Keeping::DynamoDb { 70 } else { 30 }) {
+            let skews = [0, 40, 1_500, 5_000, 60_000, 3_600_000];
+            scenario.skews = scenario.skews.iter().map(|_| random.of(&skews)).collect();
         }
         scenario = Self::policy(random, scenario, lease);
         scenario = Self::clients(random, scenario);
@@ -79,7 +95,7 @@ impl Plan {
         }
         let (steps, misfortune) = (40 + random.below(260), random.of(&[0, 3, 10]));
         let needs_streams = wish.mutation == Some(Mutation::WrongQuestion);
-        if needs_streams || scenario.is_remote() && random.chance(50) {
+        if needs_streams || keeping == Keeping::Redis && random.chance(50) {
             scenario = scenario.over_streams();
             if wish.mutation.is_none() && random.chance(50) {
                 scenario = scenario.on_postgres();

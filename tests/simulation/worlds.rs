@@ -15,7 +15,7 @@ use std::{
 use idemgate::exchange::Counter;
 
 use crate::{
-    plan::Wish,
+    plan::{Keeping, Wish},
     proof::{history::Promise, scenario::Mutation},
     shrink::{shrink, story},
     walk::Walk,
@@ -132,23 +132,23 @@ fn one_world_is_the_same_each_time() {
     }
 }
 
-/// The number of worlds until a mutation is found out, in both stores.
+/// The number of worlds until a mutation is found out, in all stores.
 fn find(mutation: Mutation, promises: &[Promise]) {
-    find_in(&[false, true], mutation, promises);
+    find_in(&[Keeping::SharedData, Keeping::Redis, Keeping::DynamoDb], mutation, promises);
 }
 
-fn find_in(stores: &[bool], mutation: Mutation, promises: &[Promise]) {
-    for is_remote in stores.iter().copied() {
-        let wish = Wish { is_remote: Some(is_remote), mutation: Some(mutation) };
+fn find_in(stores: &[Keeping], mutation: Mutation, promises: &[Promise]) {
+    for keeping in stores.iter().copied() {
+        let wish = Wish { keeping: Some(keeping), mutation: Some(mutation) };
         let (found, _) = Seeds::fixed(WORLDS).walk(wish);
         let Some((seed, walk)) = found else {
-            panic!("{mutation:?} is not found out, is_remote: {is_remote}");
+            panic!("{mutation:?} is not found out, {keeping:?}");
         };
         let length = walk.actions.len();
         let walk = shrink(walk);
         let promise = walk.breach.as_ref().map(|breach| breach.promise);
         println!(
-            "{mutation:?}, is_remote {is_remote}: world {seed} breaks {promise:?}, {length} steps shrunk to {}",
+            "{mutation:?}, {keeping:?}: world {seed} breaks {promise:?}, {length} steps shrunk to {}",
             walk.actions.len()
         );
         assert!(promise.is_some_and(|promise| promises.contains(&promise)), "{}", story(&walk));
@@ -172,17 +172,17 @@ fn releases_by_anyone_are_found_out() {
 
 #[test]
 fn records_that_are_given_up_too_young_are_found_out() {
-    find_in(&[false], Mutation::NoFloor, &[Promise::Record, Promise::AtMostOnce]);
+    find_in(&[Keeping::SharedData], Mutation::NoFloor, &[Promise::Record, Promise::AtMostOnce]);
 }
 
 #[test]
 fn responses_that_are_remembered_whatever_is_written_are_found_out() {
-    find_in(&[false], Mutation::StaleReplay, &[Promise::Replay]);
+    find_in(&[Keeping::SharedData], Mutation::StaleReplay, &[Promise::Replay]);
 }
 
 #[test]
 fn a_crowd_of_which_the_rest_is_forgotten_is_found_out() {
-    find_in(&[false], Mutation::RestForgotten, &[Promise::Answer]);
+    find_in(&[Keeping::SharedData], Mutation::RestForgotten, &[Promise::Answer]);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn answers_for_the_wrong_exchange_are_found_out() {
 #[test]
 fn replies_for_the_wrong_question_of_a_connection_are_found_out() {
     find_in(
-        &[true],
+        &[Keeping::Redis],
         Mutation::WrongQuestion,
         &[Promise::AtMostOnce, Promise::Record, Promise::Replay, Promise::Answer],
     );
@@ -206,5 +206,20 @@ fn replies_for_the_wrong_question_of_a_connection_are_found_out() {
 
 #[test]
 fn a_worker_that_is_never_woken_is_found_out() {
-    find_in(&[false], Mutation::NeverWoken, &[Promise::Answer]);
+    find_in(&[Keeping::SharedData], Mutation::NeverWoken, &[Promise::Answer]);
+}
+
+#[test]
+fn leases_that_are_judged_by_the_clock_of_an_envoy_are_found_out() {
+    find_in(&[Keeping::DynamoDb], Mutation::OwnClock, &[Promise::AtMostOnce, Promise::Record, Promise::Replay]);
+}
+
+#[test]
+fn writes_in_the_place_of_what_was_not_judged_are_found_out() {
+    find_in(&[Keeping::DynamoDb], Mutation::NoJudgement, &[Promise::AtMostOnce, Promise::Record]);
+}
+
+#[test]
+fn marks_that_are_taken_for_records_are_found_out() {
+    find_in(&[Keeping::DynamoDb], Mutation::MarkAsRecord, &[Promise::Record]);
 }

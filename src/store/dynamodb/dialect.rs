@@ -65,18 +65,24 @@ impl DynamoDbDialect {
                     (base64::encode(&claim.owner.to_bytes()), base64::encode(claim.fingerprint.as_bytes()));
                 let (lease, expires) = times(now, claim.lease, *keep);
                 let sealed = base64::encode(sealed);
-                // Asked again by the owner whose first reply got lost; or another owner gave it back: nothing stands
+                // Asked again by the owner whose first reply got lost, unless it has renewed since; or another owner gave it back: nothing stands
                 // behind such a mark, as it does behind any record.
                 let body = format!(
-                    r#"{{"TableName":"{table}","Item":{{"k":{{"B":"{key}"}},"s":{{"S":"i"}},"o":{{"B":"{owner}"}},"f":{{"B":"{fingerprint}"}},"l":{{"N":"{lease}"}},"e":{{"N":"{expires}"}},"b":{{"B":"{sealed}"}}}},"ConditionExpression":"attribute_not_exists(k) OR (s = :i AND o = :me) OR (s = :r AND attribute_not_exists(b) AND o <> :me)","ExpressionAttributeValues":{{":i":{{"S":"i"}},":r":{{"S":"r"}},":me":{{"B":"{owner}"}}}}{SHOWS_ITEM}}}"#
+                    r#"{{"TableName":"{table}","Item":{{"k":{{"B":"{key}"}},"s":{{"S":"i"}},"o":{{"B":"{owner}"}},"f":{{"B":"{fingerprint}"}},"l":{{"N":"{lease}"}},"e":{{"N":"{expires}"}},"b":{{"B":"{sealed}"}}}},"ConditionExpression":"attribute_not_exists(k) OR (s = :i AND o = :me AND l <= :m) OR (s = :r AND attribute_not_exists(b) AND o <> :me)","ExpressionAttributeValues":{{":i":{{"S":"i"}},":r":{{"S":"r"}},":me":{{"B":"{owner}"}},":m":{{"N":"{lease}"}}}}{SHOWS_ITEM}}}"#
                 );
                 (Action::Put, body)
             }
             Rule::Renew { owner, lease, keep } => {
                 let (lease, expires) = times(now, *lease, *keep);
-                let values =
-                    [text(":i", "i"), binary(":me", &owner.to_bytes()), number(":l", lease), number(":e", expires)];
-                (Action::Update, self.update(operation, "SET l = :l, e = :e", "o = :me AND s = :i", &values, ""))
+                let values = [
+                    text(":i", "i"),
+                    binary(":me", &owner.to_bytes()),
+                    number(":l", lease),
+                    number(":e", expires),
+                    number(":m", lease),
+                ];
+                let condition = "o = :me AND s = :i AND l <= :m";
+                (Action::Update, self.update(operation, "SET l = :l, e = :e", condition, &values, SHOWS_ITEM))
             }
             Rule::Settle { owner, fingerprint, state, keep, sealed } => {
                 let keep = match state {
@@ -85,6 +91,7 @@ impl DynamoDbDialect {
                     _ => *keep,
                 };
                 let (at, expires) = times(now, Duration::ZERO, keep);
+                let (lease, _) = times(now, call.lease(), keep);
                 // A record that is gone was lost, or never made: whatever the owner says is better than nothing. The same
                 // state was said before, and the reply got lost.
                 let mut values = vec![
@@ -94,12 +101,16 @@ impl DynamoDbDialect {
                     binary(":f", fingerprint.as_bytes()),
                     number(":n", at),
                     number(":e", expires),
+                    number(":m", lease),
                 ];
                 let sealing = sealing(*state, sealed, &mut values);
                 let body = self.update(
                     operation,
                     &format!("SET s = :s, o = :me, f = :f, e = :e, l = if_not_exists(l, :n){sealing}"),
-                    &format!("attribute_not_exists(k) OR (o = :me AND (s = :i OR (s = :s AND {})))", sealed_so(*state)),
+                    &format!(
+                        "attribute_not_exists(k) OR (o = :me AND l <= :m AND (s = :i OR (s = :s AND {})))",
+                        sealed_so(*state)
+                    ),
                     &values,
                     SHOWS_ITEM,
                 );
@@ -136,6 +147,11 @@ impl DynamoDbDialect {
         now: Timestamp,
     ) -> Result<Said, Failure> {
         let item = Item::read(found).ok_or(Failure::certain(DynamoDbError::Foreign))?;
+        // By a clock that is right, it would be no earlier than the last word of its own owner.
+        let is_its_own = item.is_in_flight() && write.owner() == Some(item.owner);
+        if matches!(asked.question, Question::Renew) && !is_its_own {
+            return Ok(Said::Answer(Answer::Renewed(Renewed::Fenced)));
+        }
         let lives = item.lives(clock);
         let counts_as_gone = lives.is_none()
             // A late copy of a claim does not begin anew what its own execution left unknown.
@@ -144,8 +160,8 @@ impl DynamoDbDialect {
                     && item.lapses() <= clock
                     && item.fingerprint == *fingerprint.as_bytes()
                     && write.owner().is_some_and(|owner| owner != item.owner));
-        if counts_as_gone {
-            let bytes = if write.has_rounds() { write.in_place_of(&item) } else { None };
+        if is_its_own || counts_as_gone {
+            let bytes = if write.has_rounds() { write.in_place_of(&item, clock) } else { None };
             let bytes = bytes.ok_or(Failure::certain(StoreError::Contended))?;
             return Ok(Said::AskNext { bytes, may_have_worked: false });
         }
@@ -211,6 +227,7 @@ impl Dialect for DynamoDbDialect {
             let Outcome::Done(found) = outcome else { return Err(Failure::doubtful(DynamoDbError::Malformed)) };
             return match found.get("Item") {
                 Some(item) => self.met(asked, write, item, clock, now),
+                None if matches!(asked.question, Question::Renew) => Ok(Said::Answer(Answer::Renewed(Renewed::Fenced))),
                 // It has gone meanwhile.
                 None if write.has_rounds() => Ok(Said::AskNext { bytes: write.again(), may_have_worked: false }),
                 None => Err(Failure::certain(StoreError::Contended)),
@@ -219,7 +236,6 @@ impl Dialect for DynamoDbDialect {
         match (asked.question, outcome) {
             (_, Outcome::Done(reply_body)) if is_receipt(&reply_body) => Self::made(asked, sent, reply, now),
             (_, Outcome::Done(_)) => Err(Failure::doubtful(DynamoDbError::Malformed)),
-            (Question::Renew, Outcome::Refused(_)) => Ok(Said::Answer(Answer::Renewed(Renewed::Fenced))),
             (_, Outcome::Refused(Some(item))) => self.met(asked, sent, &item, clock, now),
             (_, Outcome::Refused(None)) => {
                 let body = self.get(asked.operation);

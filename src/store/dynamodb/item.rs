@@ -40,7 +40,11 @@ impl Item {
     pub(super) fn read(item: &Node) -> Option<Self> {
         let text = |name: &str, kind: &str| item.get(name)?.get(kind)?.text();
         let number = |name: &str| text(name, "N")?.parse().ok();
+        // It goes into a condition as it is.
         let [state] = text("s", "S")?.as_bytes() else { return None };
+        if !state.is_ascii_lowercase() {
+            return None;
+        }
         let sealed = match text("b", "B") {
             Some(sealed) => base64::decode(sealed)?,
             None if item.get("b").is_none() && *state == PhaseByte::Released as u8 => Vec::new(),
@@ -79,6 +83,11 @@ impl Item {
     pub(super) fn lives(&self, clock: Timestamp) -> Option<Duration> {
         let left = Timestamp::from_millis(self.expires.saturating_mul(1000)).since(clock);
         (!left.is_zero()).then_some(left)
+    }
+
+    /// Whether it is a claim.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.state == PhaseByte::InFlight as u8
     }
 
     /// Whether it is the mark of what was given back.

@@ -4,13 +4,15 @@
 //! way, and that is judged here: most of the time it is the answer.
 //!
 //! **Clocks.** A condition can compare with no clock of the server's, and a clock of the caller's may be wrong. So no
-//! condition has a time in it. Whether an item has expired, or its lease is over, is judged when it is seen, by the
+//! condition has the time in it. Whether an item has expired, or its lease is over, is judged when it is seen, by the
 //! `Date` of the very reply that shows it; then the write is asked for again, on the condition that the item is still
 //! that one. What a write says of times is compared with the `Date` of its reply, and written again if it was wrong,
-//! before anything is done on the strength of it.
+//! before anything is done on the strength of it. An owner that has a claim does not even for a moment take back what it
+//! said of times: a write whose lease would be over before the one that stands there comes late, or by a clock that is
+//! behind, and is refused.
 //!
 //! What can go wrong between two steps, and what then holds, is as with Redis ([`redis`](super::redis)): the same owner
-//! may repeat each write, and each but a renewal may be repeated when it is late.
+//! may repeat each write, and each may be late.
 
 mod checkup;
 mod dialect;

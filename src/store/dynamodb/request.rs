@@ -119,12 +119,13 @@ impl<'a> Request<'a> {
         Self { round: self.round + 1, ..self }.to_bytes()
     }
 
-    /// The same on the condition that `item` is still what is in its way.
-    pub(super) fn in_place_of(self, item: &Item) -> Option<Vec<u8>> {
+    /// The same by a clock that says `clock` now, on the condition that `item` is still what is in its way.
+    pub(super) fn in_place_of(self, item: &Item, clock: Timestamp) -> Option<Vec<u8>> {
         const CONDITION: &str = r#""ConditionExpression":""#;
         const VALUES: &str = r#""ExpressionAttributeValues":{"#;
         const PLACE: &str = "(o = :xo AND s = :xs AND l = :xl AND e = :xe) OR ";
-        let (before, rest) = self.body.split_once(CONDITION)?;
+        let body = self.timed(clock)?;
+        let (before, rest) = body.split_once(CONDITION)?;
         let (condition, rest) = rest.split_once(VALUES)?;
         let condition = condition.strip_prefix(PLACE).unwrap_or(condition);
         // Those of another item that was in its way before.
@@ -137,20 +138,30 @@ impl<'a> Request<'a> {
         let body = format!(
             r#"{before}{CONDITION}{PLACE}{condition}{VALUES}":xo":{{"B":"{owner}"}},":xs":{{"S":"{state}"}},":xl":{{"N":"{lease_until}"}},{LAST_OF_PLACE}"{expires}"}},{values}"#
         );
-        Some(Request { body: &body, ..self }.again())
+        Some(Request { written: clock, body: &body, ..self }.again())
     }
 
     /// The same with all times as they are by a clock that says `clock` now.
     pub(super) fn written_at(self, clock: Timestamp) -> Option<Vec<u8>> {
+        let body = self.timed(clock)?;
+        Some(Request { written: clock, body: &body, ..self }.again())
+    }
+
+    /// The body, with all times as they are by a clock that says `clock` now.
+    fn timed(&self, clock: Timestamp) -> Option<String> {
+        const MOST: &str = r#"":m""#;
         let mut body = self.body.to_owned();
-        for (name, unit) in [(r#""l""#, 1), (r#"":l""#, 1), (r#"":n""#, 1), (r#""e""#, 1000), (r#"":e""#, 1000)] {
+        let names = [(r#""l""#, 1), (r#"":l""#, 1), (r#"":n""#, 1), (MOST, 1), (r#""e""#, 1000), (r#"":e""#, 1000)];
+        for (name, unit) in names {
             let start = format!(r#"{name}:{{"N":""#);
             let Some(number) = value(&body, &start) else { continue };
             let since = number.parse::<u64>().ok()?.checked_sub(self.written.as_millis() / unit)?;
             let corrected = (clock.as_millis() / unit).checked_add(since)?;
+            // What it has written itself by a clock that was ahead is not in its way.
+            let corrected = if name == MOST { corrected.max(number.parse().ok()?) } else { corrected };
             body = body.replacen(&format!("{start}{number}"), &format!("{start}{corrected}"), 1);
         }
-        Some(Request { written: clock, body: &body, ..self }.again())
+        Some(body)
     }
 }
 

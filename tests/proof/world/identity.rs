@@ -12,7 +12,7 @@ use crate::proof::{memory::Said, scenario::Mutation};
 /// What can make a difference, and nothing else.
 impl Hash for World {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        (self.now, &self.redis, &self.messages, &self.attempts, self.faults).hash(hasher);
+        (self.now, &self.server, &self.messages, &self.attempts, self.faults).hash(hasher);
         (&self.history, &self.breach).hash(hasher);
         for envoy in &self.envoys {
             envoy.shared_data.hash_values(hasher);

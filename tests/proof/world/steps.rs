@@ -13,8 +13,9 @@ use crate::proof::{
     law::{self, Deed, Entry, Lawful},
     memory::{self, Access, BUCKET, Session, TABLE, TOTALS},
     postgres,
-    redis::Command,
-    scenario::{Conduct, Mutation, Place, Scenario, StoreKind},
+    redis::LOADING,
+    scenario::{Conduct, Mutation, Place, Scenario, ServerKind, StoreKind},
+    server::Command,
     worker::{Occasion, Output, QuestionId, Said, Worker, mailbox_of},
 };
 
@@ -76,7 +77,7 @@ impl World {
             Action::Arrive(question) => self.arrive(question),
             Action::Reply(question) => match self.messages.remove(&question) {
                 Some(Message { place, on: Some((stream, _)), state: Transit::Replied(reply), .. }) => {
-                    self.call(place, Occasion::Received(stream, reply))
+                    self.call(place, Occasion::Received(stream, reply.body))
                 }
                 Some(Message { place, state: Transit::Replied(reply), .. }) => {
                     self.call(place, Occasion::Replied(question, Said::Reply(reply)))
@@ -112,13 +113,13 @@ impl World {
                     self.faults.refusals -= 1;
                     let message = self.messages.remove(&question);
                     let says = match message.is_some_and(|message| message.command.is_some()) {
-                        _ if !self.scenario.is_on_postgres => LOADING.to_vec(),
+                        _ if self.scenario.server != ServerKind::Postgres => LOADING.to_vec(),
                         true => postgres::read_only(),
                         false => postgres::starting(),
                     };
                     self.call(place, Occasion::Received(stream, says.into()))
                 }
-                None => self.decline(question, Said::Loading),
+                None => self.decline(question, Said::Reply(self.server.unable(self.server_clock()))),
             },
             Action::TimeOut(question) => {
                 if self.messages.get(&question).is_some_and(|message| message.state != Transit::Lost) {
@@ -128,7 +129,7 @@ impl World {
             }
             Action::Flush => {
                 self.faults.flushes -= 1;
-                self.redis.flush();
+                self.server.flush();
                 self.history.lost_data(0, self.now);
                 Ok(())
             }
@@ -243,7 +244,7 @@ impl World {
                 let message = Message {
                     place,
                     on: None,
-                    command: Some(Arc::new(Command::read(&bytes))),
+                    command: Some(Arc::new(self.read(&bytes))),
                     deadline: self.now + timeout,
                     state: Transit::Sent,
                 };
@@ -257,6 +258,11 @@ impl World {
                     if mailbox_of(other) == mailbox {
                         self.seat_mut(other).mailbox.push_back(operation);
                     }
+                }
+            }
+            Output::StoreFailed(error) => {
+                if IMPOSSIBLE.contains(&error.kind()) {
+                    return breach(Promise::Record, format!("nobody damages a record or forges a reply, and {error}"));
                 }
             }
             Output::Counts(attempt, counter) => {
@@ -343,24 +349,30 @@ impl World {
         }
     }
 
-    /// Redis carries a message out.
+    /// What the store sends.
+    fn read(&self, question: &[u8]) -> Command {
+        Command::read(&*self.remote_store, self.scenario.server, question)
+    }
+
+    /// The server carries a message out.
     pub(super) fn arrive(&mut self, question: QuestionId) -> Result<(), Breach> {
-        let now = self.redis_clock();
+        let now = self.server_clock();
         let Some(message) = self.messages.get_mut(&question) else { return Ok(()) };
         let Some(command) = message.command.clone() else {
-            let welcome = if self.scenario.is_on_postgres { postgres::welcome() } else { b"+PONG\r\n".to_vec() };
+            let is_on_postgres = self.scenario.server == ServerKind::Postgres;
+            let welcome = if is_on_postgres { postgres::welcome() } else { b"+PONG\r\n".to_vec() };
             message.state = Transit::Replied(welcome.into());
             return Ok(());
         };
-        let before = self.redis.entry(&command.key, now);
-        let reply = self.redis.eval(&command, now, self.scenario.omissions());
-        let after = self.redis.entry(&command.key, now);
+        let before = self.server.entry(&command, now);
+        let reply = self.server.carry_out(&command, now, self.scenario.omissions());
+        let after = self.server.entry(&command, now);
         match message.state {
-            Transit::Sent => message.state = Transit::Replied(reply.into()),
+            Transit::Sent => message.state = Transit::Replied(reply),
             _ => drop(self.messages.remove(&question)),
         }
         let deed = command.deed(now);
-        law::judge(&self.scenario, before.as_ref(), after.as_ref(), Some(&deed), now).map(drop).or_else(unlawful)
+        law::judge(&self.scenario, before.as_ref(), after.as_ref(), deed.as_ref(), now).map(drop).or_else(unlawful)
     }
 
     fn stream_of(&self, question: QuestionId) -> Option<(Place, u32)> {
@@ -373,11 +385,11 @@ impl World {
         let is_greeting = question.attempt == usize::MAX;
         let stands_still = self.on_stream(place, stream).any(|(_, _, message)| message.state == Transit::Lost);
         let order = self.on_stream(place, stream).map(|(_, order, _)| order + 1).max().unwrap_or_default();
-        let StoreKind::Redis { timeout } = self.scenario.store else { return };
+        let StoreKind::Remote { timeout } = self.scenario.store else { return };
         let message = Message {
             place,
             on: Some((stream, order)),
-            command: (!is_greeting).then(|| Arc::new(Command::read(bytes))),
+            command: (!is_greeting).then(|| Arc::new(self.read(bytes))),
             deadline: self.now + timeout,
             state: if stands_still { Transit::Abandoned } else { Transit::Sent },
         };
@@ -450,7 +462,8 @@ impl World {
 
 const REFUSED: &str = "upstream connect error or disconnect/reset before headers. reset reason: connection failure";
 
-const LOADING: &[u8] = b"-LOADING Redis is loading the dataset in memory\r\n";
+/// Errors of which there is no cause in any world.
+const IMPOSSIBLE: [&str; 6] = ["authentication", "foreign", "malformed", "rejected_request", "schema", "unreadable"];
 
 /// A reply as a client has it.
 fn told(reply: Reply) -> Option<Told> {
