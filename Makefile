@@ -101,12 +101,12 @@ soak: ## Go through new simulated worlds for SOAK_SECONDS (ten minutes); prints 
 	SOAK_SECONDS="$${SOAK_SECONDS:-600}" cargo test --locked --test simulation every_promise -- --nocapture
 
 .PHONY: chaos
-chaos: crash-test envoy redis ## Break real Envoys and Redis by new plans for CHAOS_SECONDS (ten minutes); CHAOS_SEED=n plays one plan again
+chaos: crash-test envoy redis postgres dynamodb ## Break real Envoys and stores by new plans for CHAOS_SECONDS (ten minutes; CHAOS_STORE=PostgreSQL: all on that store); CHAOS_SEED=n plays one plan again
 	ENVOY="$(NEWEST)" CHAOS_SECONDS="$${CHAOS_SECONDS:-600}" \
 	    cargo test --locked --test chaos whatever_fails_every_promise -- --nocapture
 
 .PHONY: failures
-failures: crash-test envoy redis ## Play failovers, clock steps, changes under load and more by name, and print what each costs (FAILURES='Redis Cluster' for some)
+failures: crash-test envoy redis postgres dynamodb ## Play failovers, clock steps, changes under load and more by name, and print what each costs (FAILURES='Redis Cluster' for some)
 	ENVOY="$(NEWEST)" FAILURES="$${FAILURES:-}" cargo test --locked --test chaos whatever_fails_by_name -- --nocapture
 
 # What stands between backquotes in the last cells of its tables, in every mode and store; "*" is every test of a file.

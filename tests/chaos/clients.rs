@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     bench::{Lot, PATIENCE},
-    plan::{Deployment, PLAY},
+    plan::Deployment,
     proof::history::Asked,
     record::Fact,
     service::Intent,
@@ -23,7 +23,7 @@ const CLIENTS: u64 = 14;
 const KEYS_AT_A_TIME: u64 = 8;
 const KEY_LIFE: Duration = Duration::from_millis(70);
 
-/// Lets all of them loose; each ends by itself when the time is over.
+/// Lets all of them loose; each ends by itself once the play is over.
 pub(crate) fn let_loose(stage: &Arc<Stage>, deployment: Deployment, seed: u64) -> Vec<JoinHandle<()>> {
     let mut lot = Lot::new(seed);
     let beginning = Instant::now();
@@ -31,15 +31,13 @@ pub(crate) fn let_loose(stage: &Arc<Stage>, deployment: Deployment, seed: u64) -
 }
 
 async fn act(stage: Arc<Stage>, deployment: Deployment, mut lot: Lot, beginning: Instant) {
-    while beginning.elapsed() < PLAY {
+    while !stage.is_over() {
         let asked = draw(beginning, &mut lot);
         // Some ask once; others go on until they know, also when that takes a lease.
         for _ in 0..lot.of(&[1, 2, 5, 40]) {
             let attempt = Attempt::draw(asked, deployment.envoys, &mut lot).or_leaves(&mut lot);
             let (_, told) = stage.make(attempt).await;
-            if told.as_ref().is_some_and(|told| is_final(told, deployment.retries_unknown))
-                || beginning.elapsed() >= PLAY
-            {
+            if told.as_ref().is_some_and(|told| is_final(told, deployment.retries_unknown)) || stage.is_over() {
                 break;
             }
             // Whose connection broke gives the Envoy some time.

@@ -9,8 +9,10 @@ mod clocks;
 mod cluster;
 mod cost;
 mod crashes;
+mod postgres;
 mod redis;
 mod scene;
+mod stores;
 
 use std::{
     env,
@@ -22,9 +24,16 @@ use std::{
     time::Instant,
 };
 
-use self::{cost::Cost, redis::Replica};
+use self::{
+    cost::Cost,
+    crashes::{ON_DYNAMODB_WAITING, ON_POSTGRES_WAITING, ON_REDIS_WAITING},
+    postgres::Standby,
+    redis::Replica,
+    scene::{ON_DYNAMODB, ON_POSTGRES, ON_REDIS, SHARED_DATA},
+};
 use crate::{
     bench::Transport,
+    fault::Fault,
     rounds::{alone, children},
 };
 
@@ -42,7 +51,7 @@ macro_rules! scenarios {
     };
 }
 
-const SCENARIOS: [Scenario; 32] = scenarios! {
+const SCENARIOS: [Scenario; 53] = scenarios! {
     "Redis fails over, replica in step, raw", false, redis::fails_over(Transport::Direct, Replica::InStep);
     "Redis fails over, replica in step, pooled", false, redis::fails_over(Transport::Pooled, Replica::InStep);
     "Redis fails over, replica 300 ms behind, raw", true, redis::fails_over(Transport::Direct, Replica::Behind);
@@ -56,24 +65,45 @@ const SCENARIOS: [Scenario; 32] = scenarios! {
     "maxmemory, CLIENT PAUSE all and write, slow Lua, pooled", false, redis::stalls(Transport::Pooled);
     "Redis Cluster, 400 slots moved (ASK, MOVED)", false, cluster::moves_slots();
     "Redis Cluster, master killed", true, cluster::loses_a_master();
+    "PostgreSQL fails over, synchronous standby", true, postgres::fails_over(Standby::Synchronous);
+    "PostgreSQL fails over, standby 300 ms behind", false, postgres::fails_over(Standby::Behind);
+    "PostgreSQL, kill -9 x 3", false, stores::suffer(ON_POSTGRES, Fault::StoreKilled);
+    "PostgreSQL restarted x 3", false, stores::suffer(ON_POSTGRES, Fault::StoreRestarted);
+    "PostgreSQL frozen for 1 s x 3", false, stores::suffer(ON_POSTGRES, Fault::StorePaused);
+    "PostgreSQL, table locked for 1 s x 3", false, stores::suffer(ON_POSTGRES, Fault::TableLocked);
+    "PostgreSQL, connections ended for 1 s x 3", false, stores::suffer(ON_POSTGRES, Fault::ConnectionsEnded);
+    "PostgreSQL out of connections for 1 s x 3", false, stores::suffer(ON_POSTGRES, Fault::ConnectionsTaken);
+    "PostgreSQL, disk full for 1 s x 3", false, stores::suffer(ON_POSTGRES, Fault::StoreFull);
+    "PgBouncer paused for 1 s x 3", false, postgres::pooler_is_paused();
+    "PgBouncer, PostgreSQL behind it killed x 2", false, postgres::is_killed_behind_a_pooler();
+    "DynamoDB (dynalite), kill -9 x 3", false, stores::suffer(ON_DYNAMODB, Fault::StoreKilled);
+    "DynamoDB (dynalite) frozen for 1 s x 3", false, stores::suffer(ON_DYNAMODB, Fault::StorePaused);
     "clock of Envoy +1 h and back, shared data, block", true, clocks::of_the_only_envoy("block", "24h");
     "clock of Envoy +1 h and back, shared data, retry", false, clocks::of_the_only_envoy("retry", "24h");
     "clock of Envoy +1 h and back, shared data, ttl 30 min", false, clocks::of_the_only_envoy("block", "30m");
     "clock of one of two Envoys +1 h and back, Redis", false, clocks::of_one_envoy();
     "clock of Redis +1 h and back, block", false, clocks::of_redis("block");
     "clock of Redis +1 h and back, retry", false, clocks::of_redis("retry");
-    "LDS: 14 updates (lease, ttl, wait, detached, limits), shared data", true, changes::of_settings(None);
-    "LDS: 14 updates (lease, ttl, wait, detached, limits), Redis", false, changes::of_settings(Some(Transport::Direct));
+    "LDS: 14 updates (lease, ttl, wait, detached, limits), shared data", true, changes::of_settings(SHARED_DATA);
+    "LDS: 14 updates (lease, ttl, wait, detached, limits), Redis", false, changes::of_settings(ON_REDIS);
+    "LDS: 14 updates (lease, ttl, wait, detached, limits), PostgreSQL", false, changes::of_settings(ON_POSTGRES);
+    "LDS: 14 updates (lease, ttl, wait, detached, limits), DynamoDB", false, changes::of_settings(ON_DYNAMODB);
     "LDS: caller.identity changed 6 times", false, changes::of_the_identity();
     "module swapped 6 times, same vm_id", false, changes::of_the_module();
-    "drain and hot restart x 2, Redis, inline", false, changes::of_the_process(false);
-    "drain and hot restart x 2, Redis, detached", false, changes::of_the_process(true);
+    "drain and hot restart x 2, Redis, inline", false, changes::of_the_process(ON_REDIS, false);
+    "drain and hot restart x 2, Redis, detached", false, changes::of_the_process(ON_REDIS, true);
+    "drain and hot restart x 2, PostgreSQL, detached", false, changes::of_the_process(ON_POSTGRES, true);
+    "drain and hot restart x 2, DynamoDB, detached", false, changes::of_the_process(ON_DYNAMODB, true);
     "VM panics x 8, inline", false, crashes::of_a_vm(crashes::INLINE);
     "VM panics x 8, wait", true, crashes::of_a_vm(crashes::WAITING);
     "VM panics x 8, detached and wait", false, crashes::of_a_vm(crashes::DETACHED);
-    "VM panics x 8, Redis and wait", false, crashes::of_a_vm(crashes::ON_REDIS_WAITING);
-    "500 detached in flight, SIGTERM, shared data", false, crashes::of_an_envoy(None);
-    "500 detached in flight, SIGTERM, Redis", false, crashes::of_an_envoy(Some(Transport::Direct));
+    "VM panics x 8, Redis and wait", false, crashes::of_a_vm(ON_REDIS_WAITING);
+    "VM panics x 8, PostgreSQL and wait", false, crashes::of_a_vm(ON_POSTGRES_WAITING);
+    "VM panics x 8, DynamoDB and wait", false, crashes::of_a_vm(ON_DYNAMODB_WAITING);
+    "500 detached in flight, SIGTERM, shared data", false, crashes::of_an_envoy(SHARED_DATA);
+    "500 detached in flight, SIGTERM, Redis", false, crashes::of_an_envoy(ON_REDIS);
+    "500 detached in flight, SIGTERM, PostgreSQL", false, crashes::of_an_envoy(ON_POSTGRES);
+    "500 detached in flight, SIGTERM, DynamoDB", false, crashes::of_an_envoy(ON_DYNAMODB);
     "200 connections at 10 bytes/s", false, crashes::of_nobody_with_slow_clients();
 };
 

@@ -15,15 +15,23 @@ pub(crate) enum Fault {
     VmStalled,
     /// Every core of the machine is busy with something else, more than once.
     Starved,
-    /// SIGKILL, and a restart with what is on disk, if it keeps anything.
-    RedisKilled,
+    /// SIGKILL, or what comes to the same, and a restart with what is on disk, if it keeps anything.
+    StoreKilled,
+    /// Its operator ends it, and starts it again.
+    StoreRestarted,
     /// SIGSTOP and SIGCONT; or `CLIENT PAUSE`, by which connections are served, and commands are not.
-    RedisPaused,
-    /// `maxmemory` is reached, and nothing may be evicted.
-    RedisFull,
-    /// Each command and each reply takes its time.
-    RedisSlow,
-    /// Commands are carried out, and connections break before their replies come.
+    StorePaused,
+    /// Redis: `maxmemory` is reached, and nothing may be evicted. PostgreSQL: there is no room for another record on its disk.
+    StoreFull,
+    /// PostgreSQL: somebody has the whole table for himself.
+    TableLocked,
+    /// PostgreSQL: whatever connection Envoy has is ended, again and again.
+    ConnectionsEnded,
+    /// PostgreSQL: others have all connections that it can have.
+    ConnectionsTaken,
+    /// Each question and each reply takes its time.
+    StoreSlow,
+    /// Questions are carried out, and connections break before their replies come.
     RepliesLost,
     /// Clients hang up before their body ends.
     LeftUploading,
@@ -34,16 +42,20 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::EnvoyKilled,
         Self::EnvoyPaused,
         Self::VmPanicked,
         Self::VmStalled,
         Self::Starved,
-        Self::RedisKilled,
-        Self::RedisPaused,
-        Self::RedisFull,
-        Self::RedisSlow,
+        Self::StoreKilled,
+        Self::StoreRestarted,
+        Self::StorePaused,
+        Self::StoreFull,
+        Self::TableLocked,
+        Self::ConnectionsEnded,
+        Self::ConnectionsTaken,
+        Self::StoreSlow,
         Self::RepliesLost,
         Self::LeftUploading,
         Self::LeftWaiting,
@@ -52,7 +64,22 @@ impl Fault {
 
     /// Whether the store says no, or breaks off, and does not only take its time.
     pub(crate) fn makes_the_store_fail(self) -> bool {
-        matches!(self, Self::RedisKilled | Self::RedisFull | Self::RepliesLost)
+        self.befalls_the_store() && !matches!(self, Self::StorePaused | Self::StoreSlow)
+    }
+
+    pub(crate) fn befalls_the_store(self) -> bool {
+        matches!(
+            self,
+            Self::StoreKilled
+                | Self::StoreRestarted
+                | Self::StorePaused
+                | Self::StoreFull
+                | Self::TableLocked
+                | Self::ConnectionsEnded
+                | Self::ConnectionsTaken
+                | Self::StoreSlow
+                | Self::RepliesLost
+        )
     }
 }
 
@@ -64,10 +91,14 @@ impl fmt::Display for Fault {
             Self::VmPanicked => "VM panics",
             Self::VmStalled => "VM stalls",
             Self::Starved => "no CPU",
-            Self::RedisKilled => "Redis killed",
-            Self::RedisPaused => "Redis paused",
-            Self::RedisFull => "Redis full",
-            Self::RedisSlow => "Redis slow",
+            Self::StoreKilled => "store killed",
+            Self::StoreRestarted => "store restarted",
+            Self::StorePaused => "store paused",
+            Self::StoreFull => "store full",
+            Self::TableLocked => "table locked",
+            Self::ConnectionsEnded => "connections ended",
+            Self::ConnectionsTaken => "connections taken",
+            Self::StoreSlow => "store slow",
             Self::RepliesLost => "replies lost",
             Self::LeftUploading => "clients leave uploading",
             Self::LeftWaiting => "clients leave waiting",

@@ -1,4 +1,4 @@
-//! Real Envoys, a real Redis and real clients, while everything fails that can fail, and the history checker of the
+//! Real Envoys, real stores and real clients, while everything fails that can fail, and the history checker of the
 //! simulation (`tests/proof/`) at the end.
 //!
 //! One seed is one plan: the deployment, the clients, what the service makes of each request, and when what fails.
@@ -36,4 +36,5 @@ mod round;
 mod rounds;
 mod service;
 mod stage;
+mod stores;
 mod wire;

@@ -10,17 +10,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    bench::{Envoy, Lot, PATIENCE, Protocol, RedisServer, Request, Setup, try_send},
+    bench::{Envoy, Lot, PATIENCE, Protocol, Request, Setup, try_send},
     clients::draw,
     fault::Fault,
-    plan::{Deployment, Mishap},
+    plan::{Deployment, Mishap, PLAY},
     proof::history::Word,
     record::{Fact, Record},
     service::Intent,
-    stage::{Attempt, Stage},
+    stage::{Attempt, Stage, is_silent},
+    stores::{Sabotage, Server},
     wire::{State, Wire},
 };
 
@@ -74,7 +75,7 @@ impl Envoys {
 
     async fn pause(&self, number: usize, time: Duration) -> bool {
         self.standing[number].pause();
-        let is_silent = is_silent(&self.stage, number, time).await;
+        let is_silent = is_silent(self.standing[number].address(), time).await;
         self.standing[number].resume();
         is_silent
     }
@@ -117,22 +118,11 @@ impl Envoys {
     }
 }
 
-/// Whether an Envoy answers nothing for so long; returns when the time is over.
-async fn is_silent(stage: &Stage, envoy: usize, time: Duration) -> bool {
-    let end = Instant::now() + time;
-    let request = Request::get("/");
-    let asked = try_send(stage.address(envoy), Protocol::Http1, &request);
-    let is_silent = timeout_at(end, asked).await.is_err();
-    sleep_until(end).await;
-    is_silent
-}
-
 /// The store that is not in an Envoy, the way to it, and the machine.
 #[derive(Debug)]
 pub(crate) struct Others {
-    pub(crate) redis: Option<RedisServer>,
+    pub(crate) server: Option<Server>,
     pub(crate) wire: Option<Wire>,
-    pub(crate) deployment: Deployment,
     pub(crate) record: Arc<Record>,
 }
 
@@ -144,7 +134,7 @@ impl Others {
             self.record.note(Fact::Begins(fault));
             let is_noticed = match fault {
                 Fault::Starved => self.starve(time).await,
-                Fault::RedisSlow => {
+                Fault::StoreSlow => {
                     let delay = [150, 80, 400][draw as usize % 3];
                     self.disturb(State::Slow(Duration::from_millis(delay)), time).await
                 }
@@ -154,6 +144,13 @@ impl Others {
             self.record.note(Fact::Ends(fault));
             self.record.count(fault, is_noticed);
         }
+        self
+    }
+
+    /// The store breaks the rules while clients are let loose, and nothing else fails.
+    pub(crate) async fn break_rules(self, sabotage: Sabotage) -> Self {
+        let server = self.server.as_ref().expect("there is nobody else who could");
+        let _ = timeout(PLAY, server.break_rules(sabotage)).await;
         self
     }
 
@@ -182,42 +179,23 @@ impl Others {
         let before = wire.disturbed();
         wire.becomes(state);
         sleep(time).await;
+        // A busy machine may not have sent anything meanwhile.
+        let deadline = Instant::now() + PLAY / 2;
+        while wire.disturbed() == before && Instant::now() < deadline {
+            sleep(Duration::from_millis(10)).await;
+        }
         wire.becomes(State::Clear);
         wire.disturbed() > before
     }
 
     async fn fail(&mut self, fault: Fault, time: Duration, draw: u64) -> bool {
         let since = self.record.now();
-        let is_forgotten = self.deployment.loses_records_with(fault);
-        let redis = self.redis.as_mut().expect("a plan without Redis has no such fault");
-        match fault {
-            Fault::RedisKilled => {
-                redis.kill();
-                if is_forgotten {
-                    self.record.note(Fact::RecordsLost);
-                }
-                sleep(time).await;
-                if is_forgotten { redis.restart_empty().await } else { redis.restart().await }
-            }
-            Fault::RedisPaused if draw.is_multiple_of(2) => {
-                redis.must(&["CLIENT", "PAUSE", &time.as_millis().to_string(), "ALL"]).await;
-                sleep(time).await;
-            }
-            Fault::RedisPaused => {
-                redis.pause();
-                sleep(time).await;
-                redis.resume();
-            }
-            Fault::RedisFull => {
-                redis.must(&["CONFIG", "SET", "maxmemory", "1"]).await;
-                sleep(time).await;
-                redis.must(&["CONFIG", "SET", "maxmemory", "0"]).await;
-            }
-            _ => panic!("{fault} does not befall Redis"),
-        }
-        self.record.has(since, |fact| {
+        let server = self.server.as_mut().expect("a plan without a server has no such fault");
+        let has_shown = server.fail(fault, time, draw, &self.record).await;
+        let is_refusal = |fact: &Fact| {
             let Fact::Heard(_, told) = fact else { return false };
             told.word == Word::Rejected && told.body.windows(17).any(|part| part == b"store-unavailable")
-        })
+        };
+        has_shown || self.record.has(since, is_refusal)
     }
 }

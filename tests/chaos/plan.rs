@@ -49,6 +49,16 @@ pub(crate) enum StoreKind {
         /// Whether there is a wire to Redis that can be slow, and break.
         is_wired: bool,
     },
+    /// It loses nothing that was ever acknowledged.
+    Postgres {
+        /// Whether it gives up statements when the filter does.
+        gives_up: bool,
+        is_wired: bool,
+    },
+    /// A dynalite, which loses nothing either.
+    DynamoDb {
+        is_wired: bool,
+    },
 }
 
 /// One fault.
@@ -62,17 +72,16 @@ pub(crate) struct Mishap {
     pub(crate) draw: u64,
 }
 
-/// How long clients are let loose.
+/// How long clients are let loose, and longer if not all that fails has done so by then.
 pub(crate) const PLAY: Duration = Duration::from_secs(5);
 
-/// What the start of an Envoy may take, roughly.
+/// What the start of an Envoy or of dynalite may take, roughly.
 const START: Duration = Duration::from_millis(1_200);
 
-/// What an answer of the store may take.
+/// What an answer of the store may take at least.
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How many combinations there are of a store, a mode of execution, and a mode for duplicates: this number of seeds in
-/// a row has each of them.
+/// How many combinations there are of shared data or a way to Redis, a mode of execution, and a mode for duplicates.
 pub(crate) const COMBINATIONS: u64 = 12;
 
 impl Plan {
@@ -85,18 +94,18 @@ impl Plan {
             });
         let of_envoys = schedule(of_envoys, deployment, &mut lot);
         let mut of_others = schedule(of_others, deployment, &mut lot);
-        of_others.splice(0..0, deployment.can_have(Fault::RedisSlow).then(|| slow_at_a_death(&of_envoys)).flatten());
+        of_others.splice(0..0, deployment.can_have(Fault::StoreSlow).then(|| slow_at_a_death(&of_envoys)).flatten());
         Self { seed, deployment, of_envoys, of_others, clients: lot.below(u64::MAX) }
     }
 }
 
-/// Redis is slow from shortly before the first Envoy is killed: some answers are there, and not yet recorded.
+/// The store is slow from shortly before the first Envoy is killed: some answers are there, and not yet recorded.
 fn slow_at_a_death(of_envoys: &[Mishap]) -> Option<Mishap> {
     let killed = of_envoys.iter().position(|mishap| mishap.fault == Fault::EnvoyKilled)?;
     let before = of_envoys[..killed].iter().map(|mishap| mishap.calm + mishap.time).sum::<Duration>();
     let at = before + of_envoys[killed].calm;
     let (calm, time) = (at.saturating_sub(Duration::from_millis(1_000)), Duration::from_millis(1_200));
-    Some(Mishap { calm, fault: Fault::RedisSlow, time, draw: 0 })
+    Some(Mishap { calm, fault: Fault::StoreSlow, time, draw: 0 })
 }
 
 /// Each of these faults in an order drawn by lot, and again, until the time is over.
@@ -123,7 +132,8 @@ fn schedule(faults: Vec<Fault>, deployment: Deployment, lot: &mut Lot) -> Vec<Mi
             draw: lot.below(u64::MAX),
         };
         time += mishap.calm + mishap.time;
-        if fault == Fault::EnvoyKilled {
+        let is_dynalite = matches!(deployment.store, StoreKind::DynamoDb { .. });
+        if fault == Fault::EnvoyKilled || fault == Fault::StoreKilled && is_dynalite {
             time += START;
         }
         if time > PLAY {
@@ -137,10 +147,12 @@ impl Deployment {
     fn draw(seed: u64, lot: &mut Lot) -> Self {
         let combination = seed % COMBINATIONS;
         // Now this combination, now that one.
-        let is_peaceful = seed % 5 == 3;
-        let store = match combination % 3 {
-            0 => StoreKind::SharedData,
-            transport => {
+        let is_peaceful = seed % 5 == 3 || seed % 50 == 32 || seed % 50 == 37;
+        let store = match (seed % 10, combination % 3) {
+            (2, _) => StoreKind::Postgres { gives_up: lot.chance(75), is_wired: lot.chance(75) },
+            (7, _) => StoreKind::DynamoDb { is_wired: lot.chance(75) },
+            (_, 0) => StoreKind::SharedData,
+            (_, transport) => {
                 StoreKind::Redis { is_pooled: transport == 2, keeps_records: lot.chance(75), is_wired: lot.chance(75) }
             }
         };
@@ -165,8 +177,16 @@ impl Deployment {
     pub(crate) fn loses_records_with(&self, fault: Fault) -> bool {
         match self.store {
             StoreKind::SharedData => fault == Fault::EnvoyKilled,
-            StoreKind::Redis { keeps_records, .. } => fault == Fault::RedisKilled && !keeps_records,
+            StoreKind::Redis { keeps_records, .. } => fault == Fault::StoreKilled && !keeps_records,
+            StoreKind::Postgres { .. } | StoreKind::DynamoDb { .. } => false,
         }
+    }
+
+    /// After which time an execution whose end nobody reported shows by its lease.
+    pub(crate) fn lease_is_over(&self) -> Duration {
+        // To others a lease in DynamoDB is over later than to its owner, by two seconds of a clock of whole ones.
+        let later = if matches!(self.store, StoreKind::DynamoDb { .. }) { 3_000 } else { 0 };
+        self.lease + Duration::from_millis(500 + later)
     }
 
     fn can_have(&self, fault: Fault) -> bool {
@@ -176,10 +196,9 @@ impl Deployment {
             Fault::VmPanicked => self.can_crash,
             // Another worker has to end it.
             Fault::VmStalled => self.can_crash && self.workers > 1,
-            Fault::RedisKilled | Fault::RedisPaused | Fault::RedisFull => self.is_remote(),
-            Fault::RedisSlow | Fault::RepliesLost => matches!(self.store, StoreKind::Redis { is_wired: true, .. }),
+            fault if fault.befalls_the_store() => self.store.can_have(fault),
             // Clients decide on that by themselves.
-            Fault::LeftUploading | Fault::LeftWaiting | Fault::LeftReading => false,
+            _ => false,
         }
     }
 
@@ -190,7 +209,9 @@ impl Deployment {
         match fault {
             Fault::VmPanicked => Duration::ZERO,
             Fault::VmStalled => long + Duration::from_millis(500),
-            Fault::EnvoyPaused | Fault::RedisPaused if lot.chance(30) => long,
+            Fault::EnvoyPaused | Fault::StorePaused if lot.chance(30) => long,
+            // It takes others a while to have all.
+            Fault::ConnectionsTaken => short + Duration::from_millis(300),
             Fault::EnvoyKilled => short / 3,
             _ => short,
         }
@@ -223,6 +244,10 @@ impl Deployment {
             StoreKind::SharedData => Setup::new(&configuration),
             StoreKind::Redis { is_pooled: false, .. } => on_redis(Transport::Direct, configuration),
             StoreKind::Redis { is_pooled: true, .. } => on_redis(Transport::Pooled, configuration),
+            StoreKind::Postgres { .. } => Setup::postgres(&in_time(configuration, "postgres", STORE_TIMEOUT)),
+            // dynalite does one thing after the other, and on a busy machine slowly: who asks again after less makes it
+            // slower still.
+            StoreKind::DynamoDb { .. } => Setup::dynamodb(&in_time(configuration, "dynamodb", 4 * STORE_TIMEOUT)),
         };
         // Each fault is an Envoy's own, and nothing is to be left behind.
         let setup = setup.workers(self.workers).alone();
@@ -231,9 +256,46 @@ impl Deployment {
 }
 
 /// The filter with its records in a Redis that has to answer in time.
-pub(crate) fn on_redis(transport: Transport, mut configuration: Value) -> Setup {
-    configuration["store"] = json!({ "redis": { "timeout": format!("{}ms", STORE_TIMEOUT.as_millis()) } });
-    Setup::redis(transport, &configuration)
+pub(crate) fn on_redis(transport: Transport, configuration: Value) -> Setup {
+    Setup::redis(transport, &in_time(configuration, "redis", STORE_TIMEOUT))
+}
+
+fn in_time(mut configuration: Value, store: &str, timeout: Duration) -> Value {
+    configuration["store"] = json!({ store: { "timeout": format!("{}ms", timeout.as_millis()) } });
+    configuration
+}
+
+impl StoreKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::SharedData => "shared data",
+            Self::Redis { .. } => "Redis",
+            Self::Postgres { .. } => "PostgreSQL",
+            Self::DynamoDb { .. } => "DynamoDB",
+        }
+    }
+
+    /// Whether there is a wire to it that can be slow, and break.
+    pub(crate) fn is_wired(self) -> bool {
+        match self {
+            Self::SharedData => false,
+            Self::Redis { is_wired, .. } | Self::Postgres { is_wired, .. } | Self::DynamoDb { is_wired } => is_wired,
+        }
+    }
+
+    /// Whether such a fault can befall it, or the way to it.
+    pub(crate) fn can_have(self, fault: Fault) -> bool {
+        let is_postgres = matches!(self, Self::Postgres { .. });
+        match fault {
+            Fault::StoreKilled | Fault::StorePaused => self != Self::SharedData,
+            Fault::StoreFull => is_postgres || matches!(self, Self::Redis { .. }),
+            Fault::StoreRestarted | Fault::TableLocked | Fault::ConnectionsEnded | Fault::ConnectionsTaken => {
+                is_postgres
+            }
+            Fault::StoreSlow | Fault::RepliesLost => self.is_wired(),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Plan {
@@ -259,15 +321,19 @@ impl fmt::Display for Plan {
 impl fmt::Display for Deployment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let either = |is_it, one, other| if is_it { one } else { other };
+        formatter.write_str(self.store.name())?;
+        if let StoreKind::Redis { is_pooled, .. } = self.store {
+            formatter.write_str(either(is_pooled, " pooled", " direct"))?;
+        }
+        formatter.write_str(either(self.store.is_wired(), " over a wire", ""))?;
         match self.store {
-            StoreKind::SharedData => formatter.write_str("shared data")?,
-            StoreKind::Redis { is_pooled, keeps_records, is_wired } => write!(
-                formatter,
-                "Redis {}{} that {}",
-                either(is_pooled, "pooled", "direct"),
-                either(is_wired, " over a wire", ""),
-                either(keeps_records, "keeps its records", "forgets"),
-            )?,
+            StoreKind::SharedData | StoreKind::DynamoDb { .. } => {}
+            StoreKind::Redis { keeps_records, .. } => {
+                formatter.write_str(either(keeps_records, " that keeps its records", " that forgets"))?;
+            }
+            StoreKind::Postgres { gives_up, .. } => {
+                formatter.write_str(either(gives_up, " that gives up in time", " that gives up late"))?;
+            }
         }
         write!(
             formatter,

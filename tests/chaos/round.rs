@@ -5,17 +5,18 @@ use std::{collections::BTreeMap, fmt, fmt::Write as _, sync::Arc, time::Duration
 use tokio::time::sleep;
 
 use crate::{
-    bench::{Envoy, RedisServer},
+    bench::Envoy,
     clients::{ask_again, let_loose},
     doctored::assert_each_doctored_is_found_out,
     fault::Fault,
     judge::judge,
     mishaps::{Envoys, Others},
-    plan::{Plan, StoreKind},
+    plan::{PLAY, Plan},
     proof::history::Word,
     record::{Count, Entry, Fact, Record},
     service::{self, Intents},
     stage::Stage,
+    stores::{Sabotage, Server},
     wire::Wire,
 };
 
@@ -51,11 +52,20 @@ const PATIENCE_WITH_CRASHES: Duration = Duration::from_secs(3);
 
 /// Plays a plan; an error tells which promise was broken, and how.
 pub(crate) async fn play(plan: &Plan) -> Result<Report, String> {
+    play_with(plan, None).await
+}
+
+/// Plays a plan with a store that does not keep what filters stand on, instead of what befalls it by plan.
+pub(crate) async fn play_with(plan: &Plan, sabotage: Option<Sabotage>) -> Result<Report, String> {
     let deployment = plan.deployment;
     let (record, intents) = (Arc::new(Record::new()), Intents::default());
     let upstream = service::start(Arc::clone(&record), intents.clone());
-    let (redis, wire) = store(deployment.store).await;
-    let address = wire.as_ref().map(Wire::address).or_else(|| redis.as_ref().map(RedisServer::address));
+    let server = Server::start(deployment.store).await;
+    let mut wire = None;
+    if let Some(server) = server.as_ref().filter(|_| deployment.store.is_wired()) {
+        wire = Some(server.wire().await);
+    }
+    let address = wire.as_ref().map(Wire::address).or_else(|| server.as_ref().map(Server::address));
     let setup = deployment.setup();
     let mut standing = Vec::new();
     for _ in 0..deployment.envoys {
@@ -65,17 +75,25 @@ pub(crate) async fn play(plan: &Plan) -> Result<Report, String> {
     let stage = Arc::new(Stage::new(Arc::clone(&record), intents, patience));
     let envoys = Envoys { standing, fallen: Vec::new(), setup, deployment, stage: Arc::clone(&stage) };
     envoys.publish();
-    let others = Others { redis, wire, deployment, record: Arc::clone(&record) };
+    let others = Others { server, wire, record: Arc::clone(&record) };
 
     let clients = let_loose(&stage, deployment, plan.clients);
-    let (envoys, others) = tokio::join!(envoys.suffer(plan.of_envoys.clone()), others.suffer(plan.of_others.clone()));
+    let of_others = async {
+        match sabotage {
+            None => others.suffer(plan.of_others.clone()).await,
+            Some(sabotage) => others.break_rules(sabotage).await,
+        }
+    };
+    // Whatever fails does so while clients ask, also where it takes longer than planned.
+    let (envoys, others, ()) = tokio::join!(envoys.suffer(plan.of_envoys.clone()), of_others, sleep(PLAY));
+    stage.close();
     for client in clients {
         client.await.expect("each request of a client ends");
     }
     come_to_rest(&envoys).await;
     assert_each_claim_has_ended(&envoys).await;
     // An execution whose end nobody reported shows by its lease.
-    sleep(deployment.lease + Duration::from_millis(500)).await;
+    sleep(deployment.lease_is_over()).await;
     ask_again(&stage, deployment).await;
 
     let entries = record.entries();
@@ -91,16 +109,9 @@ pub(crate) async fn play(plan: &Plan) -> Result<Report, String> {
             report.doctored = assert_each_doctored_is_found_out(&deployment, &entries);
             Ok(report)
         }
+        Err(verdict) if sabotage.is_some() => Err(verdict.to_string()),
         Err(verdict) => Err(format!("{verdict}{}", kept(envoys, others))),
     }
-}
-
-async fn store(kind: StoreKind) -> (Option<RedisServer>, Option<Wire>) {
-    let StoreKind::Redis { keeps_records, is_wired, .. } = kind else { return (None, None) };
-    let arguments: &[&str] = if keeps_records { &["--appendonly", "yes", "--appendfsync", "always"] } else { &[] };
-    let redis = RedisServer::with(arguments).await;
-    let wire = if is_wired { Some(Wire::to(redis.address()).await) } else { None };
-    (Some(redis), wire)
 }
 
 /// Waits until nothing is under way any more.
@@ -119,7 +130,7 @@ async fn come_to_rest(envoys: &Envoys) {
 
 /// Each execution that was let through has come to an end, and to one only.
 ///
-/// Not where a VM has died with its claims, and not where Redis could not be told.
+/// Not where a VM has died with its claims, and not where a store could not be told.
 async fn assert_each_claim_has_ended(envoys: &Envoys) {
     if envoys.deployment.can_crash || envoys.deployment.is_remote() {
         return;
@@ -160,8 +171,8 @@ fn kept(mut envoys: Envoys, mut others: Others) -> String {
     for envoy in envoys.standing.iter_mut().chain(&mut envoys.fallen) {
         let _ = writeln!(places, "the log of an Envoy: {}", envoy.keep_files().display());
     }
-    if let Some(redis) = &mut others.redis {
-        let _ = writeln!(places, "the log of Redis: {}", redis.keep_files().display());
+    if let Some(server) = &mut others.server {
+        let _ = writeln!(places, "the files of the store: {}", server.keep_files().display());
     }
     places
 }

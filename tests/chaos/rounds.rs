@@ -15,12 +15,13 @@ use crate::{
     fault::Fault,
     plan::{COMBINATIONS, Deployment, Plan, StoreKind},
     record::Count,
-    round::{Report, play},
+    round::{Report, play, play_with},
+    stores::Sabotage,
 };
 
-/// The plans that are played in each run of the tests: together they have every fault and every deployment, and workers
-/// that stand still for longer than a lease.
-const SHARE: [u64; 18] = [1, 3, 4, 5, 6, 8, 9, 16, 24, 31, 33, 34, 39, 44, 50, 54, 61, 71];
+/// The plans that are played in each run of the tests: together they have every fault of every store and every deployment,
+/// and workers that stand still for longer than a lease. Two of them are on PostgreSQL, and one on DynamoDB.
+const SHARE: [u64; 21] = [1, 3, 4, 5, 6, 8, 9, 16, 24, 31, 33, 34, 39, 44, 47, 50, 54, 61, 71, 92, 2_212];
 
 const ROUNDS: u64 = SHARE.len() as u64;
 
@@ -35,10 +36,14 @@ impl Seeds {
         Self(Mutex::new(Box::new(seeds.into_iter())))
     }
 
-    /// New ones, until so much time is over.
-    fn fresh(time: Duration) -> Self {
+    /// New ones, until so much time is over; on this store, if it is named.
+    fn fresh(time: Duration, store: Option<String>) -> Self {
         let (first, end) = (RandomState::new().hash_one(0) >> 1, Instant::now() + time);
-        Self::of((first..).take_while(move |_| Instant::now() < end))
+        let is_on_it = move |seed: &u64| {
+            let name = Plan::of_seed(*seed).deployment.store.name();
+            store.as_ref().is_none_or(|store| name.eq_ignore_ascii_case(store))
+        };
+        Self::of((first..).filter(is_on_it).take_while(move |_| Instant::now() < end))
     }
 
     fn next(&self) -> Option<u64> {
@@ -98,7 +103,8 @@ impl Drop for Announced<'_> {
 /// What all rounds came to.
 #[derive(Debug, Default)]
 struct Total {
-    faults: BTreeMap<Fault, Count>,
+    /// With the names of the stores.
+    faults: BTreeMap<(&'static str, Fault), Count>,
     deployments: BTreeSet<Deployment>,
     report: Report,
 }
@@ -107,7 +113,7 @@ impl Total {
     fn add(&mut self, plan: &Plan, report: Report) {
         self.deployments.insert(plan.deployment);
         for (fault, count) in report.faults {
-            let sum = self.faults.entry(fault).or_default();
+            let sum = self.faults.entry((plan.deployment.store.name(), fault)).or_default();
             sum.happened += count.happened;
             sum.noticed += count.noticed;
         }
@@ -124,21 +130,23 @@ impl Total {
 impl fmt::Display for Total {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{}", self.report)?;
-        for (fault, Count { happened, noticed }) in &self.faults {
-            writeln!(formatter, "{happened:>9} {fault}, {noticed} of them noticed")?;
+        for ((store, fault), Count { happened, noticed }) in &self.faults {
+            writeln!(formatter, "{happened:>9} {fault} on {store}, {noticed} of them noticed")?;
         }
         Ok(())
     }
 }
 
-/// With `CHAOS_SECONDS` in the environment, new plans for so long instead of the same ones; with `CHAOS_SEED`, that one.
+/// With `CHAOS_SECONDS` in the environment, new plans for so long instead of the same ones, with `CHAOS_STORE` such on that
+/// store alone; with `CHAOS_SEED`, that one.
 #[test]
 fn whatever_fails_every_promise_is_kept() {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}?")));
     let (seed, seconds) = (number("CHAOS_SEED"), number("CHAOS_SECONDS"));
+    let store = env::var("CHAOS_STORE").ok().filter(|store| !store.is_empty());
     let seeds = match (seed, seconds) {
         (Some(seed), _) => Seeds::of([seed]),
-        (None, Some(seconds)) => Seeds::fresh(Duration::from_secs(seconds)),
+        (None, Some(seconds)) => Seeds::fresh(Duration::from_secs(seconds), store),
         (None, None) => Seeds::of(SHARE),
     };
     let _alone = alone();
@@ -148,6 +156,26 @@ fn whatever_fails_every_promise_is_kept() {
     if seed.is_none() && seconds.is_none() {
         assert_everything_happened(&total);
     }
+}
+
+/// What a store must not do is found out where nothing else fails: what cannot fail proves nothing.
+#[test]
+fn a_store_that_breaks_the_rules_is_found_out() {
+    // The seeds of plans in which nothing fails, on PostgreSQL and DynamoDB.
+    const SABOTAGED: [(u64, Sabotage); 2] = [(32, Sabotage::GrantsAlways), (37, Sabotage::Forgets)];
+
+    let _alone = alone();
+    thread::scope(|scope| {
+        for (seed, sabotage) in SABOTAGED {
+            scope.spawn(move || {
+                let plan = Plan::of_seed(seed);
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                let found = runtime.block_on(play_with(&plan, Some(sabotage))).expect_err("it was not found out");
+                assert!(found.starts_with("AtMostOnce is broken"), "{sabotage:?} in {plan}: {found}");
+            });
+        }
+    });
+    assert_eq!(children(), Vec::<u32>::new(), "processes that were left behind");
 }
 
 /// Of those who start processes, one at a time: each looks for what it has left behind.
@@ -160,9 +188,18 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 
 /// What never happens is not proven.
 fn assert_everything_happened(total: &Total) {
+    let noticed = |is_it: &dyn Fn(&'static str, Fault) -> bool| -> u64 {
+        let of_it = total.faults.iter().filter(|((store, fault), _)| is_it(store, *fault));
+        of_it.map(|(_, count)| count.noticed).sum()
+    };
     for fault in Fault::ALL {
-        let count = total.faults.get(&fault).copied().unwrap_or_default();
-        assert!(count.noticed > 0, "{fault}: {count:?}");
+        assert!(noticed(&|_, other| other == fault) > 0, "{fault}: {:?}", total.faults);
+    }
+    for kind in total.deployments.iter().map(|deployment| deployment.store) {
+        for fault in Fault::ALL.into_iter().filter(|fault| kind.can_have(*fault)) {
+            let name = kind.name();
+            assert!(noticed(&|store, other| (store, other) == (name, fault)) > 0, "{fault} on {name}: {total}");
+        }
     }
     let Report { departures, attempts, executions, replays, unknowns, fenced, doctored, .. } = total.report;
     assert!(departures > 0, "no Envoy has noticed that a client left");
@@ -176,6 +213,7 @@ fn assert_everything_happened(total: &Total) {
     let combinations: BTreeSet<_> = total
         .deployments
         .iter()
+        .filter(|deployment| matches!(deployment.store, StoreKind::SharedData | StoreKind::Redis { .. }))
         .map(|deployment| (deployment.is_remote(), is_pooled(deployment), deployment.is_detached, deployment.waits))
         .collect();
     assert_eq!(combinations.len() as u64, COMBINATIONS, "combinations: {combinations:?}");
@@ -185,7 +223,7 @@ fn assert_everything_happened(total: &Total) {
         have(|deployment| u64::from(deployment.retries_unknown)),
         have(|deployment| u64::from(deployment.can_crash)),
         have(|deployment| u64::from(deployment.is_peaceful)),
-        have(|deployment| u64::from(deployment.is_remote() && deployment.loses_records_with(Fault::RedisKilled))),
+        have(|deployment| u64::from(deployment.is_remote() && deployment.loses_records_with(Fault::StoreKilled))),
     ];
     assert_eq!(of_others, [2; 6], "each choice is there");
 }

@@ -2,11 +2,14 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::{
     bench::{Lot, Protocol, Request, Response, try_send, try_send_and_leave},
@@ -21,6 +24,7 @@ pub(crate) struct Stage {
     pub(crate) record: Arc<Record>,
     pub(crate) intents: Intents,
     addresses: Mutex<Vec<SocketAddr>>,
+    is_over: AtomicBool,
     /// How long a client waits for an answer before it hangs up; None if it need not.
     patience: Option<Duration>,
 }
@@ -66,7 +70,16 @@ impl Attempt {
 
 impl Stage {
     pub(crate) fn new(record: Arc<Record>, intents: Intents, patience: Option<Duration>) -> Self {
-        Self { record, intents, addresses: Mutex::default(), patience }
+        Self { record, intents, addresses: Mutex::default(), is_over: AtomicBool::new(false), patience }
+    }
+
+    /// Whoever acts on it is to leave.
+    pub(crate) fn close(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 
     /// Where the Envoys are from now on.
@@ -117,6 +130,15 @@ impl Stage {
         self.record.count(stage, by_itself);
         (number, None)
     }
+}
+
+/// Whether what is at this address answers nothing for so long; returns when the time is over.
+pub(crate) async fn is_silent(address: SocketAddr, time: Duration) -> bool {
+    let end = Instant::now() + time;
+    let request = Request::get("/");
+    let answered = timeout_at(end, try_send(address, Protocol::Http1, &request)).await;
+    sleep_until(end).await;
+    !matches!(answered, Ok(Some(_)))
 }
 
 /// Whether Envoy does not wait for long where this is asked for.

@@ -1,4 +1,4 @@
-//! The wire between the Envoys and Redis, or between two of Redis's servers, which can be slow, stand still, lead to
+//! The wire between the Envoys and their store, or between two of its servers, which can be slow, stand still, lead to
 //! another server, and break when a reply comes.
 
 use std::{
@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,8 @@ struct Shared {
     state: Mutex<State>,
     /// Where it leads to.
     target: watch::Sender<SocketAddr>,
+    /// How many of the first replies of each connection are never lost.
+    spared: AtomicU32,
     /// How many pieces were held up or lost.
     disturbed: AtomicU64,
 }
@@ -53,6 +55,7 @@ impl Wire {
         let shared = Arc::new(Shared {
             state: Mutex::new(State::Clear),
             target: watch::Sender::new(target),
+            spared: AtomicU32::new(0),
             disturbed: AtomicU64::new(0),
         });
         let passing = Arc::clone(&shared);
@@ -63,6 +66,12 @@ impl Wire {
             }
         });
         Self { address, shared }
+    }
+
+    /// The first replies of each connection, so many of them, are never lost.
+    pub(crate) fn sparing(self, replies: u32) -> Self {
+        self.shared.spared.store(replies, Ordering::Relaxed);
+        self
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -118,6 +127,7 @@ impl Shared {
         are_replies: bool,
     ) -> io::Result<()> {
         let mut piece = vec![0; 64 << 10];
+        let mut spared = self.spared.load(Ordering::Relaxed);
         loop {
             let length = from.read(&mut piece).await?;
             if length == 0 {
@@ -128,7 +138,7 @@ impl Shared {
             }
             match self.state() {
                 State::Clear | State::Still => {}
-                State::LosesReplies if !are_replies => {}
+                State::LosesReplies if !are_replies || spared > 0 => {}
                 State::LosesReplies => {
                     if self.disturbed.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                         return Err(io::ErrorKind::ConnectionReset.into());
@@ -139,6 +149,7 @@ impl Shared {
                     sleep(delay / STEPS * (turn.wrapping_mul(5) % u64::from(STEPS)) as u32).await;
                 }
             }
+            spared = spared.saturating_sub(1);
             to.write_all(&piece[..length]).await?;
         }
     }

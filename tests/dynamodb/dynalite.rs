@@ -30,6 +30,11 @@ pub(crate) struct Response {
 
 impl Dynalite {
     pub(crate) fn start() -> Self {
+        Self::with(None)
+    }
+
+    /// With its items in this folder, or in memory alone.
+    pub(crate) fn with(path: Option<&Path>) -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
 
         let first = 22_000 - u16::try_from(std::process::id() % 9_000).unwrap();
@@ -37,20 +42,21 @@ impl Dynalite {
             let port = first - NEXT.fetch_add(1, Ordering::Relaxed);
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             if TcpListener::bind(address).is_ok()
-                && let Some(dynalite) = Self::start_at(address)
+                && let Some(dynalite) = Self::start_at(address, path)
             {
                 return dynalite;
             }
         }
     }
 
-    /// On this port, with nothing in it; `None` if somebody else has taken it.
-    pub(crate) fn start_at(address: SocketAddr) -> Option<Self> {
+    /// On this port, with what is in the folder; `None` if somebody else has taken it.
+    pub(crate) fn start_at(address: SocketAddr, path: Option<&Path>) -> Option<Self> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/dynamodb/node_modules/dynalite/cli.js");
         assert!(program.exists(), "there is no dynalite: run tools/setup-dynamodb");
         let mut child = Command::new("node")
             .arg(&program)
             .args(["--host", "127.0.0.1", "--port", &address.port().to_string(), "--createTableMs", "0"])
+            .args(path.into_iter().flat_map(|path| [Path::new("--path"), path]))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

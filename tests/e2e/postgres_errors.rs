@@ -44,8 +44,10 @@ async fn set(server: &PostgresServer, setting: &str) {
 }
 
 async fn end_connections(server: &PostgresServer) {
-    server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'envoy'").await;
+    server.sql(END_CONNECTIONS).await;
 }
+
+const END_CONNECTIONS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'envoy'";
 
 #[tokio::test]
 async fn whatever_ails_postgres_is_told_apart_and_over_when_it_is_well_again() {
@@ -79,6 +81,17 @@ async fn whatever_ails_postgres_is_told_apart_and_over_when_it_is_well_again() {
     set(&server, "SET default_transaction_read_only = on").await;
     pair.fails("read_only", "lead store.postgres.cluster to the primary").await;
     set(&server, "RESET default_transaction_read_only").await;
+    pair.works().await;
+
+    server.fill_disk().await;
+    pair.fails("out_of_memory", "out of disk space or memory (SQLSTATE 53100)").await;
+    server.lift_limits();
+    pair.works().await;
+    let admin = server.admin().await;
+    server.exhaust_memory();
+    admin.batch_execute(END_CONNECTIONS).await.unwrap();
+    pair.fails("out_of_memory", "out of disk space or memory (SQLSTATE 53200)").await;
+    server.lift_limits();
     pair.works().await;
 
     server.pause();

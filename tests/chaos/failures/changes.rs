@@ -7,11 +7,12 @@ use tokio::time::sleep;
 
 use super::{
     cost::{Allowed, Cost},
-    scene::{ON_REDIS, SHARED_DATA, Scene},
+    scene::{SHARED_DATA, Scene},
 };
 use crate::{
-    bench::{HotRestart, RedisServer, Setup, Transport, free_port},
+    bench::{HotRestart, Setup, free_port},
     plan::Deployment,
+    stores::Server,
 };
 
 const CALM: Duration = Duration::from_millis(500);
@@ -27,13 +28,9 @@ async fn change(scene: &Scene, setups: &[Setup], times: usize) {
     sleep(CALM).await;
 }
 
-pub(crate) async fn of_settings(transport: Option<Transport>) -> Cost {
-    let deployment = if transport.is_some() { ON_REDIS } else { SHARED_DATA };
-    let mut redis = None;
-    if transport.is_some() {
-        redis = Some(RedisServer::start().await);
-    }
-    let store: Vec<_> = redis.iter().map(RedisServer::address).collect();
+pub(crate) async fn of_settings(deployment: Deployment) -> Cost {
+    let server = Server::start(deployment.store).await;
+    let store: Vec<_> = server.iter().map(Server::address).collect();
     let setups = [
         json!({ "lease": "3s" }),
         json!({ "ttl": "2h" }),
@@ -84,11 +81,12 @@ pub(crate) async fn of_the_module() -> Cost {
 }
 
 /// Another process takes the listener over, and the one before ends once it has drained.
-pub(crate) async fn of_the_process(is_detached: bool) -> Cost {
-    let (redis, id) = (RedisServer::start().await, free_port());
-    let deployment = Deployment { envoys: 1, is_detached, ..ON_REDIS };
+pub(crate) async fn of_the_process(deployment: Deployment, is_detached: bool) -> Cost {
+    let (server, id) = (Server::start(deployment.store).await, free_port());
+    let store = server.iter().map(Server::address).collect();
+    let deployment = Deployment { envoys: 1, is_detached, ..deployment };
     let setup = |epoch| deployment.setup().hot_restart(HotRestart { id, epoch });
-    let mut scene = Scene::begin(deployment, &setup(0), &[vec![redis.address()]]).await;
+    let mut scene = Scene::begin(deployment, &setup(0), &[store]).await;
     for epoch in [1, 2] {
         sleep(CALM).await;
         let mut former = scene.envoys[0].replace(&setup(epoch)).await;

@@ -11,27 +11,27 @@ use tokio::{
 
 use super::{
     cost::{Allowed, Cost},
-    scene::{ON_REDIS, SHARED_DATA, Scene, asked, attempt},
+    scene::{ON_DYNAMODB, ON_POSTGRES, ON_REDIS, SHARED_DATA, Scene, asked, attempt},
 };
 use crate::{
-    bench::{Lot, RedisServer, Request, Setup, Transport, encode},
+    bench::{Lot, Request, Setup, encode},
     plan::Deployment,
+    stores::Server,
 };
 
 pub(crate) const INLINE: Deployment = Deployment { can_crash: true, ..SHARED_DATA };
 pub(crate) const WAITING: Deployment = Deployment { waits: true, ..INLINE };
 pub(crate) const DETACHED: Deployment = Deployment { is_detached: true, ..WAITING };
 pub(crate) const ON_REDIS_WAITING: Deployment = Deployment { waits: true, can_crash: true, ..ON_REDIS };
+pub(crate) const ON_POSTGRES_WAITING: Deployment = Deployment { waits: true, can_crash: true, ..ON_POSTGRES };
+pub(crate) const ON_DYNAMODB_WAITING: Deployment = Deployment { waits: true, can_crash: true, ..ON_DYNAMODB };
 
 /// Streams of a VM that has died end when Envoy finds that nothing moves in them.
 pub(crate) async fn of_a_vm(deployment: Deployment) -> Cost {
     const PANICS: usize = 8;
 
-    let mut redis = None;
-    if deployment.is_remote() {
-        redis = Some(RedisServer::start().await);
-    }
-    let store: Vec<_> = redis.iter().map(RedisServer::address).collect();
+    let server = Server::start(deployment.store).await;
+    let store: Vec<_> = server.iter().map(Server::address).collect();
     let setup = deployment.setup().connection_manager(json!({ "stream_idle_timeout": "3s" }));
     let scene = Scene::begin(deployment, &setup, &vec![store; deployment.envoys]).await;
     let mut lot = Lot::new(11);
@@ -58,19 +58,14 @@ async fn reloads(scene: &Scene) -> u64 {
 }
 
 /// An operator ends it, and another one takes its place.
-pub(crate) async fn of_an_envoy(transport: Option<Transport>) -> Cost {
+pub(crate) async fn of_an_envoy(deployment: Deployment) -> Cost {
     const CALLS: u64 = 500;
-    // Redis is asked for no more at a time than it answers in time on a busy machine.
+    // A store is asked for no more at a time than it answers in time on a busy machine.
     const AT_A_TIME: u64 = 25;
 
-    let shared = Deployment { is_detached: true, ..SHARED_DATA };
-    let remote = Deployment { is_detached: true, envoys: 1, ..ON_REDIS };
-    let deployment = if transport.is_some() { remote } else { shared };
-    let mut redis = None;
-    if transport.is_some() {
-        redis = Some(RedisServer::start().await);
-    }
-    let store: Vec<_> = redis.iter().map(RedisServer::address).collect();
+    let deployment = Deployment { is_detached: true, envoys: 1, ..deployment };
+    let server = Server::start(deployment.store).await;
+    let store: Vec<_> = server.iter().map(Server::address).collect();
     let mut configuration = deployment.configuration();
     configuration["execution"] = json!({ "mode": "detached", "timeout": "60s" });
     // Whichever clients they are, and with whichever worker.

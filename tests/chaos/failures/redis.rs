@@ -85,7 +85,7 @@ pub(crate) async fn fails_over(transport: Transport, replica: Replica) -> Cost {
     let scene = Scene::begin(deployment, &deployment.setup(), &stores).await;
     sleep(CALM).await;
     let since = scene.now();
-    scene.note(Fact::Begins(Fault::RedisKilled));
+    scene.note(Fact::Begins(Fault::StoreKilled));
     if replica == Replica::InStep {
         pair.comes_in_step().await;
     } else {
@@ -96,7 +96,7 @@ pub(crate) async fn fails_over(transport: Transport, replica: Replica) -> Cost {
     let until = scene.now();
     pair.promote().await;
     wire.leads_to(pair.replica.address());
-    scene.note(Fact::Ends(Fault::RedisKilled));
+    scene.note(Fact::Ends(Fault::StoreKilled));
     sleep(CALM).await;
     if replica == Replica::InStep {
         return scene.end_as_promised().await;
@@ -128,12 +128,12 @@ pub(crate) async fn lacks_its_replica() -> Cost {
     let stores = [vec![pair.master.address()], vec![pair.master.address()]];
     let scene = Scene::begin(deployment, &deployment.setup(), &stores).await;
     sleep(CALM).await;
-    scene.note(Fact::Begins(Fault::RedisFull));
+    scene.note(Fact::Begins(Fault::StoreFull));
     pair.replica.kill();
     sleep(Duration::from_secs(1)).await;
     pair.replica.restart().await;
     pair.replica.follows().await;
-    scene.note(Fact::Ends(Fault::RedisFull));
+    scene.note(Fact::Ends(Fault::StoreFull));
     sleep(CALM).await;
     scene.end_as_promised().await
 }
@@ -145,10 +145,10 @@ pub(crate) async fn is_killed(transport: Transport) -> Cost {
     let scene = Scene::begin(deployment, &deployment.setup(), &stores).await;
     for _ in 0..4 {
         sleep(CALM / 2).await;
-        scene.note(Fact::Begins(Fault::RedisKilled));
+        scene.note(Fact::Begins(Fault::StoreKilled));
         redis.kill();
         redis.restart().await;
-        scene.note(Fact::Ends(Fault::RedisKilled));
+        scene.note(Fact::Ends(Fault::StoreKilled));
     }
     sleep(CALM / 2).await;
     scene.end_as_promised().await
@@ -167,7 +167,7 @@ pub(crate) async fn stalls(transport: Transport) -> Cost {
     let milliseconds = STALL.as_millis().to_string();
     for what in ["maxmemory", "ALL", "WRITE", "script"] {
         sleep(CALM / 2).await;
-        scene.note(Fact::Begins(Fault::RedisFull));
+        scene.note(Fact::Begins(Fault::StoreFull));
         match what {
             "maxmemory" => {
                 redis.must(&["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -180,7 +180,7 @@ pub(crate) async fn stalls(transport: Transport) -> Cost {
                 sleep(STALL).await;
             }
         }
-        scene.note(Fact::Ends(Fault::RedisFull));
+        scene.note(Fact::Ends(Fault::StoreFull));
     }
     sleep(CALM / 2).await;
     scene.end_as_promised().await

@@ -50,6 +50,11 @@ pub(crate) const ON_REDIS: Deployment = Deployment {
 pub(crate) const ON_POOLED_REDIS: Deployment =
     Deployment { store: StoreKind::Redis { is_pooled: true, keeps_records: true, is_wired: true }, ..ON_REDIS };
 
+pub(crate) const ON_POSTGRES: Deployment =
+    Deployment { store: StoreKind::Postgres { gives_up: true, is_wired: false }, ..ON_REDIS };
+
+pub(crate) const ON_DYNAMODB: Deployment = Deployment { store: StoreKind::DynamoDb { is_wired: false }, ..ON_REDIS };
+
 /// How many clients ask for new keys at the same time.
 const CLIENTS: u64 = 8;
 
@@ -140,7 +145,7 @@ impl Scene {
             client.await.expect("each request of a client ends");
         }
         // An execution whose end nobody reported shows by its lease.
-        sleep(self.deployment.lease + Duration::from_millis(500)).await;
+        sleep(self.deployment.lease_is_over()).await;
         ask_again(&self.stage, self.deployment).await;
 
         let entries = self.stage.record.entries();

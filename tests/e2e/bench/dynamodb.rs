@@ -1,6 +1,7 @@
 //! DynamoDB, as users are told to call it: over HTTP, signed by Envoy. Behind it is a dynalite.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -32,9 +33,17 @@ pub(crate) enum Signing {
 impl Dynalite {
     /// With the table of the scenarios.
     pub(crate) fn with_table() -> Self {
-        let dynalite = Self::start();
-        dynalite.create_table(TABLE, "k", "B");
-        dynalite
+        Self::start().and_table()
+    }
+
+    /// The same with its items in a folder, where a restart finds them.
+    pub(crate) fn with_table_on_disk(folder: &Path) -> Self {
+        Self::with(Some(folder)).and_table()
+    }
+
+    fn and_table(self) -> Self {
+        self.create_table(TABLE, "k", "B");
+        self
     }
 
     /// It stands still from now on.
@@ -47,14 +56,14 @@ impl Dynalite {
     }
 
     /// Ends it as a crash does.
-    pub(crate) fn kill(&self) {
-        signal(&self.child, "KILL");
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("dynalite is a child of this process");
+        self.child.wait().expect("dynalite is a child of this process");
     }
 
     /// Starts it again on the same port once it was killed, with an empty table.
     pub(crate) fn restart(&mut self) {
-        *self = Self::start_at(self.address).expect("the port is free again");
-        self.create_table(TABLE, "k", "B");
+        *self = Self::start_at(self.address, None).expect("the port is free again").and_table();
     }
 
     /// How many items there are.

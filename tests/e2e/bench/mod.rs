@@ -221,7 +221,7 @@ impl Bench {
         if let Some(redis) = &mut self.redis {
             redis.kill();
         }
-        if let Some(dynalite) = &self.dynalite {
+        if let Some(dynalite) = &mut self.dynalite {
             dynalite.kill();
         }
     }

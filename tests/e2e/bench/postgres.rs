@@ -14,6 +14,7 @@ use std::{env, io, process, thread};
 
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use super::redis::free_port;
@@ -130,6 +131,31 @@ impl PostgresServer {
         Self { child, directory, options, port, release }
     }
 
+    /// From now on nothing is confirmed that this standby does not have as well.
+    pub(crate) async fn waits_for_its_standby(&self) {
+        // Not from its start on, for the standby would take that over.
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'").await;
+        self.sql("SELECT pg_reload_conf()").await;
+        patiently("a synchronous standby", async {
+            while self.number("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'").await == 0 {
+                tokio::time::sleep(POLL).await;
+            }
+        })
+        .await;
+    }
+
+    /// This standby gets nothing more from its primary.
+    pub(crate) async fn is_cut_off(&self) {
+        self.sql("ALTER SYSTEM SET primary_conninfo = ''").await;
+        self.sql("SELECT pg_reload_conf()").await;
+        patiently("the end of the stream of its primary", async {
+            while self.number("SELECT count(*) FROM pg_stat_wal_receiver").await > 0 {
+                tokio::time::sleep(POLL).await;
+            }
+        })
+        .await;
+    }
+
     /// A standby that streams what this server writes.
     pub(crate) async fn standby(&self) -> Self {
         let directory = TempDir::new();
@@ -190,7 +216,18 @@ impl PostgresServer {
         self.child.wait().expect("postgres is a child of this process");
     }
 
-    /// Starts it again on the same port once it was killed, with what it has on disk.
+    /// Ends it as an operator does who does not wait for clients.
+    pub(crate) async fn shut_down(&mut self) {
+        signal(self.child.id(), "INT");
+        patiently("the end of postgres", async {
+            while self.child.try_wait().expect("a child of this process").is_none() {
+                tokio::time::sleep(POLL).await;
+            }
+        })
+        .await;
+    }
+
+    /// Starts it again on the same port once it has ended, with what it has on disk.
     pub(crate) async fn restart(&mut self) {
         let from = self.log().len();
         self.child = launch(self.release, &self.directory, self.port, &self.options);
@@ -213,6 +250,49 @@ impl PostgresServer {
         }
     }
 
+    /// There is no room on its disk for another page of the records from now on: no file may grow beyond the end of theirs.
+    ///
+    /// Releases before 16 say of that what they say of a full disk.
+    pub(crate) async fn fill_disk(&self) {
+        // Other files do not reach that size.
+        let enough =
+            format!("{BALLAST} LIMIT (SELECT CASE WHEN count(*) < 20000 THEN 20000 ELSE 0 END FROM idemgate.records)");
+        self.sql(&enough).await;
+        let size = self.number("SELECT pg_relation_size('idemgate.records')").await;
+        // What is written in part, and not at all the next time.
+        let bytes = (size + 4_096).to_string();
+        // Once more for those that the server has started before it was under the limit itself.
+        for process in self.processes().into_iter().chain(self.processes()) {
+            limit(process, "fsize", &bytes);
+        }
+        let admin = self.admin().await;
+        let full = patiently("a full table", async {
+            loop {
+                if let Err(error) = admin.batch_execute(&format!("{BALLAST} LIMIT 1")).await {
+                    return error;
+                }
+            }
+        })
+        .await;
+        assert_eq!(full.code(), Some(&SqlState::DISK_FULL), "{full:?}");
+    }
+
+    /// There is no memory for another connection from now on.
+    pub(crate) fn exhaust_memory(&self) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB"));
+        let size: u64 = size.and_then(|size| size.parse().ok()).unwrap_or_else(|| panic!("{status}"));
+        limit(self.child.id(), "as", &(size << 10).to_string());
+    }
+
+    /// There is room and memory again.
+    pub(crate) fn lift_limits(&self) {
+        for process in self.processes().into_iter().chain(self.processes()) {
+            limit(process, "fsize", "unlimited");
+            limit(process, "as", "unlimited");
+        }
+    }
+
     /// The server's own, and those that it has started.
     fn processes(&self) -> Vec<u32> {
         let server = self.child.id();
@@ -224,6 +304,11 @@ impl PostgresServer {
     /// A connection of the superuser to the database with the schema.
     pub(crate) async fn admin(&self) -> Client {
         self.connect("postgres", "", DATABASE).await
+    }
+
+    /// The same, or why there is none.
+    pub(crate) async fn try_admin(&self) -> Result<Client, tokio_postgres::Error> {
+        connect(self.address(), "postgres", "", DATABASE).await
     }
 
     /// A connection as Envoy has it.
@@ -269,6 +354,11 @@ impl PostgresServer {
         self.texts(&format!("SELECT pid FROM pg_stat_activity WHERE usename = '{ROLE}' ORDER BY pid")).await
     }
 
+    /// Its files stay when it is dropped; where they are.
+    pub(crate) fn keep_files(&mut self) -> &Path {
+        self.directory.keep()
+    }
+
     /// Everything that it has logged.
     pub(crate) fn log(&self) -> String {
         log(&self.directory)
@@ -306,7 +396,7 @@ impl Pgbouncer {
                 "[databases]\n{DATABASE} = host=127.0.0.1 port={server} dbname={DATABASE}\n[pgbouncer]\n\
                  listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\n\
                  auth_file = {users}\nadmin_users = {ROLE}\npool_mode = transaction\ndefault_pool_size = 4\n\
-                 max_client_conn = 200\n",
+                 max_client_conn = 200\nserver_login_retry = 1\n",
                 server = server.port,
                 users = file("users.txt"),
             );
@@ -399,8 +489,7 @@ async fn make_template(release: Release) -> PathBuf {
     for statements in [SCHEMA, &shadow, PREPARED] {
         server.sql(statements).await;
     }
-    signal(server.child.id(), "INT");
-    server.child.wait().expect("postgres is a child of this process");
+    server.shut_down().await;
     // Whole or not at all, and whoever was faster has made the same.
     let unfinished = folder.join(format!("postgres-unfinished-{}-{release:?}", process::id()));
     copy(&server.directory.join("data"), &unfinished);
@@ -460,6 +549,13 @@ fn launch(release: Release, directory: &TempDir, port: u16, options: &[String]) 
         .expect("postgres runs")
 }
 
+/// Rows as small as they can be, as many as are asked for.
+const BALLAST: &str = "
+    INSERT INTO idemgate.records
+    SELECT decode(lpad(md5(random()::text), 64, '0'), 'hex'), 'c', gen_random_uuid(), decode(lpad('', 64, '0'), 'hex'),
+        now(), now() + interval '1 day', 'x'
+    FROM generate_series(1, 20000)";
+
 const LOG: &str = "server.log";
 const READY: &str = "ready to accept";
 
@@ -488,6 +584,16 @@ fn signal(process: u32, name: &str) {
     // One that has ended meanwhile needs none, which is no news.
     let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).stderr(Stdio::null()).status();
     sent.expect("sh runs");
+}
+
+/// Limits what a process may have of this, and those that it starts from now on.
+fn limit(process: u32, resource: &str, bytes: &str) {
+    // One that has ended meanwhile needs no limit.
+    let limited = unprivileged(Path::new("/usr/bin/prlimit"))
+        .args([format!("--pid={process}"), format!("--{resource}={bytes}:")])
+        .stderr(Stdio::null())
+        .status();
+    limited.expect("prlimit runs");
 }
 
 /// A copy of a folder, with its owner.
