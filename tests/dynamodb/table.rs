@@ -26,7 +26,7 @@ pub(crate) enum Attribute {
 }
 
 impl Attribute {
-    fn read(value: &Value) -> Self {
+    pub(crate) fn read(value: &Value) -> Self {
         let (kind, value) = value.as_object().and_then(|object| object.iter().next()).expect("an attribute");
         let text = value.as_str().expect("its value as text");
         match kind.as_str() {
@@ -49,15 +49,19 @@ impl Attribute {
 impl Table {
     /// Carries out a call in one step; the status and the body of the reply.
     pub(crate) fn call(&mut self, target: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        let body: Value = serde_json::from_slice(body).expect("JSON");
-        let (status, reply) = match target {
-            "DynamoDB_20120810.DescribeTable" => (200, self.describe()),
-            "DynamoDB_20120810.GetItem" => (200, self.get(&body)),
-            "DynamoDB_20120810.PutItem" => self.put(&body),
-            "DynamoDB_20120810.UpdateItem" => self.update(&body),
-            other => panic!("{other} is not a call of the store's"),
-        };
+        let (status, reply) = self.answer(target, &serde_json::from_slice(body).expect("JSON"));
         (status, reply.to_string().into_bytes())
+    }
+
+    /// The same, with what is between the bytes.
+    pub(crate) fn answer(&mut self, target: &str, body: &Value) -> (u16, Value) {
+        match target {
+            "DynamoDB_20120810.DescribeTable" => (200, self.describe()),
+            "DynamoDB_20120810.GetItem" => (200, self.get(body)),
+            "DynamoDB_20120810.PutItem" => self.put(body),
+            "DynamoDB_20120810.UpdateItem" => self.update(body),
+            other => panic!("{other} is not a call of the store's"),
+        }
     }
 
     fn describe(&self) -> Value {
@@ -155,11 +159,7 @@ pub(crate) fn key_in(value: &Value) -> Vec<u8> {
 }
 
 fn values_in(body: &Value) -> BTreeMap<String, Attribute> {
-    values_of(&body["ExpressionAttributeValues"])
-}
-
-pub(crate) fn values_of(values: &Value) -> BTreeMap<String, Attribute> {
-    let values = values.as_object().expect("values");
+    let values = body["ExpressionAttributeValues"].as_object().expect("values");
     values.iter().map(|(name, value)| (name.clone(), Attribute::read(value))).collect()
 }
 

@@ -15,6 +15,7 @@
 mod proof;
 
 mod checker;
+mod dynamodb;
 mod mutations;
 mod redis;
 mod shared_data;

@@ -33,6 +33,11 @@ fn in_redis(mutation: Mutation) -> Worlds {
     Worlds::new(scenario, 3, 100)
 }
 
+fn in_dynamodb(mutation: Mutation, hides_items: bool) -> Worlds {
+    let scenario = crate::dynamodb::two_envoys(hides_items, crate::dynamodb::BEHIND).retries_unknown();
+    Worlds::new(scenario.deeds(&[Conduct::Answers, Conduct::Refuses]).mutated(mutation), 1, crate::dynamodb::STEP)
+}
+
 #[test]
 fn a_blind_set_in_place_of_insert_if_absent_is_found_out() {
     in_shared_data(Mutation::BlindSet).break_one_of(&[Promise::Record, Promise::AtMostOnce]);
@@ -107,4 +112,19 @@ fn a_doubt_that_is_taken_for_a_certainty_is_found_out() {
 #[test]
 fn a_worker_that_is_never_woken_is_found_out() {
     Worlds::new(crate::shared_data::crowd().mutated(Mutation::NeverWoken), 0, 100).break_one_of(&[Promise::ClaimEnds]);
+}
+
+#[test]
+fn leases_that_are_judged_by_the_clock_of_an_envoy_are_found_out() {
+    in_dynamodb(Mutation::OwnClock, false).break_one_of(&[Promise::AtMostOnce, Promise::Record]);
+}
+
+#[test]
+fn writes_in_the_place_of_what_was_not_judged_are_found_out() {
+    in_dynamodb(Mutation::NoJudgement, false).break_one_of(&[Promise::AtMostOnce, Promise::Record]);
+}
+
+#[test]
+fn marks_that_are_taken_for_records_are_found_out() {
+    in_dynamodb(Mutation::MarkAsRecord, true).break_one_of(&[Promise::Record]);
 }

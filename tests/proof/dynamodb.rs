@@ -18,7 +18,8 @@ use table::{Attribute, Table};
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Request {
     target: &'static str,
-    body: Vec<u8>,
+    body: Value,
+    key: Vec<u8>,
     /// What the clock said by which its times were reckoned.
     written: u64,
 }
@@ -28,12 +29,10 @@ impl Request {
     pub(crate) fn read(store: &dyn RemoteStore, question: &[u8]) -> Self {
         let (fields, body) = store.call(question);
         let (_, target) = fields.iter().find(|(name, _)| *name == "x-amz-target").expect("a target");
+        let body: Value = serde_json::from_slice(body).expect("JSON");
+        let key = table::key_in(body.get("Item").unwrap_or(&body["Key"]));
         let written = std::str::from_utf8(&question[1..14]).unwrap().parse().unwrap();
-        Self { target, body: body.to_vec(), written }
-    }
-
-    fn body(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("JSON")
+        Self { target, body, key, written }
     }
 
     fn is_claim(&self) -> bool {
@@ -45,13 +44,12 @@ impl Request {
     }
 
     pub(crate) fn deed(&self, now: u64) -> Option<Deed> {
-        let body = self.body();
-        let values = body.get("ExpressionAttributeValues").map(table::values_of)?;
-        let Attribute::Binary(owner) = &values[":me"] else { panic!("{body}") };
+        let values = self.body.get("ExpressionAttributeValues")?;
+        let Attribute::Binary(owner) = Attribute::read(&values[":me"]) else { panic!("{values}") };
         let owner = Owner::new(u128::from_be_bytes(owner.as_slice().try_into().unwrap()));
         let kind = match values.get(":s") {
             _ if self.is_claim() => DeedKind::Claim,
-            Some(Attribute::Text(state)) if state == "r" => DeedKind::Release,
+            Some(state) if state["S"] == "r" => DeedKind::Release,
             Some(_) => DeedKind::Settle,
             None => DeedKind::Renew,
         };
@@ -60,7 +58,7 @@ impl Request {
 
     /// The record that it is about; a mark of a release is none.
     pub(crate) fn entry(&self, table: &Table) -> Option<Entry> {
-        let item = table.items.get(&self.key())?;
+        let item = table.items.get(&self.key)?;
         let number = |name: &str| match item[name] {
             Attribute::Number(number) => number,
             ref other => panic!("{name}: {other:?}"),
@@ -87,32 +85,28 @@ impl Request {
         })
     }
 
-    fn key(&self) -> Vec<u8> {
-        let body = self.body();
-        table::key_in(if self.is_claim() { &body["Item"] } else { &body["Key"] })
-    }
-
     /// Carries it out in one step; the status and the body of the reply.
     pub(crate) fn carry_out(&self, table: &mut Table, omissions: Omissions) -> (u16, Vec<u8>) {
         let kind = self.deed(0).map(|deed| deed.kind);
         let (status, mut reply) = match kind {
             Some(kind) if omissions != Omissions::default() => {
-                table.call(self.target, self.without(kind, omissions).to_string().as_bytes())
+                table.answer(self.target, &self.without(kind, omissions))
             }
-            _ => table.call(self.target, &self.body),
+            _ => table.answer(self.target, &self.body),
         };
         if omissions.marks && kind == Some(DeedKind::Release) && status == 200 {
-            table.items.remove(&self.key());
+            table.items.remove(&self.key);
         }
-        if omissions.looks_of_marks && self.is_look() {
-            reply = taken_for_a_record(&reply);
+        if omissions.looks_of_marks && self.is_look() && reply["Item"]["s"]["S"] == "r" {
+            // Nobody can read it.
+            reply["Item"]["b"] = json!({"B": "AAAA"});
         }
-        (status, reply)
+        (status, reply.to_string().into_bytes())
     }
 
     /// The same without what is left out of its condition.
     fn without(&self, kind: DeedKind, omissions: Omissions) -> Value {
-        let mut body = self.body();
+        let mut body = self.body.clone();
         let mut condition = body["ConditionExpression"].as_str().unwrap().to_owned();
         if omissions.absence && kind == DeedKind::Claim {
             condition = ALWAYS.to_owned();
@@ -136,15 +130,6 @@ impl Request {
 
 /// A condition that always holds.
 const ALWAYS: &str = "attribute_not_exists(x)";
-
-/// A reply to a look, in which the mark of a release has a record behind it that nobody can read.
-fn taken_for_a_record(reply: &[u8]) -> Vec<u8> {
-    let mut reply: Value = serde_json::from_slice(reply).unwrap();
-    if reply["Item"]["s"]["S"] == "r" {
-        reply["Item"]["b"] = json!({"B": "AAAA"});
-    }
-    reply.to_string().into_bytes()
-}
 
 /// What it says if more is asked of it than it has capacity for.
 pub(crate) const THROTTLED: &[u8] =
