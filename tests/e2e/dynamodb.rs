@@ -1,18 +1,34 @@
 //! Records in DynamoDB: what Envoy sends and signs, how often, and what comes of what goes wrong there.
 
 use serde_json::json;
+use tokio::time::timeout;
 
-use crate::bench::{Bench, Dynalite, Fleet, Http1, Request, Setup, assert_executed, assert_problem, assert_replay_of};
+use crate::bench::{
+    Bench, Dynalite, Fleet, PATIENCE, Request, Setup, Signing, Throttle, assert_executed, assert_in_flight,
+    assert_problem, assert_replay_of,
+};
 use crate::races::{assert_both_workers_took_part, assert_each_executed_once, race_keys};
 
+/// Keys raced by one connection to each Envoy, and by many.
 const KEYS: usize = 1_000;
+const CROWD: usize = 50;
 
 #[tokio::test]
 async fn keys_raced_by_two_envoys_execute_once_each() {
+    race(2).await;
+}
+
+#[tokio::test]
+async fn keys_raced_by_fifty_connections_to_two_envoys_execute_once_each() {
+    race(CROWD).await;
+}
+
+/// Races every key over so many connections, half of them to each of two Envoys.
+async fn race(racers: usize) {
     let dynalite = Dynalite::with_table();
     let fleet = Fleet::start(&Setup::dynamodb(&json!({})), vec![dynalite.address]).await;
     let addresses = fleet.envoys.each_ref().map(|envoy| envoy.address());
-    race_keys(KEYS, &addresses).await;
+    race_keys(KEYS, &addresses.repeat(racers / 2)).await;
     assert_each_executed_once(&fleet.upstream, KEYS);
     for envoy in &fleet.envoys {
         assert_both_workers_took_part(envoy).await;
@@ -21,27 +37,6 @@ async fn keys_raced_by_two_envoys_execute_once_each() {
         assert_eq!(envoy.stat("wasmcustom.idemgate.store.errors").await.unwrap_or_default(), 0);
     }
     assert_eq!(dynalite.items(), KEYS as u64, "a record for each key");
-}
-
-#[tokio::test]
-async fn a_crowd_at_each_of_two_envoys_executes_each_key_once() {
-    const RACERS: usize = 50;
-    let dynalite = Dynalite::with_table();
-    let fleet = Fleet::start(&Setup::dynamodb(&json!({})), vec![dynalite.address]).await;
-    let mut connections = Vec::new();
-    for racer in 0..RACERS {
-        connections.push(Http1::connect(fleet.envoys[racer % 2].address()).await);
-    }
-    for key in 0..20 {
-        let request = Request::post("/orders").key(format!("crowd-{key}"));
-        for connection in &mut connections {
-            connection.begin(&request).await;
-        }
-        for connection in &mut connections {
-            connection.response_to("POST").await;
-        }
-    }
-    assert_each_executed_once(&fleet.upstream, 20);
 }
 
 #[tokio::test]
@@ -74,13 +69,83 @@ async fn an_executed_request_makes_two_calls_and_a_replay_one() {
 
 #[tokio::test]
 async fn unsigned_calls_run_nothing_and_say_so() {
-    let bench = Bench::start(Setup::dynamodb(&json!({})).unsigned()).await;
-    let refused = bench.send(&Request::post("/orders").key("k1")).await;
-    assert_problem(&refused, 503, "store-unavailable");
-    assert_eq!(bench.upstream.executions(), 0);
-    bench.envoy.reaches_stat("wasmcustom.idemgate.store.errors.authentication", 1).await;
+    for signing in [Signing::Unsigned, Signing::WithoutCredentials] {
+        let bench = Bench::start(Setup::dynamodb(&json!({})).signing(signing)).await;
+        let refused = bench.send(&Request::post("/orders").key("k1")).await;
+        assert_problem(&refused, 503, "store-unavailable");
+        assert_eq!(bench.upstream.executions(), 0, "{signing:?}");
+        bench.envoy.reaches_stat("wasmcustom.idemgate.store.errors.authentication", 1).await;
+        let log = bench.envoy.log();
+        assert!(log.contains("Envoy sent a call to DynamoDB unsigned"), "{signing:?}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_is_throttled_for_a_moment_is_asked_again_and_runs_once() {
+    let (dynalite, throttle) = throttled().await;
+    let bench = Bench::start_on(Setup::dynamodb(&json!({})), vec![throttle.address()]).await;
+    throttle.throttle(CLAIM, 2);
+    let request = Request::post("/orders").key("k1");
+    let first = bench.send(&request).await;
+    assert_executed(&first, 201);
+    assert_eq!(throttle.throttled(), 2);
+    bench.envoy.reaches_stat(THROTTLED, 2).await;
+    assert_replay_of(&first, &bench.send(&request).await);
+    assert_eq!((bench.upstream.executions(), dynalite.items()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_claim_that_is_throttled_throughout_runs_nothing_and_does_not_take_the_key() {
+    let (dynalite, throttle) = throttled().await;
+    let bench = Bench::start_on(Setup::dynamodb(&json!({})), vec![throttle.address()]).await;
+    throttle.throttle(CLAIM, usize::MAX);
+    let request = Request::post("/orders").key("k1");
+    assert_problem(&bench.send(&request).await, 503, "store-unavailable");
+    assert_eq!((bench.upstream.executions(), dynalite.items()), (0, 0));
+    bench.envoy.reaches_stat(THROTTLED, throttle.throttled() as u64).await;
     let log = bench.envoy.log();
-    assert!(log.contains("Envoy sent a call to DynamoDB unsigned"), "{log}");
+    assert!(log.contains("DynamoDB throttles"), "{log}");
+    throttle.throttle(CLAIM, 0);
+    assert_executed(&bench.send(&request).await, 201);
+    assert_eq!(bench.upstream.executions(), 1);
+}
+
+#[tokio::test]
+async fn an_end_that_is_throttled_is_recorded_in_the_end_whether_or_not_its_client_waits_so_long() {
+    // The first client waits for the end to be recorded, the second one does not.
+    for (patience, calls) in [("10s", 3), ("200ms", 5)] {
+        let (_dynalite, throttle) = throttled().await;
+        let setup = Setup::dynamodb(&json!({ "store": { "dynamodb": { "timeout": patience } } }));
+        let bench = Bench::start_on(setup, vec![throttle.address()]).await;
+        throttle.throttle(END, calls);
+        let request = Request::post("/orders").key("k1");
+        let first = bench.send(&request).await;
+        assert_executed(&first, 201);
+        let retried = async {
+            loop {
+                let retried = bench.send(&request).await;
+                if retried.status != 409 {
+                    return retried;
+                }
+                assert_in_flight(&retried, 30);
+            }
+        };
+        assert_replay_of(&first, &timeout(PATIENCE, retried).await.expect("the end is lost"));
+        assert_eq!((bench.upstream.executions(), throttle.throttled()), (1, calls));
+        bench.envoy.reaches_stat(THROTTLED, calls as u64).await;
+    }
+}
+
+/// Claims and ends, as DynamoDB names the calls.
+const CLAIM: &str = ".PutItem";
+const END: &str = ".UpdateItem";
+
+const THROTTLED: &str = "wasmcustom.idemgate.store.errors.throttled";
+
+async fn throttled() -> (Dynalite, Throttle) {
+    let dynalite = Dynalite::with_table();
+    let throttle = Throttle::in_front_of(dynalite.address).await;
+    (dynalite, throttle)
 }
 
 #[tokio::test]

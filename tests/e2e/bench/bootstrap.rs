@@ -223,9 +223,9 @@ impl Setup {
         Self::on(Store::DynamoDb, configuration)
     }
 
-    /// Envoy has no credentials to sign with.
-    pub(crate) fn unsigned(mut self) -> Self {
-        self.signing = Signing::Unsigned;
+    /// How Envoy speaks to DynamoDB, if not signed.
+    pub(crate) fn signing(mut self, signing: Signing) -> Self {
+        self.signing = signing;
         self
     }
 

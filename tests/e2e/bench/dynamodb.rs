@@ -11,6 +11,7 @@ use super::signal::signal;
 mod dynalite;
 
 pub(crate) use dynalite::Dynalite;
+pub(super) use dynalite::send;
 
 /// The cluster that the filter's configuration names.
 pub(super) const DYNAMODB_CLUSTER: &str = "dynamodb";
@@ -23,6 +24,8 @@ pub(crate) const TABLE: &str = "idemgate";
 pub(crate) enum Signing {
     #[default]
     Signed,
+    /// By a filter that finds nothing to sign with.
+    WithoutCredentials,
     Unsigned,
 }
 
@@ -67,6 +70,12 @@ pub(super) fn dynamodb(server: SocketAddr, signing: Signing) -> Value {
     if signing == Signing::Unsigned {
         return dynamodb;
     }
+    let credentials = match signing {
+        Signing::WithoutCredentials => {
+            json!({ "custom_credential_provider_chain": true, "environment_credential_provider": {} })
+        }
+        _ => json!({ "inline_credential": { "access_key_id": "AKIAEXAMPLE", "secret_access_key": "secret" } }),
+    };
     dynamodb["typed_extension_protocol_options"][HTTP_OPTIONS]["http_filters"] = json!([
         {
             "name": "envoy.filters.http.aws_request_signing",
@@ -75,9 +84,7 @@ pub(super) fn dynamodb(server: SocketAddr, signing: Signing) -> Value {
                 "service_name": "dynamodb",
                 "region": "us-east-1",
                 "host_rewrite": "dynamodb.us-east-1.amazonaws.com",
-                "credential_provider": {
-                    "inline_credential": { "access_key_id": "AKIAEXAMPLE", "secret_access_key": "secret" },
-                },
+                "credential_provider": credentials,
             },
         },
         {

@@ -27,6 +27,7 @@ mod signal;
 mod spares;
 mod store;
 mod temp_dir;
+mod throttle;
 mod transport;
 mod upload;
 mod upstream;
@@ -44,7 +45,7 @@ pub(crate) use bootstrap::{
     one_request_a_day,
 };
 pub(crate) use certificates::Certificates;
-pub(crate) use dynamodb::{Dynalite, TABLE};
+pub(crate) use dynamodb::{Dynalite, Signing, TABLE};
 pub(crate) use envoy::{Envoy, SECRET, is_since, refusal, released_module};
 pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
@@ -65,6 +66,7 @@ pub(crate) use redis::{RedisCluster, RedisServer, free_port};
 pub(crate) use resp::Reply;
 pub(crate) use store::{Store, also_on_remote_stores};
 pub(crate) use temp_dir::TempDir;
+pub(crate) use throttle::Throttle;
 pub(crate) use transport::Transport;
 pub(crate) use upload::{TRAILER, Upload, Way};
 pub(crate) use upstream::{Seen, Upstream};
