@@ -52,11 +52,8 @@ fn attempt(best: &Walk, actions: &[Action], promise: Promise) -> Option<Walk> {
 pub(crate) fn story(walk: &Walk) -> String {
     let mut story = String::new();
     let scenario = &walk.scenario;
-    let _ = writeln!(
-        story,
-        "{} Envoys with {} workers, {:?}, {:?}",
-        scenario.envoys, scenario.workers, scenario.store, scenario.server
-    );
+    let _ = write!(story, "{} Envoys with {} workers, {:?}", scenario.envoys, scenario.workers, scenario.store);
+    let _ = if scenario.is_remote() { writeln!(story, ", {:?}", scenario.server) } else { writeln!(story) };
     let _ = writeln!(
         story,
         "lease {} ms, ttl {} ms, on_unknown {:?}, {:?}, {:?}, on_store_error {:?}, clocks ahead {:?}, mutation {:?}",
