@@ -1,4 +1,4 @@
-//! What the Rust SDK cannot do on Envoy, or does by panicking, which ends the worker's VM: imports of our own, and some
+//! What the Rust SDK cannot do on Envoy, or does by panicking, which ends the worker's VM: imports of our own, and two
 //! exports in the place of the SDK's. Nothing else in the crate is unsafe.
 //!
 //! The SDK's calls for header fields panic on a value that is not UTF-8, on a map that is not there in the present phase,
@@ -27,6 +27,11 @@ pub(crate) struct Refused(pub(crate) u32);
 
 /// What the host calls in the place of the SDK's exports. `tools/build-module` sees to it: an export `over.NAME` becomes
 /// `NAME`, and the SDK's own is left out. Natively they are plain functions, for tests that play the host.
+///
+/// It also leaves the SDK's exports for the first and the last fields of a gRPC stream out. Envoy tells of those at once, also
+/// while another callback of this VM runs, and does then what that callback has put off, such as a local reply, so that the
+/// SDK is called inside of itself and panics (seen on 1.40.0, as PostgreSQL ended a connection in the moment in which a
+/// question was sent over it). Envoy tells nothing of what is not exported, and of a stream's end when no callback runs.
 pub mod exports {
     use super::{Action, HOLDS_WHAT_FOLLOWS, KnownRoot};
 
@@ -60,17 +65,6 @@ pub mod exports {
             unsafe { proxy_on_queue_ready(context, queue) };
         }
     }
-
-    /// A gRPC stream's first fields are there, which say nothing.
-    #[cfg_attr(target_arch = "wasm32", unsafe(export_name = "over.proxy_on_grpc_receive_initial_metadata"))]
-    pub extern "C" fn stream_fields(_root: u32, _stream: u32, _fields: u32) {}
-
-    /// The same of its last fields. The end of the stream is told apart, and when no callback runs.
-    ///
-    /// Envoy tells of fields at once, also while another callback of this VM runs: then the SDK, which would hand them on,
-    /// panics (seen on 1.40.0, as PostgreSQL ended a connection in the moment in which a question was sent over it).
-    #[cfg_attr(target_arch = "wasm32", unsafe(export_name = "over.proxy_on_grpc_receive_trailing_metadata"))]
-    pub extern "C" fn stream_trailers(_root: u32, _stream: u32, _fields: u32) {}
 }
 
 thread_local! {

@@ -9,15 +9,17 @@ use tokio::{
 
 use crate::{
     bench::{Lot, PATIENCE},
-    plan::Deployment,
+    plan::{Deployment, StoreKind},
     proof::history::Asked,
     record::Fact,
     service::Intent,
     stage::{Attempt, Stage, is_final},
 };
 
-/// How many act at the same time.
-const CLIENTS: u64 = 14;
+/// How many act at the same time: of a busy dynalite, which does one thing after the other, no more than it can answer.
+fn number_of_clients(deployment: Deployment) -> usize {
+    if matches!(deployment.store, StoreKind::DynamoDb { .. }) { 6 } else { 14 }
+}
 
 /// How many keys are in use at a time, and how long the first of them is.
 const KEYS_AT_A_TIME: u64 = 8;
@@ -27,7 +29,9 @@ const KEY_LIFE: Duration = Duration::from_millis(70);
 pub(crate) fn let_loose(stage: &Arc<Stage>, deployment: Deployment, seed: u64) -> Vec<JoinHandle<()>> {
     let mut lot = Lot::new(seed);
     let beginning = Instant::now();
-    (0..CLIENTS).map(|_| tokio::spawn(act(Arc::clone(stage), deployment, lot.branch(), beginning))).collect()
+    (0..number_of_clients(deployment))
+        .map(|_| tokio::spawn(act(Arc::clone(stage), deployment, lot.branch(), beginning)))
+        .collect()
 }
 
 async fn act(stage: Arc<Stage>, deployment: Deployment, mut lot: Lot, beginning: Instant) {
@@ -74,9 +78,10 @@ pub(crate) async fn ask_again(stage: &Arc<Stage>, deployment: Deployment) {
         .chunk_by(|one, other| (one.caller, one.key) == (other.caller, other.key))
         .map(<[Asked]>::to_vec)
         .collect();
-    let mut lanes: Vec<Vec<Asked>> = vec![Vec::new(); CLIENTS as usize];
+    let mut lanes: Vec<Vec<Asked>> = vec![Vec::new(); number_of_clients(deployment)];
+    let number_of_lanes = lanes.len();
     for (number, group) in groups.into_iter().enumerate() {
-        lanes[number % CLIENTS as usize].extend(group);
+        lanes[number % number_of_lanes].extend(group);
     }
     let lanes: Vec<_> = lanes
         .into_iter()
@@ -99,7 +104,7 @@ pub(crate) async fn ask_again(stage: &Arc<Stage>, deployment: Deployment) {
 async fn ask_until_final(stage: &Stage, asked: Asked, envoy: usize, retries_unknown: bool) {
     let protocol = crate::bench::Protocol::BOTH[envoy];
     let attempt = Attempt { asked, envoy, protocol, intent: Intent::AT_ONCE, departure: None, crash: None };
-    let deadline = Instant::now() + PATIENCE / 4;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let (number, told) = stage.make(attempt).await;
         if told.is_some_and(|told| is_final(&told, retries_unknown)) {

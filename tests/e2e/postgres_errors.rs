@@ -87,12 +87,6 @@ async fn whatever_ails_postgres_is_told_apart_and_over_when_it_is_well_again() {
     pair.fails("out_of_memory", "out of disk space or memory (SQLSTATE 53100)").await;
     server.lift_limits();
     pair.works().await;
-    let admin = server.admin().await;
-    server.exhaust_memory();
-    admin.batch_execute(END_CONNECTIONS).await.unwrap();
-    pair.fails("out_of_memory", "out of disk space or memory (SQLSTATE 53200)").await;
-    server.lift_limits();
-    pair.works().await;
 
     server.pause();
     pair.fails("timed_out", "store.postgres.timeout").await;
@@ -102,6 +96,19 @@ async fn whatever_ails_postgres_is_told_apart_and_over_when_it_is_well_again() {
     server.kill();
     pair.fails("unreachable", "cannot be reached").await;
     server.restart().await;
+    pair.works().await;
+}
+
+#[tokio::test]
+async fn a_server_without_memory_for_a_connection_is_told_apart() {
+    let server = PostgresServer::start().await;
+    let pair = Pair::postgres(vec![server.address()]).await;
+    pair.works().await;
+    let admin = server.admin().await;
+    server.exhaust_memory();
+    admin.batch_execute(END_CONNECTIONS).await.unwrap();
+    pair.fails("out_of_memory", "out of disk space or memory (SQLSTATE 53200)").await;
+    server.lift_limits();
     pair.works().await;
 }
 
@@ -184,7 +191,7 @@ async fn a_password_that_is_asked_for_in_another_way() {
 
 #[tokio::test]
 async fn whatever_ails_pgbouncer_is_told_apart_and_over_when_it_is_well_again() {
-    let server = PostgresServer::start().await;
+    let mut server = PostgresServer::start().await;
     let pool = Pgbouncer::start(&server).await;
     let pair = Pair::postgres(vec![pool.address()]).await;
     pair.works().await;
@@ -193,6 +200,10 @@ async fn whatever_ails_pgbouncer_is_told_apart_and_over_when_it_is_well_again() 
     pool.command("RESUME").await;
     pair.works().await;
     end_connections(&server).await;
+    pair.works().await;
+    server.kill();
+    pair.fails("reset", "the connection to PostgreSQL broke").await;
+    server.restart().await;
     pair.works().await;
     let backends = server.backends().await.len();
     assert!((1..=4).contains(&backends), "{backends} backends for all workers of two Envoys");
