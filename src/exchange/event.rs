@@ -98,7 +98,8 @@ pub enum NoRoom {
 /// Why a detached call has no answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CallFailure {
-    /// It was not made: the cluster is unknown, has no host, or is at its limits.
+    /// It was not made: the cluster is unknown, has no host, or is at its limits; or it waited for half of its lease, and
+    /// others may run the operation.
     NotMade,
     /// It was made, and was reset.
     Reset,

@@ -106,7 +106,7 @@ impl Worker {
         let is_its_callers = |other: &&ExchangeId| {
             self.exchanges.get(other).is_some_and(|other: &ActiveExchange| other.caller == active.caller)
         };
-        let all = queue.iter().map(|(other, _)| other).chain(under_way.map(|(_, other)| other));
+        let all = queue.iter().map(|(other, ..)| other).chain(under_way.map(|(_, other)| other));
         // They are counted only where that matters.
         let may = share.allows(u64::MAX, taken, places)
             || share.allows(all.filter(is_its_callers).count() as u64, taken, places);
@@ -141,7 +141,7 @@ impl Worker {
             }
             Effect::Count(counter) => host.report(Report::Counted(counter, active.subject(id)), now.get()),
             Effect::Execute(job) => {
-                self.calls.queue.push_back((id, job));
+                self.calls.queue.push_back((id, job, now.get()));
                 self.leave_to_root(host);
             }
             Effect::Forward => actions.request = Some(Passage::Continues),

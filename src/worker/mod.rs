@@ -59,8 +59,8 @@ pub struct Worker {
     waiting_room: WaitingRoom,
     /// How many the gauge of those who wait has.
     shown_waiting: usize,
-    /// The detached calls.
-    calls: Outbox<VecDeque<(ExchangeId, DetachedCall)>, ExchangeId>,
+    /// The detached calls, and when they were ordered.
+    calls: Outbox<VecDeque<(ExchangeId, DetachedCall, Timestamp)>, ExchangeId>,
     inquiries: Inquiries,
     /// The persistent connections to a remote store, if it has any.
     pool: Option<Pool>,

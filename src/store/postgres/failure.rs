@@ -150,6 +150,8 @@ impl ServerError {
             }
             b"53300" => StoreError::from(PostgresError::Crowded).into(),
             b"53100" | b"53200" => StoreError::from(PostgresError::OutOfMemory(state)).into(),
+            // The server's own trouble: resources, files, what it did not expect.
+            [b'5', b'3' | b'8', ..] | [b'X', b'X', ..] => StoreError::from(PostgresError::Statement(state)).into(),
             _ => StoreError::from(PostgresError::Authentication(state)).into(),
         }
     }
@@ -208,6 +210,8 @@ mod tests {
             (b"08P01", PostgresError::Authentication(SqlState(*b"08P01")), false),
             (b"53300", PostgresError::Crowded, false),
             (b"53200", PostgresError::OutOfMemory(SqlState(*b"53200")), false),
+            (b"58P01", PostgresError::Statement(SqlState(*b"58P01")), false),
+            (b"XX000", PostgresError::Statement(SqlState(*b"XX000")), false),
             (b"57P03", PostgresError::Loading, true),
             (b"57P01", PostgresError::Loading, true),
         ] {
