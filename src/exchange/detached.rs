@@ -20,6 +20,16 @@ impl AwaitCall {
             Event::CallFailed(CallFailure::NotMade) => {
                 self.end(Ending::Released, 503, Status::Rejected, "the upstream cannot be called", step)
             }
+            Event::CallFailed(CallFailure::TooLate) => {
+                let answer = match self.client {
+                    Client::Waits => {
+                        step.tell(Problem::Overloaded.status());
+                        Answering::Owed(Problem::Overloaded.reply(step.policy))
+                    }
+                    Client::IsGone => Answering::Done,
+                };
+                self.execution.settle(Ending::Released, answer, step)
+            }
             Event::CallFailed(CallFailure::Reset) => {
                 self.end(Ending::Unknown, 502, Status::Unknown, "the upstream's answer was lost", step)
             }

@@ -98,9 +98,10 @@ pub enum NoRoom {
 /// Why a detached call has no answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CallFailure {
-    /// It was not made: the cluster is unknown, has no host, or is at its limits; or it waited for half of its lease, and
-    /// others may run the operation.
+    /// It was not made: the cluster is unknown, has no host, or is at its limits.
     NotMade,
+    /// It was not made, because the worker stood still for half of the lease or longer, and others may run the operation.
+    TooLate,
     /// It was made, and was reset.
     Reset,
 }

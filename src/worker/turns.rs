@@ -130,9 +130,8 @@ impl Worker {
     fn call_next(&mut self, host: &mut impl Host, now: Timestamp) -> bool {
         let Some((exchange, job, ordered)) = self.calls.queue.pop_front() else { return false };
         let Some(active) = self.exchanges.get(&exchange) else { return true };
-        // The worker has stood still, and by now others may run it.
         if now.since(ordered) >= active.policy().lease / 2 {
-            self.drive_from_root(host, exchange, Event::CallFailed(CallFailure::NotMade), now);
+            self.drive_from_root(host, exchange, Event::CallFailed(CallFailure::TooLate), now);
             return true;
         }
         match host.call_upstream(exchange, &job, active.policy().execution.timeout) {

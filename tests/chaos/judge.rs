@@ -201,10 +201,12 @@ impl Judge<'_> {
             Word::InFlight => is_problem(409, "request-in-flight"),
             Word::KeyReused => is_problem(422, "key-reused"),
             Word::NotKept => is_problem(409, "response-not-kept"),
-            // The service is always there, and shared data is never away.
+            // The service is always there, and shared data is never away. A worker that stands still makes no call that it
+            // was about to make.
             Word::Rejected => {
-                self.terms.deployment.is_remote()
-                    && ["overloaded", "store-unavailable"].iter().any(|name| is_problem(503, name))
+                let (is_remote, is_detached) = (self.terms.deployment.is_remote(), self.terms.deployment.is_detached);
+                (is_remote || is_detached) && is_problem(503, "overloaded")
+                    || is_remote && is_problem(503, "store-unavailable")
             }
             Word::Replayed => told.status == 201,
             // Lost on the way, whichever way it was lost.

@@ -237,6 +237,7 @@ fn its_lease_is_renewed_with_and_without_a_client() {
 fn a_call_that_was_not_made_is_released_and_one_that_was_reset_is_not() {
     for (failure, status, word, counter, may_run) in [
         (CallFailure::NotMade, 503, Status::Rejected, Counter::OutcomesReleased, true),
+        (CallFailure::TooLate, 503, Status::Rejected, Counter::OutcomesReleased, true),
         (CallFailure::Reset, 502, Status::Unknown, Counter::OutcomesUnknown, false),
     ] {
         let world = world();

@@ -155,7 +155,7 @@ fn events() -> impl Strategy<Value = Told> {
         1 => Just(Told::NoRoomToRun),
         2 => (any::<u16>(), call_headers(), chunk())
             .prop_map(|(status, headers, body)| Told::CallAnswered { status, headers, body }),
-        1 => prop::sample::select(vec![CallFailure::NotMade, CallFailure::Reset]).prop_map(Told::CallFailed),
+        1 => prop::sample::select(vec![CallFailure::NotMade, CallFailure::TooLate, CallFailure::Reset]).prop_map(Told::CallFailed),
         2 => Just(Told::Tick),
         1 => evidences().prop_map(|evidence| Told::Gone { evidence }),
     ]

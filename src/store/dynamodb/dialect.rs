@@ -65,8 +65,8 @@ impl DynamoDbDialect {
                     (base64::encode(&claim.owner.to_bytes()), base64::encode(claim.fingerprint.as_bytes()));
                 let (lease, expires) = times(now, claim.lease, *keep);
                 let sealed = base64::encode(sealed);
-                // Asked again by the owner whose first reply got lost, unless it has renewed since; or another owner gave it back: nothing stands
-                // behind such a mark, as it does behind any record.
+                // Asked again by the owner whose first reply got lost, unless it has renewed since; or another owner gave it
+                // back: nothing stands behind such a mark, as it does behind any record.
                 let body = format!(
                     r#"{{"TableName":"{table}","Item":{{"k":{{"B":"{key}"}},"s":{{"S":"i"}},"o":{{"B":"{owner}"}},"f":{{"B":"{fingerprint}"}},"l":{{"N":"{lease}"}},"e":{{"N":"{expires}"}},"b":{{"B":"{sealed}"}}}},"ConditionExpression":"attribute_not_exists(k) OR (s = :i AND o = :me AND l <= :m) OR (s = :r AND attribute_not_exists(b) AND o <> :me)","ExpressionAttributeValues":{{":i":{{"S":"i"}},":r":{{"S":"r"}},":me":{{"B":"{owner}"}},":m":{{"N":"{lease}"}}}}{SHOWS_ITEM}}}"#
                 );
