@@ -34,7 +34,10 @@ async fn race(racers: usize) {
         assert_both_workers_took_part(envoy).await;
         let executed = envoy.stat("wasmcustom.idemgate.requests.executed").await;
         assert!(executed.is_some_and(|executed| executed > 0), "an Envoy won no race at all");
-        assert_eq!(envoy.stat("wasmcustom.idemgate.store.errors").await.unwrap_or_default(), 0);
+        // dynalite ends a connection on which it has heard nothing for five seconds, perhaps as it is asked over it.
+        let errors =
+            async |kind: &str| envoy.stat(&format!("wasmcustom.idemgate.store.errors{kind}")).await.unwrap_or_default();
+        assert_eq!(errors("").await, errors(".reset").await, "{}", envoy.log());
     }
     assert_eq!(dynalite.items(), KEYS as u64, "a record for each key");
 }
