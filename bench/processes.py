@@ -90,23 +90,28 @@ class Process:
     def cpu_seconds(self) -> float:
         """User and system time since its start."""
         ticks = 0
-        for pid in self._pids():
-            stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-            # The name, in brackets, may hold anything.
-            fields = stat.rsplit(") ", 1)[1].split()
-            ticks += int(fields[11]) + int(fields[12])
+        for stat in self._read("stat"):
+            # The name, in brackets, may hold anything. Behind it, among others: user and system time, of the process and of
+            # its children that have ended.
+            ticks += sum(map(int, stat.rsplit(") ", 1)[1].split()[11:15]))
         return ticks / TICKS_PER_SECOND
 
     def memory(self) -> Memory:
         sums = {"VmRSS:": 0, "VmHWM:": 0}
-        for pid in self._pids():
-            for line in pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        for status in self._read("status"):
+            for line in status.splitlines():
                 name, *value = line.split()
                 if name in sums:
                     sums[name] += int(value[0]) * 1024
         return Memory(sums["VmRSS:"], sums["VmHWM:"])
 
-    def _pids(self) -> list[int]:
+    def _read(self, file: str) -> list[str]:
+        """What /proc has in this file of the process and of its children."""
         own = self._popen.pid
-        children = pathlib.Path(f"/proc/{own}/task/{own}/children").read_text(encoding="ascii")
-        return [own, *map(int, children.split())]
+        children = pathlib.Path(f"/proc/{own}/task/{own}/children").read_text(encoding="ascii").split()
+        found = []
+        for pid in [own, *children]:
+            # A child may have ended just now.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found.append(pathlib.Path(f"/proc/{pid}/{file}").read_text(encoding="utf-8"))
+        return found
