@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use idemgate::{
     config::DynamoDbConfig,
     record::{Amendment, Verb},
@@ -18,7 +19,7 @@ use super::{
     Seed,
     calls::{FINGERPRINT, NOW, OWNER, claim, operation, renew, response, settle},
     input::Input,
-    sealed::{sealed, unsealed},
+    sealed::{sealed_record, unsealed},
 };
 
 /// By how much the clock of replies may be ahead, in milliseconds.
@@ -96,15 +97,13 @@ fn in_the_way(input: &mut Input<'_>) -> Vec<(u16, Vec<u8>)> {
     let (state, expires, rest) = (input.byte(), u64::from(input.byte()), input.rest());
     let mut item = json!({
         "s": {"S": char::from(state).to_string()},
-        "o": {"B": encode(&OWNER.to_bytes())},
-        "f": {"B": encode(FINGERPRINT.as_bytes())},
+        "o": {"B": STANDARD.encode(OWNER.to_bytes())},
+        "f": {"B": STANDARD.encode(FINGERPRINT.as_bytes())},
         "l": {"N": "1700000030000"},
         "e": {"N": (NOW.as_millis() / 1000 + expires).to_string()},
     });
     if !rest.is_empty() {
-        let (seal, stored) = rest.split_at(rest.iter().position(|byte| *byte == b'|').unwrap_or(rest.len()));
-        let record = [&sealed(seal), stored.strip_prefix(b"|").unwrap_or_default()].concat();
-        item["b"] = json!({"B": encode(&record)});
+        item["b"] = json!({"B": STANDARD.encode(sealed_record(rest))});
     }
     let refused = json!({"__type": "x#ConditionalCheckFailedException", "Item": item});
     vec![(400, refused.to_string().into_bytes()), (200, json!({"Item": item}).to_string().into_bytes())]
@@ -130,7 +129,7 @@ fn check_call<'a>(call: &Call, heard: impl Fn(usize) -> Heard<'a>) {
             Answer::Claimed(Claimed::Granted) | Answer::Renewed(Renewed::Extended) => assert!(is_receipt),
             Answer::Claimed(Claimed::Completed { response, .. }) => {
                 let kept = response.encode(&operation(), OWNER).expect("a response");
-                assert!(decode(&shown("b", "B")).ends_with(&kept), "it was not kept");
+                assert!(STANDARD.decode(shown("b", "B")).is_ok_and(|shown| shown.ends_with(&kept)), "it was not kept");
             }
             Answer::Settled(Settlement { settled: Settled::Completed, .. }) => {
                 assert!(is_receipt || shown("s", "S") == "c");
@@ -153,7 +152,7 @@ fn assert_is_understood(question: &[u8]) {
     let body: Value = serde_json::from_slice(body).expect("JSON");
     assert_eq!(body["TableName"], "idemgate");
     let key = body.get("Item").unwrap_or(&body["Key"]);
-    assert_eq!(key["k"]["B"], encode(operation().as_bytes()));
+    assert_eq!(key["k"]["B"], STANDARD.encode(operation().as_bytes()));
     let expressions = ["ConditionExpression", "UpdateExpression"].map(|name| body[name].as_str().unwrap_or_default());
     let words = expressions.iter().flat_map(|text| text.split(|sign: char| !(sign == ':' || sign.is_alphanumeric())));
     let used: BTreeSet<&str> = words.filter(|word| word.starts_with(':')).collect();
@@ -185,32 +184,5 @@ fn record(call: &Call) -> Vec<u8> {
     let (_, body) = STORE.call(inquiry.ask(NOW).0);
     let body: Value = serde_json::from_slice(body).expect("JSON");
     let stored = body.get("Item").map_or(&body["ExpressionAttributeValues"][":b"], |item| &item["b"]);
-    decode(stored["B"].as_str().expect("bytes"))
-}
-
-const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn encode(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let word = (0..3).fold(0, |word, place| word << 8 | u32::from(group.get(place).copied().unwrap_or_default()));
-        let signs = (0..4).map(|place| match place <= group.len() {
-            true => char::from(SIGNS[(word >> (18 - 6 * place) & 63) as usize]),
-            false => '=',
-        });
-        text.extend(signs);
-    }
-    text
-}
-
-fn decode(text: &str) -> Vec<u8> {
-    let (mut bytes, mut word, mut bits) = (Vec::new(), 0_u32, 0);
-    for sign in text.bytes().filter_map(|sign| SIGNS.iter().position(|known| *known == sign)) {
-        (word, bits) = (word << 6 | sign as u32, bits + 6);
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((word >> bits) as u8);
-        }
-    }
-    bytes
+    STANDARD.decode(stored["B"].as_str().expect("bytes")).expect("base64")
 }

@@ -18,7 +18,7 @@ use super::{
     Seed,
     calls::{FINGERPRINT, NOW, OWNER, claim, operation, renew, response, settle},
     input::Input,
-    sealed::{sealed, unsealed},
+    sealed::{sealed_record, unsealed},
 };
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -35,9 +35,7 @@ pub fn check(bytes: &[u8]) {
         1 => check_reply(input.rest()),
         _ => {
             let (state, rest) = (input.byte(), input.rest());
-            let (seal, response) = rest.split_at(rest.iter().position(|byte| *byte == b'|').unwrap_or(rest.len()));
-            let record = [&sealed(seal), response.strip_prefix(b"|").unwrap_or_default()].concat();
-            check_reply(&found(state, &record));
+            check_reply(&found(state, &sealed_record(rest)));
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{
     calls::{FINGERPRINT, NOW, OWNER, claim, operation, renew, response, settle},
     input::Input,
     resp,
-    sealed::{sealed, unsealed},
+    sealed::{sealed_record, unsealed},
 };
 
 const STATUSES: [u16; 4] = [200, 503, 504, 404];
@@ -39,8 +39,7 @@ pub fn check(bytes: &[u8]) {
         2 => found(&value(input.byte(), input.rest())),
         _ => {
             let (state, rest) = (input.byte(), input.rest());
-            let (seal, response) = rest.split_at(rest.iter().position(|byte| *byte == b'|').unwrap_or(rest.len()));
-            found(&value(state, &[&sealed(seal), response.strip_prefix(b"|").unwrap_or_default()].concat()))
+            found(&value(state, &sealed_record(rest)))
         }
     };
     check_calls(status, &body);

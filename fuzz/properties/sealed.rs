@@ -14,6 +14,12 @@ pub(crate) fn sealed(payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A record of a remote store, from its seal without the checksum, a `|`, and the stored response.
+pub(crate) fn sealed_record(bytes: &[u8]) -> Vec<u8> {
+    let (seal, response) = bytes.split_at(bytes.iter().position(|byte| *byte == b'|').unwrap_or(bytes.len()));
+    [&sealed(seal), response.strip_prefix(b"|").unwrap_or_default()].concat()
+}
+
 /// What [`sealed`] was made from.
 pub(crate) fn unsealed(bytes: &[u8]) -> &[u8] {
     &bytes[1..bytes.len() - 4]
