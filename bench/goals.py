@@ -42,6 +42,10 @@ def of_redis(found: Round) -> float:
     return above_plain(found, "unique", "redis")
 
 
+def rate_beside_one_shot(found: Round, name: str) -> float:
+    return found[name, "unique"].rate / found["redis-one-shot", "unique"].rate
+
+
 def above_express(found: Round) -> float:
     return found["express-idempotency", "unique"].cpu - found["express", "unique"].cpu
 
@@ -103,19 +107,19 @@ GOALS = [
         "Redis, unique keys, 200 B: requests per second, beside a connection per call",
         "3 times or more",
         lambda figure: figure >= 3,
-        lambda found: found["redis", "unique"].rate / found["redis-one-shot", "unique"].rate,
+        lambda found: rate_beside_one_shot(found, "redis"),
     ),
     Goal(
         "PostgreSQL, unique keys, 200 B: requests per second, beside Redis with a connection per call",
         "0.35 times or more",
         lambda figure: figure >= 0.35,
-        lambda found: found["postgres", "unique"].rate / found["redis-one-shot", "unique"].rate,
+        lambda found: rate_beside_one_shot(found, "postgres"),
     ),
     Goal(
         "PostgreSQL, asynchronous, unique keys, 200 B: the same",
         "1 time or more",
         lambda figure: figure >= 1,
-        lambda found: found["postgres-async", "unique"].rate / found["redis-one-shot", "unique"].rate,
+        lambda found: rate_beside_one_shot(found, "postgres-async"),
     ),
     Goal(
         f"unique keys, 200 B: CPU with {MANY:,} records, beside {FEW}",

@@ -12,8 +12,6 @@ from processes import ROOT, Process, accepts, fail, free_port
 
 
 class Postgres:
-    name = "PostgreSQL"
-
     def __init__(self, running: ExitStack, *options: str) -> None:
         self.port = free_port()
         # PostgreSQL refuses to run as root, and its folder has to be where another user can go.

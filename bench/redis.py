@@ -9,8 +9,6 @@ from processes import Process, accepts, fail, free_port
 
 
 class Redis:
-    name = "Redis"
-
     def __init__(self, running: ExitStack) -> None:
         self.port = free_port()
         options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]
