@@ -13,9 +13,12 @@ mod shares;
 mod start;
 mod waiting;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use crate::{
@@ -24,11 +27,34 @@ use crate::{
     worker::Worker,
 };
 
+/// After which time the timer fires while turns are left to take.
+const SOON: Duration = Duration::from_millis(1);
+
 /// One worker of an Envoy of its own.
 fn worker(configuration: &str) -> (Host, Worker) {
     let host = Host::new();
     let worker = host.worker(configuration);
     (host, worker)
+}
+
+/// Two workers of one Envoy.
+fn workers(configuration: &str) -> (Host, Worker, Worker) {
+    let host = Host::new();
+    let (one, two) = (host.worker(configuration), host.worker(configuration));
+    (host, one, two)
+}
+
+/// Lets all mail arrive, the mail that it leads to, and the turns of those for whom one call of the host's was too short:
+/// how much mail a worker finds in a call depends on the threads.
+fn deliver(workers: &[&Worker]) {
+    for _ in 0..4 {
+        for worker in workers {
+            worker.rest();
+            while worker.tick_period() == SOON {
+                worker.tick();
+            }
+        }
+    }
 }
 
 /// A guarded request. The same key gives the same request.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Orders, assert_problem, order, word};
+use super::{Orders, SOON, assert_problem, order, word};
 use crate::{
     host::Host,
     messages::{Outcome, Response},
@@ -54,7 +54,7 @@ fn a_crowd_is_answered_in_turns_in_the_order_in_which_it_came() {
     for round in 1..=3 {
         assert_eq!(answered(&crowd[..AT_ONCE * round]), AT_ONCE * round);
         assert_eq!(answered(&crowd), AT_ONCE * round);
-        assert_eq!(worker.tick_period(), Duration::from_millis(1));
+        assert_eq!(worker.tick_period(), SOON);
         worker.tick();
     }
     assert_eq!(answered(&crowd), 100);
@@ -122,7 +122,7 @@ fn a_release_wakes_one_of_a_crowd_and_the_next_release_the_next() {
     for _ in 0..3 {
         end(&worker, first, &Response::new(503));
         assert!(crowd[0].upstream().is_some() && crowd[1..].iter().all(|waiter| waiter.upstream().is_none()));
-        assert_ne!(worker.tick_period(), Duration::from_millis(1), "nobody is left to have a turn");
+        assert_ne!(worker.tick_period(), SOON, "nobody is left to have a turn");
         first = crowd.remove(0);
     }
     end(&worker, first, &Orders::default().run());

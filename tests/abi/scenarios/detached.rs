@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Orders, assert_problem, order, word};
+use super::{Orders, assert_problem, deliver, order, word, workers};
 use crate::{
     fields::Fields,
     host::{Host, Settings},
@@ -14,12 +14,6 @@ use crate::{
 
 const DETACHED: &str = r#"{"execution":{"mode":"detached"}}"#;
 const MONEY: &str = r#"{"execution":{"mode":"detached"},"duplicates":{"in_flight":"wait"}}"#;
-
-fn workers(configuration: &str) -> (Host, Worker, Worker) {
-    let host = Host::new();
-    let (one, two) = (host.worker(configuration), host.worker(configuration));
-    (host, one, two)
-}
 
 /// A request whose call is under way.
 fn called(worker: &Worker, key: &str) -> (Stream, u32) {
@@ -42,12 +36,6 @@ fn answer(worker: &Worker, token: u32, response: &Response, via_upstream: bool) 
         fields.add("x-envoy-upstream-service-time", "5");
     }
     worker.answer_callout(token, fields, &response.body);
-}
-
-fn deliver(workers: &[&Worker]) {
-    for _ in 0..4 {
-        workers.iter().for_each(|worker| worker.rest());
-    }
 }
 
 /// The answer to a retry, which must not execute.

@@ -1,13 +1,7 @@
 //! No caller takes from others what all use (`limits.caller_share`).
 
-use super::{Orders, assert_problem, order, retry_after, word};
-use crate::{host::Host, messages::Request, stream::Stream, worker::Worker};
-
-fn workers(configuration: &str) -> (Host, Worker, Worker) {
-    let host = Host::new();
-    let (one, two) = (host.worker(configuration), host.worker(configuration));
-    (host, one, two)
-}
+use super::{Orders, assert_problem, order, retry_after, word, workers};
+use crate::{messages::Request, stream::Stream, worker::Worker};
 
 fn order_of(caller: &str, key: &str) -> Request {
     order(key).header("authorization", format!("Bearer {caller}"))

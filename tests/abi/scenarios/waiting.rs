@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Orders, assert_problem, order, word};
+use super::{Orders, assert_problem, deliver, order, word, workers};
 use crate::{
-    host::{Host, Moment},
+    host::Moment,
     messages::{Answer, Outcome, Response},
     stream::Stream,
     vm,
@@ -19,26 +19,12 @@ use crate::{
 
 const WAIT: &str = r#"{"duplicates":{"in_flight":"wait"}}"#;
 
-/// Two workers of one Envoy.
-fn workers(configuration: &str) -> (Host, Worker, Worker) {
-    let host = Host::new();
-    let (one, two) = (host.worker(configuration), host.worker(configuration));
-    (host, one, two)
-}
-
 /// A duplicate that waits.
 fn waiter(worker: &Worker, key: &str) -> Stream {
     let stream = worker.stream();
     assert_eq!(stream.send(&order(key)), Outcome::Paused);
     assert_eq!((stream.answer(), stream.upstream()), (None, None));
     stream
-}
-
-/// Lets all mail arrive, and the mail that it leads to.
-fn deliver(workers: &[&Worker]) {
-    for _ in 0..4 {
-        workers.iter().for_each(|worker| worker.rest());
-    }
 }
 
 fn words(answers: &[Answer]) -> Vec<String> {
