@@ -38,6 +38,9 @@ pub(crate) fn is_framing(name: &[u8]) -> bool {
 pub struct Headers {
     bytes: Vec<u8>,
     fields: Vec<Field>,
+    /// How long the names are, a bit for each length that there is: most fields that are asked for are absent, and show it
+    /// by this. It is a hint only: names of 64 bytes and more share the bits of shorter ones.
+    lengths: u64,
 }
 
 /// Where in the buffer a field's name and value are.
@@ -64,7 +67,7 @@ impl Headers {
     /// No fields yet, with room for `fields` of them and for `bytes` of names and values.
     #[must_use]
     pub fn with_capacity(fields: usize, bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), fields: Vec::with_capacity(fields) }
+        Self { bytes: Vec::with_capacity(bytes), fields: Vec::with_capacity(fields), lengths: 0 }
     }
 
     /// The fields of a message as a host hands them over (proxy-wasm ABI 0.2.1, "serialized map"): the number of
@@ -85,12 +88,13 @@ impl Headers {
             end = stop.checked_add(1)?;
             (end <= bytes.len()).then_some(Span { start, length: size })
         };
-        let mut fields = Vec::with_capacity(count);
+        let (mut fields, mut lengths) = (Vec::with_capacity(count), 0);
         for _ in 0..count {
             let (name, value) = (take_u32(&mut sizes)?, take_u32(&mut sizes)?);
             fields.push(Field { name: span(name)?, value: span(value)? });
+            lengths |= length_bit(name);
         }
-        Some(Self { bytes, fields })
+        Some(Self { bytes, fields, lengths })
     }
 
     /// The value of the first field called `name` (given in lower case).
@@ -101,7 +105,8 @@ impl Headers {
 
     /// The values of every field called `name` (given in lower case), in order.
     pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> + Clone {
-        let mut fields = self.fields.iter();
+        let may_be_there = self.lengths & length_bit(name.len()) != 0;
+        let mut fields = if may_be_there { self.fields.iter() } else { [].iter() };
         iter::from_fn(move || {
             // A dozen fields are looked up for each request. Most others show by the length of their name, in a loop
             // that calls nothing, as it would in iterators where the compiler goes for size.
@@ -121,6 +126,7 @@ impl Headers {
 
     /// Adds a field behind the others.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.lengths |= length_bit(name.as_ref().len());
         let (name, value) = (self.append(name.as_ref()), self.append(value.as_ref()));
         self.fields.push(Field { name, value });
     }
@@ -153,6 +159,11 @@ impl Headers {
         // Every span was made where the bytes were.
         self.bytes.get(span.start..span.start + span.length).unwrap_or_default()
     }
+}
+
+/// The bit of names of this length.
+fn length_bit(length: usize) -> u64 {
+    1 << (length % 64)
 }
 
 fn take_u32(bytes: &mut &[u8]) -> Option<usize> {
@@ -254,6 +265,18 @@ mod tests {
         assert_eq!(headers.get_all("a").collect::<Vec<_>>(), [&b"1"[..], b""]);
         assert_eq!(headers.get("c"), None);
         assert_eq!((headers.len(), headers.byte_len()), (4, 6));
+    }
+
+    #[test]
+    fn names_of_any_length_are_found() {
+        for length in [0, 1, 63, 64, 65, 127, 128, 200] {
+            let name = "n".repeat(length);
+            let mut headers = Headers::new();
+            assert_eq!(headers.get(&name), None);
+            headers.push(&name, "1");
+            assert_eq!(headers.get(&name), Some(&b"1"[..]), "{length}");
+            assert_eq!(headers.get(&"n".repeat(length + 64)), None, "{length}");
+        }
     }
 
     #[test]

@@ -244,7 +244,8 @@ const LARGEST_HELD: usize = 32 << 10;
 fn put_back_fields(reply: &mut Outgoing, fields: usize, end_of_stream: bool) {
     if host::header_bytes(MapType::HttpResponseHeaders).is_some_and(|bytes| reply.is_as_sent(fields, bytes)) {
         if let Some(length) = reply.content_length().filter(|_| !end_of_stream) {
-            let _ = host::set_header(MapType::HttpResponseHeaders, CONTENT_LENGTH, length.as_bytes());
+            let mut digits = itoa::Buffer::new();
+            let _ = host::set_header(MapType::HttpResponseHeaders, CONTENT_LENGTH, digits.format(length).as_bytes());
         }
     } else if let Some(fields) = reply.put_back_fields(&host::headers(MapType::HttpResponseHeaders), end_of_stream) {
         let _ = host::set_headers(MapType::HttpResponseHeaders, &fields);

@@ -54,12 +54,11 @@ impl Outgoing {
         (fields, bytes) == (own_fields, own_bytes)
     }
 
-    /// The `content-length` of the body, if there is one. It is to be set anew in any case: a body that was changed may be
-    /// announced by a number of as many digits, and it is put back when its fields have gone.
+    /// The `content-length` of the body, in bytes, if there is one. It is to be set anew in any case: a body that was changed
+    /// may be announced by a number of as many digits, and it is put back when its fields have gone.
     #[must_use]
-    pub fn content_length(&self) -> Option<String> {
-        let length = self.reply.body.len();
-        (length > 0).then(|| length.to_string())
+    pub fn content_length(&self) -> Option<usize> {
+        Some(self.reply.body.len()).filter(|length| *length > 0)
     }
 
     /// The fields that the reply is to have where those `found` at it are others: those that were sent, with their values
@@ -69,9 +68,9 @@ impl Outgoing {
         let is_own = |name: &[u8]| own.iter().any(|(other, _)| name.eq_ignore_ascii_case(other));
         let has_body = !self.reply.body.is_empty() && !end_of_stream;
         let mut fields = Headers::with_capacity(found.len() + own.len(), found.byte_len() + own.byte_len());
-        fields.push(STATUS, self.reply.status.to_string());
+        fields.push(STATUS, itoa::Buffer::new().format(self.reply.status));
         if let Some(length) = self.content_length().filter(|_| has_body) {
-            fields.push(CONTENT_LENGTH, length);
+            fields.push(CONTENT_LENGTH, itoa::Buffer::new().format(length));
         }
         for (name, value) in found.iter().filter(|(name, _)| !is_own(name)) {
             match name.to_ascii_lowercase().as_slice() {

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use sha2::{Digest as _, Sha256};
-
 /// Hashes a sequence of parts so that different sequences are different inputs.
 ///
 /// Each part is preceded by its length, each optional part and each list element by a mark, and each use
@@ -68,9 +66,11 @@ impl Digest {
         blake3::hash(&self.0).into()
     }
 
-    /// The SHA-256 of all parts.
-    pub(super) fn sha256(self) -> [u8; 32] {
-        Sha256::digest(self.0).into()
+    /// The same, with the last part still to come.
+    pub(super) fn into_hasher(self) -> Box<blake3::Hasher> {
+        let mut hasher = Box::<blake3::Hasher>::default();
+        hasher.update(&self.0);
+        hasher
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     Target,
@@ -18,7 +19,7 @@ use crate::{
 
 /// SHA-256 of what the request asks for; a retry has the same one.
 ///
-/// The body is in it by its BLAKE3 hash: WebAssembly has no instructions for SHA-256, so that 16 KiB of body would cost
+/// All of that is in it by its BLAKE3 hash: WebAssembly has no instructions for SHA-256, so that 16 KiB of body would cost
 /// a request more than all else together, and BLAKE3, as hard to collide, takes a quarter of the time.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, PartialEq, Serialize)]
 pub struct Fingerprint(#[serde(with = "super::fixed_bytes")] [u8; 32]);
@@ -35,6 +36,11 @@ impl Fingerprint {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// The fingerprint of a request with this BLAKE3 hash.
+    fn of(request: &[u8; 32]) -> Self {
+        Self(Sha256::new_with_prefix("fingerprint 6").chain_update(request).finalize().into())
+    }
 }
 
 impl fmt::Debug for Fingerprint {
@@ -48,16 +54,13 @@ impl fmt::Debug for Fingerprint {
 /// Header values count as they are, but for `content-type`, which counts by what it says. Forms (`multipart/form-data`)
 /// count without their boundary, which clients make up anew for each attempt.
 #[derive(Clone)]
-pub struct FingerprintBuilder {
-    digest: Digest,
-    body: Body,
-}
+pub struct FingerprintBuilder(Body);
 
 impl FingerprintBuilder {
     /// The fingerprint of a request for `target` with `headers`, its body still to come.
     #[must_use]
     pub fn new(policy: &FingerprintPolicy, target: &Target<'_>, headers: &Headers) -> Self {
-        let mut digest = Digest::new("fingerprint 5");
+        let mut digest = Digest::new("request 1");
         digest.part(&target.normalized_method());
         digest.part(&target.normalized_authority());
         digest.part(&target.normalized_path());
@@ -73,13 +76,15 @@ impl FingerprintBuilder {
         }
         let mut types = headers.get_all(CONTENT_TYPE);
         let boundary = types.next().filter(|_| types.next().is_none()).and_then(form_boundary);
-        let body = match (&policy.body, boundary) {
-            (BodyFingerprint::None, _) => Body::None,
-            (_, Some(boundary)) => Body::Form(Box::new(FormHasher::new(&boundary))),
-            (BodyFingerprint::Raw, None) => Body::Raw(Box::default()),
-            (BodyFingerprint::Json { ignore }, None) => Body::Json { text: Vec::new(), ignore: ignore.clone() },
-        };
-        Self { digest, body }
+        Self(match (&policy.body, boundary) {
+            (BodyFingerprint::None, _) => Body::None(digest),
+            (_, Some(boundary)) => Body::Form(digest, Box::new(FormHasher::new(&boundary))),
+            (BodyFingerprint::Raw, None) => {
+                digest.part(b"raw");
+                Body::Raw(digest.into_hasher())
+            }
+            (BodyFingerprint::Json { ignore }, None) => Body::Json(digest, Vec::new(), ignore.clone()),
+        })
     }
 
     /// Adds the next chunk of the body; how it is cut does not matter.
@@ -87,13 +92,13 @@ impl FingerprintBuilder {
     /// Raw bodies and forms are hashed as they come; JSON is kept until [`finish`](Self::finish), so the caller
     /// must stop at its body limit.
     pub fn body(&mut self, chunk: &[u8]) {
-        match &mut self.body {
+        match &mut self.0 {
             Body::Raw(hasher) => {
                 hasher.update(chunk);
             }
-            Body::Form(form) => form.update(chunk),
-            Body::Json { text, .. } => text.extend_from_slice(chunk),
-            Body::None => {}
+            Body::Form(_, form) => form.update(chunk),
+            Body::Json(_, text, _) => text.extend_from_slice(chunk),
+            Body::None(_) => {}
         }
     }
 
@@ -102,22 +107,21 @@ impl FingerprintBuilder {
     /// A body that has no canonical form counts by its bytes, and never equals one that has.
     #[must_use]
     pub fn finish(self) -> Fingerprint {
-        let Self { mut digest, body } = self;
-        let (kind, hash) = match body {
-            Body::None => ("none", None),
-            Body::Raw(hasher) => ("raw", Some(hasher.finalize())),
-            Body::Form(form) => {
+        let (mut request, kind, body) = match self.0 {
+            Body::Raw(hasher) => return Fingerprint::of(&hasher.finalize().into()),
+            Body::None(request) => (request, "none", None),
+            Body::Form(request, form) => {
                 let (kind, hash) = form.finish();
-                (kind, Some(hash))
+                (request, kind, Some(hash))
             }
-            Body::Json { text, ignore } => match canonicalize(&text, &ignore) {
-                Some(canonical) => ("json", Some(blake3::hash(&canonical))),
-                None => ("not json", Some(blake3::hash(&text))),
+            Body::Json(request, text, ignore) => match canonicalize(&text, &ignore) {
+                Some(canonical) => (request, "json", Some(blake3::hash(&canonical))),
+                None => (request, "not json", Some(blake3::hash(&text))),
             },
         };
-        digest.part(kind.as_bytes());
-        digest.optional(hash.as_ref().map(|hash| hash.as_bytes().as_slice()));
-        Fingerprint(digest.sha256())
+        request.part(kind.as_bytes());
+        request.optional(body.as_ref().map(|hash| hash.as_bytes().as_slice()));
+        Fingerprint::of(&request.blake3())
     }
 }
 
@@ -130,16 +134,16 @@ impl fmt::Debug for FingerprintBuilder {
 
 const CONTENT_TYPE: &str = "content-type";
 
+/// What is known of the request, and how its body counts.
 #[derive(Clone)]
 enum Body {
-    /// The hash so far; its state is larger than all else that an exchange keeps.
+    /// The body stands behind the rest, so that one hash does for both; its state is larger than all else that an exchange
+    /// keeps.
     Raw(Box<blake3::Hasher>),
-    Form(Box<FormHasher>),
-    Json {
-        text: Vec<u8>,
-        ignore: PointerTree,
-    },
-    None,
+    Form(Digest, Box<FormHasher>),
+    /// The text, and what of it does not count.
+    Json(Digest, Vec<u8>, PointerTree),
+    None(Digest),
 }
 
 #[cfg(test)]
@@ -280,14 +284,17 @@ mod tests {
     #[test]
     fn the_encoding_is_the_one_that_stores_hold() {
         // A retry must match the record that the release before wrote. Computed apart from this crate.
-        for (body, expected) in [
-            (r#"{"a":1}"#, "18ed95903ffef66ce4d95372f88221bf4f36572a8c17d5a7ac37808b00fa76cf"),
+        let raw = BodyFingerprint::Raw;
+        for (kind, body, expected) in [
+            (raw, r#"{"a":1}"#, "47b81f9d957e6d889d1df2878eb92686ef8624efa1009ad9e9c17fdd8516e379"),
+            (json(), r#"{"a":1}"#, "07d9e2d19ec54475ace3d3e4f7f4251eccf7f226cd1c394753870933fcff0512"),
             (
+                json(),
                 r#" {"b": "\n", "a": [1.0, 1.50, 9007199254740993]}"#,
-                "0312d1612f1d72f1d1e9c254d8f9c0b7888d727fbde4b0ba2e8d3a1e94d4e0f9",
+                "a0957e2a622dd6a8e7f5c245a016b842a01f70e72e9fc143e8cf9b7533bc0372",
             ),
         ] {
-            let fingerprint = of_body(json(), body.as_bytes());
+            let fingerprint = of_body(kind, body.as_bytes());
             let hex: String = fingerprint.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(hex, expected, "{body}");
         }

@@ -70,7 +70,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::Replay(200),
         configuration: SHARED_DATA,
-        allocations: 16,
+        allocations: 15,
         large: 0,
         calls: "get_buffer_bytes 1, get_current_time_nanoseconds 1, get_header_map_pairs 1, \
                 get_header_map_size 1, get_shared_data 1, increment_metric 1, \
@@ -88,7 +88,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::Replay(16 << 10),
         configuration: SHARED_DATA,
-        allocations: 16,
+        allocations: 15,
         large: 1,
         calls: "get_buffer_bytes 1, get_current_time_nanoseconds 1, get_header_map_pairs 1, \
                 get_header_map_size 1, get_shared_data 1, increment_metric 1, \
@@ -97,34 +97,33 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: DETACHED,
-        allocations: 54,
+        allocations: 53,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
                 get_current_time_nanoseconds 3, get_header_map_pairs 2, get_header_map_size 1, \
                 get_property 1, get_shared_data 3, http_call 1, increment_metric 4, \
-                replace_header_map_value 1, send_local_response 1, set_effective_context 5, \
+                replace_header_map_value 1, send_local_response 1, set_effective_context 3, \
                 set_property 1, set_shared_data 3",
     },
     Budget {
         request: Kind::First(200),
         configuration: REDIS,
-        allocations: 90,
+        allocations: 47,
         large: 0,
         calls: "add_header_map_value 1, continue_stream 2, dequeue_shared_queue 4, \
-                enqueue_shared_queue 2, get_buffer_bytes 4, get_current_time_nanoseconds 8, \
+                enqueue_shared_queue 2, get_buffer_bytes 4, get_current_time_nanoseconds 6, \
                 get_header_map_pairs 2, get_header_map_value 2, http_call 2, increment_metric 2, \
-                record_metric 1, set_effective_context 10, set_property 1",
+                set_effective_context 6, set_property 1",
     },
     Budget {
         request: Kind::Replay(200),
         configuration: REDIS,
-        allocations: 58,
+        allocations: 35,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
-                get_current_time_nanoseconds 5, get_header_map_pairs 1, get_header_map_size 1, \
-                get_header_map_value 1, http_call 1, increment_metric 1, record_metric 1, \
-                replace_header_map_value 1, send_local_response 1, set_effective_context 5, \
-                set_property 1",
+                get_current_time_nanoseconds 3, get_header_map_pairs 1, get_header_map_size 1, \
+                get_header_map_value 1, http_call 1, increment_metric 1, replace_header_map_value 1, \
+                send_local_response 1, set_effective_context 3, set_property 1",
     },
 ];
 
