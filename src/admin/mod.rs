@@ -16,16 +16,5 @@ pub use guard::{Origin, Stranger};
 pub use problem::AdminProblem;
 pub use request::{AdminRoute, LONGEST_BODY, Task};
 
-use crate::{
-    config::{Config, Policy},
-    headers::Headers,
-    request::Target,
-};
-
-/// By which policy the filter guards a request for `target` with these `headers`: what its operation is named by.
-fn policy<'a>(config: &'a Config, target: &Target<'_>, headers: &Headers) -> &'a Policy {
-    config.policy_for(target.method, target.authority, target.path, headers)
-}
-
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::{AdminAnswer, Stranger, json::object};
+use super::{answer::AdminAnswer, guard::Stranger, json::object};
 use crate::{record::Conflict, request::OperationId, store::StoreError, time::seconds_rounded_up};
 
 /// Why a request is not done. Each says what to do next.

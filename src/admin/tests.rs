@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    config::{Guard, Plugin},
+    config::{Config, Guard, Plugin},
     headers::Headers,
     record::{Amendment, Conflict, Standing, Verb, View},
-    request::{Caller, Key, OperationId, OperationPrefix},
+    request::{Caller, Key, OperationId, OperationPrefix, Target},
     store::{StoreError, redis::RedisError, remote::Listed},
     time::Timestamp,
 };

@@ -9,6 +9,7 @@ use super::document::{
     RoutePolicyDocument, SharedDataDocument, StoreDocument,
 };
 use super::error::{ConfigError, JsonPath};
+use super::filter::{Config, DEFAULT_MEMORY};
 use super::pointers::PointerTree;
 use super::policy::{
     BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
@@ -20,8 +21,9 @@ use super::routes::{self, Criteria, Route};
 use super::store::{
     DynamoDbConfig, ENTRY_BYTES, IntegrityConfig, PostgresConfig, RedisConfig, SharedDataConfig, StoreConfig, Unsigned,
 };
-use super::value::{HeaderPatterns, List, Number, Percentage, Period, Secret, Size, StatusEntry, Word, bytes_text};
-use super::{Config, DEFAULT_MEMORY, Environment};
+use super::value::{
+    Environment, HeaderPatterns, List, Number, Percentage, Period, Secret, Size, StatusEntry, Word, bytes_text,
+};
 use crate::headers::is_framing;
 
 impl Document {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 
+use super::document::Document;
 use super::*;
 
 #[test]

@@ -5,11 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Target,
     canonical_json::canonicalize,
     digest::{Digest, Short},
     media_type::{form_boundary, normal_form},
     multipart::FormHasher,
+    target::Target,
 };
 use crate::{
     config::{BodyFingerprint, FingerprintPolicy, PointerTree},

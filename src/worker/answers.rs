@@ -1,6 +1,10 @@
 //! What a worker does with the answers to calls.
 
-use super::{Host, Report, Worker, inquiries::Errand};
+use super::{
+    host::{Host, Report},
+    inquiries::Errand,
+    state::Worker,
+};
 use crate::{
     exchange::{CallFailure, Event},
     headers::Headers,
@@ -25,18 +29,6 @@ pub struct CallAnswer<'a> {
 }
 
 impl Worker {
-    /// Whether the call with this token is a question to the store.
-    #[must_use]
-    pub fn awaits_store(&self, token: u32) -> bool {
-        self.inquiries.await_answer(token)
-    }
-
-    /// Whether it is a detached call.
-    #[must_use]
-    pub fn awaits_upstream(&self, token: u32) -> bool {
-        self.calls.awaits(token)
-    }
-
     /// Takes in what came of a question to the store.
     pub fn on_store_answer(&mut self, host: &mut impl Host, token: u32, heard: Heard<'_>, now: Timestamp) {
         let Some(mut errand) = self.inquiries.answered(token) else { return };

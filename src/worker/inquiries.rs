@@ -1,6 +1,6 @@
 //! The questions of this worker to a remote store, from the order to the answer.
 
-use super::{ExchangeId, outbox::Outbox};
+use super::{host::ExchangeId, outbox::Outbox};
 use crate::{
     store::{
         Answer, Claimed,

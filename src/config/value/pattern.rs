@@ -2,7 +2,7 @@
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
-use super::FieldName;
+use super::text::FieldName;
 use crate::config::error::{ConfigError, JsonPath};
 use crate::config::glob::{BadGlob, Glob, LONGEST_PATTERN};
 use crate::config::json::{Node, read_value};
