@@ -30,8 +30,8 @@ use crate::{
     request::{OperationId, OperationPrefix},
     store::{
         StoreError,
+        dialect::Heard,
         pool::Pool,
-        remote::Heard,
         review::{Review, Reviewed},
         shared_data::{SharedDataStore, TableScan},
     },

@@ -16,10 +16,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Answer, Claimed, Scarce, StoreError,
-    inquiry::{Inquiry, Terms},
-};
+use super::{Answer, Claimed, Scarce, StoreError, dialect::Terms, inquiry::Inquiry};
 use crate::{request::OperationId, time::Timestamp};
 
 /// A question, and whose it is.
@@ -336,16 +333,6 @@ impl<G> Admission<G> {
 
 /// What a claim is told that was not asked.
 pub const OVERLOADED: Claimed = Claimed::Failed(StoreError::Overloaded);
-
-/// How many of its timeouts a claim waits to be asked, as long as the server answers others. After one without a word
-/// from the server it is refused.
-pub(super) const PATIENCE: u32 = 4;
-
-/// Whether a claim that came at `ordered` has waited too long for a server that last answered at `heard`.
-pub(super) fn is_overdue(ordered: Timestamp, heard: Timestamp, timeout: Duration, now: Timestamp) -> bool {
-    let longest = timeout.saturating_mul(PATIENCE);
-    ordered.max(heard).after(timeout).has_come(now, timeout) || ordered.after(longest).has_come(now, longest)
-}
 
 #[cfg(test)]
 mod tests;

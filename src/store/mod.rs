@@ -5,6 +5,7 @@
 
 pub mod admission;
 mod base64;
+pub mod dialect;
 pub mod dynamodb;
 pub mod frame;
 pub mod inquiry;

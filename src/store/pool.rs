@@ -16,7 +16,7 @@ use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use super::{
     StoreError,
-    remote::{Failure, Heard, Login, LoginStep, Silence, Unwelcome, Wire, WireError},
+    dialect::{Failure, Heard, Login, LoginStep, Silence, Unwelcome, Wire, WireError},
 };
 use crate::time::Timestamp;
 

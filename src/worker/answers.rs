@@ -10,9 +10,9 @@ use crate::{
     headers::Headers,
     store::{
         Answer, Claimed, Renewed, Settled,
+        dialect::Heard,
         inquiry::Progress,
         pool::{Answered, Pool},
-        remote::Heard,
     },
     time::Timestamp,
 };

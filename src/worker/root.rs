@@ -10,7 +10,7 @@ use super::{
 use crate::{
     exchange::{CallFailure, Event, Exchange},
     request::OperationId,
-    store::{Answer, Claimed, remote::Heard},
+    store::{Answer, Claimed, dialect::Heard},
     time::{Now, Timestamp},
 };
 

@@ -16,9 +16,11 @@ use idemgate::{
     record::{Mailbox, Owner},
     request::{Fingerprint, OperationId},
     store::{
-        Call, Ending, StoreError, dynamodb,
+        Call, Ending, StoreError,
+        dialect::Heard,
+        dynamodb,
         pool::Streams,
-        remote::{Heard, RemoteStore},
+        remote::RemoteStore,
         shared_data::{Cas, Recent, SharedDataStore},
     },
     time::Timestamp,

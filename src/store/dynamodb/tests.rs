@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::*;
+use super::{clock::seconds_of, *};
 use crate::{
     config::Share,
     headers::Headers,

@@ -7,6 +7,7 @@ use crate::{
     config::{RedisConfig, Share},
     headers::Headers,
     record::{Claim, Owner, StoredResponse},
+    request::{Caller, Fingerprint},
     store::{
         Call, Ending,
         redis::{

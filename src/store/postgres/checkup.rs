@@ -10,7 +10,8 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    remote::{Failure, Finding, Heard},
+    dialect::{Failure, Heard},
+    remote::Finding,
 };
 
 /// What `about_v1` says.

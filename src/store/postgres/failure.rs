@@ -3,30 +3,11 @@
 //! Questions go to connections that are ready alone. So whatever happens before is certain, and what is pending on a
 //! connection that ends is in doubt, whatever the end. An error of a statement undoes all of it.
 
-use std::fmt;
-
-use super::message::{NoRows, ServerError};
+use super::message::{NoRows, ServerError, SqlState};
 use crate::store::{
     StoreError,
-    remote::{Failure, Unwelcome},
+    dialect::{Failure, Unwelcome},
 };
-
-/// By which PostgreSQL's manual lists errors: five characters, of which the first two are the class.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct SqlState(pub(super) [u8; 5]);
-
-impl Default for SqlState {
-    /// That of an error without one: an internal error.
-    fn default() -> Self {
-        Self(*b"XX000")
-    }
-}
-
-impl fmt::Display for SqlState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(str::from_utf8(&self.0).unwrap_or("not ASCII"))
-    }
-}
 
 /// What went wrong, and what an operator can do about it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    remote::{Login, LoginStep, Unwelcome},
+    dialect::{Login, LoginStep, Unwelcome},
 };
 
 /// A login under way.

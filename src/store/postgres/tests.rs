@@ -3,9 +3,9 @@
 use super::{speech::*, *};
 use crate::{
     store::{
+        dialect::{Failure, Wire as _},
         inquiry::Progress,
         pool::{Answered, Streams},
-        remote::{Failure, Wire as _},
     },
     time::Timestamp,
 };

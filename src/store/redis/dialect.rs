@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    RedisError, entry,
+    entry,
+    failure::RedisError,
     resp::{self, RespError, Value},
     script::{Script, Scripts},
 };
@@ -13,10 +14,11 @@ use crate::{
     request::{Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
-        inquiry::{Question, Terms},
+        dialect::{
+            Asked, Dialect, Failure, Login, LoginStep, Question, Reply, Said, Seen, Silence, Terms, Unwelcome, Wire,
+            WireError,
+        },
         integrity::Integrity,
-        remote::{Asked, Dialect, Failure, Login, LoginStep, Reply, Said, Silence, Unwelcome, Wire, WireError},
-        review::Seen,
         rule::{Ask, Rule},
         seal::{self, MARK_KEPT, PhaseByte},
     },

@@ -1,7 +1,7 @@
 //! Why Redis could not do what it was asked, told apart by what Envoy and Redis say.
 
 use super::entry::Unreadable;
-use crate::{record::CodecError, store::remote::Failure};
+use crate::{record::CodecError, store::dialect::Failure};
 
 /// What went wrong, and what an operator can do about it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
