@@ -12,7 +12,7 @@ mod problem;
 mod request;
 
 pub use answer::{AdminAnswer, ChangeMade};
-pub use guard::{Origin, Stranger};
+pub use guard::{Origin, Refusal};
 pub use problem::AdminProblem;
 pub use request::{AdminRoute, LONGEST_BODY, Task};
 

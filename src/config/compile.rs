@@ -160,11 +160,11 @@ fn keys_can_be_found(policy: &Policy) -> Result<(), ConfigError> {
         return Ok(());
     }
     if counts_no_body {
-        let found = "a key made of what is asked for, of which the body does not count";
+        let found = "a key derived from the request, while its body does not count";
         return Err(ConfigError::new("key.derive", found, "only if fingerprint.body is \"raw\" or \"json\""));
     }
     if policy.caller.identity.is_empty() {
-        let found = "a key for requests with an identity, which none has";
+        let found = "a key derived from an identity, which no request has";
         return Err(ConfigError::new("key.derive", found, "only if caller.identity is not empty"));
     }
     Ok(())

@@ -52,10 +52,10 @@ enum Probe {
 }
 
 /// What a worker puts into its own mailbox to be called. All other messages are the hashes of operations that have ended.
-const CALL: &[u8] = b"orders";
+const CALL: &[u8] = b"call";
 
 /// What it puts in to see whether it is called.
-const PROBE: &[u8] = b"bell";
+const PROBE: &[u8] = b"probe";
 
 /// How long a place outlives a worker that no longer renews it.
 const TERM: Duration = Duration::from_secs(30);

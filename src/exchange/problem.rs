@@ -353,7 +353,7 @@ impl Row {
 /// What comes of the same request, sent again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Retry {
-    /// It may run once the lease is over, of which this is left.
+    /// It may run once the lease is over: in so long.
     AfterLease(Duration),
     /// It gets the first one's answer when that is there. Nobody knows when; as long as that one has run already is a guess
     /// that makes few requests of a slow one and keeps nobody waiting for a fast one.

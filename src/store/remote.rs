@@ -54,7 +54,7 @@ pub trait RemoteStore: fmt::Debug {
         (&[(":method", "POST"), (":path", "/"), (":authority", "store")], question)
     }
 
-    /// Whether its replies are to be heard with the time that they bear.
+    /// Whether its replies say what time it is there.
     fn has_clock(&self) -> bool {
         false
     }
@@ -72,7 +72,7 @@ pub trait RemoteStore: fmt::Debug {
 
 /// A store that can tell which operations have not come to their end.
 pub trait Lists {
-    /// What asks for at most so many of them, the oldest lease first.
+    /// What asks for at most `most` of them, the oldest lease first.
     fn list(&self, most: u16) -> Vec<u8>;
 
     /// Those that a reply to [`list`](Self::list) names.

@@ -140,7 +140,7 @@ impl Review {
         Ok(None)
     }
 
-    /// Takes in a record, and decides what becomes of it.
+    /// Takes in a record, and decides what it changes to.
     fn judge(&mut self, reply: Reply<'_>, now: Timestamp) -> Result<Option<Reviewed>, Failure> {
         let seen = self.dialect.seen(&self.operation, reply, now)?;
         let (seen, amendment) = match (seen, self.amendment) {

@@ -23,7 +23,7 @@ pub use self::{
     answers::CallAnswer,
     drive::{Actions, Passage},
     host::{About, ExchangeId, Host, Report, StoreReply},
-    inquiries::Errand,
+    inquiries::PendingInquiry,
     outbox::Outbox,
     state::{Worker, WorkerLimits},
     streams::Opening,

@@ -144,24 +144,24 @@ impl Worker {
 
     /// Asks the remote store the next question that was ordered; `false` if there is none.
     fn ask_next(&mut self, host: &mut impl Host, now: Timestamp) -> bool {
-        let Some(mut errand) = self.inquiries.next_to_ask() else { return false };
-        let exchange = errand.guest;
-        if errand.inquiry.is_new_claim() && self.exchange(exchange).is_some_and(|exchange| exchange.is_abandoned()) {
+        let Some(mut pending) = self.inquiries.next_to_ask() else { return false };
+        let exchange = pending.asker;
+        if pending.inquiry.is_new_claim() && self.exchange(exchange).is_some_and(|exchange| exchange.is_abandoned()) {
             // The client has gone while it waited. Nothing was claimed, and nobody is to be told why.
-            self.inquiries.withdraw(&errand);
+            self.inquiries.withdraw(&pending);
             self.drive_from_root(host, exchange, Event::Answered(Answer::Claimed(Claimed::Full)), now);
             return true;
         }
-        let (question, timeout) = errand.inquiry.ask(now);
+        let (question, timeout) = pending.inquiry.ask(now);
         let token = match &mut self.pool {
             Some(pool) => Some(pool.ask(host, question, timeout, now)),
             None => host.call_store(exchange, question, timeout),
         };
         match token {
-            Some(token) => self.inquiries.sent(token, errand),
+            Some(token) => self.inquiries.sent(token, pending),
             None => {
-                let progress = errand.inquiry.hear(Heard::NotMade, now);
-                self.go_on(host, errand, progress, now);
+                let progress = pending.inquiry.hear(Heard::NotMade, now);
+                self.go_on(host, pending, progress, now);
             }
         }
         true

@@ -6,7 +6,7 @@ use super::{
     active::ActiveExchange,
     body_watch::BodyWatch,
     host::{ExchangeId, Host, Report},
-    inquiries::{Errand, Inquiries},
+    inquiries::{Inquiries, PendingInquiry},
     memory::Memory,
     outbox::Outbox,
     turns::{self, Turns},
@@ -111,8 +111,8 @@ impl Worker {
     }
 
     /// All questions to a remote store that are not answered yet; those under way with their tokens.
-    pub fn questions(&self) -> impl Iterator<Item = (Option<u32>, &Errand)> {
-        self.inquiries.errands()
+    pub fn inquiries(&self) -> impl Iterator<Item = (Option<u32>, &PendingInquiry)> {
+        self.inquiries.all()
     }
 
     /// Whether the end of a period at `now` would lead to something.

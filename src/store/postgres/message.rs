@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// By which PostgreSQL's manual lists errors: five characters, of which the first two are the class.
+/// An error code of PostgreSQL (its manual, appendix A): five characters; the first two are the class.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct SqlState(pub(super) [u8; 5]);
 

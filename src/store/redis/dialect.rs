@@ -63,7 +63,7 @@ impl RedisDialect {
             login.push(&[b"SELECT", config.database.to_string().as_bytes()]);
         }
         if config.connections > 0 {
-            // Also a server that asks for no login has to say that it is there.
+            // A server that asks for no login must answer, too.
             login.push(&[b"PING"]);
         }
         Self {
