@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_secs(30);
 const LIMITS: AdmissionLimits = AdmissionLimits { calls: 2, reserve: 1, waiting: 4, joined: 4 };
 
-/// A claim for an operation, by a asker of that number.
+/// A claim for an operation, by an asker of that number.
 fn claim(operation: u8, asker: u32) -> PendingInquiry<u32> {
     claim_of(operation, asker, 9, false)
 }

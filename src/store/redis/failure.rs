@@ -10,8 +10,8 @@ pub enum RedisError {
     /// `NOAUTH`, `WRONGPASS`, `NOPERM`, `DENIED` (protected mode), or a command within the script that the user may not
     /// run.
     #[error(
-        "Redis refuses the login or the command: check store.redis.username, password and database (without a password, protected-mode lets \
-         in this machine alone), and that the ACL of the user allows the commands and keys that docs/redis.md lists"
+        "Redis refuses the login or the command: check store.redis.username, password and database, and (without a password) \
+         protected-mode, and that the ACL of the user allows the commands and keys that docs/redis.md lists"
     )]
     Authentication,
     /// The reply ends in the middle.
