@@ -136,8 +136,8 @@ impl OwnMailbox {
         if !std::mem::replace(&mut self.has_told_of_loss, true) {
             log::error!(
                 "idemgate: another plugin has registered the queue by which this worker is woken, or the host has lost it; \
-                 it is registered again, whenever that happens. Give idemgate a vm_id that no other plugin has \
-                 (docs/deployment.md). This is said once"
+                 each time, it is registered again. Give idemgate a vm_id that no other plugin has \
+                 (docs/deployment.md). This is logged once"
             );
         }
         true
