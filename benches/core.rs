@@ -23,12 +23,13 @@ use idemgate::{
     request::{Caller, Fingerprint, FingerprintBuilder, Key, OperationId, Target},
     store::{
         Answer, Call, Claimed, Ending, Settled, Settlement, StoreError,
+        dialect::Heard,
         inquiry::{Inquiry, Progress},
         redis::{
             RedisStore,
             resp::{Value, decode_all},
         },
-        remote::{Heard, RemoteStore as _},
+        remote::RemoteStore as _,
         shared_data::{Cas, SharedDataStore, SharedMemory, Written},
     },
     time::Timestamp,

@@ -67,6 +67,25 @@ fn every_file_that_a_page_names_is_there() {
     assert!(checked > 50, "only {checked} were found");
 }
 
+#[test]
+fn every_command_of_make_that_a_workflow_runs_is_there() {
+    let makefile = read(&root().join("Makefile"));
+    let mut checked = 0;
+    for entry in fs::read_dir(root().join(".github/workflows")).unwrap() {
+        let workflow = read(&entry.unwrap().path());
+        for command in workflow.lines().filter_map(|line| line.trim().strip_prefix("- run: make ")) {
+            let (fixed, axis) = command.split_once("${{ matrix.").unwrap_or((command, ""));
+            let axis = axis.trim_end_matches(" }}");
+            let values = workflow.lines().find_map(|line| line.trim().strip_prefix(&format!("{axis}: [")));
+            for value in values.unwrap_or("]").trim_end_matches(']').split(", ") {
+                assert!(makefile.contains(&format!("\n{fixed}{value}:")), "make {fixed}{value}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 9, "only {checked} were found");
+}
+
 /// A type or a state that was renamed would leave a page behind that explains what is not there.
 #[test]
 fn every_type_that_the_pages_about_the_inside_name_is_there() {

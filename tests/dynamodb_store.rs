@@ -35,9 +35,10 @@ use idemgate::{
     request::Fingerprint,
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
+        dialect::Heard,
         dynamodb::{DynamoDbError, DynamoDbStore, ahead},
         inquiry::Progress,
-        remote::{Heard, RemoteStore as _},
+        remote::RemoteStore as _,
         review::Reviewed,
     },
     time::Timestamp,

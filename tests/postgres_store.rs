@@ -29,11 +29,8 @@ use idemgate::{
     record::{Amended, Amendment, Claim, Conflict, Owner, Standing, Verb},
     request::Fingerprint,
     store::{
-        Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
-        inquiry::Progress,
-        postgres::PostgresStore,
-        remote::{Heard, RemoteStore as _},
-        review::Reviewed,
+        Answer, Call, Claimed, Ending, Renewed, Settled, StoreError, dialect::Heard, inquiry::Progress,
+        postgres::PostgresStore, remote::RemoteStore as _, review::Reviewed,
     },
 };
 use proptest::prelude::*;

@@ -33,12 +33,13 @@ use idemgate::{
     request::Fingerprint,
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
+        dialect::Heard,
         inquiry::Progress,
         redis::{
             RedisError, RedisStore,
             resp::{Value, decode_all, push_command},
         },
-        remote::{Heard, RemoteStore as _},
+        remote::RemoteStore as _,
         review::{Review, Reviewed},
     },
 };

@@ -8,9 +8,10 @@ use idemgate::{
     record::{Amendment, Verb},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, Settlement,
+        dialect::Heard,
         dynamodb::{DynamoDbStore, ahead},
         inquiry::Progress,
-        remote::{Heard, RemoteStore as _},
+        remote::RemoteStore as _,
     },
 };
 use serde_json::{Value, json};

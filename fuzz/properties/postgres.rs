@@ -7,10 +7,11 @@ use idemgate::{
     record::{Amendment, Verb},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, Settlement,
+        dialect::Heard,
         inquiry::Progress,
         pool::{Answered, Streams},
         postgres::PostgresStore,
-        remote::{Heard, RemoteStore as _},
+        remote::RemoteStore as _,
     },
 };
 

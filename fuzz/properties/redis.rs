@@ -7,12 +7,13 @@ use idemgate::{
     record::{Amendment, Verb},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, Settlement,
+        dialect::Heard,
         inquiry::Progress,
         redis::{
             RedisStore,
             resp::{Value, decode_all},
         },
-        remote::{Heard, RemoteStore as _},
+        remote::RemoteStore as _,
     },
 };
 

@@ -19,7 +19,7 @@ pub struct Origin<'a> {
 
 /// Why a request is refused. `Display` is what it is told, and what is logged.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
-pub enum Stranger {
+pub enum Refusal {
     /// A browser sent it for a web page.
     #[error(
         "This admin answers no request that a web page has sent. Ask it with curl, or type the URL into the browser \
@@ -58,11 +58,11 @@ impl Origin<'_> {
     /// lets it. The others keep out what a proxy or a browser on that machine would bring in.
     ///
     /// # Errors
-    /// [`Stranger`]
-    pub fn check(&self, guard: Guard) -> Result<(), Stranger> {
+    /// [`Refusal`]
+    pub fn check(&self, guard: Guard) -> Result<(), Refusal> {
         match guard {
             Guard::Filters if self.is_declared => {}
-            Guard::Filters => return Err(Stranger::Undeclared),
+            Guard::Filters => return Err(Refusal::Undeclared),
             Guard::Loopback => self.check_loopback()?,
         }
         self.check_page()
@@ -70,7 +70,7 @@ impl Origin<'_> {
 
     /// Keeps out what a web page of another origin makes a browser send: the page cannot read the answer, but it can let
     /// the worker walk through all records, and again. The browser says so in fields that no page can change.
-    fn check_page(&self) -> Result<(), Stranger> {
+    fn check_page(&self) -> Result<(), Refusal> {
         let host = self.headers.get(":authority").unwrap_or_default();
         let is_own = |origin: &[u8]| {
             let schemes = [b"http://".as_slice(), b"https://"];
@@ -83,13 +83,13 @@ impl Origin<'_> {
         if self.headers.get_all("origin").all(is_own) && self.headers.get_all("sec-fetch-site").all(is_near) {
             return Ok(());
         }
-        Err(Stranger::WebPage)
+        Err(Refusal::WebPage)
     }
 
-    fn check_loopback(&self) -> Result<(), Stranger> {
+    fn check_loopback(&self) -> Result<(), Refusal> {
         let to = self.to.unwrap_or_default();
         if !is_socket(to) && !is_loopback(to) {
-            return Err(Stranger::ToElsewhere);
+            return Err(Refusal::ToElsewhere);
         }
         // Who comes over a Unix socket has no address.
         let from = self.from.unwrap_or_default();
@@ -101,13 +101,13 @@ impl Origin<'_> {
             || !(is_nameless || is_loopback(from))
             || !forwarders.all(|address| is_loopback(address.trim_ascii()))
         {
-            return Err(Stranger::FromElsewhere);
+            return Err(Refusal::FromElsewhere);
         }
         let host = self.headers.get(":authority").unwrap_or_default();
         if host_of(host).is_some_and(|host| host.eq_ignore_ascii_case(b"localhost")) || is_loopback(host) {
             return Ok(());
         }
-        Err(Stranger::OtherHost)
+        Err(Refusal::OtherHost)
     }
 }
 

@@ -12,20 +12,9 @@ mod problem;
 mod request;
 
 pub use answer::{AdminAnswer, ChangeMade};
-pub use guard::{Origin, Stranger};
+pub use guard::{Origin, Refusal};
 pub use problem::AdminProblem;
 pub use request::{AdminRoute, LONGEST_BODY, Task};
-
-use crate::{
-    config::{Config, Policy},
-    headers::Headers,
-    request::Target,
-};
-
-/// By which policy the filter guards a request for `target` with these `headers`: what its operation is named by.
-fn policy<'a>(config: &'a Config, target: &Target<'_>, headers: &Headers) -> &'a Policy {
-    config.policy_for(target.method, target.authority, target.path, headers)
-}
 
 #[cfg(test)]
 mod tests;

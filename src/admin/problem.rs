@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::{AdminAnswer, Stranger, json::object};
+use super::{answer::AdminAnswer, guard::Refusal, json::object};
 use crate::{record::Conflict, request::OperationId, store::StoreError, time::seconds_rounded_up};
 
 /// Why a request is not done. Each says what to do next.
@@ -34,7 +34,7 @@ pub enum AdminProblem {
     /// The body is not declared to be JSON.
     NotJson,
     /// The request may not be made here.
-    Refused(Stranger),
+    Refused(Refusal),
     /// The store cannot say.
     StoreUnavailable {
         /// Why.
@@ -179,7 +179,7 @@ impl AdminProblem {
                 .into(),
             Self::NotJson => "Send the header content-type: application/json, also without a body.".into(),
             Self::NotUnique(_) => "Ask for one of the operations that are listed here, by all of its digits.".into(),
-            Self::Refused(stranger) => stranger.to_string().into(),
+            Self::Refused(refusal) => refusal.to_string().into(),
             Self::StoreUnavailable { error, may_have_changed: false } => {
                 format!("Nothing was changed: {error}.").into()
             }

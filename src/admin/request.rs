@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{AdminProblem, policy};
+use super::problem::AdminProblem;
 use crate::{
     config::{Config, IdentitySource, json::Node},
     headers::Headers,
@@ -131,7 +131,7 @@ fn look_up(body: &Arguments, config: &Config) -> Result<Task, AdminProblem> {
         [body.text("key")?, body.text("method")?, body.text("authority")?, body.text("path")?];
     let line = Headers::from_iter([(":method", method), (":authority", authority), (":path", path)]);
     let target = Target::from_headers(&line);
-    let policy = policy(config, &target, &body.headers()?);
+    let policy = config.policy_for(target.method, target.authority, target.path, &body.headers()?);
 
     let header = policy.key.headers.first().map_or("idempotency-key", String::as_str);
     let key = match Key::find(&Headers::from_iter([(header, key)]), &policy.key) {

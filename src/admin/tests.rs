@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    config::{Guard, Plugin},
+    config::{Config, Guard, Plugin},
     headers::Headers,
     record::{Amendment, Conflict, Standing, Verb, View},
-    request::{Caller, Key, OperationId, OperationPrefix},
+    request::{Caller, Key, OperationId, OperationPrefix, Target},
     store::{StoreError, redis::RedisError, remote::Listed},
     time::Timestamp,
 };
@@ -30,7 +30,7 @@ fn headers(host: &str, forwarders: &[&str]) -> Headers {
     [(":authority", host)].into_iter().chain(forwarders).collect()
 }
 
-fn check(to: Option<&str>, from: Option<&str>, host: &str, forwarders: &[&str]) -> Result<(), Stranger> {
+fn check(to: Option<&str>, from: Option<&str>, host: &str, forwarders: &[&str]) -> Result<(), Refusal> {
     let headers = headers(host, forwarders);
     let (to, from) = (to.map(str::as_bytes), from.map(str::as_bytes));
     Origin { to, from, is_declared: false, headers: &headers }.check(Guard::Loopback)
@@ -63,12 +63,12 @@ fn loopback_is_the_loopback_interface_of_either_family_or_a_unix_socket() {
         "[::12]:1",
         "[::ffff:10.0.0.1]:1",
     ] {
-        assert_eq!(check(Some(to), Some("127.0.0.1:1"), "localhost", &[]), Err(Stranger::ToElsewhere), "{to}");
+        assert_eq!(check(Some(to), Some("127.0.0.1:1"), "localhost", &[]), Err(Refusal::ToElsewhere), "{to}");
     }
-    assert_eq!(check(None, None, "localhost", &[]), Err(Stranger::ToElsewhere), "a host that tells nothing");
+    assert_eq!(check(None, None, "localhost", &[]), Err(Refusal::ToElsewhere), "a host that tells nothing");
     for from in ["10.0.0.1:1", "", "envoy://x", "/run/x"] {
         let refused = check(Some("127.0.0.1:9902"), Some(from), "localhost", &[]);
-        assert_eq!(refused, Err(Stranger::FromElsewhere), "{from}");
+        assert_eq!(refused, Err(Refusal::FromElsewhere), "{from}");
     }
 }
 
@@ -79,7 +79,7 @@ fn neither_a_proxy_nor_a_web_page_on_the_machine_speaks_for_an_operator() {
         assert_eq!(from("localhost:9902", forwarders), Ok(()), "{forwarders:?}");
     }
     for forwarders in [&["10.0.0.1"][..], &["127.0.0.1, 10.0.0.1"], &["127.0.0.1", "10.0.0.1"], &[""], &["unknown"]] {
-        assert_eq!(from("localhost:9902", forwarders), Err(Stranger::FromElsewhere), "{forwarders:?}");
+        assert_eq!(from("localhost:9902", forwarders), Err(Refusal::FromElsewhere), "{forwarders:?}");
     }
     for host in ["localhost", "LocalHost:80", "127.0.0.1", "[::1]", "[::1]:9902"] {
         assert_eq!(from(host, &[]), Ok(()), "{host}");
@@ -112,7 +112,7 @@ fn neither_a_proxy_nor_a_web_page_on_the_machine_speaks_for_an_operator() {
         "[localhost]",
         "0x7f.0.0.1",
     ] {
-        assert_eq!(from(host, &[]), Err(Stranger::OtherHost), "{host}");
+        assert_eq!(from(host, &[]), Err(Refusal::OtherHost), "{host}");
     }
 }
 
@@ -126,7 +126,7 @@ fn what_a_proxy_adds_shows_that_a_request_was_not_sent_straight_to_the_admin() {
             is_declared,
             headers: &headers,
         };
-        assert_eq!(origin(false).check(Guard::Loopback), Err(Stranger::FromElsewhere), "{name}");
+        assert_eq!(origin(false).check(Guard::Loopback), Err(Refusal::FromElsewhere), "{name}");
         assert_eq!(origin(true).check(Guard::Filters), Ok(()), "{name}: operators may have proxies in front");
     }
 }
@@ -163,7 +163,7 @@ fn no_web_page_asks_an_admin_whatever_guards_it() {
         &[("origin", "http://localhost:9902"), ("origin", "http://evil.example")],
         &[("origin", "http://localhost:9902"), ("sec-fetch-site", "cross-site")],
     ] {
-        assert_eq!(check(fields), Err(Stranger::WebPage), "{fields:?}");
+        assert_eq!(check(fields), Err(Refusal::WebPage), "{fields:?}");
     }
 }
 
@@ -173,7 +173,7 @@ fn filters_guard_only_what_is_declared() {
     let origin = Origin { to: Some(b"10.0.0.1:1"), from: Some(b"10.0.0.2:1"), is_declared: true, headers: &headers };
     assert_eq!(origin.check(Guard::Filters), Ok(()));
     assert!(origin.check(Guard::Loopback).is_err(), "what is declared counts for nothing there");
-    assert_eq!(Origin { is_declared: false, ..origin }.check(Guard::Filters), Err(Stranger::Undeclared));
+    assert_eq!(Origin { is_declared: false, ..origin }.check(Guard::Filters), Err(Refusal::Undeclared));
 }
 
 fn route(method: &str, path: &str) -> Result<AdminRoute, AdminProblem> {
@@ -326,7 +326,7 @@ fn problems() -> Vec<AdminProblem> {
         AdminProblem::NotFound(Some(OPERATION)),
         AdminProblem::NotJson,
         AdminProblem::NotUnique(vec![OPERATION, OperationId::from_bytes([1; 32])]),
-        AdminProblem::Refused(Stranger::Undeclared),
+        AdminProblem::Refused(Refusal::Undeclared),
         unavailable(false),
         unavailable(true),
         AdminProblem::WholeHashNeeded { how_to_find: "Look it up by all its digits, as in 'it's:\u{7f}'.".to_owned() },

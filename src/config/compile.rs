@@ -9,6 +9,7 @@ use super::document::{
     RoutePolicyDocument, SharedDataDocument, StoreDocument,
 };
 use super::error::{ConfigError, JsonPath};
+use super::filter::{Config, DEFAULT_MEMORY};
 use super::pointers::PointerTree;
 use super::policy::{
     BodyFingerprint, CallerPolicy, Disposition, DuplicatesPolicy, ExecutionMode, ExecutionPolicy, FingerprintPolicy,
@@ -20,8 +21,9 @@ use super::routes::{self, Criteria, Route};
 use super::store::{
     DynamoDbConfig, ENTRY_BYTES, IntegrityConfig, PostgresConfig, RedisConfig, SharedDataConfig, StoreConfig, Unsigned,
 };
-use super::value::{HeaderPatterns, List, Number, Percentage, Period, Secret, Size, StatusEntry, Word, bytes_text};
-use super::{Config, DEFAULT_MEMORY, Environment};
+use super::value::{
+    Environment, HeaderPatterns, List, Number, Percentage, Period, Secret, Size, StatusEntry, Word, bytes_text,
+};
 use crate::headers::is_framing;
 
 impl Document {
@@ -158,11 +160,11 @@ fn keys_can_be_found(policy: &Policy) -> Result<(), ConfigError> {
         return Ok(());
     }
     if counts_no_body {
-        let found = "a key made of what is asked for, of which the body does not count";
+        let found = "a key derived from the request, while its body does not count";
         return Err(ConfigError::new("key.derive", found, "only if fingerprint.body is \"raw\" or \"json\""));
     }
     if policy.caller.identity.is_empty() {
-        let found = "a key for requests with an identity, which none has";
+        let found = "a key derived from an identity, which no request has";
         return Err(ConfigError::new("key.derive", found, "only if caller.identity is not empty"));
     }
     Ok(())

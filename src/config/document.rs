@@ -6,7 +6,6 @@
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer};
 
-use super::Guard;
 use super::error::ConfigError;
 use super::json::Node;
 use super::policy::{ExecutionMode, InFlight, KeyFormat, KeySyntax, Mode, OnStoreError, OnUnknown};
@@ -83,6 +82,15 @@ impl Document {
 pub(super) enum Role {
     Admin,
     StoreStream,
+}
+
+/// What keeps others away from an admin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Guard {
+    /// The operator's own filters, as the metadata of the listener says.
+    Filters,
+    /// The addresses of each connection.
+    Loopback,
 }
 
 impl Words for Role {

@@ -1,7 +1,9 @@
 //! What a configuration turns on, in one line for the log.
 
-use super::document::word_of;
-use super::{Config, Guard, IdentitySource, Mode, Policy, StoreConfig};
+use super::document::{Guard, word_of};
+use super::filter::Config;
+use super::policy::{IdentitySource, Mode, Policy};
+use super::store::StoreConfig;
 
 impl Config {
     /// Mode, store, routes and callers. Names of settings and fields alone: no value that a client sends, no password.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 
+use super::document::Document;
 use super::*;
 
 #[test]
@@ -769,12 +770,12 @@ fn settings_that_contradict_each_other_are_refused() {
         ),
         (
             r#"{"key": {"derive": {"window": "10s"}}, "fingerprint": {"body": "none"}, "execution": {"mode": "detached"}}"#,
-            "key.derive: found a key made of what is asked for, of which the body does not count; allowed: only if \
+            "key.derive: found a key derived from the request, while its body does not count; allowed: only if \
              fingerprint.body is \"raw\" or \"json\"",
         ),
         (
             r#"{"key": {"derive": {"window": "10s"}}, "caller": {"identity": []}}"#,
-            "key.derive: found a key for requests with an identity, which none has; allowed: only if caller.identity is \
+            "key.derive: found a key derived from an identity, which no request has; allowed: only if caller.identity is \
              not empty",
         ),
         (r#"{"key": {"derive": {}}}"#, "key.derive.window: found nothing; allowed: this key must be given"),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::policy::{ExecutionMode, InFlight, Mode, Policy};
+use super::filter::Config;
+use super::policy::{ExecutionMode, InFlight, Mode, OnUnknown, Policy};
 use super::store::StoreConfig;
-use super::{Config, OnUnknown};
 
 impl Config {
     /// What the operator is to be told of this configuration: one line each, with the place and what to do.

@@ -23,15 +23,15 @@ use super::{
     walks::{Walk, Walks},
 };
 use crate::{
-    admin::{AdminAnswer, AdminProblem, AdminRoute, ChangeMade, LONGEST_BODY, Origin, Stranger, Task},
+    admin::{AdminAnswer, AdminProblem, AdminRoute, ChangeMade, LONGEST_BODY, Origin, Refusal, Task},
     config::{Config, Guard},
     headers::Headers,
     record::{Amended, Amendment, Mailbox, Owner, Verb, View},
     request::{OperationId, OperationPrefix},
     store::{
         StoreError,
+        dialect::Heard,
         pool::Pool,
-        remote::Heard,
         review::{Review, Reviewed},
         shared_data::{SharedDataStore, TableScan},
     },
@@ -48,18 +48,18 @@ pub(super) struct Admin {
     counters: Counters,
     mailbox: RefCell<OwnMailbox>,
     /// Requests whose body is still to come.
-    incomplete: RefCell<Vec<Rc<Visit>>>,
+    incomplete: RefCell<Vec<Rc<OpenRequest>>>,
     jobs: RefCell<Outbox<VecDeque<Job>, Job>>,
     /// The persistent connections to a remote store, if it has any.
     pool: RefCell<Option<Pool>>,
-    walks: RefCell<Walks<Rc<Visit>>>,
+    walks: RefCell<Walks<Rc<OpenRequest>>>,
     refusals: Refusals,
     turns: RefCell<Turns>,
 }
 
-/// A request, as long as its stream may be answered.
+/// A request that may still be answered.
 #[derive(Debug)]
-struct Visit {
+struct OpenRequest {
     context_id: u32,
     /// Who asks, as logs name them.
     from: String,
@@ -70,17 +70,18 @@ struct Visit {
 /// What the root context is to do for a request.
 #[derive(Debug)]
 struct Job {
-    visit: Rc<Visit>,
-    errand: Errand,
+    request: Rc<OpenRequest>,
+    query: Query,
 }
 
+/// What the store is asked.
 #[derive(Debug)]
-enum Errand {
-    /// To ask the store what has not come to its end.
+enum Query {
+    /// Which operations have not come to their end.
     List,
-    /// To ask the store how much it holds.
+    /// How much it holds.
     Usage,
-    /// To ask the store about an operation.
+    /// One operation.
     Review(Box<Review>),
 }
 
@@ -123,10 +124,10 @@ impl Admin {
     pub(super) fn begin_work(&self, root: u32, now: Timestamp) {
         self.turns.borrow_mut().begin();
         while self.turns.borrow().are_left()
-            && let Some(visit) = self.next_overdue(now)
+            && let Some(request) = self.next_overdue(now)
         {
             self.turns.borrow_mut().take();
-            visit.answer(&AdminProblem::NoBody.answer());
+            request.answer(&AdminProblem::NoBody.answer());
         }
         self.work(root, now);
     }
@@ -141,30 +142,30 @@ impl Admin {
                 self.call_root();
                 break;
             }
-            let Some(Job { visit, errand }) = self.jobs.borrow_mut().queue.pop_front() else { break };
+            let Some(Job { request, query }) = self.jobs.borrow_mut().queue.pop_front() else { break };
             self.turns.borrow_mut().take();
-            match errand {
-                Errand::Review(mut review) => {
+            match query {
+                Query::Review(mut review) => {
                     let (bytes, timeout) = review.ask(now);
                     let token = self.send(root, bytes, timeout, now);
-                    self.send_off(token, Job { visit, errand: Errand::Review(review) }, now);
+                    self.send_off(token, Job { request, query: Query::Review(review) }, now);
                 }
-                Errand::List | Errand::Usage => {
+                Query::List | Query::Usage => {
                     let Store::Remote(store) = &self.store else { continue };
-                    let question = match (&errand, store.lists()) {
-                        (Errand::List, Some(lists)) => lists.list(AdminAnswer::MOST_LISTED),
+                    let question = match (&query, store.lists()) {
+                        (Query::List, Some(lists)) => lists.list(AdminAnswer::MOST_LISTED),
                         _ => store.checkup(),
                     };
                     let token = self.send(root, &question, store.timeout(), now);
-                    self.send_off(token, Job { visit, errand }, now);
+                    self.send_off(token, Job { request, query }, now);
                 }
             }
         }
         self.hear_pool(now);
         if let Store::SharedData(store) = &self.store {
-            let walk = self.walks.borrow_mut().go_on(|visit| visit.is_gone(), |scan| store.scan(scan, now));
-            if let Some(Walk { scan, sought, visits }) = walk {
-                visits.iter().for_each(|visit| visit.answer(&self.scanned(store, &scan, sought)));
+            let walk = self.walks.borrow_mut().go_on(|request| request.is_gone(), |scan| store.scan(scan, now));
+            if let Some(Walk { scan, sought, requests }) = walk {
+                requests.iter().for_each(|request| request.answer(&self.scanned(store, &scan, sought)));
             }
             if self.walks.borrow().may_go_on() {
                 self.call_root();
@@ -226,8 +227,8 @@ impl Admin {
         }
     }
 
-    fn next_overdue(&self, now: Timestamp) -> Option<Rc<Visit>> {
-        let is_overdue = |visit: &Rc<Visit>| visit.since.after(BODY_PATIENCE).has_come(now, BODY_PATIENCE);
+    fn next_overdue(&self, now: Timestamp) -> Option<Rc<OpenRequest>> {
+        let is_overdue = |request: &Rc<OpenRequest>| request.since.after(BODY_PATIENCE).has_come(now, BODY_PATIENCE);
         let mut incomplete = self.incomplete.borrow_mut();
         let index = incomplete.iter().position(is_overdue)?;
         Some(incomplete.swap_remove(index))
@@ -245,27 +246,27 @@ impl Admin {
         }
     }
 
-    fn go_on(&self, Job { visit, errand }: Job, heard: Heard<'_>, now: Timestamp) {
+    fn go_on(&self, Job { request, query }: Job, heard: Heard<'_>, now: Timestamp) {
         let Store::Remote(store) = &self.store else { return };
-        match errand {
-            Errand::List => visit.answer(&match store.lists().map(|lists| lists.listed(heard)) {
+        match query {
+            Query::List => request.answer(&match store.lists().map(|lists| lists.listed(heard)) {
                 Some(Ok(listed)) => AdminAnswer::listed(&listed, now),
                 Some(Err(error)) => self.unavailable(error, false),
                 None => AdminProblem::CannotList.answer(),
             }),
-            Errand::Usage => visit.answer(&match store.holdings(heard) {
+            Query::Usage => request.answer(&match store.holdings(heard) {
                 Ok(holdings) => AdminAnswer::held(holdings),
                 Err(error) => self.unavailable(error, false),
             }),
-            Errand::Review(mut review) => match review.hear(heard, now) {
-                Some(reviewed) => visit.answer(&self.reviewed(&visit, &review, reviewed)),
-                None => self.jobs.borrow_mut().queue.push_back(Job { visit, errand: Errand::Review(review) }),
+            Query::Review(mut review) => match review.hear(heard, now) {
+                Some(reviewed) => request.answer(&self.reviewed(&request, &review, reviewed)),
+                None => self.jobs.borrow_mut().queue.push_back(Job { request, query: Query::Review(review) }),
             },
         }
     }
 
     /// Answers a request, or orders what its answer takes.
-    fn perform(&self, visit: &Rc<Visit>, task: Task, now: Timestamp) {
+    fn perform(&self, request: &Rc<OpenRequest>, task: Task, now: Timestamp) {
         let answer = match (&self.store, task) {
             (Store::SharedData(store), Task::Look(operation)) => match store.look(&operation, now) {
                 Ok(view) => self.seen(&operation, view),
@@ -273,30 +274,30 @@ impl Admin {
             },
             (Store::SharedData(store), Task::Amend(operation, amendment)) => {
                 match store.amend(&operation, amendment, now) {
-                    Ok(amended) => self.amended(visit, &operation, amendment, amended),
+                    Ok(amended) => self.amended(request, &operation, amendment, amended),
                     Err(error) => self.unavailable(error, false),
                 }
             }
             (Store::SharedData(_), Task::Count) => {
-                return self.order_walk(visit, None);
+                return self.order_walk(request, None);
             }
             (Store::SharedData(_), Task::Find(prefix)) => {
-                return self.order_walk(visit, Some(prefix));
+                return self.order_walk(request, Some(prefix));
             }
             (Store::Remote(store), Task::Look(operation)) => {
-                return self.order(visit, Errand::Review(store.review(operation, None).into()));
+                return self.order(request, Query::Review(store.review(operation, None).into()));
             }
             (Store::Remote(store), Task::Amend(operation, amendment)) => {
-                return self.order(visit, Errand::Review(store.review(operation, Some(amendment)).into()));
+                return self.order(request, Query::Review(store.review(operation, Some(amendment)).into()));
             }
-            (Store::Remote(_), Task::Count) => return self.order(visit, Errand::Usage),
-            (Store::Remote(store), Task::List) if store.lists().is_some() => return self.order(visit, Errand::List),
+            (Store::Remote(_), Task::Count) => return self.order(request, Query::Usage),
+            (Store::Remote(store), Task::List) if store.lists().is_some() => return self.order(request, Query::List),
             (_, Task::List) => AdminProblem::CannotList.answer(),
             (Store::Remote(store), Task::Find(_)) => {
                 AdminProblem::WholeHashNeeded { how_to_find: store.how_to_find() }.answer()
             }
         };
-        visit.answer(&answer);
+        request.answer(&answer);
     }
 
     fn scanned(
@@ -315,11 +316,11 @@ impl Admin {
         }
     }
 
-    fn reviewed(&self, visit: &Visit, review: &Review, reviewed: Reviewed) -> AdminAnswer {
+    fn reviewed(&self, request: &OpenRequest, review: &Review, reviewed: Reviewed) -> AdminAnswer {
         let operation = review.operation();
         match (reviewed, review.amendment()) {
             (Reviewed::Seen(view), _) => self.seen(operation, view),
-            (Reviewed::Amended(amended), Some(amendment)) => self.amended(visit, operation, amendment, amended),
+            (Reviewed::Amended(amended), Some(amendment)) => self.amended(request, operation, amendment, amended),
             (Reviewed::Amended(_), None) => AdminProblem::NotFound(Some(*operation)).answer(),
             (Reviewed::Failed { error, may_have_amended }, amendment) => {
                 if let (true, Some(amendment)) = (may_have_amended, amendment) {
@@ -327,7 +328,7 @@ impl Admin {
                     log::warn!(
                         "idemgate: admin: operation {} may have been {done}, as {} asked: {error}",
                         operation.short(),
-                        visit.from
+                        request.from
                     );
                 }
                 self.unavailable(error, may_have_amended)
@@ -344,7 +345,13 @@ impl Admin {
     }
 
     /// Takes in how a change ended. One that was made is logged, even if nobody waits for the answer.
-    fn amended(&self, visit: &Visit, operation: &OperationId, amendment: Amendment, amended: Amended) -> AdminAnswer {
+    fn amended(
+        &self,
+        request: &OpenRequest,
+        operation: &OperationId,
+        amendment: Amendment,
+        amended: Amended,
+    ) -> AdminAnswer {
         let (before, watchers) = match amended {
             Amended::Done { before, watchers } => (before, watchers),
             Amended::NoRecord => return AdminProblem::NotFound(Some(*operation)).answer(),
@@ -356,7 +363,7 @@ impl Admin {
             operation.short(),
             before.standing.word(),
             amendment.verb.participle(),
-            visit.from,
+            request.from,
             if is_risky { ", while its lease lived" } else { "" }
         );
         self.counters.count(match amendment.verb {
@@ -373,27 +380,27 @@ impl Admin {
         AdminProblem::StoreUnavailable { error, may_have_changed }.answer()
     }
 
-    fn refuse(&self, visit: &Visit, stranger: Stranger, now: Timestamp) {
+    fn refuse(&self, request: &OpenRequest, refusal: Refusal, now: Timestamp) {
         self.counters.count(Count::Refused);
         if let Some(unlogged) = self.refusals.note(now) {
             log::warn!(
-                "idemgate: admin: a request from {} was refused ({unlogged} more in the last {} s): {stranger}",
-                visit.from,
+                "idemgate: admin: a request from {} was refused ({unlogged} more in the last {} s): {refusal}",
+                request.from,
                 REFUSAL_LOG_PERIOD.as_secs()
             );
         }
-        visit.answer(&AdminProblem::Refused(stranger).answer());
+        request.answer(&AdminProblem::Refused(refusal).answer());
     }
 
     /// Leaves a job for the root context, and calls it.
-    fn order(&self, visit: &Rc<Visit>, errand: Errand) {
-        self.jobs.borrow_mut().queue.push_back(Job { visit: Rc::clone(visit), errand });
+    fn order(&self, request: &Rc<OpenRequest>, query: Query) {
+        self.jobs.borrow_mut().queue.push_back(Job { request: Rc::clone(request), query });
         self.call_root();
     }
 
     /// The same for a walk through the table.
-    fn order_walk(&self, visit: &Rc<Visit>, sought: Option<OperationPrefix>) {
-        self.walks.borrow_mut().order(sought, Rc::clone(visit));
+    fn order_walk(&self, request: &Rc<OpenRequest>, sought: Option<OperationPrefix>) {
+        self.walks.borrow_mut().order(sought, Rc::clone(request));
         self.call_root();
     }
 
@@ -410,7 +417,7 @@ fn wake(operation: &OperationId, watchers: &[Mailbox]) {
     }
 }
 
-impl Visit {
+impl OpenRequest {
     /// Answers the request, if it still can be and was not yet.
     fn answer(&self, answer: &AdminAnswer) {
         if !self.is_open.take() || host::set_effective_context(self.context_id).is_err() {
@@ -439,30 +446,30 @@ impl Visit {
 pub(super) struct AdminStream {
     context_id: u32,
     admin: Rc<Admin>,
-    visit: Option<Rc<Visit>>,
+    request: Option<Rc<OpenRequest>>,
     /// What it asks for, if that is in its body.
     route: Option<AdminRoute>,
 }
 
 impl AdminStream {
     pub(super) fn new(context_id: u32, admin: Rc<Admin>) -> Self {
-        Self { context_id, admin, visit: None, route: None }
+        Self { context_id, admin, request: None, route: None }
     }
 
     /// Does what is asked for, now that all of the body is there.
     fn perform(&mut self, body: &[u8]) {
-        let (Some(visit), Some(route)) = (&self.visit, self.route.take()) else { return };
-        self.admin.incomplete.borrow_mut().retain(|other| !Rc::ptr_eq(other, visit));
+        let (Some(request), Some(route)) = (&self.request, self.route.take()) else { return };
+        self.admin.incomplete.borrow_mut().retain(|other| !Rc::ptr_eq(other, request));
         match route.task(body, &self.admin.config) {
-            Ok(task) => self.admin.perform(visit, task, host::now()),
-            Err(problem) => visit.answer(&problem.answer()),
+            Ok(task) => self.admin.perform(request, task, host::now()),
+            Err(problem) => request.answer(&problem.answer()),
         }
     }
 
     fn close(&self) {
-        if let Some(visit) = &self.visit {
-            visit.is_open.set(false);
-            self.admin.incomplete.borrow_mut().retain(|other| !Rc::ptr_eq(other, visit));
+        if let Some(request) = &self.request {
+            request.is_open.set(false);
+            self.admin.incomplete.borrow_mut().retain(|other| !Rc::ptr_eq(other, request));
         }
     }
 }
@@ -474,7 +481,7 @@ impl HttpContext for AdminStream {
         let now = host::now();
         let headers = host::headers(MapType::HttpRequestHeaders);
         let (from, to) = (host::property("source\0address"), host::property("destination\0address"));
-        let visit = Rc::new(Visit {
+        let request = Rc::new(OpenRequest {
             context_id: self.context_id,
             from: from
                 .as_deref()
@@ -482,21 +489,21 @@ impl HttpContext for AdminStream {
             since: now,
             is_open: Cell::new(true),
         });
-        self.visit = Some(Rc::clone(&visit));
+        self.request = Some(Rc::clone(&request));
         let is_declared = host::property(DECLARATION).is_some_and(|value| value == [1]);
         let origin = Origin { to: to.as_deref(), from: from.as_deref(), is_declared, headers: &headers };
-        if let Err(stranger) = origin.check(self.admin.guard) {
-            self.admin.refuse(&visit, stranger, now);
+        if let Err(refusal) = origin.check(self.admin.guard) {
+            self.admin.refuse(&request, refusal, now);
             return Action::Pause;
         }
         match AdminRoute::of(&headers) {
-            Err(problem) => visit.answer(&problem.answer()),
+            Err(problem) => request.answer(&problem.answer()),
             Ok(route) => {
                 self.route = Some(route);
                 if end_of_stream || !route.takes_body() {
                     self.perform(&[]);
                 } else {
-                    self.admin.incomplete.borrow_mut().push(visit);
+                    self.admin.incomplete.borrow_mut().push(request);
                 }
             }
         }
@@ -504,11 +511,11 @@ impl HttpContext for AdminStream {
     }
 
     fn on_http_request_body(&mut self, size: usize, end_of_stream: bool) -> Action {
-        if let (Some(visit), Some(_)) = (&self.visit, self.route) {
+        if let (Some(request), Some(_)) = (&self.request, self.route) {
             // While the request is held, `size` counts the whole body so far.
             if size > LONGEST_BODY {
                 self.route = None;
-                visit.answer(&AdminProblem::BodyTooLarge.answer());
+                request.answer(&AdminProblem::BodyTooLarge.answer());
             } else if end_of_stream {
                 self.perform(&host::buffer(BufferType::HttpRequestBody, 0, size));
             }

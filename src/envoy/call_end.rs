@@ -3,7 +3,7 @@
 use super::host::{self, BufferType, MapType};
 use crate::{
     headers::Headers,
-    store::{dynamodb::ahead, remote::Heard},
+    store::{dialect::Heard, dynamodb::ahead},
     time::Timestamp,
     worker::CallAnswer,
 };

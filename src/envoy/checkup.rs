@@ -11,8 +11,9 @@ use super::{
 use crate::{
     record::Owner,
     store::{
+        dialect::Heard,
         pool::Pool,
-        remote::{Finding, Heard, RemoteStore},
+        remote::{Finding, RemoteStore},
         shared_data::{Lease, update_hint},
     },
     time::Timestamp,

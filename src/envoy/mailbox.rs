@@ -52,10 +52,10 @@ enum Probe {
 }
 
 /// What a worker puts into its own mailbox to be called. All other messages are the hashes of operations that have ended.
-const CALL: &[u8] = b"orders";
+const CALL: &[u8] = b"call";
 
 /// What it puts in to see whether it is called.
-const PROBE: &[u8] = b"bell";
+const PROBE: &[u8] = b"probe";
 
 /// How long a place outlives a worker that no longer renews it.
 const TERM: Duration = Duration::from_secs(30);
@@ -136,8 +136,8 @@ impl OwnMailbox {
         if !std::mem::replace(&mut self.has_told_of_loss, true) {
             log::error!(
                 "idemgate: another plugin has registered the queue by which this worker is woken, or the host has lost it; \
-                 it is registered again, whenever that happens. Give idemgate a vm_id that no other plugin has \
-                 (docs/deployment.md). This is said once"
+                 each time, it is registered again. Give idemgate a vm_id that no other plugin has \
+                 (docs/deployment.md). This is logged once"
             );
         }
         true

@@ -19,7 +19,7 @@
 //!   call was refused, and Envoy says nothing more of it. As long as answers are due, the root context asks for time.
 //! - **Callbacks inside callbacks.** A context is borrowed while its callback runs, and all others of its kind with it.
 //!   Envoy defers what could call back (a local reply, a resumed stream, an answer that is there at once) until the callback
-//!   is over. So no host call comes back into the VM, but for the fields of gRPC streams, of which it is not told
+//!   is over. So no host call comes back into the VM, but for the fields of gRPC streams, which are not passed on
 //!   (`abi::exports`).
 //!
 //! gRPC streams, which are the persistent connections to a store, are dispatched as calls are: opened in a callback of the

@@ -27,8 +27,8 @@ impl PathWatch {
         };
         if !said.replace(true) {
             log::warn!(
-                "idemgate: the path of a request has {what}: to routes and keys it is another path than the one that a \
-                 service may take it for, so that a client can go past key.required or a route; set {} in Envoy's HTTP \
+                "idemgate: the path of a request has {what}: the service may resolve it to another path than \
+                 routes and keys see, so that a client can evade key.required or a route; set {} in Envoy's HTTP \
                  connection manager (docs/configuration.md, routes)",
                 found.setting()
             );

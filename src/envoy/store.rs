@@ -55,7 +55,7 @@ impl Store {
         host::http_call(store.cluster(), fields, body, timeout).ok()
     }
 
-    /// Whether its replies are to be heard with the time that they bear.
+    /// Whether its replies say what time it is there.
     pub(super) fn has_clock(&self) -> bool {
         matches!(self, Self::Remote(store) if store.has_clock())
     }

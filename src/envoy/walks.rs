@@ -5,38 +5,38 @@ use std::collections::VecDeque;
 
 use crate::{request::OperationPrefix, store::shared_data::TableScan};
 
-/// The walks that were asked for; `V` is who asked.
+/// The walks that were asked for; `R` is who asked.
 #[derive(Debug)]
-pub(super) struct Walks<V> {
-    current: Option<Walk<V>>,
-    waiting: VecDeque<Walk<V>>,
+pub(super) struct Walks<R> {
+    current: Option<Walk<R>>,
+    waiting: VecDeque<Walk<R>>,
     /// How many more stretches this tick may have.
     stretches_left: u32,
 }
 
 /// A walk, and for whom it is.
 #[derive(Debug)]
-pub(super) struct Walk<V> {
+pub(super) struct Walk<R> {
     pub(super) scan: TableScan,
     /// The operation that is looked for, if not all are to be counted.
     pub(super) sought: Option<OperationPrefix>,
-    pub(super) visits: Vec<V>,
+    pub(super) requests: Vec<R>,
 }
 
-impl<V> Default for Walks<V> {
+impl<R> Default for Walks<R> {
     fn default() -> Self {
         Self { current: None, waiting: VecDeque::new(), stretches_left: STRETCHES }
     }
 }
 
-impl<V> Walks<V> {
-    /// Orders a walk. One that has begun may be past what the visitor wants to see, so it is not joined; nor is one for
+impl<R> Walks<R> {
+    /// Orders a walk. One that has begun may be past what the request wants to see, so it is not joined; nor is one for
     /// which as many wait as may be answered in one call of the host's.
-    pub(super) fn order(&mut self, sought: Option<OperationPrefix>, visit: V) {
-        let may_join = |walk: &&mut Walk<V>| walk.sought == sought && walk.visits.len() < MOST_VISITS;
+    pub(super) fn order(&mut self, sought: Option<OperationPrefix>, request: R) {
+        let may_join = |walk: &&mut Walk<R>| walk.sought == sought && walk.requests.len() < MOST_REQUESTS;
         match self.waiting.iter_mut().find(may_join) {
-            Some(walk) => walk.visits.push(visit),
-            None => self.waiting.push_back(Walk { scan: TableScan::new(sought), sought, visits: vec![visit] }),
+            Some(walk) => walk.requests.push(request),
+            None => self.waiting.push_back(Walk { scan: TableScan::new(sought), sought, requests: vec![request] }),
         }
     }
 
@@ -44,10 +44,10 @@ impl<V> Walks<V> {
     /// gone needs none.
     pub(super) fn go_on(
         &mut self,
-        is_gone: impl Fn(&V) -> bool,
+        is_gone: impl Fn(&R) -> bool,
         scan: impl FnOnce(&mut TableScan) -> bool,
-    ) -> Option<Walk<V>> {
-        let is_wanted = |walk: &Walk<V>| !walk.visits.iter().all(&is_gone);
+    ) -> Option<Walk<R>> {
+        let is_wanted = |walk: &Walk<R>| !walk.requests.iter().all(&is_gone);
         self.waiting.retain(is_wanted);
         let mut walk = self.current.take().filter(is_wanted).or_else(|| self.waiting.pop_front())?;
         let may_go_on = self.stretches_left > 0;
@@ -75,7 +75,7 @@ impl<V> Walks<V> {
 }
 
 /// How many share a walk at most: they are answered together, and replies nest in the host (`turns.rs`).
-const MOST_VISITS: usize = 32;
+const MOST_REQUESTS: usize = 32;
 
 /// How many stretches one tick has at most: 65,536 buckets, which hold a quarter of a million records, and a tenth of the
 /// worker's time if they are asked for without a pause.
@@ -97,7 +97,7 @@ mod tests {
                 stretches += 1;
                 stretches % stretches_of_a_walk == 0
             };
-            ended.extend(walks.go_on(never_gone, end).map(|walk| walk.visits));
+            ended.extend(walks.go_on(never_gone, end).map(|walk| walk.requests));
         }
         (stretches, ended)
     }
@@ -121,8 +121,8 @@ mod tests {
     #[test]
     fn a_tick_has_so_many_stretches_whatever_is_asked_for() {
         let mut walks = Walks::default();
-        for visit in 0..100 {
-            walks.order(OperationPrefix::parse(&format!("{visit:08x}")), visit);
+        for request in 0..100 {
+            walks.order(OperationPrefix::parse(&format!("{request:08x}")), request);
         }
         for tick in 1..=3 {
             let (stretches, ended) = run(&mut walks, 8);
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn no_more_share_a_walk_than_may_be_answered_together() {
         let mut walks = Walks::default();
-        (0..100).for_each(|visit| walks.order(None, visit));
+        (0..100).for_each(|request| walks.order(None, request));
         let (_, ended) = run(&mut walks, 1);
         assert_eq!(ended.iter().map(Vec::len).collect::<Vec<_>>(), [32, 32, 32, 4]);
     }
@@ -145,10 +145,10 @@ mod tests {
     #[test]
     fn nobody_walks_for_those_who_are_gone() {
         let mut walks = Walks::default();
-        (0..3).for_each(|visit| walks.order(OperationPrefix::parse(&format!("{visit:08x}")), visit));
+        (0..3).for_each(|request| walks.order(OperationPrefix::parse(&format!("{request:08x}")), request));
         assert!(walks.go_on(never_gone, |_| false).is_none());
-        let walk = walks.go_on(|visit| *visit != 2, |_| true).unwrap();
-        assert_eq!(walk.visits, [2]);
+        let walk = walks.go_on(|request| *request != 2, |_| true).unwrap();
+        assert_eq!(walk.requests, [2]);
         assert!(walks.is_idle());
     }
 }

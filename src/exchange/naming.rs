@@ -19,7 +19,7 @@ impl Step<'_> {
             || key.derive.is_some() && identified.is_some_and(|identified| !identified.is_anonymous())
     }
 
-    /// Goes on with a request of which all has arrived that names it.
+    /// Goes on with a request once all that names it has arrived.
     pub(super) fn name(&mut self, request: GuardedRequest<Name>, fingerprint: Fingerprint) -> State {
         let named = match &request.name {
             Name::Known(named) => *named,

@@ -237,8 +237,8 @@ impl Problem {
                  what was sent then."
                     .into()
             }
-            Self::MemoryFull => "Nothing was executed by this request: the proxy holds as much of idempotent requests and \
-                 responses as it may. Send it again with the same key after the time in Retry-After."
+            Self::MemoryFull => "Nothing was executed by this request: the proxy's memory for idempotent requests is \
+                 full. Send it again with the same key after the time in Retry-After."
                 .into(),
             Self::OutcomeUnknown { retry_after: None } => "An earlier request with this key may or may not have been \
                  executed: no conclusive response was seen. The proxy does not execute it again. Look up the state of \
@@ -257,9 +257,8 @@ impl Problem {
                     .into()
             }
             Self::OverShare(Scarce::Records) => {
-                "Nothing was executed. The proxy keeps track of as many idempotent requests of this caller as of one \
-                 caller it can while others need room. Send the request again with the same key after the time in \
-                 Retry-After."
+                "Nothing was executed. This caller has as many idempotent requests on record as one caller may have. Send \
+                 the request again with the same key after the time in Retry-After."
                     .into()
             }
             Self::OverShare(Scarce::Questions) => {
@@ -353,7 +352,7 @@ impl Row {
 /// What comes of the same request, sent again.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Retry {
-    /// It may run once the lease is over, of which this is left.
+    /// It may run once the lease is over: in so long.
     AfterLease(Duration),
     /// It gets the first one's answer when that is there. Nobody knows when; as long as that one has run already is a guess
     /// that makes few requests of a slow one and keeps nobody waiting for a fast one.

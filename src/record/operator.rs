@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Ending, Mailbox, Phase, Record, Standing};
+use super::rules::{Ending, Mailbox, Phase, Record, Standing};
 use crate::time::Timestamp;
 
 /// What an operator sees of a record: never what a caller sent or got.

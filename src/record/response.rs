@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CodecError, Owner,
-    codec::{decode_beginning, decode_head, encode_into},
+    codec::{CodecError, decode_beginning, decode_head, encode_into},
+    owner::Owner,
 };
 use crate::{headers::Headers, request::OperationId};
 

@@ -1,9 +1,16 @@
 //! The rules of a record, row by row, and the stored form of everything that is stored.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::headers::Headers;
+use crate::{
+    config::Share,
+    headers::Headers,
+    request::{Caller, Fingerprint, OperationId},
+    time::Timestamp,
+};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const LEASE: Duration = Duration::from_secs(30);

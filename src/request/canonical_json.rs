@@ -11,12 +11,11 @@
 //! The text is not made into a tree: it is read once, from its beginning to its end, while the form is written, so that
 //! a hostile body costs little more memory than its form does, and time in proportion to its length.
 
-mod pointed;
+pub(super) mod pointed;
 
 use std::cmp::Ordering;
 use std::io::Write as _;
 
-pub(super) use self::pointed::{JsonText, NoScalar};
 use crate::config::{Branch, PointerTree};
 
 /// How deep arrays and objects may nest: bounds the stack.

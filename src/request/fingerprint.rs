@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Target,
     canonical_json::canonicalize,
     digest::{Digest, Short},
     media_type::{form_boundary, normal_form},
     multipart::FormHasher,
+    target::Target,
 };
 use crate::{
     config::{BodyFingerprint, FingerprintPolicy, PointerTree},

@@ -7,7 +7,7 @@ use sfv::{
     visitor::{ItemVisitor, ParameterVisitor},
 };
 
-use super::canonical_json::{JsonText, NoScalar};
+use super::canonical_json::pointed::{JsonText, NoScalar};
 use crate::{
     config::{KeyFormat, KeyPolicy, KeySyntax},
     headers::Headers,

@@ -214,7 +214,7 @@ mod tests {
         })
     }
 
-    /// Bytes of which delimiters are made.
+    /// The bytes of delimiters.
     fn body() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             Just("\r\n"),

@@ -4,7 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Caller, Fingerprint, Key, Target, digest::Digest, digest::Short};
+use super::{
+    caller::Caller,
+    digest::{Digest, Short},
+    fingerprint::Fingerprint,
+    key::Key,
+    target::Target,
+};
 use crate::config::Resource;
 
 /// What may run at most once per retention period: a hash of the caller, the configured parts of the

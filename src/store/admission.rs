@@ -16,17 +16,14 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    Answer, Claimed, Scarce, StoreError,
-    inquiry::{Inquiry, Terms},
-};
+use super::{Answer, Claimed, Scarce, StoreError, dialect::Terms, inquiry::Inquiry};
 use crate::{request::OperationId, time::Timestamp};
 
 /// A question, and whose it is.
 #[derive(Clone, Debug)]
-pub struct Errand<G> {
+pub struct PendingInquiry<A> {
     /// Who is to be told the answer.
-    pub guest: G,
+    pub asker: A,
     /// The question.
     pub inquiry: Inquiry,
     /// Whether it is about the records that decide nothing.
@@ -57,16 +54,16 @@ impl Default for AdmissionLimits {
 
 /// The questions of a worker that are not under way.
 #[derive(Clone, Debug)]
-pub struct Admission<G> {
+pub struct Admission<A> {
     limits: AdmissionLimits,
-    urgent: VecDeque<Errand<G>>,
-    claims: VecDeque<Errand<G>>,
+    urgent: VecDeque<PendingInquiry<A>>,
+    claims: VecDeque<PendingInquiry<A>>,
     /// For each operation with a claim that waits or is under way, those that have joined it.
-    asking: BTreeMap<Subject, Joined<G>>,
+    asking: BTreeMap<Subject, Joined<A>>,
     /// How many those are.
     joined: usize,
     /// What is to be told, each in its turn: answers to claims that were not asked, and that it takes longer.
-    answers: VecDeque<(G, Answer)>,
+    answers: VecDeque<(A, Answer)>,
     /// When the server last answered.
     heard: Timestamp,
 }
@@ -75,23 +72,23 @@ type Subject = (bool, OperationId);
 
 /// Claims beside the one that is asked.
 #[derive(Clone, Debug)]
-struct Joined<G> {
+struct Joined<A> {
     /// What that one asks.
     terms: Terms,
     is_asked: bool,
     /// The answer is theirs, too: they ask the same, and came before it was asked for.
-    sharing: VecDeque<Errand<G>>,
-    later: VecDeque<Errand<G>>,
+    sharing: VecDeque<PendingInquiry<A>>,
+    later: VecDeque<PendingInquiry<A>>,
 }
 
-impl<G> Joined<G> {
+impl<A> Joined<A> {
     fn new(terms: Terms) -> Self {
         Self { terms, is_asked: false, sharing: VecDeque::new(), later: VecDeque::new() }
     }
 
-    fn join(&mut self, errand: Errand<G>) {
-        let is_shared = !self.is_asked && errand.inquiry.terms() == Some(self.terms);
-        if is_shared { &mut self.sharing } else { &mut self.later }.push_back(errand);
+    fn join(&mut self, pending: PendingInquiry<A>) {
+        let is_shared = !self.is_asked && pending.inquiry.terms() == Some(self.terms);
+        if is_shared { &mut self.sharing } else { &mut self.later }.push_back(pending);
     }
 }
 
@@ -108,19 +105,19 @@ pub enum Wait {
     Later,
 }
 
-impl<G> Errand<G> {
+impl<A> PendingInquiry<A> {
     fn subject(&self) -> Subject {
         (self.is_shadow, self.inquiry.operation())
     }
 }
 
-impl<G> Default for Admission<G> {
+impl<A> Default for Admission<A> {
     fn default() -> Self {
         Self::new(AdmissionLimits::default())
     }
 }
 
-impl<G> Admission<G> {
+impl<A> Admission<A> {
     /// Nothing waits yet.
     #[must_use]
     pub fn new(limits: AdmissionLimits) -> Self {
@@ -139,12 +136,12 @@ impl<G> Admission<G> {
     ///
     /// # Errors
     /// What a claim is told if too many wait, or too many of its caller's.
-    pub fn order(&mut self, errand: Errand<G>) -> Result<(), Claimed> {
-        let Some(terms) = errand.inquiry.terms() else {
-            self.urgent.push_back(errand);
+    pub fn order(&mut self, pending: PendingInquiry<A>) -> Result<(), Claimed> {
+        let Some(terms) = pending.inquiry.terms() else {
+            self.urgent.push_back(pending);
             return Ok(());
         };
-        let joins = self.asking.contains_key(&errand.subject());
+        let joins = self.asking.contains_key(&pending.subject());
         let (taken, places) =
             if joins { (self.joined, self.limits.joined) } else { (self.claims.len(), self.limits.waiting) };
         if taken >= places {
@@ -153,14 +150,14 @@ impl<G> Admission<G> {
         if !self.may_wait(terms, joins, taken, places) {
             return Err(Claimed::OverShare(Scarce::Questions));
         }
-        match self.asking.get_mut(&errand.subject()) {
+        match self.asking.get_mut(&pending.subject()) {
             Some(joined) => {
                 self.joined += 1;
-                joined.join(errand);
+                joined.join(pending);
             }
             None => {
-                self.asking.insert(errand.subject(), Joined::new(terms));
-                self.claims.push_back(errand);
+                self.asking.insert(pending.subject(), Joined::new(terms));
+                self.claims.push_back(pending);
             }
         }
         Ok(())
@@ -170,7 +167,7 @@ impl<G> Admission<G> {
     /// that matters.
     fn may_wait(&self, Terms { caller, share, .. }: Terms, joins: bool, taken: usize, places: usize) -> bool {
         let may = |held: usize| share.allows(held as u64, taken as u64, places as u64);
-        let is_its = |errand: &&Errand<G>| errand.inquiry.terms().is_some_and(|terms| terms.caller == caller);
+        let is_its = |pending: &&PendingInquiry<A>| pending.inquiry.terms().is_some_and(|terms| terms.caller == caller);
         may(usize::MAX)
             || may(if joins {
                 self.asking
@@ -184,12 +181,12 @@ impl<G> Admission<G> {
     }
 
     /// Takes a question in that has been asked before, and is to be asked again.
-    pub fn order_again(&mut self, errand: Errand<G>) {
-        self.urgent.push_back(errand);
+    pub fn order_again(&mut self, pending: PendingInquiry<A>) {
+        self.urgent.push_back(pending);
     }
 
     /// The next question to ask, while `under_way` calls are under way.
-    pub fn next_to_ask(&mut self, under_way: usize) -> Option<Errand<G>> {
+    pub fn next_to_ask(&mut self, under_way: usize) -> Option<PendingInquiry<A>> {
         if !self.urgent.is_empty() {
             let has_room = under_way < self.limits.calls.saturating_add(self.limits.reserve);
             return has_room.then(|| self.urgent.pop_front()).flatten();
@@ -197,18 +194,18 @@ impl<G> Admission<G> {
         if under_way >= self.limits.calls {
             return None;
         }
-        let errand = self.claims.pop_front()?;
-        if let Some(joined) = self.asking.get_mut(&errand.subject()) {
+        let pending = self.claims.pop_front()?;
+        if let Some(joined) = self.asking.get_mut(&pending.subject()) {
             joined.is_asked = true;
         }
-        Some(errand)
+        Some(pending)
     }
 
     /// Takes back a claim that was not asked after all, because nobody wants it any more.
-    pub fn withdraw(&mut self, errand: &Errand<G>) {
-        if let Some(Joined { mut sharing, later, .. }) = self.asking.remove(&errand.subject()) {
+    pub fn withdraw(&mut self, pending: &PendingInquiry<A>) {
+        if let Some(Joined { mut sharing, later, .. }) = self.asking.remove(&pending.subject()) {
             sharing.extend(later);
-            self.ask_next_of(errand.subject(), sharing);
+            self.ask_next_of(pending.subject(), sharing);
         }
     }
 
@@ -218,19 +215,19 @@ impl<G> Admission<G> {
     }
 
     /// Takes in the answer to a claim, for those who have joined it.
-    pub fn conclude(&mut self, errand: &Errand<G>, claimed: &Claimed, now: Timestamp)
+    pub fn conclude(&mut self, pending: &PendingInquiry<A>, claimed: &Claimed, now: Timestamp)
     where
-        G: Clone,
+        A: Clone,
     {
-        let Some(Joined { terms, sharing, later, .. }) = self.asking.remove(&errand.subject()) else { return };
+        let Some(Joined { terms, sharing, later, .. }) = self.asking.remove(&pending.subject()) else { return };
         if *claimed == Claimed::Granted {
             self.joined -= sharing.len() + later.len();
             for other in sharing.into_iter().chain(later) {
                 let is_the_same = other.inquiry.terms().is_some_and(|other| other.fingerprint == terms.fingerprint);
-                let lease_left = errand.inquiry.lease();
+                let lease_left = pending.inquiry.lease();
                 let in_flight = Claimed::InFlight { age: Duration::ZERO, lease_left };
                 let claimed = if is_the_same { in_flight } else { Claimed::KeyReused };
-                self.answers.push_back((other.guest, Answer::Claimed(claimed)));
+                self.answers.push_back((other.asker, Answer::Claimed(claimed)));
             }
             return;
         }
@@ -245,10 +242,10 @@ impl<G> Admission<G> {
         };
         self.joined -= sharing.len();
         for other in sharing {
-            self.answers.push_back((other.guest, Answer::Claimed(claimed.clone())));
+            self.answers.push_back((other.asker, Answer::Claimed(claimed.clone())));
         }
         others.extend(later);
-        self.ask_next_of(errand.subject(), others);
+        self.ask_next_of(pending.subject(), others);
     }
 
     /// Refuses claims that have waited too long, while `under_way` calls are under way: as long as there is room for them,
@@ -260,29 +257,29 @@ impl<G> Admission<G> {
             && let Some(claim) = self.claims.pop_front()
         {
             self.withdraw(&claim);
-            self.answers.push_back((claim.guest, Answer::Claimed(OVERLOADED)));
+            self.answers.push_back((claim.asker, Answer::Claimed(OVERLOADED)));
         }
     }
 
     /// The next one who is to be told something.
-    pub fn next_to_tell(&mut self) -> Option<(G, Answer)> {
+    pub fn next_to_tell(&mut self) -> Option<(A, Answer)> {
         self.answers.pop_front()
     }
 
     /// Has those told that it takes longer who wait, and may not much longer.
     pub fn tell_delayed(&mut self, now: Timestamp)
     where
-        G: Clone,
+        A: Clone,
     {
-        let delayed = self.urgent.iter_mut().filter_map(|Errand { guest, inquiry, .. }| {
-            inquiry.becomes_delayed(now).then(|| (guest.clone(), Answer::Delayed))
+        let delayed = self.urgent.iter_mut().filter_map(|PendingInquiry { asker, inquiry, .. }| {
+            inquiry.becomes_delayed(now).then(|| (asker.clone(), Answer::Delayed))
         });
         self.answers.extend(delayed);
     }
 
     /// Has somebody told an answer, in turn.
-    pub fn tell(&mut self, guest: G, answer: Answer) {
-        self.answers.push_back((guest, answer));
+    pub fn tell(&mut self, asker: A, answer: Answer) {
+        self.answers.push_back((asker, answer));
     }
 
     /// Whether a question can be asked, or an answer told, while `under_way` calls are under way.
@@ -307,23 +304,23 @@ impl<G> Admission<G> {
     }
 
     /// All that wait, and why.
-    pub fn waiting(&self) -> impl Iterator<Item = (Wait, &Errand<G>)> {
-        let urgent = self.urgent.iter().map(|errand| (Wait::Urgent, errand));
-        let claims = self.claims.iter().map(|errand| (Wait::Claim, errand));
+    pub fn waiting(&self) -> impl Iterator<Item = (Wait, &PendingInquiry<A>)> {
+        let urgent = self.urgent.iter().map(|pending| (Wait::Urgent, pending));
+        let claims = self.claims.iter().map(|pending| (Wait::Claim, pending));
         let joined = self.asking.values().flat_map(|joined| {
-            let sharing = joined.sharing.iter().map(|errand| (Wait::Sharing, errand));
-            sharing.chain(joined.later.iter().map(|errand| (Wait::Later, errand)))
+            let sharing = joined.sharing.iter().map(|pending| (Wait::Sharing, pending));
+            sharing.chain(joined.later.iter().map(|pending| (Wait::Later, pending)))
         });
         urgent.chain(claims).chain(joined)
     }
 
     /// The answers that are to be told.
-    pub fn answers(&self) -> impl Iterator<Item = &(G, Answer)> {
+    pub fn answers(&self) -> impl Iterator<Item = &(A, Answer)> {
         self.answers.iter()
     }
 
     /// Has the first of these claims asked next: they have waited the longest. The others join it.
-    fn ask_next_of(&mut self, subject: Subject, mut claims: VecDeque<Errand<G>>) {
+    fn ask_next_of(&mut self, subject: Subject, mut claims: VecDeque<PendingInquiry<A>>) {
         let Some(first) = claims.pop_front() else { return };
         let Some(terms) = first.inquiry.terms() else { return };
         self.joined -= 1;
@@ -336,16 +333,6 @@ impl<G> Admission<G> {
 
 /// What a claim is told that was not asked.
 pub const OVERLOADED: Claimed = Claimed::Failed(StoreError::Overloaded);
-
-/// How many of its timeouts a claim waits to be asked, as long as the server answers others. After one without a word
-/// from the server it is refused.
-pub(super) const PATIENCE: u32 = 4;
-
-/// Whether a claim that came at `ordered` has waited too long for a server that last answered at `heard`.
-pub(super) fn is_overdue(ordered: Timestamp, heard: Timestamp, timeout: Duration, now: Timestamp) -> bool {
-    let longest = timeout.saturating_mul(PATIENCE);
-    ordered.max(heard).after(timeout).has_come(now, timeout) || ordered.after(longest).has_come(now, longest)
-}
 
 #[cfg(test)]
 mod tests;

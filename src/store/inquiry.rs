@@ -27,15 +27,10 @@ use std::{
 };
 
 use super::{
-    Answer, Claimed, Renewed, Settled, StoreError, admission,
-    remote::{Asked, Dialect, Failure, Heard, Said},
+    Answer, Claimed, Renewed, Settled, StoreError,
+    dialect::{Asked, Dialect, Failure, Heard, Question, Said, Terms},
 };
-use crate::{
-    config::Share,
-    record::{Claim, RENEWALS_PER_LEASE},
-    request::{Caller, Fingerprint, OperationId},
-    time::Timestamp,
-};
+use crate::{record::RENEWALS_PER_LEASE, request::OperationId, time::Timestamp};
 
 /// A call under way.
 #[derive(Clone)]
@@ -68,33 +63,6 @@ pub struct Inquiry {
     error: Option<StoreError>,
 }
 
-/// What is asked.
-#[derive(Clone, Debug)]
-pub enum Question {
-    /// Whether this may run the operation.
-    Claim(Terms),
-    /// That its lease starts anew.
-    Renew,
-    /// That it has ended.
-    Settle {
-        /// What the answer is if the store takes it.
-        settled: Settled,
-    },
-}
-
-/// What a claim is for, besides the operation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Terms {
-    /// What the request asks for.
-    pub fingerprint: Fingerprint,
-    /// Whether an unknown outcome may be run again.
-    pub retry_unknown: bool,
-    /// Whose it is.
-    pub caller: Caller,
-    /// How much of what is scarce one caller may have.
-    pub share: Share,
-}
-
 /// How it goes on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Progress {
@@ -106,14 +74,6 @@ pub enum Progress {
     Again(StoreError),
     /// It is to be asked again when a tick says so, because of this.
     Later(StoreError),
-}
-
-impl Terms {
-    /// Those of a claim.
-    pub(super) fn of(claim: &Claim) -> Self {
-        let Claim { fingerprint, retry_unknown, caller, share, .. } = *claim;
-        Self { fingerprint, retry_unknown, caller, share }
-    }
 }
 
 impl Hash for Inquiry {
@@ -271,7 +231,7 @@ impl Inquiry {
 
     /// Whether it has waited too long to be asked, if the server last answered at `heard`.
     pub(super) fn has_waited_too_long(&self, heard: Timestamp, now: Timestamp) -> bool {
-        admission::is_overdue(self.begun, heard, self.patience, now)
+        is_overdue(self.begun, heard, self.patience, now)
     }
 
     /// Whether it was to be asked as long ago as the server may take to answer.
@@ -361,6 +321,16 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 /// second. Others see it come back before, and then they need not wait.
 const LATE_RESTS: u32 = 4;
 const LONGEST_LATE_REST: Duration = Duration::from_secs(10);
+
+/// How many of its timeouts a claim waits to be asked, as long as the server answers others. After one without a word
+/// from the server it is refused.
+const PATIENCE: u32 = 4;
+
+/// Whether a claim that came at `ordered` has waited too long for a server that last answered at `heard`.
+fn is_overdue(ordered: Timestamp, heard: Timestamp, timeout: Duration, now: Timestamp) -> bool {
+    let longest = timeout.saturating_mul(PATIENCE);
+    ordered.max(heard).after(timeout).has_come(now, timeout) || ordered.after(longest).has_come(now, longest)
+}
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,9 @@
 
 pub mod admission;
 mod base64;
+#[cfg(test)]
+mod calls;
+pub mod dialect;
 pub mod dynamodb;
 pub mod frame;
 pub mod inquiry;
@@ -207,8 +210,8 @@ pub enum StoreError {
     Host(u32),
     /// Too much waits for a remote store in this worker already, or has waited too long: it was not asked.
     #[error(
-        "more is asked of the store than it, or the way to it, answers in time: requests were refused that waited, and \
-         were never sent; it needs a faster server, more workers, or fewer requests"
+        "the store, or the way to it, is too slow for what is asked of it: requests that waited were refused and never \
+         sent; it needs a faster server, more workers, or fewer requests"
     )]
     Overloaded,
     /// DynamoDB, or the way to it.

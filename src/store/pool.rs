@@ -7,7 +7,7 @@
 //! - Of the connections that are ready the one with the least pending is asked. One more is opened, up to the limit, when
 //!   all of them have something pending.
 //! - The host has no timer for a question: each has a moment, which is looked at in ticks. If a question has no answer
-//!   then, nothing behind it has, and the connection is given up. So whoever asks again asks on another one.
+//!   then, nothing behind it has, and the connection is given up. A second attempt is made on another one.
 //! - While the server cannot be reached, attempts become rarer, and questions wait for the next one as long as they may.
 //!   A server that is the wrong one just then, as a standby is, is left at once for the next of the cluster.
 //! - A connection on which nothing was asked for a while is closed.
@@ -16,7 +16,7 @@ use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use super::{
     StoreError,
-    remote::{Failure, Heard, Login, LoginStep, Silence, Unwelcome, Wire, WireError},
+    dialect::{Failure, Heard, Login, LoginStep, Silence, Unwelcome, Wire, WireError},
 };
 use crate::time::Timestamp;
 
@@ -373,8 +373,8 @@ impl Pool {
         connection.pending
     }
 
-    /// A server does not let a connection in. Who waits for one waits on if another server may, the first ones of which are
-    /// tried at once.
+    /// A server does not let a connection in. Questions wait on if another server may; the first few of those are tried
+    /// at once.
     fn turn_away(&mut self, streams: &mut impl Streams, unwelcome: Unwelcome, now: Timestamp) {
         let Unwelcome { error, others_may_welcome } = unwelcome;
         if !others_may_welcome {
@@ -387,7 +387,7 @@ impl Pool {
         }
     }
 
-    /// Notes that there is no connection to be had. Who waits for one is told, if there is no other.
+    /// Notes that a connection cannot be opened. If there is no other, those that wait for one are told.
     fn note_failure(&mut self, error: StoreError, now: Timestamp) {
         self.failures = self.failures.saturating_add(1);
         self.failed = Some((now, error));
@@ -411,7 +411,7 @@ impl Pool {
 }
 
 impl Connection {
-    /// Sends a question; `false` if the stream has ended, of which the host says more in a moment.
+    /// Sends a question; `false` if the stream has ended; the host says more in a moment.
     fn send(&mut self, streams: &mut impl Streams, bytes: &[u8], now: Timestamp) -> bool {
         self.used = now;
         let is_sent = streams.send(self.stream, bytes);

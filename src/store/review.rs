@@ -8,12 +8,12 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     StoreError,
+    dialect::{Dialect, Failure, Heard, Reply},
     inquiry::CLOCK_STEP,
-    remote::{Dialect, Failure, Heard, Reply},
 };
 use crate::{
-    record::{Amended, Amendment, Owner, View},
-    request::{Fingerprint, OperationId},
+    record::{Amended, Amendment, View},
+    request::OperationId,
     time::Timestamp,
 };
 
@@ -36,21 +36,6 @@ enum ReviewStage {
     Looking,
     /// With what the record was when it was judged.
     Amending(View),
-}
-
-/// A record that was found.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Seen {
-    /// What an operator is told.
-    pub view: View,
-    /// Whose it is.
-    pub owner: Owner,
-    /// What its owner asked for.
-    pub fingerprint: Fingerprint,
-    /// When its lease ends, by the store's clock.
-    pub lease_until: Timestamp,
-    /// What that clock said when it was seen.
-    pub clock: Timestamp,
 }
 
 /// What came of it.
@@ -155,7 +140,7 @@ impl Review {
         Ok(None)
     }
 
-    /// Takes in a record, and decides what becomes of it.
+    /// Takes in a record, and decides what it changes to.
     fn judge(&mut self, reply: Reply<'_>, now: Timestamp) -> Result<Option<Reviewed>, Failure> {
         let seen = self.dialect.seen(&self.operation, reply, now)?;
         let (seen, amendment) = match (seen, self.amendment) {

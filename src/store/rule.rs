@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Answer, Call, Claimed, Settled, StoreError,
-    inquiry::{Inquiry, Question, Terms},
+    dialect::{Dialect, Question, Terms},
+    inquiry::Inquiry,
     integrity::Integrity,
-    remote::Dialect,
     seal::{self, PhaseByte},
 };
 use crate::{

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{About, ExchangeId, Host, body_watch::BodyWait};
+use super::{
+    body_watch::BodyWait,
+    host::{About, ExchangeId, Host},
+};
 use crate::{
     config::{Mode, Policy},
     exchange::{Exchange, Status},

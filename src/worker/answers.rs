@@ -1,14 +1,18 @@
 //! What a worker does with the answers to calls.
 
-use super::{Host, Report, Worker, inquiries::Errand};
+use super::{
+    host::{Host, Report},
+    inquiries::PendingInquiry,
+    state::Worker,
+};
 use crate::{
     exchange::{CallFailure, Event},
     headers::Headers,
     store::{
         Answer, Claimed, Renewed, Settled,
+        dialect::Heard,
         inquiry::Progress,
         pool::{Answered, Pool},
-        remote::Heard,
     },
     time::Timestamp,
 };
@@ -25,27 +29,15 @@ pub struct CallAnswer<'a> {
 }
 
 impl Worker {
-    /// Whether the call with this token is a question to the store.
-    #[must_use]
-    pub fn awaits_store(&self, token: u32) -> bool {
-        self.inquiries.await_answer(token)
-    }
-
-    /// Whether it is a detached call.
-    #[must_use]
-    pub fn awaits_upstream(&self, token: u32) -> bool {
-        self.calls.awaits(token)
-    }
-
     /// Takes in what came of a question to the store.
     pub fn on_store_answer(&mut self, host: &mut impl Host, token: u32, heard: Heard<'_>, now: Timestamp) {
-        let Some(mut errand) = self.inquiries.answered(token) else { return };
+        let Some(mut pending) = self.inquiries.answered(token) else { return };
         self.work(host, now, |worker, host| {
             if matches!(heard, Heard::Reply { status: 200, .. }) {
                 worker.inquiries.note_reply(now);
             }
-            let progress = errand.inquiry.hear(heard, now);
-            worker.go_on(host, errand, progress, now);
+            let progress = pending.inquiry.hear(heard, now);
+            worker.go_on(host, pending, progress, now);
         });
     }
 
@@ -71,12 +63,12 @@ impl Worker {
     /// Takes in what came of the next question over a persistent connection; `false` if there is none.
     pub(super) fn hear_next(&mut self, host: &mut impl Host, now: Timestamp) -> bool {
         let Some((ticket, answered)) = self.pool.as_mut().and_then(Pool::next_answer) else { return false };
-        if let Some(mut errand) = self.inquiries.answered(ticket) {
+        if let Some(mut pending) = self.inquiries.answered(ticket) {
             if matches!(answered, Answered::Reply(_)) {
                 self.inquiries.note_reply(now);
             }
-            let progress = errand.inquiry.hear(answered.heard(), now);
-            self.go_on(host, errand, progress, now);
+            let progress = pending.inquiry.hear(answered.heard(), now);
+            self.go_on(host, pending, progress, now);
         }
         true
     }
@@ -95,47 +87,53 @@ impl Worker {
     }
 
     /// Goes on with a question as its last attempt says.
-    pub(super) fn go_on(&mut self, host: &mut impl Host, mut errand: Errand, progress: Progress, now: Timestamp) {
-        let is_shadow = errand.is_shadow;
+    pub(super) fn go_on(
+        &mut self,
+        host: &mut impl Host,
+        mut pending: PendingInquiry,
+        progress: Progress,
+        now: Timestamp,
+    ) {
+        let is_shadow = pending.is_shadow;
         match progress {
-            Progress::Answered(answer) => self.tell_answer(host, &errand, answer, now),
-            Progress::Anew => self.inquiries.order_again(errand),
+            Progress::Answered(answer) => self.tell_answer(host, &pending, answer, now),
+            Progress::Anew => self.inquiries.order_again(pending),
             Progress::Again(error) => {
                 host.report(Report::AttemptFailed { error, is_shadow }, now);
-                self.inquiries.order_again(errand);
+                self.inquiries.order_again(pending);
             }
             Progress::Later(error) => {
                 host.report(Report::AttemptFailed { error, is_shadow }, now);
-                if errand.inquiry.is_release() && self.inquiries.are_crowded() {
+                if pending.inquiry.is_release() && self.inquiries.are_full() {
                     let given_up = Answer::Settled(Settled::Failed(error).into());
-                    return self.tell_answer(host, &errand, given_up, now);
+                    return self.tell_answer(host, &pending, given_up, now);
                 }
-                if errand.inquiry.becomes_delayed(now) {
-                    self.drive_from_root(host, errand.guest, Event::Answered(Answer::Delayed), now);
+                if pending.inquiry.becomes_delayed(now) {
+                    self.drive_from_root(host, pending.asker, Event::Answered(Answer::Delayed), now);
                 }
-                self.inquiries.rest(errand, self.memory.limit_of_records());
+                self.inquiries.rest(pending, self.memory.limit_of_records());
             }
         }
     }
 
     /// Hands the store's answer to whom it is for, and to those whom it concerns besides.
-    fn tell_answer(&mut self, host: &mut impl Host, errand: &Errand, answer: Answer, now: Timestamp) {
+    fn tell_answer(&mut self, host: &mut impl Host, pending: &PendingInquiry, answer: Answer, now: Timestamp) {
         let (is_over, was_written) = (says_that_it_is_over(&answer), says_that_it_was_written(&answer));
         if let Answer::Claimed(claimed) = &answer {
-            self.inquiries.conclude(errand, claimed, now);
+            self.inquiries.conclude(pending, claimed, now);
         }
         if was_written {
             self.inquiries.note_write(now);
         }
         if let Answer::Renewed(Renewed::Failed(error)) = answer
-            && !self.exchanges.contains_key(&errand.guest)
+            && !self.exchanges.contains_key(&pending.asker)
         {
             // The execution has ended meanwhile.
-            host.report(Report::AttemptFailed { error, is_shadow: errand.is_shadow }, now);
+            host.report(Report::AttemptFailed { error, is_shadow: pending.is_shadow }, now);
         }
-        self.drive_from_root(host, errand.guest, Event::Answered(answer), now);
-        if is_over && !errand.is_shadow {
-            self.waiting_room.call(&errand.inquiry.operation());
+        self.drive_from_root(host, pending.asker, Event::Answered(answer), now);
+        if is_over && !pending.is_shadow {
+            self.waiting_room.call(&pending.inquiry.operation());
         }
     }
 }

@@ -15,18 +15,18 @@ use crate::{headers::Headers, time::Timestamp};
 /// What is known of the host.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BodyWatch {
-    verdict: Verdict,
+    bodies: Bodies,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum Verdict {
+enum Bodies {
     #[default]
-    Unproven,
+    Unknown,
     HandedOver,
     Withheld,
 }
 
-/// When a request began to wait for its body, and what had arrived of it: of no interest once the verdict is known.
+/// When a request began to wait for its body, and what had arrived of it: of no interest once that is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyWait {
     /// The first tick that saw it wait.
@@ -39,34 +39,34 @@ pub(super) struct BodyWait {
 impl BodyWatch {
     /// Notes that a request begins to wait; `received` says how many bytes of it have arrived.
     pub(super) fn begin(&self, headers: &Headers, received: impl FnOnce() -> u64) -> BodyWait {
-        let size = if self.verdict == Verdict::Unproven { received() } else { 0 };
+        let size = if self.bodies == Bodies::Unknown { received() } else { 0 };
         BodyWait { since: None, size, has_length: headers.get("content-length").is_some() }
     }
 
     /// Notes that a body callback came while headers were held.
     pub(super) fn handed_over(&mut self) {
-        self.verdict = Verdict::HandedOver;
+        self.bodies = Bodies::HandedOver;
     }
 
     /// Whether the host is known to withhold bodies.
     pub(super) fn is_withheld(&self) -> bool {
-        self.verdict == Verdict::Withheld
+        self.bodies == Bodies::Withheld
     }
 
     /// Whether the body that a request waits for will never be handed over.
     pub(super) fn is_hopeless(&mut self, wait: &mut BodyWait, now: Timestamp, received: impl FnOnce() -> u64) -> bool {
         let waited = now.since(*wait.since.get_or_insert(now));
-        match self.verdict {
-            Verdict::HandedOver => false,
-            Verdict::Withheld => true,
-            Verdict::Unproven if waited < PATIENCE => false,
-            Verdict::Unproven if received() > wait.size => {
-                self.verdict = Verdict::Withheld;
+        match self.bodies {
+            Bodies::HandedOver => false,
+            Bodies::Withheld => true,
+            Bodies::Unknown if waited < PATIENCE => false,
+            Bodies::Unknown if received() > wait.size => {
+                self.bodies = Bodies::Withheld;
                 true
             }
             // Nothing has arrived. With a declared length the client is still to send it. Without one,
             // an empty chunked body may have ended already, which no attribute shows.
-            Verdict::Unproven => !wait.has_length && waited >= PATIENCE_WITHOUT_LENGTH,
+            Bodies::Unknown => !wait.has_length && waited >= PATIENCE_WITHOUT_LENGTH,
         }
     }
 }
@@ -74,6 +74,6 @@ impl BodyWatch {
 /// How long a request waits before the watch looks at it; a handed-over body comes at once.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long one waits whose body may be empty. The contract's bound is 5 s, of which the ticks before and after take up to
-/// one each.
+/// How long one waits whose body may be empty. The contract's bound is 5 s; the ticks before and after take up to one
+/// second each.
 const PATIENCE_WITHOUT_LENGTH: Duration = Duration::from_millis(2_500);

@@ -1,6 +1,11 @@
 //! Carries out what an exchange asks for.
 
-use super::{ActiveExchange, ExchangeId, Host, POLL, Report, StoreReply, Worker};
+use super::{
+    active::ActiveExchange,
+    host::{ExchangeId, Host, Report, StoreReply},
+    state::{Worker, Worklist},
+    waiting_room::POLL,
+};
 use crate::{
     exchange::{Effect, Event, Evidence, NoRoom},
     store::{Answer, Claimed},
@@ -23,13 +28,6 @@ pub enum Passage {
     Continues,
     /// It is held.
     Held,
-}
-
-/// What is to be done, and what comes of it. It is kept from one event to the next for the memory that it has.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Worklist {
-    round: Vec<Effect>,
-    next: Vec<Effect>,
 }
 
 impl Worker {
@@ -175,25 +173,6 @@ impl Worker {
             Effect::WarnStore(error) => {
                 host.report(Report::StoreFailed { error, is_shadow: active.is_shadow() }, now.get());
             }
-        }
-    }
-
-    /// Takes as much memory for an exchange as it takes now, and lets go of one that is finished.
-    fn take_stock(&mut self, id: ExchangeId) {
-        let Some(active) = self.exchanges.get_mut(&id) else { return };
-        if active.exchange.is_finished() {
-            self.let_go(id);
-        } else {
-            let footprint = active.footprint();
-            let before = std::mem::replace(&mut active.memory, footprint);
-            self.memory.change(before, footprint);
-        }
-    }
-
-    /// Drops an exchange to which nothing more can happen.
-    pub(super) fn let_go(&mut self, id: ExchangeId) {
-        if let Some(active) = self.exchanges.remove(&id) {
-            self.memory.change(active.memory, 0);
         }
     }
 }

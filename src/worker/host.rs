@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::ExchangeId;
 use crate::{
     exchange::{Counter, DetachedCall, Notice, Reply, Status},
     record::Mailbox,
@@ -10,6 +9,11 @@ use crate::{
     store::{Answer, Call, StoreError, inquiry::Inquiry, pool::Streams},
     time::Timestamp,
 };
+
+/// The number of an exchange. Unlike those of streams, these are never used twice in a worker; the lower one goes
+/// first.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ExchangeId(pub u64);
 
 /// The host calls of a worker. In Envoy they are proxy-wasm's; in a test they are the test's.
 ///

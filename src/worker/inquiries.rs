@@ -1,6 +1,6 @@
 //! The questions of this worker to a remote store, from the order to the answer.
 
-use super::{ExchangeId, outbox::Outbox};
+use super::{host::ExchangeId, outbox::Outbox};
 use crate::{
     store::{
         Answer, Claimed,
@@ -11,14 +11,14 @@ use crate::{
 };
 
 /// A question, and whose it is.
-pub type Errand = admission::Errand<ExchangeId>;
+pub type PendingInquiry = admission::PendingInquiry<ExchangeId>;
 
 /// The questions that are not answered yet.
 #[derive(Clone, Debug)]
 pub(super) struct Inquiries {
-    outbox: Outbox<Admission<ExchangeId>, Box<Errand>>,
+    outbox: Outbox<Admission<ExchangeId>, Box<PendingInquiry>>,
     /// Those whose last attempt failed, and whose next one is not due yet.
-    resting: Vec<Errand>,
+    resting: Vec<PendingInquiry>,
     /// How many bytes those take.
     resting_bytes: u64,
     /// Whether the store took the last write that it answered.
@@ -31,17 +31,17 @@ impl Inquiries {
     }
 
     /// Leaves a question to be asked, unless too much waits: then that is the answer.
-    pub(super) fn order(&mut self, guest: ExchangeId, inquiry: Inquiry, is_shadow: bool) -> Result<(), Claimed> {
-        self.outbox.queue.order(Errand { guest, inquiry, is_shadow })
+    pub(super) fn order(&mut self, asker: ExchangeId, inquiry: Inquiry, is_shadow: bool) -> Result<(), Claimed> {
+        self.outbox.queue.order(PendingInquiry { asker, inquiry, is_shadow })
     }
 
     /// The same for one that is to be asked again.
-    pub(super) fn order_again(&mut self, errand: Errand) {
-        self.outbox.queue.order_again(errand);
+    pub(super) fn order_again(&mut self, pending: PendingInquiry) {
+        self.outbox.queue.order_again(pending);
     }
 
     /// The next question to ask.
-    pub(super) fn next_to_ask(&mut self) -> Option<Errand> {
+    pub(super) fn next_to_ask(&mut self) -> Option<PendingInquiry> {
         let calls = self.calls();
         self.outbox.queue.next_to_ask(calls)
     }
@@ -62,18 +62,18 @@ impl Inquiries {
     }
 
     /// Lets those know who have joined a claim what became of it.
-    pub(super) fn conclude(&mut self, errand: &Errand, claimed: &Claimed, now: Timestamp) {
-        self.outbox.queue.conclude(errand, claimed, now);
+    pub(super) fn conclude(&mut self, pending: &PendingInquiry, claimed: &Claimed, now: Timestamp) {
+        self.outbox.queue.conclude(pending, claimed, now);
     }
 
     /// Takes back a claim that was about to be asked.
-    pub(super) fn withdraw(&mut self, errand: &Errand) {
-        self.outbox.queue.withdraw(errand);
+    pub(super) fn withdraw(&mut self, pending: &PendingInquiry) {
+        self.outbox.queue.withdraw(pending);
     }
 
     /// Notes that a question is under way.
-    pub(super) fn sent(&mut self, token: u32, errand: Errand) {
-        self.outbox.sent(token, Box::new(errand));
+    pub(super) fn sent(&mut self, token: u32, pending: PendingInquiry) {
+        self.outbox.sent(token, Box::new(pending));
     }
 
     /// Whether the call with this token is a question.
@@ -81,9 +81,9 @@ impl Inquiries {
         self.outbox.awaits(token)
     }
 
-    /// Takes out the errand that `token` answers.
-    pub(super) fn answered(&mut self, token: u32) -> Option<Errand> {
-        self.outbox.answered(token).map(|errand| *errand)
+    /// Takes out the inquiry that `token` answers.
+    pub(super) fn answered(&mut self, token: u32) -> Option<PendingInquiry> {
+        self.outbox.answered(token).map(|pending| *pending)
     }
 
     /// Notes that the store has answered.
@@ -92,37 +92,37 @@ impl Inquiries {
     }
 
     /// Whether as many rest as memory is to be spent on, should a store hang and clients go on asking.
-    pub(super) fn are_crowded(&self) -> bool {
+    pub(super) fn are_full(&self) -> bool {
         self.resting.len() >= MOST_RESTING
     }
 
-    /// Keeps an errand whose last attempt failed, and gives up the oldest of all that rest, so that they take no more than
+    /// Keeps an inquiry whose last attempt failed, and gives up the oldest of all that rest, so that they take no more than
     /// `limit` bytes. The exchanges that wait for those are told in turn: one that is large may take the place of hundreds.
-    pub(super) fn rest(&mut self, errand: Errand, limit: u64) {
+    pub(super) fn rest(&mut self, pending: PendingInquiry, limit: u64) {
         self.takes_writes = false;
-        self.resting_bytes = self.resting_bytes.saturating_add(errand.inquiry.size() as u64);
-        self.resting.push(errand);
+        self.resting_bytes = self.resting_bytes.saturating_add(pending.inquiry.size() as u64);
+        self.resting.push(pending);
         while self.resting_bytes > limit {
-            let oldest = self.resting.iter().enumerate().min_by_key(|(_, errand)| errand.inquiry.begun());
+            let oldest = self.resting.iter().enumerate().min_by_key(|(_, pending)| pending.inquiry.begun());
             let Some((place, _)) = oldest else { break };
             let given_up = self.take(place);
             let answer = given_up.inquiry.give_up();
-            self.outbox.queue.tell(given_up.guest, answer);
+            self.outbox.queue.tell(given_up.asker, answer);
         }
     }
 
-    fn take(&mut self, place: usize) -> Errand {
-        let errand = self.resting.swap_remove(place);
-        self.resting_bytes = self.resting_bytes.saturating_sub(errand.inquiry.size() as u64);
-        errand
+    fn take(&mut self, place: usize) -> PendingInquiry {
+        let pending = self.resting.swap_remove(place);
+        self.resting_bytes = self.resting_bytes.saturating_sub(pending.inquiry.size() as u64);
+        pending
     }
 
     /// Orders the attempts that have become due, has those told for whom it takes longer, and refuses claims that have
     /// waited too long.
     pub(super) fn tick(&mut self, now: Timestamp) {
-        for errand in &mut self.resting {
-            if errand.inquiry.becomes_delayed(now) {
-                self.outbox.queue.tell(errand.guest, Answer::Delayed);
+        for pending in &mut self.resting {
+            if pending.inquiry.becomes_delayed(now) {
+                self.outbox.queue.tell(pending.asker, Answer::Delayed);
             }
         }
         self.outbox.queue.tell_delayed(now);
@@ -145,13 +145,13 @@ impl Inquiries {
         let is_next = |inquiry: &Inquiry| {
             inquiry.is_late(now) && (inquiry.is_due(now) || takes_writes && inquiry.has_rested(now))
         };
-        if !self.resting.iter().any(|errand| is_next(&errand.inquiry)) {
+        if !self.resting.iter().any(|pending| is_next(&pending.inquiry)) {
             return;
         }
         let waiting = self.outbox.queue.waiting();
-        let urgent = waiting.take_while(|(wait, _)| *wait == Wait::Urgent).map(|(_, errand)| errand);
-        let under_way = self.outbox.under_way().map(|(_, errand)| &**errand);
-        let late = urgent.chain(under_way).filter(|errand| errand.inquiry.is_late(now)).count();
+        let urgent = waiting.take_while(|(wait, _)| *wait == Wait::Urgent).map(|(_, pending)| pending);
+        let under_way = self.outbox.under_way().map(|(_, pending)| &**pending);
+        let late = urgent.chain(under_way).filter(|pending| pending.inquiry.is_late(now)).count();
         self.order_those(MOST_LATE.saturating_sub(late), is_next);
     }
 
@@ -159,11 +159,11 @@ impl Inquiries {
     fn order_those(&mut self, mut room: usize, is_next: impl Fn(&Inquiry) -> bool) {
         let mut place = 0;
         while room > 0
-            && let Some(errand) = self.resting.get(place)
+            && let Some(pending) = self.resting.get(place)
         {
-            if is_next(&errand.inquiry) {
-                let errand = self.take(place);
-                self.outbox.queue.order_again(errand);
+            if is_next(&pending.inquiry) {
+                let pending = self.take(place);
+                self.outbox.queue.order_again(pending);
                 room -= 1;
             } else {
                 place += 1;
@@ -172,7 +172,7 @@ impl Inquiries {
     }
 
     pub(super) fn are_over(&self) -> bool {
-        self.errands().next().is_none() && self.outbox.queue.is_empty()
+        self.all().next().is_none() && self.outbox.queue.is_empty()
     }
 
     /// Whether a tick at `now` would order something, or have somebody told.
@@ -186,10 +186,10 @@ impl Inquiries {
     }
 
     /// All questions, wherever they are; under way ones with their tokens.
-    pub(super) fn errands(&self) -> impl Iterator<Item = (Option<u32>, &Errand)> {
-        let waiting = self.outbox.queue.waiting().map(|(_, errand)| (None, errand));
-        let under_way = self.outbox.under_way().map(|(token, errand)| (Some(*token), &**errand));
-        waiting.chain(under_way).chain(self.resting.iter().map(|errand| (None, errand)))
+    pub(super) fn all(&self) -> impl Iterator<Item = (Option<u32>, &PendingInquiry)> {
+        let waiting = self.outbox.queue.waiting().map(|(_, pending)| (None, pending));
+        let under_way = self.outbox.under_way().map(|(token, pending)| (Some(*token), &**pending));
+        waiting.chain(under_way).chain(self.resting.iter().map(|pending| (None, pending)))
     }
 
     /// How many calls are under way.

@@ -3,15 +3,21 @@
 //! A wake-up names an operation and never a stream, so that one which comes late, twice, or from a VM
 //! that has been replaced meanwhile finds nobody and does nothing.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
-use super::ExchangeId;
+use super::host::ExchangeId;
 use crate::{
     config::Policy,
     exchange::NoRoom,
     request::{Caller, OperationId},
     time::Timestamp,
 };
+
+/// How often the store is asked about an execution that another Envoy may run.
+pub const POLL: Duration = Duration::from_millis(100);
 
 /// Who waits, and for what.
 #[derive(Clone, Debug, Default)]

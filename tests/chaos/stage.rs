@@ -73,7 +73,7 @@ impl Stage {
         Self { record, intents, addresses: Mutex::default(), is_over: AtomicBool::new(false), patience }
     }
 
-    /// Whoever acts on it is to leave.
+    /// Those who act on it must leave.
     pub(crate) fn close(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }

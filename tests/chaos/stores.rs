@@ -20,7 +20,7 @@ pub(crate) enum Server {
 /// What a store does that does not keep what filters stand on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Sabotage {
-    /// Whoever claims a key has it.
+    /// A claim takes the key.
     GrantsAlways,
     /// Every record is gone from time to time.
     Forgets,

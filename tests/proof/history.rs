@@ -111,7 +111,7 @@ pub(crate) struct Breach {
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct History {
     runs: Vec<Run>,
-    /// The answers that clients know of: which run of which operation. Each later replay has to be one of them.
+    /// The answers that clients have: which run of which operation. Each later replay must be one of them.
     known: Vec<(Operation, AttemptId)>,
     /// Attempts that began when a client knew the answer, and whose execution that was.
     expected: Vec<(AttemptId, AttemptId)>,

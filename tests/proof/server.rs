@@ -31,7 +31,7 @@ pub(crate) enum Command {
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Arc<[u8]>,
-    /// What its clock said, in milliseconds, if the reply bears a date.
+    /// What its clock said, in milliseconds, if the reply has a date.
     pub(crate) date: Option<u64>,
 }
 

@@ -16,9 +16,11 @@ use idemgate::{
     record::{Mailbox, Owner},
     request::{Fingerprint, OperationId},
     store::{
-        Call, Ending, StoreError, dynamodb,
+        Call, Ending, StoreError,
+        dialect::Heard,
+        dynamodb,
         pool::Streams,
-        remote::{Heard, RemoteStore},
+        remote::RemoteStore,
         shared_data::{Cas, Recent, SharedDataStore},
     },
     time::Timestamp,
@@ -105,7 +107,7 @@ pub(crate) enum Occasion {
     Replied(QuestionId, Said),
     /// Bytes have come on a stream to Redis.
     Received(u32, Arc<[u8]>),
-    /// A stream to Redis has ended, of which Envoy says this.
+    /// A stream to Redis has ended, and what Envoy says of it.
     StreamEnded(u32, &'static str),
     /// Time has passed.
     Tick,
@@ -253,7 +255,7 @@ impl Worker {
             let mut hasher = DefaultHasher::new();
             // As one text: it is written in pieces of a few letters, and each would cost the hasher as much as a word.
             hasher.write(format!("{worker:?}").as_bytes());
-            worker.questions().for_each(|(_, errand)| errand.inquiry.hash(&mut hasher));
+            worker.inquiries().for_each(|(_, pending)| pending.inquiry.hash(&mut hasher));
             self.digest = hasher.finish();
         }
     }

@@ -10,6 +10,7 @@ mod word;
 pub(super) use list::List;
 pub(super) use pattern::{AuthorityPattern, HeaderPatterns, PathPattern};
 pub(super) use quantity::{Number, Percentage, Period, Size, bytes_text};
+pub use secret::Environment;
 pub(super) use secret::Secret;
 pub(crate) use text::NEVER_GUARDED;
 pub(super) use text::{

@@ -2,7 +2,7 @@
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
-use super::FieldName;
+use super::text::FieldName;
 use crate::config::error::{ConfigError, JsonPath};
 use crate::config::glob::{BadGlob, Glob, LONGEST_PATTERN};
 use crate::config::json::{Node, read_value};
@@ -90,7 +90,7 @@ impl<'de> Deserialize<'de> for AuthorityPattern {
 pub(in crate::config) struct HeaderPattern(Glob);
 
 impl HeaderPattern {
-    /// Whether the pattern matches `value`, of which every letter counts.
+    /// Whether the pattern matches all of `value`, case included.
     pub(in crate::config) fn matches(&self, value: &[u8]) -> bool {
         self.0.matches(value)
     }
@@ -110,7 +110,7 @@ impl<'de> Deserialize<'de> for HeaderPattern {
             let is_possible = !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control);
             is_possible.then(|| text.to_owned())
         })?;
-        // No value has a line break, so that there is one segment, and one star is as good as two.
+        // No value has a line break: it is one segment, in which one star matches what two do.
         let pattern = if text.contains("***") { text.clone() } else { text.replace("**", "*").replace('*', "**") };
         compile(pattern.as_bytes(), b'\n', &text).map(Self)
     }

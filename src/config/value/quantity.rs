@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer};
 
-use crate::config::Share;
 use crate::config::json::read_value;
+use crate::config::share::Share;
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

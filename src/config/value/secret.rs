@@ -4,10 +4,12 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::Text;
-use crate::config::Environment;
+use super::text::Text;
 use crate::config::error::{ConfigError, JsonPath};
 use crate::config::json::Node;
+
+/// The environment variables of the host that the filter is shown, by name.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Text that neither `Debug` nor an error shows, or the name of an environment variable that holds it.
 ///

@@ -245,7 +245,7 @@ fn a_call_that_was_not_made_is_released_and_one_that_was_reset_is_not() {
         assert_eq!((stream.reply().status, stream.told()), (status, Some(word)));
         assert_eq!(stream.reply().headers.get("idempotency-status"), Some(word.as_str().as_bytes()));
         assert!(stream.counted(counter));
-        // What the answer says of a retry is what becomes of one.
+        // A retry does what the answer says it will.
         for name in ["x-should-retry", "stripe-should-retry"] {
             assert_eq!(stream.reply().headers.get(name), Some(may_run.to_string().as_bytes()));
         }

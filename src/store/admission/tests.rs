@@ -20,60 +20,60 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 const LEASE: Duration = Duration::from_secs(30);
 const LIMITS: AdmissionLimits = AdmissionLimits { calls: 2, reserve: 1, waiting: 4, joined: 4 };
 
-/// A claim for an operation, by a guest of that number.
-fn claim(operation: u8, guest: u32) -> Errand<u32> {
-    claim_of(operation, guest, 9, false)
+/// A claim for an operation, by an asker of that number.
+fn claim(operation: u8, asker: u32) -> PendingInquiry<u32> {
+    claim_of(operation, asker, 9, false)
 }
 
-fn claim_of(operation: u8, guest: u32, fingerprint: u8, is_shadow: bool) -> Errand<u32> {
+fn claim_of(operation: u8, asker: u32, fingerprint: u8, is_shadow: bool) -> PendingInquiry<u32> {
     let call = Call::Claim(Claim {
         operation: OperationId::from_bytes([operation; 32]),
         caller: Caller::from_bytes([7; 32]),
         share: Share::WHOLE,
         fingerprint: Fingerprint::from_bytes([fingerprint; 32]),
-        owner: Owner::new(guest.into()),
+        owner: Owner::new(asker.into()),
         lease: LEASE,
         ttl: Duration::from_secs(60),
         retry_unknown: false,
         watcher: None,
     });
-    errand(&call, guest, is_shadow)
+    pending(&call, asker, is_shadow)
 }
 
-fn renewal(operation: u8, guest: u32) -> Errand<u32> {
+fn renewal(operation: u8, asker: u32) -> PendingInquiry<u32> {
     let operation = OperationId::from_bytes([operation; 32]);
-    let call = Call::Renew { operation, owner: Owner::new(guest.into()), lease: LEASE, ttl: LEASE };
-    errand(&call, guest, false)
+    let call = Call::Renew { operation, owner: Owner::new(asker.into()), lease: LEASE, ttl: LEASE };
+    pending(&call, asker, false)
 }
 
-fn errand(call: &Call, guest: u32, is_shadow: bool) -> Errand<u32> {
+fn pending(call: &Call, asker: u32, is_shadow: bool) -> PendingInquiry<u32> {
     let store =
         RedisStore::new(RedisConfig { timeout: TIMEOUT, connections: 0, ..RedisConfig::new("redis".to_owned()) });
-    Errand { guest, inquiry: store.inquire(call, NOW).expect("a call that can be made"), is_shadow }
+    PendingInquiry { asker, inquiry: store.inquire(call, NOW).expect("a call that can be made"), is_shadow }
 }
 
-fn admission(errands: impl IntoIterator<Item = Errand<u32>>) -> Admission<u32> {
+fn admission(inquiries: impl IntoIterator<Item = PendingInquiry<u32>>) -> Admission<u32> {
     let mut admission = Admission::new(LIMITS);
-    for errand in errands {
-        assert_eq!(admission.order(errand), Ok(()));
+    for pending in inquiries {
+        assert_eq!(admission.order(pending), Ok(()));
     }
     admission
 }
 
-/// The guests whose questions are asked, when `under_way` calls are under way.
+/// The askers whose questions are asked, when `under_way` calls are under way.
 fn asked(admission: &mut Admission<u32>, mut under_way: usize) -> Vec<u32> {
-    let mut guests = Vec::new();
-    while let Some(errand) = admission.next_to_ask(under_way) {
-        guests.push(errand.guest);
+    let mut askers = Vec::new();
+    while let Some(pending) = admission.next_to_ask(under_way) {
+        askers.push(pending.asker);
         under_way += 1;
     }
-    guests
+    askers
 }
 
 fn told(admission: &mut Admission<u32>) -> Vec<(u32, Claimed)> {
     std::iter::from_fn(|| admission.next_to_tell())
-        .map(|(guest, answer)| match answer {
-            Answer::Claimed(claimed) => (guest, claimed),
+        .map(|(asker, answer)| match answer {
+            Answer::Claimed(claimed) => (asker, claimed),
             other => panic!("{other:?}"),
         })
         .collect()
@@ -108,10 +108,10 @@ fn whatever_is_no_new_claim_goes_first_and_has_room_of_its_own() {
 #[test]
 fn a_granted_claim_answers_all_who_have_joined_it_before_or_after_it_was_asked() {
     let mut admission = admission([claim(0, 0), claim(0, 1), claim_of(0, 2, 8, false)]);
-    let asker = admission.next_to_ask(0).expect("a claim");
+    let first = admission.next_to_ask(0).expect("a claim");
     assert_eq!(admission.order(claim(0, 3)), Ok(()));
     assert_eq!(asked(&mut admission, 0), [0_u32; 0]);
-    admission.conclude(&asker, &Claimed::Granted, NOW);
+    admission.conclude(&first, &Claimed::Granted, NOW);
     let in_flight = Claimed::InFlight { age: Duration::ZERO, lease_left: LEASE };
     let expected = [(1, in_flight.clone()), (2, Claimed::KeyReused), (3, in_flight)];
     assert_eq!(told(&mut admission), expected);
@@ -121,16 +121,16 @@ fn a_granted_claim_answers_all_who_have_joined_it_before_or_after_it_was_asked()
 #[test]
 fn any_other_answer_is_shared_with_those_who_came_before_it_was_asked_for() {
     let mut admission = admission([claim(0, 0), claim(0, 1)]);
-    let asker = admission.next_to_ask(0).expect("a claim");
-    for guest in 2..5 {
-        assert_eq!(admission.order(claim(0, guest)), Ok(()));
+    let first = admission.next_to_ask(0).expect("a claim");
+    for asker in 2..5 {
+        assert_eq!(admission.order(claim(0, asker)), Ok(()));
     }
-    admission.conclude(&asker, &completed(), NOW);
+    admission.conclude(&first, &completed(), NOW);
     assert_eq!(told(&mut admission), [(1, completed())]);
     // Of those who came later the first one asks, and the others had come before that.
-    let asker = admission.next_to_ask(0).expect("a claim");
-    assert_eq!(asker.guest, 2);
-    admission.conclude(&asker, &completed(), NOW);
+    let first = admission.next_to_ask(0).expect("a claim");
+    assert_eq!(first.asker, 2);
+    admission.conclude(&first, &completed(), NOW);
     assert_eq!(told(&mut admission), [(3, completed()), (4, completed())]);
     assert!(admission.is_empty());
 }
@@ -139,9 +139,9 @@ fn any_other_answer_is_shared_with_those_who_came_before_it_was_asked_for() {
 fn an_answer_to_another_question_is_shared_with_nobody() {
     // Another request under the same key, and one whose records decide nothing.
     let mut admission = admission([claim(0, 0), claim_of(0, 1, 8, false), claim_of(0, 2, 9, true)]);
-    let asker = admission.next_to_ask(0).expect("a claim");
+    let first = admission.next_to_ask(0).expect("a claim");
     assert_eq!(asked(&mut admission, 1), [2], "of the other records");
-    admission.conclude(&asker, &Claimed::KeyReused, NOW);
+    admission.conclude(&first, &Claimed::KeyReused, NOW);
     assert_eq!(told(&mut admission), []);
     assert_eq!(asked(&mut admission, 1), [1]);
 }
@@ -152,8 +152,8 @@ fn a_failure_is_shared_with_those_alone_who_have_waited_for_as_long_as_they_may(
     for claimed in [Claimed::InDoubt(error), Claimed::Failed(error)] {
         for (waited, shared) in [(TIMEOUT, true), (TIMEOUT / 2, false)] {
             let mut admission = admission([claim(0, 0), claim(0, 1)]);
-            let asker = admission.next_to_ask(0).expect("a claim");
-            admission.conclude(&asker, &claimed, NOW.after(waited));
+            let first = admission.next_to_ask(0).expect("a claim");
+            admission.conclude(&first, &claimed, NOW.after(waited));
             if shared {
                 // It is in doubt whether the first one has the claim; the other has not.
                 assert_eq!(told(&mut admission), [(1, Claimed::Failed(error))]);
@@ -167,11 +167,11 @@ fn a_failure_is_shared_with_those_alone_who_have_waited_for_as_long_as_they_may(
 #[test]
 fn of_a_claim_that_is_withdrawn_the_others_are_asked() {
     let mut admission = admission([claim(0, 0), claim(0, 1), claim(0, 2)]);
-    let asker = admission.next_to_ask(0).expect("a claim");
-    admission.withdraw(&asker);
-    let asker = admission.next_to_ask(0).expect("a claim");
-    assert_eq!(asker.guest, 1);
-    admission.conclude(&asker, &completed(), NOW);
+    let first = admission.next_to_ask(0).expect("a claim");
+    admission.withdraw(&first);
+    let first = admission.next_to_ask(0).expect("a claim");
+    assert_eq!(first.asker, 1);
+    admission.conclude(&first, &completed(), NOW);
     assert_eq!(told(&mut admission), [(2, completed())]);
     assert!(admission.is_empty());
 }
@@ -180,49 +180,49 @@ fn of_a_claim_that_is_withdrawn_the_others_are_asked() {
 fn no_more_wait_than_may_and_renewals_always_do() {
     let mut admission = admission((0..4).map(|number| claim(number as u8, number)));
     assert_eq!(admission.order(claim(4, 4)), Err(OVERLOADED));
-    for guest in 5..9 {
-        assert_eq!(admission.order(claim(0, guest)), Ok(()));
+    for asker in 5..9 {
+        assert_eq!(admission.order(claim(0, asker)), Ok(()));
     }
     assert_eq!(admission.order(claim(0, 9)), Err(OVERLOADED));
     assert_eq!(admission.order(renewal(0, 10)), Ok(()));
     // There is room again for as many as have been answered.
-    assert_eq!(admission.next_to_ask(0).map(|errand| errand.guest), Some(10));
-    let asker = admission.next_to_ask(0).expect("a claim");
-    admission.conclude(&asker, &Claimed::Granted, NOW);
-    for guest in 11..15 {
-        assert_eq!(admission.order(claim(1, guest)), Ok(()));
+    assert_eq!(admission.next_to_ask(0).map(|pending| pending.asker), Some(10));
+    let first = admission.next_to_ask(0).expect("a claim");
+    admission.conclude(&first, &Claimed::Granted, NOW);
+    for asker in 11..15 {
+        assert_eq!(admission.order(claim(1, asker)), Ok(()));
     }
 }
 
 #[test]
 fn a_caller_with_its_share_of_what_waits_is_refused_alone() {
-    let claim = |caller: u8, operation: u8, guest: u32| {
+    let claim = |caller: u8, operation: u8, asker: u32| {
         let call = Call::Claim(Claim {
             operation: OperationId::from_bytes([operation; 32]),
             caller: Caller::from_bytes([caller; 32]),
             share: Share::percent(25),
             fingerprint: Fingerprint::from_bytes([9; 32]),
-            owner: Owner::new(guest.into()),
+            owner: Owner::new(asker.into()),
             lease: LEASE,
             ttl: LEASE,
             retry_unknown: false,
             watcher: None,
         });
-        errand(&call, guest, false)
+        pending(&call, asker, false)
     };
     let mut admission = Admission::new(AdmissionLimits { waiting: 8, joined: 8, ..LIMITS });
     let over_share = Err(Claimed::OverShare(Scarce::Questions));
-    for guest in 0..4 {
-        assert_eq!(admission.order(claim(1, guest as u8, guest)), Ok(()));
+    for asker in 0..4 {
+        assert_eq!(admission.order(claim(1, asker as u8, asker)), Ok(()));
     }
     assert_eq!(admission.order(claim(1, 4, 4)), over_share);
     // Two of eight are another's in any case, and those that join are counted by themselves.
-    for guest in 10..12 {
-        assert_eq!(admission.order(claim(2, guest as u8, guest)), Ok(()));
+    for asker in 10..12 {
+        assert_eq!(admission.order(claim(2, asker as u8, asker)), Ok(()));
     }
     assert_eq!(admission.order(claim(2, 12, 12)), over_share);
-    for guest in 20..24 {
-        assert_eq!(admission.order(claim(1, 0, guest)), Ok(()));
+    for asker in 20..24 {
+        assert_eq!(admission.order(claim(1, 0, asker)), Ok(()));
     }
     assert_eq!(admission.order(claim(1, 0, 24)), over_share);
     assert_eq!(admission.order(claim(2, 10, 25)), Ok(()));
@@ -264,7 +264,7 @@ fn a_silent_server_is_waited_for_no_longer_than_for_an_answer() {
 
 #[test]
 fn the_time_of_a_claim_begins_when_it_is_asked() {
-    let mut errand = claim(0, 0);
+    let mut pending = claim(0, 0);
     let late = NOW.after(Duration::from_millis(1_500));
-    assert_eq!(errand.inquiry.ask(late).1, TIMEOUT / 2);
+    assert_eq!(pending.inquiry.ask(late).1, TIMEOUT / 2);
 }

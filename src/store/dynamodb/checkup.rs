@@ -5,7 +5,8 @@ use crate::{
     config::Node,
     store::{
         StoreError,
-        remote::{Failure, Finding, Heard},
+        dialect::{Failure, Heard},
+        remote::Finding,
     },
 };
 

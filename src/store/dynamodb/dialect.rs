@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    DynamoDbError, by_clock,
+    clock::by_clock,
+    failure::DynamoDbError,
     item::Item,
     request::{Action, Request},
 };
@@ -13,10 +14,8 @@ use crate::{
     request::OperationId,
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError, base64,
-        inquiry::{Question, Terms},
+        dialect::{Asked, Dialect, Failure, Question, Reply, Said, Seen, Silence, Terms},
         integrity::Integrity,
-        remote::{Asked, Dialect, Failure, Reply, Said, Silence},
-        review::Seen,
         rule::{Ask, Rule},
         seal::{self, MARK_KEPT, PhaseByte, SealedRecord, SealedSummary},
     },

@@ -1,6 +1,6 @@
 //! Why DynamoDB could not do what it was asked, told apart by what Envoy and AWS say.
 
-use crate::{config::Node, record::CodecError, store::remote::Failure};
+use crate::{config::Node, record::CodecError, store::dialect::Failure};
 
 /// What went wrong, and what an operator can do about it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]

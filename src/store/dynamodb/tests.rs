@@ -3,48 +3,11 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::*;
-use crate::{
-    config::Share,
-    headers::Headers,
-    record::{Claim, Owner, StoredResponse},
-    request::{Caller, Fingerprint},
-    store::{Claimed, Ending, Renewed, Settled, base64, inquiry::Progress},
-};
-
-const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-const LEASE: Duration = Duration::from_secs(30);
-const TTL: Duration = Duration::from_secs(600);
-const OPERATION: OperationId = OperationId::from_bytes([1; 32]);
-const FINGERPRINT: Fingerprint = Fingerprint::from_bytes([9; 32]);
-const OWNER: Owner = Owner::new(1);
+use super::{clock::seconds_of, *};
+use crate::store::{Claimed, Renewed, Settled, base64, calls::*, inquiry::Progress};
 
 fn store() -> DynamoDbStore {
     DynamoDbStore::new(DynamoDbConfig::new("aws".to_owned(), "idemgate".to_owned()))
-}
-
-fn claim() -> Call {
-    Call::Claim(Claim {
-        operation: OPERATION,
-        caller: Caller::from_bytes([7; 32]),
-        share: Share::WHOLE,
-        fingerprint: FINGERPRINT,
-        owner: OWNER,
-        lease: LEASE,
-        ttl: TTL,
-        retry_unknown: false,
-        watcher: None,
-    })
-}
-
-fn renew() -> Call {
-    Call::Renew { operation: OPERATION, owner: OWNER, lease: LEASE, ttl: TTL }
-}
-
-fn settle() -> Call {
-    let response = StoredResponse { status: 201, headers: Headers::new(), body: b"x".to_vec() };
-    let (fingerprint, ending) = (FINGERPRINT, Ending::Completed(response));
-    Call::Settle { operation: OPERATION, fingerprint, owner: OWNER, ending, lease: LEASE, ttl: TTL }
 }
 
 fn asked(call: &Call) -> Inquiry {
@@ -139,7 +102,7 @@ fn what_is_throttled_is_asked_again_after_a_rest_and_within_its_time() {
         assert_eq!(inquiry.hear(reply(400, &body), late), failed, "its time is over, and nothing was done");
         assert_eq!(inquiry.give_up(), Answer::Claimed(Claimed::Failed(error)));
 
-        let mut settling = asked(&settle());
+        let mut settling = asked(&completed());
         assert_eq!(settling.hear(reply(400, &body), NOW), Progress::Later(error));
         let renewed = asked(&renew()).hear(reply(400, &body), NOW);
         assert_eq!(renewed, Progress::Answered(Answer::Renewed(Renewed::Failed(error))));
@@ -172,7 +135,7 @@ fn a_claim_that_was_granted_by_a_wrong_clock_and_cannot_be_set_right_is_given_ba
 
 #[test]
 fn a_clock_that_is_different_each_time_comes_to_an_end() {
-    for call in [claim(), renew(), settle()] {
+    for call in [claim(), renew(), completed()] {
         let mut inquiry = asked(&call);
         let ends = (1..10_i64).find(|round| {
             let heard = Heard::Reply { status: 200, body: b"{}", ahead: Some(round * 60_000) };
@@ -203,7 +166,7 @@ fn each_call_names_its_target_and_debug_shows_no_response() {
     for (call, target) in [
         (claim(), "DynamoDB_20120810.PutItem"),
         (renew(), "DynamoDB_20120810.UpdateItem"),
-        (settle(), "DynamoDB_20120810.UpdateItem"),
+        (completed(), "DynamoDB_20120810.UpdateItem"),
     ] {
         let store = store();
         let mut inquiry = store.inquire(&call, NOW).unwrap();
@@ -265,7 +228,7 @@ proptest! {
             }
             _ => {}
         }
-        if let Progress::Answered(Answer::Settled(settlement)) = asked(&settle()).hear(heard, NOW)
+        if let Progress::Answered(Answer::Settled(settlement)) = asked(&completed()).hear(heard, NOW)
             && settlement.settled == Settled::Completed
         {
             prop_assert_eq!(status, 200);

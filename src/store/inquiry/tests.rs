@@ -4,11 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::{RedisConfig, Share},
-    headers::Headers,
-    record::{Claim, Owner, StoredResponse},
+    config::RedisConfig,
+    record::{Claim, Owner},
+    request::Fingerprint,
     store::{
         Call, Ending,
+        calls::*,
         redis::{
             RedisError, RedisStore,
             resp::{self, Value},
@@ -17,10 +18,7 @@ use crate::{
     },
 };
 
-const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const PATIENCE: Duration = Duration::from_millis(500);
-const LEASE: Duration = Duration::from_secs(30);
-const TTL: Duration = Duration::from_secs(600);
 const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
 
 fn inquiry_of(config: RedisConfig, call: &Call) -> Inquiry {
@@ -29,36 +27,6 @@ fn inquiry_of(config: RedisConfig, call: &Call) -> Inquiry {
 
 fn config() -> RedisConfig {
     RedisConfig { connections: 0, ..RedisConfig::new("redis".to_owned()) }
-}
-
-fn claim() -> Call {
-    Call::Claim(Claim {
-        operation: OperationId::from_bytes([1; 32]),
-        caller: Caller::from_bytes([7; 32]),
-        share: Share::WHOLE,
-        fingerprint: Fingerprint::from_bytes([9; 32]),
-        owner: Owner::new(1),
-        lease: LEASE,
-        ttl: Duration::from_secs(60),
-        retry_unknown: false,
-        watcher: None,
-    })
-}
-
-fn settle() -> Call {
-    Call::Settle {
-        operation: OperationId::from_bytes([1; 32]),
-        fingerprint: Fingerprint::from_bytes([9; 32]),
-        owner: Owner::new(1),
-        ending: Ending::Completed(StoredResponse { status: 201, headers: Headers::new(), body: b"x".to_vec() }),
-        lease: LEASE,
-        ttl: TTL,
-    }
-}
-
-fn settle_as(ending: Ending) -> Call {
-    let Call::Settle { operation, fingerprint, owner, lease, ttl, .. } = settle() else { panic!("{:?}", settle()) };
-    Call::Settle { operation, fingerprint, owner, ending, lease, ttl }
 }
 
 fn asked(call: &Call) -> Inquiry {
@@ -192,7 +160,7 @@ fn a_doubt_is_not_forgotten_over_a_later_certainty() {
 
 #[test]
 fn the_end_of_an_execution_is_tried_ever_more_rarely_as_long_as_it_would_be_kept() {
-    let mut inquiry = inquiry_of(config(), &settle());
+    let mut inquiry = inquiry_of(config(), &completed());
     let mut now = NOW;
     let mut rests = Vec::new();
     let mut delays = 0;
@@ -241,7 +209,7 @@ fn given_up_after(call: &Call) -> Duration {
 
 #[test]
 fn what_is_late_may_be_asked_before_it_is_due_but_once_a_second() {
-    let mut inquiry = asked(&settle());
+    let mut inquiry = asked(&completed());
     let now = NOW.after(2 * LEASE);
     inquiry.ask(now);
     assert!(inquiry.is_late(now) && !inquiry.has_rested(now), "it is under way");
@@ -254,9 +222,9 @@ fn what_is_late_may_be_asked_before_it_is_due_but_once_a_second() {
 
 #[test]
 fn an_unknown_outcome_is_recorded_for_as_long_as_the_claim_does_not_say_the_same() {
-    assert_eq!(given_up_after(&settle_as(Ending::Unknown)), LEASE);
+    assert_eq!(given_up_after(&settle(Ending::Unknown)), LEASE);
     for ending in [Ending::Released, Ending::NotKept(201)] {
-        assert_eq!(given_up_after(&settle_as(ending)), TTL);
+        assert_eq!(given_up_after(&settle(ending)), TTL);
     }
 }
 
@@ -271,18 +239,18 @@ fn keep_sent(call: &Call, now: Timestamp) -> u64 {
 
 #[test]
 fn no_clock_of_a_worker_says_how_long_a_record_is_kept() {
-    for ending in [settle(), settle_as(Ending::NotKept(503))] {
+    for ending in [completed(), settle(Ending::NotKept(503))] {
         for now in [NOW, NOW.after(LEASE), NOW.after(2 * TTL)] {
             assert_eq!(keep_sent(&ending, now), 600_000);
         }
     }
     // The mark of a release is of use for a lease.
-    assert_eq!(keep_sent(&settle_as(Ending::Released), NOW.after(2 * LEASE)), 30_000);
+    assert_eq!(keep_sent(&settle(Ending::Released), NOW.after(2 * LEASE)), 30_000);
 }
 
 #[test]
 fn a_clock_that_is_set_back_keeps_no_attempt_waiting() {
-    let mut inquiry = asked(&settle());
+    let mut inquiry = asked(&completed());
     inquiry.hear(says(503, "no healthy upstream"), NOW);
     assert!(!inquiry.is_due(NOW));
     assert!(inquiry.is_due(Timestamp::from_millis(NOW.as_millis() - 3_600_000)));
@@ -290,7 +258,7 @@ fn a_clock_that_is_set_back_keeps_no_attempt_waiting() {
 
 #[test]
 fn only_the_end_of_an_execution_is_ever_delayed_and_not_before_its_time() {
-    let mut inquiry = asked(&settle());
+    let mut inquiry = asked(&completed());
     assert!(!inquiry.becomes_delayed(NOW.after(PATIENCE - Duration::from_millis(1))));
     assert!(inquiry.becomes_delayed(NOW.after(PATIENCE)));
     assert!(!inquiry.becomes_delayed(NOW.after(PATIENCE)));
@@ -299,8 +267,7 @@ fn only_the_end_of_an_execution_is_ever_delayed_and_not_before_its_time() {
 
 #[test]
 fn a_renewal_is_asked_once() {
-    let renew =
-        Call::Renew { operation: OperationId::from_bytes([1; 32]), owner: Owner::new(1), lease: LEASE, ttl: LEASE };
+    let renew = Call::Renew { operation: OPERATION, owner: OWNER, lease: LEASE, ttl: LEASE };
     for (body, renewed) in [
         (&b":1\r\n"[..], Renewed::Extended),
         (b":0\r\n", Renewed::Fenced),
@@ -350,7 +317,7 @@ proptest! {
             }
             progress => prop_assert!(matches!(progress, Progress::Again(_)), "{:?}", progress),
         }
-        match asked(&settle()).hear(heard, NOW) {
+        match asked(&completed()).hear(heard, NOW) {
             Progress::Answered(answer) => {
                 prop_assert!(status == 200 && (body == b":1\r\n" || body == b":0\r\n"), "{:?}", answer);
             }

@@ -252,7 +252,7 @@ fn attempts_at_a_connection_become_rarer_and_who_asks_meanwhile_waits_for_the_ne
         let longest = if place == 0 { 0 } else { (50 << (place - 1)).min(1000) };
         assert!((longest / 2..=longest).contains(rest), "{rests:?}");
     }
-    // Whoever may not wait as long was not asked.
+    // A question that may not wait that long is not asked.
     let ticket = world.pool.ask(&mut world.host, b"a", Duration::from_millis(20), now);
     world.tick(now.after(Duration::from_millis(20)));
     assert_eq!(world.answers(), [(ticket, failed(RedisError::Unreachable, false))]);
@@ -269,7 +269,7 @@ fn a_connection_whose_question_has_no_answer_in_time_is_given_up_with_all_behind
         [(tickets[0], failed(RedisError::TimedOut, true)), (behind, failed(RedisError::Reset, true))]
     );
     assert_eq!(world.host.open, [0; 0]);
-    // Whoever asks again asks on another connection, and is not told what the old one was asked.
+    // A second attempt is made on another connection, and gets no answer of the old one.
     let again = world.ask(b"again");
     assert!(!world.pool.on_received(&mut world.host, 1, b":1\r\n:1\r\n", NOW));
     world.hear(2, PONG);

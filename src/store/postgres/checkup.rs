@@ -10,7 +10,8 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    remote::{Failure, Finding, Heard},
+    dialect::{Failure, Heard},
+    remote::Finding,
 };
 
 /// What `about_v1` says.
@@ -84,7 +85,7 @@ impl PostgresStore {
         });
         warn(about.isolation != "read committed", &|| {
             format!(
-                "the role's transactions are {}, in which whoever loses a race is to ask again: ALTER ROLE ... SET \
+                "the role's transactions are {}, in which the loser of a race gets an error: ALTER ROLE ... SET \
                  default_transaction_isolation = 'read committed'",
                 about.isolation
             )

@@ -14,10 +14,10 @@ use crate::{
     request::OperationId,
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
-        inquiry::{Question, Terms},
+        dialect::{
+            Asked, Dialect, Failure, Heard, Login, Question, Reply, Said, Seen, Silence, Terms, Wire, WireError,
+        },
         integrity::Integrity,
-        remote::{Asked, Dialect, Failure, Heard, Login, Reply, Said, Silence, Wire, WireError},
-        review::Seen,
         rule::{Ask, Rule},
         seal::{self, Head, MARK_KEPT, PhaseByte, SealedRecord, SealedSummary},
     },

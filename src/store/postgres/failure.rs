@@ -3,30 +3,11 @@
 //! Questions go to connections that are ready alone. So whatever happens before is certain, and what is pending on a
 //! connection that ends is in doubt, whatever the end. An error of a statement undoes all of it.
 
-use std::fmt;
-
-use super::message::{NoRows, ServerError};
+use super::message::{NoRows, ServerError, SqlState};
 use crate::store::{
     StoreError,
-    remote::{Failure, Unwelcome},
+    dialect::{Failure, Unwelcome},
 };
-
-/// By which PostgreSQL's manual lists errors: five characters, of which the first two are the class.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct SqlState(pub(super) [u8; 5]);
-
-impl Default for SqlState {
-    /// That of an error without one: an internal error.
-    fn default() -> Self {
-        Self(*b"XX000")
-    }
-}
-
-impl fmt::Display for SqlState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(str::from_utf8(&self.0).unwrap_or("not ASCII"))
-    }
-}
 
 /// What went wrong, and what an operator can do about it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
@@ -49,7 +30,7 @@ pub enum PostgresError {
         "PostgreSQL has no connection left: lower store.postgres.connections, raise max_connections or the role's \
          connection limit, or put PgBouncer in between"
     )]
-    Crowded,
+    TooManyConnections,
     /// It has not proven that it knows the password.
     #[error(
         "what answers in place of PostgreSQL does not know the password that it asks for: check what \
@@ -121,7 +102,7 @@ impl PostgresError {
         match self {
             Self::Authentication(_) | Self::Impostor | Self::Method | Self::PasswordMissing => "authentication",
             Self::Cancelled | Self::TimedOut => "timed_out",
-            Self::Crowded | Self::Loading => "loading",
+            Self::TooManyConnections | Self::Loading => "loading",
             Self::Malformed => "malformed",
             Self::OutOfMemory(_) => "out_of_memory",
             Self::ReadOnly => "read_only",
@@ -148,7 +129,7 @@ impl ServerError {
             b"57P01" | b"57P02" | b"57P03" => {
                 Unwelcome { error: PostgresError::Loading.into(), others_may_welcome: true }
             }
-            b"53300" => StoreError::from(PostgresError::Crowded).into(),
+            b"53300" => StoreError::from(PostgresError::TooManyConnections).into(),
             b"53100" | b"53200" => StoreError::from(PostgresError::OutOfMemory(state)).into(),
             // The server's own trouble: resources, files, what it did not expect.
             [b'5', b'3' | b'8', ..] | [b'X', b'X', ..] => StoreError::from(PostgresError::Statement(state)).into(),
@@ -208,7 +189,7 @@ mod tests {
             (b"28000", PostgresError::Authentication(SqlState(*b"28000")), false),
             (b"3D000", PostgresError::Authentication(SqlState(*b"3D000")), false),
             (b"08P01", PostgresError::Authentication(SqlState(*b"08P01")), false),
-            (b"53300", PostgresError::Crowded, false),
+            (b"53300", PostgresError::TooManyConnections, false),
             (b"53200", PostgresError::OutOfMemory(SqlState(*b"53200")), false),
             (b"58P01", PostgresError::Statement(SqlState(*b"58P01")), false),
             (b"XX000", PostgresError::Statement(SqlState(*b"XX000")), false),

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    remote::{Login, LoginStep, Unwelcome},
+    dialect::{Login, LoginStep, Unwelcome},
 };
 
 /// A login under way.
@@ -25,9 +25,9 @@ pub(super) struct PostgresLogin {
 
 #[derive(Clone, Debug)]
 enum Stage {
-    /// The server has to say how it wants the password.
+    /// Waits for the server to say how it wants the password.
     Unproven,
-    /// Both sides have to prove that they know it.
+    /// Waits for both sides to prove that they know it.
     Proving(Scram),
     /// The server has.
     Proven,

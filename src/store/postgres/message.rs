@@ -3,7 +3,24 @@
 //! A question is an unnamed statement (Parse, Bind, Execute) with a Sync behind it, so that it is a transaction of its own
 //! and nothing is left of it in the session: any pooler may stand in between. All values are in the binary format.
 
-use super::failure::SqlState;
+use std::fmt;
+
+/// An error code of PostgreSQL (its manual, appendix A): five characters; the first two are the class.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct SqlState(pub(super) [u8; 5]);
+
+impl Default for SqlState {
+    /// That of an error without one: an internal error.
+    fn default() -> Self {
+        Self(*b"XX000")
+    }
+}
+
+impl fmt::Display for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(&self.0).unwrap_or("not ASCII"))
+    }
+}
 
 /// Why bytes are not what they are to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -22,14 +22,16 @@ mod speech;
 use std::{sync::Arc, time::Duration};
 
 use dialect::{PostgresDialect, integer, malformed, number, since};
-pub use failure::{PostgresError, SqlState};
+pub use failure::PostgresError;
+pub use message::SqlState;
 use message::Value;
 
 use super::{
     Answer, Call, StoreError,
+    dialect::{Failure, Heard},
     inquiry::Inquiry,
     pool::{Pool, PoolLimits},
-    remote::{Failure, Finding, Heard, Holdings, Listed, Lists, RemoteStore, Sweeps},
+    remote::{Finding, Holdings, Listed, Lists, RemoteStore, Sweeps},
     review::Review,
 };
 use crate::{config::PostgresConfig, record::Amendment, request::OperationId, time::Timestamp};

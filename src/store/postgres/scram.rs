@@ -35,7 +35,7 @@ pub(super) struct Scram {
     /// What it has said first, without what only concerns channel binding.
     said: String,
     nonce: String,
-    /// What the server has to say to have proven that it knows the password.
+    /// The proof that the server knows the password.
     expected: Option<Hash>,
 }
 

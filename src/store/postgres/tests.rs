@@ -3,9 +3,9 @@
 use super::{speech::*, *};
 use crate::{
     store::{
+        dialect::{Failure, Wire as _},
         inquiry::Progress,
         pool::{Answered, Streams},
-        remote::{Failure, Wire as _},
     },
     time::Timestamp,
 };
@@ -156,7 +156,7 @@ fn who_is_not_let_in_has_asked_nothing() {
     let state = |code: &[u8; 5]| SqlState(*code);
     for (says, expected) in [
         (error("FATAL", "28P01"), PostgresError::Authentication(state(b"28P01"))),
-        (error("FATAL", "53300"), PostgresError::Crowded),
+        (error("FATAL", "53300"), PostgresError::TooManyConnections),
         (authentication(5, b"salt"), PostgresError::Method),
         (b"HTTP/1.1 400 Bad Request\r\n".to_vec(), PostgresError::Malformed),
     ] {

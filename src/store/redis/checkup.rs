@@ -4,7 +4,8 @@
 use super::{RedisError, RedisStore, resp::Value};
 use crate::store::{
     StoreError,
-    remote::{Failure, Finding, Heard},
+    dialect::{Failure, Heard},
+    remote::Finding,
 };
 
 impl RedisStore {

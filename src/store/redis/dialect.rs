@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    RedisError, entry,
+    entry,
+    failure::RedisError,
     resp::{self, RespError, Value},
     script::{Script, Scripts},
 };
@@ -13,10 +14,11 @@ use crate::{
     request::{Fingerprint, OperationId},
     store::{
         Answer, Call, Claimed, Ending, Renewed, Settled, StoreError,
-        inquiry::{Question, Terms},
+        dialect::{
+            Asked, Dialect, Failure, Login, LoginStep, Question, Reply, Said, Seen, Silence, Terms, Unwelcome, Wire,
+            WireError,
+        },
         integrity::Integrity,
-        remote::{Asked, Dialect, Failure, Login, LoginStep, Reply, Said, Silence, Unwelcome, Wire, WireError},
-        review::Seen,
         rule::{Ask, Rule},
         seal::{self, MARK_KEPT, PhaseByte},
     },
@@ -61,7 +63,7 @@ impl RedisDialect {
             login.push(&[b"SELECT", config.database.to_string().as_bytes()]);
         }
         if config.connections > 0 {
-            // Also a server that asks for no login has to say that it is there.
+            // A server that asks for no login must answer, too.
             login.push(&[b"PING"]);
         }
         Self {

@@ -1,7 +1,7 @@
 //! Why Redis could not do what it was asked, told apart by what Envoy and Redis say.
 
 use super::entry::Unreadable;
-use crate::{record::CodecError, store::remote::Failure};
+use crate::{record::CodecError, store::dialect::Failure};
 
 /// What went wrong, and what an operator can do about it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, thiserror::Error)]
@@ -10,8 +10,8 @@ pub enum RedisError {
     /// `NOAUTH`, `WRONGPASS`, `NOPERM`, `DENIED` (protected mode), or a command within the script that the user may not
     /// run.
     #[error(
-        "Redis refuses the login or the command: check store.redis.username, password and database (without a password, protected-mode lets \
-         in this machine alone), and that the ACL of the user allows the commands and keys that docs/redis.md lists"
+        "Redis refuses the login or the command: check store.redis.username, password and database, and (without a password) \
+         protected-mode, and that the ACL of the user allows the commands and keys that docs/redis.md lists"
     )]
     Authentication,
     /// The reply ends in the middle.

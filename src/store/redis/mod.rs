@@ -29,9 +29,10 @@ pub use failure::RedisError;
 
 use super::{
     Answer, Call, StoreError,
+    dialect::Heard,
     inquiry::Inquiry,
     pool::{Pool, PoolLimits},
-    remote::{Finding, Heard, Holdings, RemoteStore},
+    remote::{Finding, Holdings, RemoteStore},
     review::Review,
 };
 use crate::{config::RedisConfig, record::Amendment, request::OperationId, time::Timestamp};

@@ -11,7 +11,7 @@
 use std::cell::Cell;
 
 use super::{
-    SharedMemory,
+    memory::SharedMemory,
     totals::{self, Reserved, Totals},
 };
 use crate::{config::SharedDataConfig, store::StoreError};

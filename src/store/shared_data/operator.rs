@@ -1,6 +1,6 @@
 //! What an operator sees of the table, and changes in it.
 
-use super::{SharedDataStore, memory::SharedMemory, slots::BucketIndex};
+use super::{memory::SharedMemory, slots::BucketIndex, store::SharedDataStore};
 use crate::{
     config::SharedDataConfig,
     record::{Amended, Amendment, Record, Standing, View},

@@ -15,7 +15,6 @@ use std::{cell::Cell, collections::VecDeque, fmt, iter};
 
 use super::{
     memory::{Cas, Change, SharedMemory, update},
-    room::SMALL,
     slots::{self, BucketIndex, SlotKey},
 };
 use crate::{
@@ -46,6 +45,9 @@ pub(super) struct Queue {
     /// What was read and not asked for yet.
     read: Cell<VecDeque<Stored>>,
 }
+
+/// Tables of up to this number of buckets are looked at whole; larger ones have a queue of responses.
+pub(super) const SMALL: u32 = 16;
 
 /// Responses that one worker stored, in order.
 #[derive(Debug, Default)]

@@ -15,12 +15,13 @@
 //! How much one request looks at is bounded, however full the table is, and with what.
 
 use super::{
-    SharedDataStore,
     bucket::{Bucket, Entry},
     horizon::Forgotten,
     memory::{Cas, SharedMemory, Written},
+    queue::SMALL,
     shares::Tag,
     slots::BucketIndex,
+    store::SharedDataStore,
     totals::{Reserved, Totals},
 };
 use crate::{
@@ -35,9 +36,6 @@ use crate::{
 /// (`maxmemory-samples`), and says nothing of how soon it forgets; of 32, in a steady flow of records that are given up
 /// only here, the youngest that goes is some 0.7 times as old as the mean, and of 16 half as old.
 const COMPARED: usize = 32;
-
-/// Tables of up to this number of buckets are looked at whole; larger ones have a queue of responses.
-pub(super) const SMALL: u32 = 16;
 
 /// How many buckets are looked at before the table counts as full of what must stay: some 128 records.
 const FARTHEST: u32 = 32;

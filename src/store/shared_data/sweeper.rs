@@ -14,14 +14,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    SharedDataStore, Totals,
-    bucket::Bucket,
     lease::Lease,
-    memory::{Cas, SharedMemory, update_hint},
+    memory::{SharedMemory, update_hint},
+    recount::Recount,
     shares::Sketch,
     slots,
     slots::BucketIndex,
-    totals::{self, Sum},
+    store::SharedDataStore,
+    totals::{self, Totals},
 };
 use crate::{record::Owner, store::StoreError, time::Timestamp};
 
@@ -51,28 +51,6 @@ pub enum Sweep {
 struct Sweeper {
     lease: Lease,
     next: u32,
-}
-
-/// A count of all records, as far as the walk has come.
-#[derive(Debug)]
-pub(super) struct Recount {
-    /// The totals when it began.
-    before: Sum,
-    /// The version of the counts of callers when it began.
-    shares: Cas,
-    /// Which bucket is next.
-    next: u32,
-    /// How many are left.
-    left: u32,
-    totals: Totals,
-    callers: Sketch,
-}
-
-impl Recount {
-    fn see(&mut self, bucket: &Bucket) {
-        self.totals = self.totals.plus(bucket.totals());
-        bucket.entries().iter().filter_map(|entry| entry.caller).for_each(|tag| self.callers.add(tag));
-    }
 }
 
 impl<M: SharedMemory> SharedDataStore<M> {

@@ -13,7 +13,7 @@ use crate::{
 
 const WAIT: &str = r#"{"duplicates":{"in_flight":"wait"},"lease":"9s","limits":{"caller_share":"100%"}}"#;
 
-/// What a callback gives turns to (`src/worker/turns.rs`).
+/// How many turns a callback gives (`src/worker/turns.rs`).
 const AT_ONCE: usize = 32;
 
 fn running(worker: &Worker, key: &str) -> Stream {

@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::{
-    config::{IntegrityConfig, Share},
+    config::IntegrityConfig,
     headers::Headers,
-    record::{Amended, Amendment, Claim, Owner, Standing, StoredResponse, Verb, View},
-    request::{Caller, Fingerprint},
+    record::{Amended, Amendment, Standing, StoredResponse, Verb, View},
+    request::Fingerprint,
     store::{
         Settlement,
+        calls::*,
         inquiry::{Inquiry, Progress},
         postgres::{
             PostgresStore, SqlState,
@@ -18,41 +19,12 @@ use crate::{
     },
 };
 
-const OPERATION: OperationId = OperationId::from_bytes([1; 32]);
-const FINGERPRINT: Fingerprint = Fingerprint::from_bytes([9; 32]);
-const OWNER: Owner = Owner::new(7);
-const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-const LEASE: Duration = Duration::from_secs(30);
-const TTL: Duration = Duration::from_secs(3600);
-
 fn store() -> PostgresStore {
     PostgresStore::new(config())
 }
 
 fn config() -> PostgresConfig {
     PostgresConfig::new("pg".to_owned(), "db".to_owned(), "app".to_owned())
-}
-
-fn claim() -> Call {
-    Call::Claim(Claim {
-        operation: OPERATION,
-        caller: Caller::from_bytes([7; 32]),
-        share: Share::WHOLE,
-        fingerprint: FINGERPRINT,
-        owner: OWNER,
-        lease: LEASE,
-        ttl: TTL,
-        retry_unknown: true,
-        watcher: None,
-    })
-}
-
-fn renew() -> Call {
-    Call::Renew { operation: OPERATION, owner: OWNER, lease: LEASE, ttl: TTL }
-}
-
-fn settle(ending: Ending) -> Call {
-    Call::Settle { operation: OPERATION, fingerprint: FINGERPRINT, owner: OWNER, ending, lease: LEASE, ttl: TTL }
 }
 
 fn response() -> StoredResponse {

@@ -121,7 +121,7 @@ fn an_error_without_a_severity_that_is_not_translated_counts_by_the_other() {
     assert_eq!(message.error(), Some(ServerError { state: SqlState::default(), is_fatal: false }));
 }
 
-/// Replies of which nothing is to be misunderstood.
+/// Replies, none of which may be misread.
 fn replies() -> impl Strategy<Value = Vec<u8>> {
     let value = prop::option::of(prop::collection::vec(any::<u8>(), 0..40));
     let rows = prop::collection::vec(prop::collection::vec(value, 0..8), 0..4);

@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use super::{
-    super::{Claimed, Settled},
-    fixture::*,
-    memory::Host,
-};
+use super::{fixture::*, memory::Host};
 use crate::{
     config::{ENTRY_BYTES, OnFull, SharedDataConfig},
-    store::Ending,
+    store::{Claimed, Ending, Settled},
     time::Timestamp,
 };
 

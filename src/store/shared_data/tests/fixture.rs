@@ -3,7 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    super::{BucketIndex, SharedDataStore, Sweep, Totals, shares::Sketch, slots},
+    super::{
+        SharedDataStore, Sweep, Totals,
+        shares::Sketch,
+        slots::{self, BucketIndex},
+    },
     memory::{Host, Worker},
 };
 use crate::{

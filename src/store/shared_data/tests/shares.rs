@@ -2,9 +2,9 @@
 
 use super::{
     super::{
-        BucketIndex, Sweep,
+        Sweep,
         shares::{Sketch, Tag},
-        slots,
+        slots::{self, BucketIndex},
     },
     fixture::*,
     memory::Host,
