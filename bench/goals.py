@@ -42,8 +42,8 @@ def of_redis(found: Round) -> float:
     return above_plain(found, "unique", "redis")
 
 
-def rate_beside_one_shot(found: Round, name: str) -> float:
-    return found[name, "unique"].rate / found["redis-one-shot", "unique"].rate
+def rate_beside_one_shot(found: Round, name: str, load: str = "unique") -> float:
+    return found[name, load].rate / found["redis-one-shot", load].rate
 
 
 def above_express(found: Round) -> float:
@@ -104,10 +104,10 @@ GOALS = [
         lambda found: of_redis(found) / above_express(found),
     ),
     Goal(
-        "Redis, unique keys, 200 B: requests per second, beside a connection per call",
+        "Redis, claims alone: requests per second, beside a connection per call",
         "3 times or more",
         lambda figure: figure >= 3,
-        lambda found: rate_beside_one_shot(found, "redis"),
+        lambda found: rate_beside_one_shot(found, "redis", "claims"),
     ),
     Goal(
         "PostgreSQL, unique keys, 200 B: requests per second, beside Redis with a connection per call",

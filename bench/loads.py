@@ -14,6 +14,8 @@ from processes import ROOT, Process, fail
 PACE = 300  # requests per second
 CONNECTIONS = 16
 RECORDS_PATH = "/brief"
+# Where Envoy answers by itself.
+CLAIMS_PATH = "/claims"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ LOADS = {
     "paced": Load("unique keys", "unique", paced=True),
     "paced-hot": Load("one hot key", "hot", paced=True),
     "records": Load("unique keys", "unique", path=RECORDS_PATH),
+    "claims": Load("claims alone", "unique", path=CLAIMS_PATH),
 }
 
 
@@ -110,6 +113,9 @@ def complaint(load: Load, outcome: Outcome, executions: int, marks: tuple[str, s
     executed = executions - (1 if load.kind == "hot" else 0)
     if load.kind == "get":
         right, expected = executions == 0, Counter({"200 unmarked": outcome.requests})
+    elif load.path == CLAIMS_PATH:
+        # No service was asked, so that the key is given back.
+        right, expected = executions == 0, Counter({"201 rejected": outcome.requests})
     else:
         replayed = outcome.requests - executed
         expected = Counter({f"201 {first}": executed}) + Counter({f"201 {replay}": replayed})

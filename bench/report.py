@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import goals
 import machine
-from loads import PACE
+from loads import LOADS, PACE
 from processes import ROOT, fail
 from samples import Samples
 from targets import TARGETS
@@ -59,7 +59,7 @@ def rates(names: list[str], samples: Samples) -> list[str]:
         return None if rate is None else f"{rate:,.0f}"
 
     columns = {load: f"{title}, 200 B" for load, title in SMALL.items()}
-    columns |= {load: f"{title}, 16 KiB" for load, title in LARGE.items()}
+    columns |= {load: f"{title}, 16 KiB" for load, title in LARGE.items()} | {"claims": LOADS["claims"].title}
     return table(names, columns, cell)
 
 

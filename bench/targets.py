@@ -12,7 +12,7 @@ from typing import Any
 import envoy
 import nginx
 from goals import FEW, MANY
-from loads import RECORDS_PATH, Service
+from loads import CLAIMS_PATH, RECORDS_PATH, Service
 from postgres import Postgres
 from processes import ROOT, Process, output
 from redis import Redis
@@ -60,6 +60,8 @@ class Target:
     marks: tuple[str, str] | None = None
     # How many records it has from the start; such a target meets only the load for that.
     records: int | None = None
+    # Whether it answers by itself what it has claimed on one path.
+    answers_claims: bool = False
     # Measured unless others are chosen.
     by_default: bool = True
 
@@ -105,7 +107,8 @@ def in_postgres(*options: str) -> Start:
 def in_store(
     server: Callable[[ExitStack], Redis | Postgres], example: str, port: int, configuration: dict[str, Any]
 ) -> Start:
-    """An example of this project as it stands, with these settings added."""
+    """An example of this project as it stands, with these settings and the path of the load `claims` added."""
+    answered = f'match: {{ path: "{CLAIMS_PATH}" }}, direct_response: {{ status: 201 }}'
 
     def start(bench: Bench, name: str) -> Started:
         store = server(bench.running)
@@ -115,6 +118,7 @@ def in_store(
             *("--bind", "127.0.0.1", "--listener", 0, "--admin", 0, "--upstream", bench.service.port),
             *("--replace", f"port_value: {port}", f"port_value: {store.port}"),
             *("--replace", '"store": {', f'{settings}"store": {{'),
+            *("--replace", "              routes:", f"              routes:\n              - {{ {answered} }}"),
         )
         return start_envoy(bench, name, config, store)
 
@@ -173,17 +177,28 @@ def idemgate(title: str, start: Start, needs: tuple[str, ...] = SHARED, **others
     return Target(f"**Idemgate**, {title}", start, "envoy", needs, IDEMGATE, **others)
 
 
+def meets(target: Target, load: str) -> bool:
+    """Whether a load is sent to a target."""
+    if load == "claims":
+        return target.answers_claims
+    return (load == "records") == (target.records is not None)
+
+
 TARGETS = {
     "envoy": Target("Envoy, no filter", plain_envoy, "envoy", ENVOY),
     "noop": Target("Envoy, a wasm filter that does nothing", noop_filter, "envoy", NOOP_MODULE),
     "lua": Target("Envoy, a Lua filter", lua_filter, "envoy", ENVOY, SCRIPT),
     "shared": idemgate("shared data", shared_data()),
     "shared-detached": idemgate("shared data, detached", shared_data(execution=DETACHED)),
-    "redis": idemgate("Redis", in_redis("redis"), REDIS),
+    "redis": idemgate("Redis", in_redis("redis"), REDIS, answers_claims=True),
     "redis-detached": idemgate("Redis, detached", in_redis("redis", execution=DETACHED), REDIS),
-    "redis-one-shot": idemgate("Redis, a connection per call", in_redis("redis-one-shot"), REDIS),
-    "postgres": idemgate("PostgreSQL", in_postgres(), POSTGRES),
-    "postgres-async": idemgate("PostgreSQL, asynchronous", in_postgres("synchronous_commit=off"), POSTGRES),
+    "redis-one-shot": idemgate(
+        "Redis, a connection per call", in_redis("redis-one-shot"), REDIS, answers_claims=True
+    ),
+    "postgres": idemgate("PostgreSQL", in_postgres(), POSTGRES, answers_claims=True),
+    "postgres-async": idemgate(
+        "PostgreSQL, asynchronous", in_postgres("synchronous_commit=off"), POSTGRES, answers_claims=True
+    ),
     "nginx": Target("nginx", start_nginx(lua=False), "nginx", NGINX),
     "nginx-lua": Target("nginx, Lua and a shared dictionary", start_nginx(lua=True), "nginx", NGINX, SCRIPT),
     "express": Target("Express (is the service)", start_express(guarded=False), "express", EXPRESS_ALONE),
