@@ -52,7 +52,7 @@ test: ## Run every test: unit, property, ABI host, end to end on the real Envoys
 # The parts of `make test`, for machines that share the work.
 
 .PHONY: test-native
-test-native: crash-test envoy redis postgres dynamodb sdks
+test-native: crash-test envoy redis postgres moto sdks
 	@# What computes and what waits for processes, side by side.
 	@ENVOY="$(NEWEST)" $(MAKE) -j2 --output-sync proofs processes
 
@@ -93,7 +93,7 @@ module-and-servers:
 	@tools/setup-envoy oldest
 	@$(MAKE) redis
 	@$(MAKE) postgres
-	@$(MAKE) dynamodb
+	@$(MAKE) moto
 	@$(MAKE) sdks
 
 .PHONY: soak
@@ -113,7 +113,7 @@ failures: crash-test envoy redis postgres dynamodb ## Play failovers, clock step
 ATTACKS = $$(awk -F ' [|] ' '/^[|]/ { print $$3 }' SECURITY.md | grep -o '`[^`]*`' | tr -d '`*' | sed 's/.*::\(.\)/\1/' | sort -u)
 
 .PHONY: attack
-attack: crash-test envoy redis postgres dynamodb ## Try every attack that SECURITY.md names
+attack: crash-test envoy redis postgres moto ## Try every attack that SECURITY.md names
 	ENVOY="$(NEWEST)" cargo test --locked -- $(ATTACKS)
 
 .PHONY: clients
@@ -152,7 +152,7 @@ docs: ## Build the API documentation into target/doc
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
 .PHONY: tools
-tools: envoy redis postgres dynamodb sdks ## Install what the other commands need: the wasm target, Envoy, Redis, PostgreSQL, dynalite and the SDKs of the tests
+tools: envoy redis postgres moto sdks ## Install what the other commands need: the wasm target, Envoy, Redis, PostgreSQL, dynalite, moto and the SDKs of the tests
 	@tools/setup-wasm >/dev/null
 
 # The build of the module that tests can make panic.
@@ -175,6 +175,11 @@ postgres:
 .PHONY: dynamodb
 dynamodb:
 	@tools/setup-dynamodb
+
+# dynalite as well.
+.PHONY: moto
+moto:
+	@tools/setup-dynamodb moto
 
 .PHONY: sdks
 sdks:
