@@ -134,9 +134,11 @@ bench: ## Measure what a request costs, beside plain Envoy and the alternatives 
 	@bench/run $(BENCH)
 
 .PHONY: lint
-lint: ## Check the formatting, clippy's rules and the shell scripts
+lint: ## Check the formatting, clippy's rules, the fuzzers' lock file and the shell scripts
 	cargo fmt --check
 	cargo clippy --locked --all-targets --all-features --quiet -- -D warnings
+	@# The fuzzers are a workspace of their own, whose lock file has the filter's packages as well.
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	@if command -v shellcheck >/dev/null; then \
 	    echo shellcheck $(SCRIPTS); shellcheck -x $(SCRIPTS); \
 	else \
