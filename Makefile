@@ -52,7 +52,7 @@ test: ## Run every test: unit, property, ABI host, end to end on the real Envoys
 # The parts of `make test`, for machines that share the work.
 
 .PHONY: test-native
-test-native: crash-test envoy redis postgres dynamodb sdks
+test-native: crash-test envoy redis postgres moto sdks
 	@# What computes and what waits for processes, side by side.
 	@ENVOY="$(NEWEST)" $(MAKE) -j2 --output-sync proofs processes
 
@@ -93,7 +93,7 @@ module-and-servers:
 	@tools/setup-envoy oldest
 	@$(MAKE) redis
 	@$(MAKE) postgres
-	@$(MAKE) dynamodb
+	@$(MAKE) moto
 	@$(MAKE) sdks
 
 .PHONY: soak
@@ -113,7 +113,7 @@ failures: crash-test envoy redis postgres dynamodb ## Play failovers, clock step
 ATTACKS = $$(awk -F ' [|] ' '/^[|]/ { print $$3 }' SECURITY.md | grep -o '`[^`]*`' | tr -d '`*' | sed 's/.*::\(.\)/\1/' | sort -u)
 
 .PHONY: attack
-attack: crash-test envoy redis postgres dynamodb ## Try every attack that SECURITY.md names
+attack: crash-test envoy redis postgres moto ## Try every attack that SECURITY.md names
 	ENVOY="$(NEWEST)" cargo test --locked -- $(ATTACKS)
 
 .PHONY: clients
@@ -134,9 +134,11 @@ bench: ## Measure what a request costs, beside plain Envoy and the alternatives 
 	@bench/run $(BENCH)
 
 .PHONY: lint
-lint: ## Check the formatting, clippy's rules and the shell scripts
+lint: ## Check the formatting, clippy's rules, the fuzzers' lock file and the shell scripts
 	cargo fmt --check
 	cargo clippy --locked --all-targets --all-features --quiet -- -D warnings
+	@# The fuzzers are a workspace of their own, whose lock file has the filter's packages as well.
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	@if command -v shellcheck >/dev/null; then \
 	    echo shellcheck $(SCRIPTS); shellcheck -x $(SCRIPTS); \
 	else \
@@ -152,7 +154,7 @@ docs: ## Build the API documentation into target/doc
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
 .PHONY: tools
-tools: envoy redis postgres dynamodb sdks ## Install what the other commands need: the wasm target, Envoy, Redis, PostgreSQL, dynalite and the SDKs of the tests
+tools: envoy redis postgres moto sdks ## Install what the other commands need: the wasm target, Envoy, Redis, PostgreSQL, dynalite, moto and the SDKs of the tests
 	@tools/setup-wasm >/dev/null
 
 # The build of the module that tests can make panic.
@@ -175,6 +177,11 @@ postgres:
 .PHONY: dynamodb
 dynamodb:
 	@tools/setup-dynamodb
+
+# dynalite as well.
+.PHONY: moto
+moto:
+	@tools/setup-dynamodb moto
 
 .PHONY: sdks
 sdks:

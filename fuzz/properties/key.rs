@@ -41,7 +41,7 @@ pub fn seeds() -> Vec<Seed> {
     ])
 }
 
-fn find(value: &[u8], format: KeyFormat) -> Result<Key, InvalidKey> {
+pub(super) fn find(value: &[u8], format: KeyFormat) -> Result<Key, InvalidKey> {
     let policy = KeyPolicy { format, ..KeyPolicy::default() };
     let headers = Headers::from_iter([("idempotency-key", value)]);
     Key::find(&headers, &policy).map(|key| key.expect("the header is there"))
@@ -63,6 +63,6 @@ fn read(value: &[u8]) -> Option<String> {
     (!text.trim().is_empty()).then_some(text)
 }
 
-fn quoted(text: &str) -> Vec<u8> {
+pub(super) fn quoted(text: &str) -> Vec<u8> {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")).into_bytes()
 }

@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, reason = "public for the fuzzers, private to the regression tests")]
 
 pub mod admin;
+pub mod body_key;
 mod calls;
 pub mod configuration;
 pub mod dynamodb;
@@ -39,8 +40,9 @@ pub struct Target {
 pub type Seed = (&'static str, Vec<u8>);
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "admin", check: admin::check, seeds: admin::seeds },
+    Target { name: "body_key", check: body_key::check, seeds: body_key::seeds },
     Target { name: "configuration", check: configuration::check, seeds: configuration::seeds },
     Target { name: "dynamodb", check: dynamodb::check, seeds: dynamodb::seeds },
     Target { name: "json", check: json::check, seeds: json::seeds },

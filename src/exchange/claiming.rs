@@ -242,17 +242,18 @@ impl AwaitClaim {
     }
 
     fn wait(self, began: Timestamp, lease_until: Timestamp, step: &mut Step<'_>) -> State {
-        let until = step.now.get().after(step.policy.duplicates.wait_timeout);
-        let waiting = self.waiting.unwrap_or(WaitPeriod { since: step.now.get(), until });
+        let now = step.now.get();
+        let until = now.after(step.policy.duplicates.wait_timeout);
+        let waiting = self.waiting.unwrap_or(WaitPeriod { since: now, until });
+        let (operation, request, fingerprint) = (self.request.name.operation, self.request, self.fingerprint);
+        let turn = AwaitTurn { request, fingerprint, waiting, began, lease_until };
+        // It was asking when its time was over. Where each tick has it ask again, none would find it waiting.
+        if turn.waiting.until <= now {
+            return turn.has_waited_in_vain(step);
+        }
         step.effects.push(Effect::Hold);
-        step.effects.push(Effect::Wait { operation: self.request.name.operation, recheck: lease_until });
-        State::AwaitTurn(AwaitTurn {
-            request: self.request,
-            fingerprint: self.fingerprint,
-            waiting,
-            began,
-            lease_until,
-        })
+        step.effects.push(Effect::Wait { operation, recheck: lease_until });
+        State::AwaitTurn(turn)
     }
 }
 
@@ -270,8 +271,7 @@ impl AwaitTurn {
             }
             Event::Tick if self.waiting.until <= step.now.get() => {
                 step.effects.push(Effect::StopWaiting(operation));
-                step.count(Counter::RequestsWaitTimeouts);
-                self.give_up(step)
+                self.has_waited_in_vain(step)
             }
             // Envoy itself answers, by a timeout of its own.
             Event::ResponseHeaders { headers, .. } => {
@@ -288,6 +288,11 @@ impl AwaitTurn {
             }
             _ => State::AwaitTurn(self),
         }
+    }
+
+    fn has_waited_in_vain(self, step: &mut Step<'_>) -> State {
+        step.count(Counter::RequestsWaitTimeouts);
+        self.give_up(step)
     }
 
     fn give_up(self, step: &mut Step<'_>) -> State {

@@ -33,6 +33,8 @@ mod messages;
 mod meter;
 mod shared_data;
 mod stream;
+#[path = "../dynamodb/table.rs"]
+mod table;
 mod vm;
 mod worker;
 

@@ -25,6 +25,7 @@ use std::{
 };
 
 use self::{
+    clocks::{HOUR, ON_DYNAMODB_RETRYING},
     cost::Cost,
     crashes::{ON_DYNAMODB_WAITING, ON_POSTGRES_WAITING, ON_REDIS_WAITING},
     postgres::Standby,
@@ -51,7 +52,7 @@ macro_rules! scenarios {
     };
 }
 
-const SCENARIOS: [Scenario; 53] = scenarios! {
+const SCENARIOS: [Scenario; 61] = scenarios! {
     "Redis fails over, replica in step, raw", false, redis::fails_over(Transport::Direct, Replica::InStep);
     "Redis fails over, replica in step, pooled", false, redis::fails_over(Transport::Pooled, Replica::InStep);
     "Redis fails over, replica 300 ms behind, raw", true, redis::fails_over(Transport::Direct, Replica::Behind);
@@ -81,7 +82,15 @@ const SCENARIOS: [Scenario; 53] = scenarios! {
     "clock of Envoy +1 h and back, shared data, block", true, clocks::of_the_only_envoy("block", "24h");
     "clock of Envoy +1 h and back, shared data, retry", false, clocks::of_the_only_envoy("retry", "24h");
     "clock of Envoy +1 h and back, shared data, ttl 30 min", false, clocks::of_the_only_envoy("block", "30m");
-    "clock of one of two Envoys +1 h and back, Redis", false, clocks::of_one_envoy();
+    "clock of one of two Envoys +1 h and back, Redis", false, clocks::of_one_envoy(ON_REDIS, HOUR);
+    "clock of one of two Envoys +1 h and back, PostgreSQL", false, clocks::of_one_envoy(ON_POSTGRES, HOUR);
+    "clock of one of two Envoys -1 h and back, PostgreSQL", false, clocks::of_one_envoy(ON_POSTGRES, -HOUR);
+    "clock of one of two Envoys +1 s and back, DynamoDB", false, clocks::of_one_envoy(ON_DYNAMODB, 1);
+    "clock of one of two Envoys -1 s and back, DynamoDB", false, clocks::of_one_envoy(ON_DYNAMODB, -1);
+    "clock of one of two Envoys +1 h and back, DynamoDB", false, clocks::of_one_envoy(ON_DYNAMODB, HOUR);
+    "clock of one of two Envoys -1 h and back, DynamoDB", false, clocks::of_one_envoy(ON_DYNAMODB, -HOUR);
+    "clock of one of two Envoys +1 h and back, DynamoDB, retry", false, clocks::of_one_envoy(ON_DYNAMODB_RETRYING, HOUR);
+    "clock of one of two Envoys -1 h and back, DynamoDB, retry", false, clocks::of_one_envoy(ON_DYNAMODB_RETRYING, -HOUR);
     "clock of Redis +1 h and back, block", false, clocks::of_redis("block");
     "clock of Redis +1 h and back, retry", false, clocks::of_redis("retry");
     "LDS: 14 updates (lease, ttl, wait, detached, limits), shared data", true, changes::of_settings(SHARED_DATA);

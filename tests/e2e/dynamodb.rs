@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::bench::{
-    Bench, Dynalite, Fleet, PATIENCE, Request, Setup, Signing, Throttle, assert_executed, assert_in_flight,
+    Bench, DynamoDbServer, Fleet, PATIENCE, Request, Setup, Signing, Throttle, assert_executed, assert_in_flight,
     assert_problem, assert_replay_of,
 };
 use crate::races::{assert_both_workers_took_part, assert_each_executed_once, race_keys};
@@ -25,7 +25,7 @@ async fn keys_raced_by_fifty_connections_to_two_envoys_execute_once_each() {
 
 /// Races every key over so many connections, half of them to each of two Envoys.
 async fn race(racers: usize) {
-    let dynalite = Dynalite::with_table();
+    let dynalite = DynamoDbServer::with_table();
     let fleet = Fleet::start(&Setup::dynamodb(&json!({})), vec![dynalite.address]).await;
     let addresses = fleet.envoys.each_ref().map(|envoy| envoy.address());
     race_keys(KEYS, &addresses.repeat(racers / 2)).await;
@@ -44,7 +44,7 @@ async fn race(racers: usize) {
 
 #[tokio::test]
 async fn a_retry_at_another_envoy_is_replayed_and_counted_at_the_server() {
-    let dynalite = Dynalite::with_table();
+    let dynalite = DynamoDbServer::with_table();
     let fleet = Fleet::start(&Setup::dynamodb(&json!({})), vec![dynalite.address]).await;
     let request = Request::post("/orders").key("k1");
     let first = fleet.envoys[0].send(&request).await;
@@ -145,8 +145,8 @@ const END: &str = ".UpdateItem";
 
 const THROTTLED: &str = "wasmcustom.idemgate.store.errors.throttled";
 
-async fn throttled() -> (Dynalite, Throttle) {
-    let dynalite = Dynalite::with_table();
+async fn throttled() -> (DynamoDbServer, Throttle) {
+    let dynalite = DynamoDbServer::with_table();
     let throttle = Throttle::in_front_of(dynalite.address).await;
     (dynalite, throttle)
 }
@@ -157,7 +157,7 @@ async fn a_table_that_is_not_there_or_has_another_key_runs_nothing_and_says_so()
         ("absent", "S", "there is no table store.dynamodb.table"),
         ("other", "S", "its only key has to be k, of type B"),
     ] {
-        let dynalite = Dynalite::start();
+        let dynalite = DynamoDbServer::start();
         dynalite.create_table("other", "k", kind);
         let setup = Setup::dynamodb(&json!({ "store": { "dynamodb": { "table": table } } }));
         let bench = Bench::start_on(setup, vec![dynalite.address]).await;
@@ -172,7 +172,7 @@ async fn a_table_that_is_not_there_or_has_another_key_runs_nothing_and_says_so()
 
 #[tokio::test]
 async fn the_example_signs_and_replays() {
-    let dynalite = Dynalite::with_table();
+    let dynalite = DynamoDbServer::with_table();
     let file = std::fs::read_to_string("examples/dynamodb/envoy.yaml").unwrap();
     let (_, tls) = file.split_once("    transport_socket:").unwrap();
     let (tls, _) = tls.split_once("    typed_extension_protocol_options:").unwrap();

@@ -153,6 +153,17 @@ fn the_deadline_is_that_of_the_first_wait_and_ends_in_a_conflict() {
 }
 
 #[test]
+fn one_that_asks_as_its_time_ends_waits_no_more() {
+    let world = waiting([in_flight(LEASE)]);
+    let stream = begins_to_wait(&world);
+    world.pass(TIMEOUT);
+    let stream = stream.woken();
+    stream.assert_refused(&Problem::RequestInFlight { age: 2 * SECOND, lease_left: LEASE });
+    assert!(stream.counted(Counter::RequestsWaitTimeouts) && !stream.is_waiting);
+    assert_eq!(stream.waits(), [TIMEOUT]);
+}
+
+#[test]
 fn a_worker_with_no_room_left_refuses_at_once() {
     let world = waiting([]);
     let mut stream = begins_to_wait(&world);

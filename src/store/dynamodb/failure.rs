@@ -123,7 +123,9 @@ impl Failure {
 
     /// What an error of DynamoDB says. Whatever is the caller's own doing is refused before anything is done.
     ///
-    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
+    /// Names of <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html#API_PutItem_Errors>, which are
+    /// all that `UpdateItem`, `GetItem` and `DescribeTable` have as well, of its `CommonErrors.html`, and of
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>.
     pub(super) fn of_service(body: &Node) -> Self {
         let text = body.get("message").or_else(|| body.get("Message")).and_then(Node::text).unwrap_or_default();
         let error = match DynamoDbError::name(body) {
@@ -141,6 +143,9 @@ impl Failure {
             | "RequestExpired"
             | "UnrecognizedClientException" => DynamoDbError::Signature,
             "ResourceNotFoundException" => DynamoDbError::NoTable,
+            // Only of a table with a local secondary index, and so with a sort key.
+            "ItemCollectionSizeLimitExceededException" => DynamoDbError::WrongKey,
+            "RequestEntityTooLargeException" => DynamoDbError::TooLarge,
             "ReplicatedWriteConflictException" | "TransactionConflictException" => DynamoDbError::Conflict,
             "ValidationException" | "ValidationError" => match text {
                 text if text.contains("size") => DynamoDbError::TooLarge,
@@ -151,7 +156,8 @@ impl Failure {
                 DynamoDbError::Request
             }
             "" => return Self::doubtful(DynamoDbError::Malformed),
-            // InternalServerError, InternalFailure, ServiceUnavailable, and whatever is new: it may have been done.
+            // InternalServerError, InternalFailure, ServiceUnavailable, RequestAbortedException, RequestTimeoutException, and
+            // whatever is new: it may have been done.
             _ => return Self::doubtful(DynamoDbError::Internal),
         };
         Self::certain(error)

@@ -59,9 +59,13 @@ fn each_failure_has_its_kind_and_is_asked_again_exactly_if_dynamodb_may_have_don
         (service(400, "ValidationException", "The provided key element does not match the schema"), E::WrongKey, false),
         (service(400, "ValidationException", "Item size has exceeded the maximum allowed size"), E::TooLarge, false),
         (service(400, "ValidationException", "Invalid expression"), E::Request, false),
+        (service(400, "ItemCollectionSizeLimitExceededException", ""), E::WrongKey, false),
+        (service(413, "RequestEntityTooLargeException", ""), E::TooLarge, false),
         (service(400, "SerializationException", ""), E::Request, false),
         (service(500, "InternalServerError", ""), E::Internal, true),
+        (service(500, "InternalFailure", ""), E::Internal, true),
         (service(503, "ServiceUnavailable", ""), E::Internal, true),
+        (service(400, "RequestAbortedException", ""), E::Internal, true),
         (service(400, "SomethingNewException", ""), E::Internal, true),
     ] {
         let told = asked(&claim()).hear(reply(status, &body), NOW);
@@ -87,6 +91,7 @@ fn what_is_throttled_is_asked_again_after_a_rest_and_within_its_time() {
         ("ThrottlingException", DynamoDbError::Throttled),
         ("RequestLimitExceeded", DynamoDbError::Throttled),
         ("TransactionConflictException", DynamoDbError::Conflict),
+        ("ReplicatedWriteConflictException", DynamoDbError::Conflict),
     ] {
         let (body, error) = (self::error(name, ""), StoreError::DynamoDb(error));
         let mut inquiry = asked(&claim());

@@ -13,6 +13,7 @@ use crate::{
     host::Moment,
     messages::{Answer, Outcome, Response},
     stream::Stream,
+    table::Table,
     vm,
     worker::{self, Worker},
 };
@@ -436,4 +437,44 @@ fn a_worker_that_has_its_queue_has_nothing_to_say_of_it_however_long_somebody_wa
     deliver(&[&one, &two]);
     assert_eq!(word(&waiter.finish()), "replayed");
     assert!(host.log().iter().all(|line| !line.message.contains("queue")), "{:?}", host.log());
+}
+
+/// The end of an execution by another Envoy shows in the store alone.
+#[test]
+fn who_asks_the_store_again_at_each_tick_is_told_when_its_time_is_over() {
+    const TIME: Duration = Duration::from_secs(3);
+
+    let (host, one, _) = workers(
+        r#"{"store":{"dynamodb":{"cluster":"aws","table":"idemgate"}},"duplicates":{"in_flight":"wait","wait_timeout":"3s"}}"#,
+    );
+    let mut table = Table::default();
+    // It answers before time goes on: so a look that is due at a tick is due again at the next.
+    let mut answer_calls = || {
+        one.rest();
+        while let Some(call) = one.callouts().pop() {
+            let target = call.headers.iter().find(|(name, _)| name == b"x-amz-target").expect("a target").1;
+            let (status, body) = table.call(str::from_utf8(target).unwrap(), &call.body);
+            one.answer_callout(call.token, [(":status", status.to_string().as_str())], &body);
+            one.rest();
+        }
+    };
+    answer_calls();
+    let first = one.stream();
+    first.send(&order("k1"));
+    answer_calls();
+    assert!(first.upstream().is_some());
+    let waiter = waiter(&one, "k1");
+    answer_calls();
+    let mut waited = Duration::ZERO;
+    while waiter.answer().is_none() {
+        assert!(waited <= TIME + Duration::from_millis(200), "it waits for longer than it may");
+        let period = one.tick_period();
+        host.advance(period);
+        waited += period;
+        one.tick();
+        answer_calls();
+    }
+    assert!(waited >= TIME, "{waited:?}");
+    assert_problem(&waiter.finish(), 409, "request-in-flight");
+    assert_eq!((host.metric("idemgate.requests.wait_timeouts"), host.metric("idemgate.waiting")), (1, 0));
 }

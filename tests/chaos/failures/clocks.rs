@@ -7,14 +7,15 @@ use tokio::time::sleep;
 
 use super::{
     cost::{Allowed, Cost},
-    scene::{ON_REDIS, SHARED_DATA, Scene},
+    scene::{ON_DYNAMODB, ON_REDIS, SHARED_DATA, Scene},
 };
 use crate::{
     bench::{RedisServer, TempDir},
     plan::Deployment,
+    stores::Server,
 };
 
-const STEP: i64 = 60 * 60;
+pub(crate) const HOUR: i64 = 60 * 60;
 
 /// Long enough for many a request to be in flight when a clock steps.
 const WORK: Duration = Duration::from_millis(600);
@@ -24,6 +25,10 @@ const CALM: Duration = Duration::from_millis(1_500);
 /// How long a request that is in flight when a clock steps may have been so, and how long it may take a lease to be
 /// renewed after that.
 const NEARBY: u64 = 1_500;
+
+/// With a lease as docs/dynamodb.md asks for where what is unknown runs again.
+pub(crate) const ON_DYNAMODB_RETRYING: Deployment =
+    Deployment { retries_unknown: true, lease: Duration::from_secs(10), ..ON_DYNAMODB };
 
 /// A clock that the test moves.
 struct Clock {
@@ -66,10 +71,10 @@ impl Clock {
     }
 }
 
-/// An hour ahead, and back again; gives the times at which it stepped.
-async fn step(clock: &Clock, scene: &Scene) -> [u64; 2] {
+/// By so many seconds, and back again; gives the times at which it stepped.
+async fn step(clock: &Clock, by: i64, scene: &Scene) -> [u64; 2] {
     let mut steps = [0; 2];
-    for (at, seconds) in steps.iter_mut().zip([STEP, 0]) {
+    for (at, seconds) in steps.iter_mut().zip([by, 0]) {
         sleep(CALM).await;
         *at = scene.now();
         clock.steps_to(seconds);
@@ -93,7 +98,7 @@ pub(crate) async fn of_the_only_envoy(on_unknown: &str, ttl: &str) -> Cost {
     }
     let setup = deployment.setup_with(configuration).environment(&clock.environment());
     let scene = Scene::of(deployment, &[(setup, vec![])], WORK).await;
-    let steps = step(&clock, &scene).await;
+    let steps = step(&clock, HOUR, &scene).await;
     match (on_unknown, ttl) {
         ("retry", _) => scene.end(nearby(steps)).await,
         // Records of before the step are over.
@@ -102,12 +107,14 @@ pub(crate) async fn of_the_only_envoy(on_unknown: &str, ttl: &str) -> Cost {
     }
 }
 
-pub(crate) async fn of_one_envoy() -> Cost {
-    let (clock, redis) = (Clock::new(), RedisServer::start().await);
-    let setup = ON_REDIS.setup();
-    let setups = [setup.clone().environment(&clock.environment()), setup].map(|setup| (setup, vec![redis.address()]));
-    let scene = Scene::of(ON_REDIS, &setups, WORK).await;
-    step(&clock, &scene).await;
+/// Of two on one store.
+pub(crate) async fn of_one_envoy(deployment: Deployment, by: i64) -> Cost {
+    let clock = Clock::new();
+    let server = Server::start(deployment.store).await.expect("a store that has a server");
+    let setup = deployment.setup();
+    let setups = [setup.clone().environment(&clock.environment()), setup].map(|setup| (setup, vec![server.address()]));
+    let scene = Scene::of(deployment, &setups, WORK).await;
+    step(&clock, by, &scene).await;
     scene.end_as_promised().await
 }
 
@@ -117,6 +124,6 @@ pub(crate) async fn of_redis(on_unknown: &str) -> Cost {
     let deployment = Deployment { retries_unknown: on_unknown == "retry", ..ON_REDIS };
     let setups = [(); 2].map(|()| (deployment.setup(), vec![redis.address()]));
     let scene = Scene::of(deployment, &setups, WORK).await;
-    let steps = step(&clock, &scene).await;
+    let steps = step(&clock, HOUR, &scene).await;
     scene.end(if on_unknown == "retry" { nearby(steps) } else { Allowed::Once }).await
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::task::spawn_blocking;
 
 use crate::{
-    bench::{Dynalite, TABLE, TempDir},
+    bench::{DynamoDbServer, TABLE, TempDir},
     fault::Fault,
     stage::is_silent,
 };
@@ -16,14 +16,14 @@ const ITEMS: &str = "items";
 
 #[derive(Debug)]
 pub(crate) struct DynamoDb {
-    server: Dynalite,
+    server: DynamoDbServer,
     directory: TempDir,
 }
 
 impl DynamoDb {
     pub(super) fn start() -> Self {
         let directory = TempDir::new();
-        Self { server: Dynalite::with_table_on_disk(&directory.join(ITEMS)), directory }
+        Self { server: DynamoDbServer::with_table_on_disk(&directory.join(ITEMS)), directory }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -38,7 +38,7 @@ impl DynamoDb {
                 let is_silent = is_silent(self.address(), time).await;
                 // Which takes a while, and others go on.
                 let (address, items) = (self.server.address, self.directory.join(ITEMS));
-                let restarted = spawn_blocking(move || Dynalite::start_at(address, Some(&items)));
+                let restarted = spawn_blocking(move || DynamoDbServer::start_at(address, Some(&items)));
                 self.server = restarted.await.expect("no panic").expect("the port is free again");
                 is_silent
             }

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use super::bootstrap::{HTTP_OPTIONS, address, cluster};
 use super::signal::signal;
 
-#[path = "../../dynamodb/dynalite.rs"]
-mod dynalite;
+#[path = "../../dynamodb/server.rs"]
+mod server;
 
-pub(crate) use dynalite::Dynalite;
-pub(super) use dynalite::send;
+pub(crate) use server::DynamoDbServer;
+use server::Program;
+pub(super) use server::send;
 
 /// The cluster that the filter's configuration names.
 pub(super) const DYNAMODB_CLUSTER: &str = "dynamodb";
@@ -30,7 +31,7 @@ pub(crate) enum Signing {
     Unsigned,
 }
 
-impl Dynalite {
+impl DynamoDbServer {
     /// With the table of the scenarios.
     pub(crate) fn with_table() -> Self {
         Self::start().and_table()
@@ -38,7 +39,7 @@ impl Dynalite {
 
     /// The same with its items in a folder, where a restart finds them.
     pub(crate) fn with_table_on_disk(folder: &Path) -> Self {
-        Self::with(Some(folder)).and_table()
+        Self::with(Program::Dynalite, Some(folder)).and_table()
     }
 
     fn and_table(self) -> Self {

@@ -45,7 +45,7 @@ pub(crate) use bootstrap::{
     one_request_a_day,
 };
 pub(crate) use certificates::Certificates;
-pub(crate) use dynamodb::{Dynalite, Signing, TABLE};
+pub(crate) use dynamodb::{DynamoDbServer, Signing, TABLE};
 pub(crate) use envoy::{Envoy, SECRET, is_since, refusal, released_module};
 pub(crate) use expect::{
     assert_executed, assert_in_flight, assert_problem, assert_released, assert_replay_of, assert_retry_after,
@@ -100,7 +100,7 @@ pub(crate) struct Bench {
     /// The same if it runs on Redis.
     pub(crate) redis: Option<RedisServer>,
     /// The same if it runs on DynamoDB.
-    pub(crate) dynalite: Option<Dynalite>,
+    pub(crate) dynalite: Option<DynamoDbServer>,
     pub(crate) upstream: Upstream,
 }
 
@@ -284,7 +284,7 @@ impl Bench {
 struct Servers {
     postgres: Option<PostgresServer>,
     redis: Option<RedisServer>,
-    dynalite: Option<Dynalite>,
+    dynalite: Option<DynamoDbServer>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -292,7 +292,7 @@ impl Servers {
     async fn of(store: Store) -> Self {
         match store {
             Store::DynamoDb => {
-                let dynalite = Dynalite::with_table();
+                let dynalite = DynamoDbServer::with_table();
                 Self { addresses: vec![dynalite.address], dynalite: Some(dynalite), ..Self::default() }
             }
             Store::Postgres => {

@@ -1,5 +1,6 @@
-//! A dynalite of a test's own: atomic, as DynamoDB is, but for the item in a refusal, which it never shows.
+//! What stands in for DynamoDB: a process of a test's own.
 #![allow(clippy::disallowed_methods, reason = "time is natural in a test")]
+#![allow(dead_code, reason = "each of the tests that share this uses a part of it")]
 
 use std::{
     io::{Read as _, Write as _},
@@ -15,9 +16,41 @@ use serde_json::{Value, json};
 
 /// Killed when dropped.
 #[derive(Debug)]
-pub(crate) struct Dynalite {
+pub(crate) struct DynamoDbServer {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Program {
+    /// Atomic, as DynamoDB is; but it never shows the item that a condition did not hold for.
+    Dynalite,
+    /// It shows the item, and is not atomic: of claims at the same time it may grant two.
+    Moto,
+}
+
+impl Program {
+    fn command(self, address: SocketAddr, path: Option<&Path>) -> Command {
+        let (program, setup) = match self {
+            Self::Dynalite => ("node", ".tools/dynamodb/node_modules/dynalite/cli.js"),
+            Self::Moto => ("python3", ".tools/moto/python"),
+        };
+        let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(setup);
+        assert!(installed.exists(), "there is no {self:?}: run tools/setup-dynamodb moto");
+        let (mut command, port) = (Command::new(program), address.port().to_string());
+        match self {
+            Self::Dynalite => command
+                .arg(&installed)
+                .args(["--host", "127.0.0.1", "--port", &port, "--createTableMs", "0"])
+                .args(path.into_iter().flat_map(|path| [Path::new("--path"), path])),
+            // It says there what it is asked for.
+            Self::Moto => command
+                .env("PYTHONPATH", &installed)
+                .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port])
+                .stderr(Stdio::null()),
+        };
+        command
+    }
 }
 
 /// What it answers.
@@ -28,46 +61,49 @@ pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
 }
 
-impl Dynalite {
+impl DynamoDbServer {
+    /// A dynalite with its items in memory.
     pub(crate) fn start() -> Self {
-        Self::with(None)
+        Self::with(Program::Dynalite, None)
     }
 
     /// With its items in this folder, or in memory alone.
-    pub(crate) fn with(path: Option<&Path>) -> Self {
+    pub(crate) fn with(program: Program, path: Option<&Path>) -> Self {
+        const TRIES: u16 = 50;
         static NEXT: AtomicU16 = AtomicU16::new(0);
 
         let first = 22_000 - u16::try_from(std::process::id() % 9_000).unwrap();
-        loop {
+        for _ in 0..TRIES {
             let port = first - NEXT.fetch_add(1, Ordering::Relaxed);
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             if TcpListener::bind(address).is_ok()
-                && let Some(dynalite) = Self::start_at(address, path)
+                && let Some(server) = Self::run(program, address, path)
             {
-                return dynalite;
+                return server;
             }
         }
+        panic!("{program:?} ends as soon as it starts");
     }
 
-    /// On this port, with what is in the folder; `None` if somebody else has taken it.
+    /// A dynalite on this port, with what is in the folder; `None` if somebody else has taken it.
     pub(crate) fn start_at(address: SocketAddr, path: Option<&Path>) -> Option<Self> {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(".tools/dynamodb/node_modules/dynalite/cli.js");
-        assert!(program.exists(), "there is no dynalite: run tools/setup-dynamodb");
-        let mut child = Command::new("node")
-            .arg(&program)
-            .args(["--host", "127.0.0.1", "--port", &address.port().to_string(), "--createTableMs", "0"])
-            .args(path.into_iter().flat_map(|path| [Path::new("--path"), path]))
+        Self::run(Program::Dynalite, address, path)
+    }
+
+    fn run(program: Program, address: SocketAddr, path: Option<&Path>) -> Option<Self> {
+        let mut child = program
+            .command(address, path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot run node: {error}; run tools/setup-dynamodb"));
+            .unwrap_or_else(|error| panic!("cannot run {program:?}: {error}; run tools/setup-dynamodb moto"));
         let deadline = Instant::now() + Duration::from_secs(60);
         // Somebody else who has taken the port in between makes it end.
         while child.try_wait().unwrap().is_none() {
             if TcpStream::connect(address).is_ok() {
                 return Some(Self { child, address });
             }
-            assert!(Instant::now() < deadline, "dynalite does not answer");
+            assert!(Instant::now() < deadline, "{program:?} does not answer");
             thread::sleep(Duration::from_millis(5));
         }
         None
@@ -100,14 +136,14 @@ impl Dynalite {
     }
 }
 
-impl Drop for Dynalite {
+impl Drop for DynamoDbServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Sends a call; dynalite takes any signature, but wants one.
+/// Sends a call; any signature will do, but dynalite wants one, and moto knows DynamoDB by it.
 pub(crate) fn send(address: SocketAddr, target: &str, body: &[u8], is_signed: bool) -> std::io::Result<Response> {
     const SIGNED: &str = "authorization: AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/dynamodb/aws4_request, \
                           SignedHeaders=host, Signature=b\r\nx-amz-date: 20260101T000000Z\r\n";
