@@ -509,7 +509,7 @@ async fn calls_under_way_survive_a_change_of_the_configuration() {
     gate.open();
     bench.envoy.reaches_stat(DETACHED, 0).await;
     for order in &orders {
-        let replay = bench.send(order).await;
+        let replay = bench.send_once_settled(order).await;
         assert_eq!((replay.status, replay.body.as_slice()), (201, b"{}".as_slice()), "{replay:?}");
         assert_eq!(replay.text("idempotent-replayed"), "true", "{replay:?}");
     }

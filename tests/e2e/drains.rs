@@ -75,7 +75,7 @@ async fn what_outlasts_the_drain_of_its_listener_detached_is_cut_and_replayed_in
     bench.envoy.reaches_stat(DETACHED, 1).await;
     gate.open();
     bench.envoy.reaches_stat(DETACHED, 0).await;
-    let replay = bench.send(&order()).await;
+    let replay = bench.send_once_settled(&order()).await;
     assert_eq!((replay.status, replay.body.as_slice()), (201, b"{}".as_slice()), "{replay:?}");
     assert_eq!(replay.text("idempotent-replayed"), "true", "{replay:?}");
     bench.assert_executions(1);
