@@ -111,8 +111,12 @@ impl Headers {
             // A dozen fields are looked up for each request. Most others show by the length of their name, in a loop
             // that calls nothing, as it would in iterators where the compiler goes for size.
             for field in fields.by_ref() {
-                if field.name.length == name.len() && self.slice(field.name).eq_ignore_ascii_case(name.as_bytes()) {
-                    return Some(self.slice(field.value));
+                if field.name.length == name.len() {
+                    // Hosts hand names over in lower case, and equal bytes are found equal sooner.
+                    let (found, name) = (self.slice(field.name), name.as_bytes());
+                    if found == name || found.eq_ignore_ascii_case(name) {
+                        return Some(self.slice(field.value));
+                    }
                 }
             }
             None

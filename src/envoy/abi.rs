@@ -293,7 +293,7 @@ fn serialize_pairs(headers: &Headers) -> Vec<u8> {
     // The number of fields, and per field two sizes and two zero bytes.
     let mut bytes = Vec::with_capacity(4 + headers.byte_len() + headers.len() * 10);
     let push_u32 = |bytes: &mut Vec<u8>, number: usize| {
-        bytes.extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
     };
     push_u32(&mut bytes, headers.len());
     for (name, value) in headers.iter() {

@@ -67,15 +67,52 @@ impl Digest {
     }
 
     /// The same, with the last part still to come.
-    pub(super) fn into_hasher(self) -> Box<blake3::Hasher> {
-        let mut hasher = Box::<blake3::Hasher>::default();
-        hasher.update(&self.0);
-        hasher
+    pub(super) fn open(self) -> OpenDigest {
+        OpenDigest::Short(self.0)
     }
 }
 
-/// What the parts take in most cases, in bytes.
-const USUAL: usize = 256;
+/// What the parts take in most cases, in bytes, with a short body behind them.
+const USUAL: usize = 512;
+
+/// A hash over parts of which the last one comes piece by piece, without its length.
+#[derive(Clone)]
+pub(super) enum OpenDigest {
+    /// All that has come. The state of a hasher is larger, and costs more than the rest of the hash.
+    Short(Vec<u8>),
+    Long(Box<blake3::Hasher>),
+}
+
+impl OpenDigest {
+    /// The most bytes that are put together, which is what BLAKE3 hashes as one chunk.
+    const LONGEST: usize = blake3::CHUNK_LEN;
+
+    /// Adds a piece of the last part; how it is cut does not matter.
+    pub(super) fn extend(&mut self, piece: &[u8]) {
+        match self {
+            Self::Short(bytes) if piece.len() <= Self::LONGEST.saturating_sub(bytes.len()) => {
+                bytes.extend_from_slice(piece);
+            }
+            Self::Short(bytes) => {
+                let mut hasher = Box::<blake3::Hasher>::default();
+                hasher.update(bytes).update(piece);
+                *self = Self::Long(hasher);
+            }
+            Self::Long(hasher) => {
+                hasher.update(piece);
+            }
+        }
+    }
+
+    /// The BLAKE3 hash of all that has come.
+    pub(super) fn blake3(self) -> [u8; 32] {
+        match self {
+            Self::Short(bytes) => blake3::hash(&bytes),
+            Self::Long(hasher) => hasher.finalize(),
+        }
+        .into()
+    }
+}
 
 /// The first twelve hexadecimal digits of a hash: enough to tell operations apart and to find one in a table.
 pub(super) struct Short<'a>(pub(super) &'a [u8; 32]);
@@ -142,6 +179,19 @@ mod tests {
     #[test]
     fn equal_parts_of_two_domains_differ() {
         assert_ne!(Digest::new("test").blake3(), Digest::new("toast").blake3());
+    }
+
+    #[test]
+    fn a_last_part_in_pieces_has_one_hash_however_long_it_is() {
+        for length in [0, 1, 200, OpenDigest::LONGEST - 1, OpenDigest::LONGEST, OpenDigest::LONGEST + 1, 20_000] {
+            let whole: Vec<u8> = (0..length).map(|index| index as u8).collect();
+            let hash = blake3::hash(&[b"\x04test", whole.as_slice()].concat());
+            for size in [1, 7, 600, OpenDigest::LONGEST, 20_000] {
+                let mut digest = Digest::new("test").open();
+                whole.chunks(size).for_each(|piece| digest.extend(piece));
+                assert_eq!(digest.blake3(), *hash.as_bytes(), "{length} bytes, {size} at a time");
+            }
+        }
     }
 
     #[test]

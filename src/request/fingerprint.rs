@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     canonical_json::canonicalize,
-    digest::{Digest, Short},
+    digest::{Digest, OpenDigest, Short},
     media_type::{form_boundary, normal_form},
     multipart::FormHasher,
     target::Target,
@@ -81,7 +81,7 @@ impl FingerprintBuilder {
             (_, Some(boundary)) => Body::Form(digest, Box::new(FormHasher::new(&boundary))),
             (BodyFingerprint::Raw, None) => {
                 digest.part(b"raw");
-                Body::Raw(digest.into_hasher())
+                Body::Raw(digest.open())
             }
             (BodyFingerprint::Json { ignore }, None) => Body::Json(digest, Vec::new(), ignore.clone()),
         })
@@ -93,9 +93,7 @@ impl FingerprintBuilder {
     /// must stop at its body limit.
     pub fn body(&mut self, chunk: &[u8]) {
         match &mut self.0 {
-            Body::Raw(hasher) => {
-                hasher.update(chunk);
-            }
+            Body::Raw(digest) => digest.extend(chunk),
             Body::Form(_, form) => form.update(chunk),
             Body::Json(_, text, _) => text.extend_from_slice(chunk),
             Body::None(_) => {}
@@ -108,7 +106,7 @@ impl FingerprintBuilder {
     #[must_use]
     pub fn finish(self) -> Fingerprint {
         let (mut request, kind, body) = match self.0 {
-            Body::Raw(hasher) => return Fingerprint::of(&hasher.finalize().into()),
+            Body::Raw(digest) => return Fingerprint::of(&digest.blake3()),
             Body::None(request) => (request, "none", None),
             Body::Form(request, form) => {
                 let (kind, hash) = form.finish();
@@ -137,9 +135,8 @@ const CONTENT_TYPE: &str = "content-type";
 /// What is known of the request, and how its body counts.
 #[derive(Clone)]
 enum Body {
-    /// The body stands behind the rest, so that one hash does for both; its state is larger than all else that an exchange
-    /// keeps.
-    Raw(Box<blake3::Hasher>),
+    /// The body stands behind the rest, so that one hash does for both.
+    Raw(OpenDigest),
     Form(Digest, Box<FormHasher>),
     /// The text, and what of it does not count.
     Json(Digest, Vec<u8>, PointerTree),

@@ -61,7 +61,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: SHARED_DATA,
-        allocations: 22,
+        allocations: 21,
         large: 0,
         calls: "add_header_map_value 1, get_buffer_bytes 2, get_current_time_nanoseconds 2, \
                 get_header_map_pairs 2, get_shared_data 3, increment_metric 2, set_property 1, \
@@ -70,7 +70,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::Replay(200),
         configuration: SHARED_DATA,
-        allocations: 15,
+        allocations: 14,
         large: 0,
         calls: "get_buffer_bytes 1, get_current_time_nanoseconds 1, get_header_map_pairs 1, \
                 get_header_map_size 1, get_shared_data 1, increment_metric 1, \
@@ -97,7 +97,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: DETACHED,
-        allocations: 53,
+        allocations: 52,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
                 get_current_time_nanoseconds 3, get_header_map_pairs 2, get_header_map_size 1, \
@@ -108,7 +108,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::First(200),
         configuration: REDIS,
-        allocations: 47,
+        allocations: 46,
         large: 0,
         calls: "add_header_map_value 1, continue_stream 2, dequeue_shared_queue 4, \
                 enqueue_shared_queue 2, get_buffer_bytes 4, get_current_time_nanoseconds 6, \
@@ -118,7 +118,7 @@ const BUDGETS: [Budget; 9] = [
     Budget {
         request: Kind::Replay(200),
         configuration: REDIS,
-        allocations: 35,
+        allocations: 34,
         large: 0,
         calls: "dequeue_shared_queue 2, enqueue_shared_queue 1, get_buffer_bytes 2, \
                 get_current_time_nanoseconds 3, get_header_map_pairs 1, get_header_map_size 1, \
