@@ -348,6 +348,22 @@ fn the_supported_envoys_are_the_same_everywhere() {
     assert!(found > 10, "only {found} places name the oldest Envoy");
 }
 
+#[test]
+fn every_envoy_that_is_to_be_copied_makes_one_host_of_its_spellings() {
+    let mut files = BTreeSet::new();
+    texts(&root().join("examples"), &mut files);
+    files.insert(root().join("envoy.yaml"));
+    let mut found = 0;
+    for file in files.iter().filter(|file| file.file_name().is_some_and(|name| name == "envoy.yaml")) {
+        let text = read(file);
+        for option in ["strip_any_host_port: true", "strip_trailing_host_dot: true"] {
+            assert!(text.contains(option), "{} has no {option}", file.display());
+        }
+        found += 1;
+    }
+    assert!(found > 10, "only {found} files are to be copied");
+}
+
 /// `make attack` runs these by their names; a name that no test has would be an attack that is never tried.
 #[test]
 fn every_test_that_the_security_page_names_is_there() {

@@ -79,6 +79,12 @@ pub enum Notice {
         "the upstream sent idempotency-policy: {0:?}, which is none of store, release, unknown and no-store; it is ignored"
     )]
     UnknownPolicyWord(String),
+    /// A request has this precondition, and a retry with another one is the same request.
+    #[error(
+        "a guarded request has the header {0}, which fingerprint.headers does not name: under its key a request with another \
+         value there gets the first answer. Name it where clients send it"
+    )]
+    Precondition(&'static str),
     /// A request of a method that is not guarded has a key.
     #[error(
         "a {0} request carries an idempotency key, and passed unprotected: methods does not name {0}. Add it if such requests \
@@ -108,7 +114,7 @@ impl Notice {
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
-            && !matches!(self, Self::Caller(_) | Self::OverShare(_))
+            && !matches!(self, Self::Caller(_) | Self::OverShare(_) | Self::Precondition(_))
             || self == other
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     call::DetachedCall,
-    effect::Effect,
+    effect::{Effect, Notice},
     event::{Attributes, Event},
     footprint::HELD_REQUEST,
     problem::Problem,
@@ -69,6 +69,7 @@ impl Step<'_> {
                 Name::Open(Box::new(Unnamed { origin, own_fields, text: Vec::new() }))
             }
         };
+        self.note_preconditions(headers);
         let call = mailbox.and_then(|_| self.call(headers, attributes));
         let fingerprint = FingerprintBuilder::new(&self.policy.fingerprint, &target, headers);
         let needs_body =
@@ -98,6 +99,15 @@ impl Step<'_> {
         }
         self.effects.push(Effect::Hold);
         State::AwaitBody(AwaitBody { request, fingerprint, copies })
+    }
+
+    /// Tells of what a request makes itself depend on, and no retry is compared by.
+    fn note_preconditions(&mut self, headers: &Headers) {
+        for name in PRECONDITIONS {
+            if headers.get(name).is_some() && !self.policy.fingerprint.headers.iter().any(|counted| counted == name) {
+                self.effects.push(Effect::Notice(Notice::Precondition(name)));
+            }
+        }
     }
 
     /// The detached call, if the policy wants one, it can be made, and the request has a cluster to go to. One that has
@@ -154,6 +164,9 @@ fn declared_length(headers: &Headers) -> Option<u64> {
 }
 
 const GRPC: &[u8] = b"application/grpc";
+
+/// Those of RFC 9110, section 13.1, that a request with effects may have.
+const PRECONDITIONS: [&str; 3] = ["if-match", "if-none-match", "if-unmodified-since"];
 
 #[cfg(test)]
 mod tests {

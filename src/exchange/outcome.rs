@@ -297,9 +297,12 @@ fn original_status(problem: &[u8]) -> Option<u16> {
 /// Judges an answer whose status counts as "not executed", should it be the service's.
 fn judge_release(answer: &UpstreamAnswer<'_>) -> Judgement {
     let headers = answer.headers;
-    // A proxy's own answers have no other status when it has sent the request on, and none of them has the field.
-    if !matches!(answer.status, 502..=504) || headers.get("retry-after").is_some() {
+    // None of a proxy's own answers has the field.
+    if headers.get("retry-after").is_some() {
         return Verdict::Release.into();
+    }
+    if !matches!(answer.status, 502..=504) {
+        return judge_rare_release(answer);
     }
     let is_signed = has_sign_of_proxy(headers);
     match answer.text.map(delivery_in) {
@@ -314,6 +317,35 @@ fn judge_release(answer: &UpstreamAnswer<'_>) -> Judgement {
         }
         _ if is_signed => Verdict::Unknown.into(),
         _ => Verdict::Release.into(),
+    }
+}
+
+/// The same for the other statuses that Envoy may answer by itself with the request sent on: to a client that stalls in
+/// its upload, and in place of an answer that a filter of its own has no room for.
+///
+/// Services have these statuses as well, most of all 500, so that only an answer that is Envoy's to the letter counts as
+/// its own.
+fn judge_rare_release(answer: &UpstreamAnswer<'_>) -> Judgement {
+    const TEXTS: [(u16, &[u8]); 4] = [
+        (408, b"downstream duration timeout"),
+        (408, b"request timeout"),
+        (408, b"stream timeout"),
+        (500, b"Internal Server Error"),
+    ];
+    let headers = answer.headers;
+    let length = || std::str::from_utf8(headers.get("content-length")?).ok()?.parse().ok();
+    let text_of_length = |length: usize| {
+        TEXTS.into_iter().find(|(status, text)| *status == answer.status && text.len() == length).map(|(_, text)| text)
+    };
+    let may_be_own = |text: &&[u8]| {
+        headers.get("content-type") == Some(b"text/plain")
+            && has_sign_of_proxy(headers)
+            && answer.text.is_none_or(|found| found == *text)
+    };
+    match length().and_then(text_of_length).filter(may_be_own) {
+        Some(_) if answer.text.is_none() => Judgement { verdict: Verdict::Unread, word: Status::Unknown },
+        Some(_) => Verdict::Unknown.into(),
+        None => Verdict::Release.into(),
     }
 }
 
@@ -575,12 +607,45 @@ mod tests {
         // The text alone shows a proxy that leaves no other sign.
         let died = format!("{RESET}connection termination");
         assert_eq!(judged_twice(503, &with(("content-type", "text/plain")), &died), (Unread, Unknown));
-        // Through a proxy, too: it has no 500 of its own.
+        // Through a proxy, too.
         assert_eq!(judged_twice(500, &[("server", "envoy"), ("content-type", "text/plain")], "x"), (Release, Release));
         for status in [200, 404, 429] {
             let (before, after) = judged_twice(status, &[("server", "envoy"), ("via", "x")], "x");
             assert_eq!(before, after, "{status}");
         }
+    }
+
+    #[test]
+    fn what_a_proxy_says_in_place_of_an_answer_is_known_to_the_letter() {
+        use Verdict::{Release, Unknown, Unread};
+        let own = [("content-type", "text/plain"), ("server", "envoy")];
+        for (status, text) in [
+            (408, "downstream duration timeout"),
+            (408, "request timeout"),
+            (408, "stream timeout"),
+            (500, "Internal Server Error"),
+        ] {
+            let length = text.len().to_string();
+            let with = |fields: &[(&'static str, &'static str)], text: &str| {
+                let fields: Vec<_> = fields.iter().copied().chain([("content-length", length.as_str())]).collect();
+                judged_twice(status, &fields, text)
+            };
+            assert_eq!(with(&own, text), (Unread, Unknown), "{text}");
+            // What a service says in as many bytes, and what it says by itself.
+            assert_eq!(with(&own, &"x".repeat(text.len())), (Unread, Release), "{text}");
+            assert_eq!(
+                with(&[("content-type", "text/plain; charset=utf-8"), own[1]], text),
+                (Release, Release),
+                "{text}"
+            );
+            assert_eq!(with(&[own[0]], text), (Release, Release), "{text}");
+            assert_eq!(with(&[own[0], own[1], ("retry-after", "1")], text), (Release, Release), "{text}");
+            assert_eq!(judged_twice(status, &own, text), (Release, Release), "{text}");
+        }
+        let length = |length| [own[0], own[1], ("content-length", length)];
+        assert_eq!(judged_twice(500, &length("14"), "stream timeout"), (Release, Release));
+        assert_eq!(judged_twice(429, &length("14"), "stream timeout"), (Release, Release));
+        assert_eq!(judged_twice(408, &length("x"), "stream timeout"), (Release, Release));
     }
 
     #[test]

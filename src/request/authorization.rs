@@ -17,20 +17,27 @@ pub(super) fn changing_scheme(field: &[u8]) -> Option<&'static str> {
     CHANGING.into_iter().find(|known| scheme.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-const CHANGING: [&str; 13] = [
+const CHANGING: [&str; 20] = [
+    "ACS3-HMAC-SHA256",
     "AWS",
     AWS4_ECDSA,
     AWS4_HMAC,
     DIGEST,
+    "EG1-HMAC-SHA256",
+    "GOOG4-HMAC-SHA256",
+    "GOOG4-RSA-SHA256",
     "Hawk",
+    "HMAC",
     "HMAC-SHA256",
     "MAC",
     "Negotiate",
     "NTLM",
     OAUTH,
+    "SDK-HMAC-SHA256",
     "SharedKey",
     "SharedKeyLite",
     "Signature",
+    "TC3-HMAC-SHA256",
 ];
 
 const AWS4_ECDSA: &str = "AWS4-ECDSA-P256-SHA256";
@@ -172,7 +179,16 @@ mod tests {
 
     #[test]
     fn schemes_that_sign_the_time_change_with_each_attempt() {
-        for field in [SIGV4, "oauth oauth_nonce=\"1\"", "DIGEST nonce=1", "HMAC-SHA256 SignedHeaders=x", "Hawk id=1"] {
+        for field in [
+            SIGV4,
+            "oauth oauth_nonce=\"1\"",
+            "DIGEST nonce=1",
+            "HMAC-SHA256 SignedHeaders=x",
+            "Hawk id=1",
+            "EG1-HMAC-SHA256 client_token=a;timestamp=b",
+            "hmac username=\"a\", signature=\"b\"",
+            "ACS3-HMAC-SHA256 Credential=a,Signature=b",
+        ] {
             assert!(changing_scheme(field.as_bytes()).is_some(), "{field}");
         }
         for field in ["Bearer AWS4-HMAC-SHA256", "Basic T0F1dGg=", "OAuth2 token", "Digest", "", " Digest x"] {

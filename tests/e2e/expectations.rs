@@ -112,8 +112,18 @@ mod remote {
     }
 
     #[test]
+    fn dynamodb() {
+        Store::DynamoDb.run(who_waits_for_a_100_is_refused_where_the_filter_waits_for_the_store);
+    }
+
+    #[test]
     fn postgres() {
         Store::Postgres.run(who_waits_for_a_100_is_refused_where_the_filter_waits_for_the_store);
+    }
+
+    #[test]
+    fn streams() {
+        Store::Redis(Transport::Streams).run(who_waits_for_a_100_is_refused_where_the_filter_waits_for_the_store);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::bench::{
-    Answer, Bench, Envoy, Gate, Hop, Protocol, Request, Setup, Upstream, also_detached, assert_executed,
-    assert_problem, assert_replay_of, compressor,
+    Answer, Bench, Envoy, Gate, Hop, Protocol, Request, Setup, Upload, Upstream, Way, also_detached, assert_executed,
+    assert_problem, assert_replay_of, compressor, lua_on_response,
 };
 
 fn order() -> Request {
@@ -139,11 +139,74 @@ async fn retries_of_another_proxy_are_no_proof_that_nothing_ran() {
 }
 
 #[tokio::test]
+async fn those_who_wait_behind_another_proxy_run_only_after_a_proof() {
+    let waiting = json!({ "duplicates": { "in_flight": "wait", "wait_timeout": "60s" } });
+    for (name, hop) in hops() {
+        let (_hop, bench) = bench(&hop, waiting.clone()).await;
+        let (refused, died) = (Gate::closed(), Gate::closed());
+        let busy = Answer::new(503).header("retry-after", "1").json("{}").held_by(&refused);
+        bench.upstream.script("/orders", [busy, Answer::hang_up().held_by(&died), Answer::new(299)]);
+        let first = bench.send_aside(Protocol::Http1, &order());
+        bench.upstream.reached(1).await;
+        let waiters = [Protocol::Http1, Protocol::Http2].map(|protocol| bench.send_aside(protocol, &order()));
+        bench.envoy.reaches_stat("wasmcustom.idemgate.waiting", 2).await;
+        refused.open();
+        assert_executed(&first.await.expect("the first client"), 503);
+        // One of them runs, and the proxy loses its answer.
+        bench.upstream.reached(2).await;
+        died.open();
+        let mut told = Vec::new();
+        for waiter in waiters {
+            told.push(waiter.await.expect("a client that waits").status);
+        }
+        told.sort_unstable();
+        assert_eq!(told, [409, 503], "{name}");
+        assert_problem(&bench.send_once_settled(&order()).await, 409, "outcome-unknown");
+        bench.assert_executions(2);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_another_proxy_could_not_hold_leaves_the_outcome_unknown() {
+    // The service has answered with more than the proxy's filter has room for, which says 500 in its place.
+    let hop = Hop::plain().filter(lua_on_response("response:body()"));
+    let (_hop, bench) = bench(&hop, json!({})).await;
+    bench.upstream.script("/orders", [Answer::new(201).body(vec![b'x'; 2 << 20]), Answer::new(299)]);
+    let first = bench.send(&order()).await;
+    assert_eq!((first.status, first.text("idempotency-status")), (500, "unknown".to_owned()), "{first:?}");
+    assert_problem(&bench.send_once_settled(&order()).await, 409, "outcome-unknown");
+    bench.assert_executions(1);
+}
+
+/// Inline, and without its body in the fingerprint, a request goes on as it comes.
+#[tokio::test]
+async fn an_upload_that_stalls_in_another_proxy_leaves_the_outcome_unknown() {
+    for timeout in ["stream_idle_timeout", "request_timeout"] {
+        let hop = Hop::plain().connection_manager(json!({ timeout: "0.3s" }));
+        let (_hop, bench) = bench(&hop, json!({ "fingerprint": { "body": "none" } })).await;
+        bench.upstream.script("/orders", [Answer::new(201), Answer::new(299)]);
+        for (number, way) in [Way::Http1Chunked, Way::Http1Length, Way::Http2].into_iter().enumerate() {
+            let request = order().key(format!("{way:?}")).body(vec![b'x'; 20_000]);
+            let mut upload = Upload::begin(&bench.envoy, way, &request).await;
+            upload.send(&request.body[..10_000]).await;
+            bench.upstream.reached(number + 1).await;
+            let first = upload.response_so_far().await;
+            assert_eq!((first.status, first.text("idempotency-status")), (408, "unknown".to_owned()), "{first:?}");
+            assert_problem(&bench.send_once_settled(&request).await, 409, "outcome-unknown");
+            bench.assert_executions(number + 1);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_services_own_refusal_releases_the_key_through_a_proxy_too() {
     let busy = || Answer::new(503).json("{\"error\":\"busy\"}");
     for refusal in [
         Answer::new(500).json("{}"),
         Answer::new(500).header("content-type", "text/plain").body("broken"),
+        // Envoy's text as frameworks send it.
+        Answer::new(500).header("content-type", "text/plain; charset=utf-8").body("Internal Server Error"),
+        Answer::new(408).header("content-type", "text/plain").body("slow"),
         busy().header("retry-after", "1"),
         busy().header("idempotency-policy", "release"),
         Answer::new(429).json("{}"),
@@ -168,6 +231,17 @@ async fn a_services_own_refusal_releases_the_key_through_a_proxy_too() {
         assert_executed(&bench.send_once_settled(&order()).await, 201);
         bench.assert_executions(2);
     }
+}
+
+/// Its fields have gone out with `unknown` before its text tells it from the proxy's.
+#[tokio::test]
+async fn a_services_refusal_that_is_as_long_as_a_proxys_releases_the_key() {
+    let (_hop, bench) = bench(&Hop::plain(), json!({})).await;
+    let refusal = Answer::new(500).header("content-type", "text/plain").body("something has broken!");
+    bench.upstream.script("/orders", [refusal, Answer::new(201).json("{}")]);
+    assert_eq!(bench.send(&order()).await.status, 500);
+    assert_executed(&bench.send_once_settled(&order()).await, 201);
+    bench.assert_executions(2);
 }
 
 #[tokio::test]
@@ -225,9 +299,24 @@ struct Chain {
 async fn chain(inner: Value, outer: Value) -> Chain {
     let mut upstream = Upstream::shut(Protocol::Http1);
     upstream.open();
-    let inner = Envoy::in_front_of(&upstream, &Setup::new(&inner), Vec::new()).await;
+    chain_to(upstream, Setup::new(&inner), outer).await
+}
+
+async fn chain_to(upstream: Upstream, inner: Setup, outer: Value) -> Chain {
+    let inner = Envoy::in_front_of(&upstream, &inner, Vec::new()).await;
     let outer = Bench::through(&inner, upstream, Setup::new(&outer)).await;
     Chain { inner, outer }
+}
+
+/// Envoys around the inner Idemgate whose answers are not as they were made.
+fn surroundings() -> [Setup; 4] {
+    let setup = || Setup::new(&json!({}));
+    [
+        setup(),
+        setup().filter_before(compressor()),
+        setup().connection_manager(formatting()),
+        setup().connection_manager(formatting()).filter_before(compressor()),
+    ]
 }
 
 #[tokio::test]
@@ -252,12 +341,58 @@ async fn a_refusal_of_another_idemgate_is_passed_on_and_not_kept() {
 
 #[tokio::test]
 async fn an_outcome_that_another_idemgate_does_not_know_is_unknown() {
-    let Chain { inner: _inner, outer } = chain(json!({}), json!({})).await;
-    outer.upstream.script("/orders", [Answer::hang_up(), Answer::new(201)]);
-    let first = outer.send(&order()).await;
-    assert_eq!((first.status, first.text("idempotency-status")), (503, "unknown".to_owned()), "{first:?}");
-    assert_problem(&outer.send_once_settled(&order()).await, 409, "outcome-unknown");
-    outer.assert_executions(1);
+    for inner in surroundings() {
+        let mut upstream = Upstream::shut(Protocol::Http1);
+        upstream.open();
+        let Chain { inner: _inner, outer } = chain_to(upstream, inner, json!({})).await;
+        outer.upstream.script("/orders", [Answer::hang_up(), Answer::new(201)]);
+        let first = outer.send(&order()).await;
+        assert_eq!((first.status, first.text("idempotency-status")), (503, "unknown".to_owned()), "{first:?}");
+        assert_problem(&outer.send_once_settled(&order()).await, 409, "outcome-unknown");
+        outer.assert_executions(1);
+    }
+}
+
+#[tokio::test]
+async fn what_another_idemgate_could_not_send_is_released() {
+    for inner in surroundings() {
+        let Chain { inner: _inner, mut outer } = chain_to(Upstream::shut(Protocol::Http1), inner, json!({})).await;
+        let first = outer.send(&order()).await;
+        assert_eq!((first.status, first.text("idempotency-status")), (503, "rejected".to_owned()), "{first:?}");
+        outer.upstream.open();
+        outer.upstream.script("/orders", [Answer::new(201).json("{}"), Answer::new(299)]);
+        let retry = outer.send_once_settled(&order()).await;
+        assert_executed(&retry, 201);
+        assert_replay_of(&retry, &outer.send_once_settled(&order()).await);
+        outer.assert_executions(1);
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_or_retries_behind_another_idemgate_leave_the_outcome_unknown() {
+    let inline = || Setup::new(&json!({ "execution": { "mode": "inline" } }));
+    let route = json!({ "cluster": "upstream", "timeout": "0.3s" });
+    let impatient = json!({ "routes": [{ "match": { "prefix": "/" }, "route": route }] });
+    let retries = json!({ "retry_policy": {
+        "retry_on": "reset", "num_retries": 2, "retry_back_off": { "base_interval": "0.01s" },
+    } });
+    let never = Gate::closed();
+    let late = || Answer::new(201).held_by(&never);
+    for (inner, answers, executions) in [
+        (inline().virtual_host(impatient), vec![late()], 1),
+        (Setup::new(&json!({ "execution": { "mode": "detached", "timeout": "300ms" } })), vec![late()], 1),
+        (inline().virtual_host(retries), vec![Answer::hang_up(), Answer::hang_up(), Answer::hang_up()], 3),
+    ] {
+        let mut upstream = Upstream::shut(Protocol::Http1);
+        upstream.open();
+        let Chain { inner: _inner, outer } = chain_to(upstream, inner, json!({})).await;
+        outer.upstream.script("/orders", answers.into_iter().chain([Answer::new(299)]));
+        let first = outer.send(&order()).await;
+        assert!(matches!(first.status, 503 | 504), "{first:?}");
+        assert_eq!(first.text("idempotency-status"), "unknown", "{first:?}");
+        assert_problem(&outer.send_once_settled(&order()).await, 409, "outcome-unknown");
+        outer.assert_executions(executions);
+    }
 }
 
 #[tokio::test]
@@ -279,9 +414,14 @@ also_detached! {
     a_timeout_of_another_proxy_leaves_the_outcome_unknown_whatever_the_policy_says,
     retries_of_another_proxy_are_no_proof_that_nothing_ran,
     a_services_own_refusal_releases_the_key_through_a_proxy_too,
+    a_services_refusal_that_is_as_long_as_a_proxys_releases_the_key,
     a_service_can_send_nothing_back_that_speaks_for_the_filter,
     an_unknown_policy_word_is_ignored_counted_and_told_once,
     a_refusal_of_another_idemgate_is_passed_on_and_not_kept,
     an_outcome_that_another_idemgate_does_not_know_is_unknown,
+    those_who_wait_behind_another_proxy_run_only_after_a_proof,
+    an_answer_that_another_proxy_could_not_hold_leaves_the_outcome_unknown,
+    what_another_idemgate_could_not_send_is_released,
+    a_timeout_or_retries_behind_another_idemgate_leave_the_outcome_unknown,
     a_response_that_another_idemgate_did_not_keep_is_a_tombstone_of_its_status,
 }

@@ -263,6 +263,28 @@ async fn a_fingerprint_can_take_in_more_headers() {
     bench.assert_executions(1);
 }
 
+#[tokio::test]
+async fn a_precondition_that_is_not_compared_is_told_of_once() {
+    let bench = Bench::new(json!({})).await;
+    let request = Request::post("/orders/1").key("k");
+    let first = bench.send(&request.clone().header("if-match", "\"v1\"")).await;
+    assert_executed(&first, 201);
+    // What the line is about.
+    for _ in 0..3 {
+        assert_replay_of(&first, &bench.send(&request.clone().header("if-match", "\"v2\"")).await);
+    }
+    bench.envoy.logs("a guarded request has the header if-match, which fingerprint.headers does not name").await;
+    let told = bench.envoy.log().matches("has the header if-match").count();
+    assert!((1..=2).contains(&told), "told {told} times by two workers");
+    bench.assert_executions(1);
+
+    let bench = Bench::new(json!({ "fingerprint": { "headers": ["content-type", "if-match"] } })).await;
+    assert_executed(&bench.send(&request.clone().header("if-match", "\"v1\"")).await, 201);
+    assert_problem(&bench.send(&request.clone().header("if-match", "\"v2\"")).await, 422, "key-reused");
+    bench.assert_executions(1);
+    assert!(!bench.envoy.log().contains("has the header if-match"), "{}", bench.envoy.log());
+}
+
 crate::bench::also_detached! {
     a_body_that_is_not_json_counts_by_its_bytes,
     a_fingerprint_can_leave_out_body_query_and_headers,

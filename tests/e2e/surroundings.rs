@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::bench::{
-    Answer, Bench, Protocol, Request, Response, Setup, assert_executed, assert_problem, assert_replay_of, compressor,
-    lua_on_response,
+    Answer, Bench, Gate, Protocol, Request, Response, Setup, also_detached, also_on_remote_stores, assert_executed,
+    assert_problem, assert_replay_of, compressor, deny_header, is_since, lua, lua_on_response,
 };
 
 const ORIGIN: &str = "https://app.example";
@@ -51,7 +51,8 @@ async fn fields_that_routes_add_are_there_once() {
         for setup in [
             Setup::new(&json!({})).virtual_host(added(action)),
             Setup::new(&json!({})).route_config(added(action)),
-            Setup::new(&json!({})).virtual_host(added(action)).route_config(added(action)),
+            Setup::new(&json!({})).every_route(added(action)),
+            Setup::new(&json!({})).every_route(added(action)).virtual_host(added(action)).route_config(added(action)),
         ] {
             let bench = Bench::start(setup).await;
             let service = Answer::new(409).header("access-control-allow-origin", "https://other.example").json("{}");
@@ -79,16 +80,22 @@ async fn fields_that_routes_add_are_there_once() {
 async fn an_answer_of_a_detached_call_has_each_field_once() {
     for action in ACTIONS {
         let configuration = json!({ "execution": { "mode": "detached" } });
-        let bench = Bench::start(Setup::new(&configuration).virtual_host(added(action))).await;
-        let answer = created().header("access-control-allow-origin", "https://service.example").header("x-added", "0");
-        bench.upstream.script("/orders", [answer, Answer::new(299)]);
-        let first = bench.send(&order()).await;
-        assert_executed(&first, 201);
-        assert_eq!(first.all("access-control-allow-origin"), [b"https://service.example"], "{action}: {first:?}");
-        assert_eq!(first.all("x-added"), [b"0"], "{action}: {first:?}");
-        assert_eq!(first.all("content-type"), [b"application/json"], "{action}: {first:?}");
-        assert_replay_of(&first, &bench.send(&order()).await);
-        bench.assert_executions(1);
+        for setup in [
+            Setup::new(&configuration).virtual_host(added(action)),
+            Setup::new(&configuration).route_config(added(action)),
+            Setup::new(&configuration).every_route(added(action)),
+        ] {
+            let bench = Bench::start(setup).await;
+            let answer = created().header("access-control-allow-origin", "https://service.example");
+            bench.upstream.script("/orders", [answer.header("x-added", "0"), Answer::new(299)]);
+            let first = bench.send(&order()).await;
+            assert_executed(&first, 201);
+            assert_eq!(first.all("access-control-allow-origin"), [b"https://service.example"], "{action}: {first:?}");
+            assert_eq!(first.all("x-added"), [b"0"], "{action}: {first:?}");
+            assert_eq!(first.all("content-type"), [b"application/json"], "{action}: {first:?}");
+            assert_replay_of(&first, &bench.send_once_settled(&order()).await);
+            bench.assert_executions(1);
+        }
     }
 }
 
@@ -184,8 +191,139 @@ async fn a_response_of_more_fields_than_a_local_reply_can_have_is_a_tombstone() 
         let too_many = Request::post("/too-many").key("k");
         let first = bench.send(&too_many).await;
         assert_eq!(first.text("idempotency-status"), told, "{mode}: {}", first.status);
-        let problem = assert_problem(&bench.send(&too_many).await, 409, "response-not-kept");
+        let problem = assert_problem(&bench.send_once_settled(&too_many).await, 409, "response-not-kept");
         assert_eq!(problem["original_status"], 201);
         bench.assert_executions(2);
+    }
+}
+
+/// It gets its reply from elsewhere than its own callbacks.
+#[tokio::test]
+async fn a_replay_for_one_who_waited_is_the_first_response_too() {
+    let waiting = json!({ "duplicates": { "in_flight": "wait", "wait_timeout": "60s" } });
+    let lua_body = "local length = response:body():setBytes('another body') \
+                    response:headers():replace('content-length', length)";
+    let setup = Setup::new(&waiting)
+        .every_route(added("APPEND_IF_EXISTS_OR_ADD"))
+        .filter_after(header_mutation("APPEND_IF_EXISTS_OR_ADD"))
+        .filter_after(lua_on_response(lua_body));
+    let bench = Bench::start(setup).await;
+    for (number, protocol) in Protocol::BOTH.into_iter().enumerate() {
+        let gate = Gate::closed();
+        bench.upstream.script("/orders", [created().held_by(&gate), Answer::new(299)]);
+        let order = order().key(format!("{protocol:?}"));
+        let first = bench.send_aside(protocol, &order);
+        bench.upstream.reached(number + 1).await;
+        let waiters = Protocol::BOTH.map(|protocol| bench.send_aside(protocol, &order));
+        bench.envoy.reaches_stat("wasmcustom.idemgate.waiting", 2).await;
+        gate.open();
+        let first = first.await.expect("the first client");
+        assert_executed(&first, 201);
+        for waiter in waiters {
+            let replay = waiter.await.expect("a client that waits");
+            assert_replay_of(&first, &replay);
+            assert_eq!(fields(&replay), fields(&first));
+        }
+        bench.assert_executions(number + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_filter_behind_that_fails_at_the_response_leaves_the_outcome_unknown() {
+    // Whom this filter asks about responses cannot be reached: Envoy answers in the service's place, past all filters.
+    let filter = json!({
+        "name": "ext_proc",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
+            "grpc_service": { "envoy_grpc": { "cluster_name": "hostless" } },
+            "processing_mode": { "request_header_mode": "SKIP", "response_header_mode": "SEND" },
+        },
+    });
+    let bench = Bench::start(Setup::new(&json!({})).http2_upstream().filter_after(filter)).await;
+    for (number, protocol) in Protocol::BOTH.into_iter().enumerate() {
+        bench.upstream.script("/orders", [created(), Answer::new(299)]);
+        let order = order().key(format!("{protocol:?}"));
+        let first = bench.send_over(protocol, &order).await;
+        assert_eq!((first.status, first.header("idempotency-status")), (500, None), "{first:?}");
+        bench.envoy.reaches_stat("wasmcustom.idemgate.outcomes.unknown", number as u64 + 1).await;
+        let retry = bench.send_over(protocol, &order).await;
+        assert!(retry.status == 500 || retry.status == 409, "{retry:?}");
+        bench.assert_executions(number + 1);
+    }
+}
+
+/// A cluster whose own filters begin with this one.
+fn with_filter_of_the_cluster(configuration: &Value, filter: Value) -> Setup {
+    let codec = json!({
+        "name": "envoy.filters.http.upstream_codec",
+        "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec" },
+    });
+    Setup::new(configuration).upstream_filters(json!([filter, codec]))
+}
+
+/// Envoy 1.36 has none among a cluster's filters.
+fn has_rbac_of_the_cluster() -> bool {
+    is_since(40)
+}
+
+/// To the filter, the request may have been sent: a cluster's own filters come after the choice of a host.
+#[tokio::test]
+async fn a_filter_of_the_cluster_that_answers_by_itself_leaves_the_outcome_unknown() {
+    let answers = lua("request:respond({[':status'] = '403'}, 'no')");
+    for filter in [answers].into_iter().chain(has_rbac_of_the_cluster().then(|| deny_header("idempotency-key"))) {
+        let bench = Bench::start(with_filter_of_the_cluster(&json!({}), filter)).await;
+        for protocol in Protocol::BOTH {
+            let order = order().key(format!("{protocol:?}"));
+            let first = bench.send_over(protocol, &order).await;
+            assert_eq!((first.status, first.text("idempotency-status")), (403, "unknown".to_owned()), "{first:?}");
+            assert_problem(&bench.send_once_settled(&order).await, 409, "outcome-unknown");
+        }
+        bench.assert_executions(0);
+    }
+}
+
+#[tokio::test]
+async fn a_filter_of_the_cluster_fails_a_detached_call_or_does_not_guard_it() {
+    let detached = json!({ "execution": { "mode": "detached" } });
+    let answers = lua("request:respond({[':status'] = '403'}, 'no')");
+    let bench = Bench::start(with_filter_of_the_cluster(&detached, answers)).await;
+    for _ in 0..2 {
+        let refused = bench.send(&order()).await;
+        assert_eq!((refused.status, refused.text("idempotency-status")), (503, "rejected".to_owned()), "{refused:?}");
+    }
+    bench.assert_executions(0);
+    if !has_rbac_of_the_cluster() {
+        return;
+    }
+    // It looks for the connection of a client, and there is none.
+    let bench = Bench::start(with_filter_of_the_cluster(&detached, deny_header("idempotency-key"))).await;
+    assert_executed(&bench.send(&order()).await, 201);
+    bench.assert_executions(1);
+}
+
+#[tokio::test]
+async fn what_a_route_takes_off_answers_stays_on_those_of_detached_calls() {
+    for (mode, is_there) in [("inline", false), ("detached", true)] {
+        let configuration = json!({ "execution": { "mode": mode } });
+        let removed = json!({ "response_headers_to_remove": ["x-debug"] });
+        let bench = Bench::start(Setup::new(&configuration).virtual_host(removed)).await;
+        bench.upstream.script("/orders", [created().header("x-debug", "1"), Answer::new(299)]);
+        let first = bench.send(&order()).await;
+        assert_executed(&first, 201);
+        assert_eq!(first.header("x-debug").is_some(), is_there, "{mode}: {first:?}");
+        assert_replay_of(&first, &bench.send(&order()).await);
+        bench.assert_executions(1);
+    }
+}
+
+also_detached! {
+    a_replay_for_one_who_waited_is_the_first_response_too,
+    replays_and_problems_are_not_rewritten_as_local_replies,
+}
+
+also_on_remote_stores! {
+    direct: {
+        a_replay_for_one_who_waited_is_the_first_response_too,
+        replays_and_problems_are_not_rewritten_as_local_replies,
     }
 }

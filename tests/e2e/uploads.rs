@@ -20,7 +20,7 @@ const EARLY: usize = 2;
 
 /// Paths whose policies differ in what a request is held for. With a body in the fingerprint, and detached, nothing goes
 /// on before its end.
-const WHOLE_FIRST: [&str; 3] = ["/raw", "/waits", "/detached"];
+const WHOLE_FIRST: [&str; 4] = ["/raw", "/waits", "/detached", "/detached-waits"];
 const AT_ONCE: [&str; 3] = ["/none", "/none-waits", "/none-bypasses"];
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,6 +37,9 @@ fn setup(host: Host) -> Setup {
     let configuration = json!({ "routes": [
         route("/waits", json!({ "duplicates": { "in_flight": "wait", "wait_timeout": "60s" } })),
         route("/detached", json!({ "execution": { "mode": "detached" } })),
+        route("/detached-waits", json!({
+            "execution": { "mode": "detached" }, "duplicates": { "in_flight": "wait", "wait_timeout": "60s" },
+        })),
         route("/none", json!({ "fingerprint": { "body": "none" } })),
         route("/none-waits", json!({
             "fingerprint": { "body": "none" }, "duplicates": { "in_flight": "wait", "wait_timeout": "60s" },
@@ -87,7 +90,7 @@ fn assert_whole(bench: &Bench, number: usize, way: Way, request: &Request) {
     );
     // A detached call has none.
     let (name, value) = TRAILER;
-    if way.has_trailers() && target != "/detached" {
+    if way.has_trailers() && !target.starts_with("/detached") {
         assert_eq!(seen.trailers.get(name).map(|found| found.as_bytes()), Some(value.as_bytes()), "{target}, {way:?}");
     }
 }
@@ -131,7 +134,8 @@ async fn a_waiter_that_runs_arrives_whole() {
     for host in [Host::AsItIs, Host::AsOlderOnes, Host::WithoutFlag] {
         let bench = Bench::start(setup(host)).await;
         let mut number = 0;
-        for path in ["/none-waits", "/waits"].into_iter().take(if host == Host::WithoutFlag { 1 } else { 2 }) {
+        let paths = ["/none-waits", "/waits", "/detached-waits"];
+        for path in paths.into_iter().take(if host == Host::WithoutFlag { 1 } else { 3 }) {
             for way in Way::ALL {
                 number += 2;
                 let request = Request::post(path).key(format!("{way:?}")).body(body(number));
@@ -219,8 +223,18 @@ mod bypass {
     }
 
     #[test]
+    fn dynamodb() {
+        Store::DynamoDb.run(a_request_that_runs_unprotected_arrives_whole);
+    }
+
+    #[test]
     fn postgres() {
         Store::Postgres.run(a_request_that_runs_unprotected_arrives_whole);
+    }
+
+    #[test]
+    fn streams() {
+        Store::Redis(Transport::Streams).run(a_request_that_runs_unprotected_arrives_whole);
     }
 
     #[test]

@@ -310,6 +310,19 @@ fn a_caller_without_an_identity_is_counted_and_told_of() {
 }
 
 #[test]
+fn a_precondition_that_no_retry_is_compared_by_is_told_of() {
+    for name in ["if-match", "if-none-match", "if-unmodified-since"] {
+        let told = Effect::Notice(Notice::Precondition(name));
+        let world = World::new();
+        let stream = world.order().header(name, "\"v1\"").send();
+        assert!(stream.was_executed() && stream.effects.contains(&told), "{name}");
+        let world = World::with(|policy| policy.fingerprint.headers.push(name.to_owned()));
+        assert!(!world.order().header(name, "\"v1\"").send().effects.contains(&told), "{name}");
+    }
+    assert!(!World::new().order().send().effects.iter().any(|effect| matches!(effect, Effect::Notice(_))));
+}
+
+#[test]
 fn a_caller_can_be_what_the_host_has_verified() {
     let world = World::with(|policy| {
         let path = vec!["metadata".to_owned(), "sub".to_owned()];

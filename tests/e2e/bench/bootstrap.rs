@@ -42,6 +42,7 @@ pub(crate) struct Setup {
     pub(super) pipe: Option<PathBuf>,
     redis: RedisSettings,
     route_config: Value,
+    route_fields: Value,
     signing: Signing,
     pub(super) store: Store,
     shown_variables: Vec<&'static str>,
@@ -273,6 +274,7 @@ impl Setup {
             pipe: None,
             redis: RedisSettings::default(),
             route_config: json!({}),
+            route_fields: json!({}),
             store: Store::current(),
             shown_variables: Vec::new(),
             upstream_fields: None,
@@ -318,6 +320,12 @@ impl Setup {
     /// These fields of the route configuration, too.
     pub(crate) fn route_config(mut self, fields: Value) -> Self {
         self.route_config = fields;
+        self
+    }
+
+    /// These fields of each route, too.
+    pub(crate) fn every_route(mut self, fields: Value) -> Self {
+        self.route_fields = fields;
         self
     }
 
@@ -530,7 +538,9 @@ impl Setup {
             "name": "router",
             "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
         }));
-        let mut virtual_host = json!({ "name": "all", "domains": ["*"], "routes": routes() });
+        let mut routes = routes();
+        routes.as_array_mut().into_iter().flatten().for_each(|route| merge(route, &self.route_fields));
+        let mut virtual_host = json!({ "name": "all", "domains": ["*"], "routes": routes });
         merge(&mut virtual_host, &self.virtual_host);
         let mut route_config = json!({ "validate_clusters": false, "virtual_hosts": [virtual_host] });
         merge(&mut route_config, &self.route_config);
