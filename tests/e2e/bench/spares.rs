@@ -129,8 +129,9 @@ impl Drop for Lease {
         if thread::panicking() || launched.exit().is_some() {
             return;
         }
-        discovery::publish(launched.directory(), Kind::Listener, Vec::new());
+        // Clusters first: Envoy 1.36 keeps the VMs of a listener that is taken away while they have streams to a store.
         discovery::publish(launched.directory(), Kind::Cluster, Vec::new());
+        discovery::publish(launched.directory(), Kind::Listener, Vec::new());
         spares.give_back(fields, launched);
     }
 }
