@@ -489,7 +489,6 @@ impl Setup {
         let is_of_the_process = self.is_alone
             || self.is_discovered
             || self.hot_restart.is_some()
-            || self.module == Module::CrashTest
             || self.workers != WORKERS
             || !self.environment.is_empty();
         !is_of_the_process

@@ -43,10 +43,11 @@ pub(crate) struct Envoy {
 
 impl Envoy {
     pub(super) async fn start(setup: &Setup, backends: Backends) -> Self {
-        if setup.is_for_any_process() {
-            return Self::serving(spares::lend(setup, &backends).await, backends).await;
-        }
-        let mut envoy = Self::once_ready(Launched::with_setup(setup, &backends), backends).await;
+        let mut envoy = if setup.is_for_any_process() {
+            Self::serving(spares::lend(setup, &backends).await, backends).await
+        } else {
+            Self::once_ready(Launched::with_setup(setup, &backends), backends).await
+        };
         envoy.vms_may_fail = setup.module == Module::CrashTest;
         envoy
     }

@@ -30,9 +30,22 @@ const VMS: u64 = WORKERS + 2;
 /// All that wait for a test. They end with the last test that could use them.
 #[derive(Debug, Default)]
 struct Spares {
-    /// With the fields of their bootstrap that not all have.
-    idle: Mutex<VecDeque<(Value, Launched)>>,
+    idle: Mutex<VecDeque<(Sort, Launched)>>,
     starting: tokio::sync::Mutex<()>,
+}
+
+/// What an Envoy keeps from one test to the next.
+#[derive(Clone, Debug, PartialEq)]
+struct Sort {
+    /// The fields of its bootstrap that not all have.
+    fields: Value,
+    module: Module,
+}
+
+impl Sort {
+    fn of(setup: &Setup) -> Self {
+        Self { fields: setup.bootstrap_fields.clone(), module: setup.module }
+    }
 }
 
 thread_local! {
@@ -73,7 +86,8 @@ impl Spares {
         loop {
             let launched = {
                 let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-                let index = idle.iter().position(|(fields, _)| *fields == setup.bootstrap_fields)?;
+                let wanted = Sort::of(setup);
+                let index = idle.iter().position(|(sort, _)| *sort == wanted)?;
                 idle.remove(index)?.1
             };
             // One that has ended, or does not come to rest, ends here.
@@ -83,8 +97,8 @@ impl Spares {
         }
     }
 
-    fn give_back(&self, fields: Value, launched: Launched) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push_back((fields, launched));
+    fn give_back(&self, sort: Sort, launched: Launched) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push_back((sort, launched));
     }
 }
 
@@ -98,8 +112,8 @@ pub(super) fn keep() {
 pub(super) struct Lease {
     /// None once it has gone back.
     launched: Option<Launched>,
-    /// Where it goes back to, and the fields of its bootstrap; None if it ends with the test.
-    spares: Option<(Arc<Spares>, Value)>,
+    /// Where it goes back to, and as what; None if it ends with the test.
+    spares: Option<(Arc<Spares>, Sort)>,
 }
 
 impl Lease {
@@ -124,14 +138,15 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let (Some(mut launched), Some((spares, fields))) = (self.launched.take(), self.spares.take()) else { return };
+        let (Some(mut launched), Some((spares, sort))) = (self.launched.take(), self.spares.take()) else { return };
         // What has failed may have left something behind.
         if thread::panicking() || launched.exit().is_some() {
             return;
         }
-        discovery::publish(launched.directory(), Kind::Listener, Vec::new());
+        // Clusters first: Envoy 1.36 keeps the VMs of a listener that is taken away while they have streams to a store.
         discovery::publish(launched.directory(), Kind::Cluster, Vec::new());
-        spares.give_back(fields, launched);
+        discovery::publish(launched.directory(), Kind::Listener, Vec::new());
+        spares.give_back(sort, launched);
     }
 }
 
@@ -148,9 +163,8 @@ pub(super) async fn lend(setup: &Setup, backends: &Backends) -> Lease {
     }
     // A name space of shared data that nobody has had.
     let setup = setup.clone().in_name_space(launched.uses());
-    let fields = setup.bootstrap_fields.clone();
-    let Resources { listeners, clusters } =
-        setup.resources(&module(Module::Released), &launched.access_log(), backends);
+    let sort = Sort::of(&setup);
+    let Resources { listeners, clusters } = setup.resources(&module(setup.module), &launched.access_log(), backends);
     let [listener_count, cluster_count] = [&listeners, &clusters].map(|resources| resources.len() as u64);
 
     discovery::publish(launched.directory(), Kind::Cluster, clusters);
@@ -162,7 +176,7 @@ pub(super) async fn lend(setup: &Setup, backends: &Backends) -> Lease {
     // Each worker counts each listener that it has begun to use.
     let listens = |stats: &Stats| stats.is(LISTENING, WORKERS * listener_count);
     becomes(&mut launched, "the listeners", listens).await;
-    Lease { launched: Some(launched), spares: Some((spares, fields)) }
+    Lease { launched: Some(launched), spares: Some((spares, sort)) }
 }
 
 /// Waits until Envoy uses what was published, and fails the test if it refuses that.
@@ -226,7 +240,7 @@ fn launch(setup: &Setup) -> Launched {
     let directory = TempDir::new();
     discovery::publish(directory.path(), Kind::Listener, Vec::new());
     discovery::publish(directory.path(), Kind::Cluster, Vec::new());
-    let mut bootstrap = bootstrap(&[keeper()], &[]);
+    let mut bootstrap = bootstrap(&[keeper(setup.module)], &[]);
     bootstrap["node"] = discovery::node();
     bootstrap["dynamic_resources"] = json!({
         "cds_config": Kind::Cluster.source(directory.path()),
@@ -239,7 +253,7 @@ fn launch(setup: &Setup) -> Launched {
 }
 
 /// A listener that nobody connects to. Its VMs keep what V8 has compiled.
-fn keeper() -> Value {
+fn keeper(kept: Module) -> Value {
     let configuration = json!({
         "@type": "type.googleapis.com/google.protobuf.StringValue",
         "value": json!({ "role": "store_stream" }).to_string(),
@@ -254,7 +268,7 @@ fn keeper() -> Value {
                 "stat_prefix": "keeper",
                 "route_config": {},
                 "http_filters": [
-                    wasm_filter(&module(Module::Released), "keeper", Some(&configuration)),
+                    wasm_filter(&module(kept), "keeper", Some(&configuration)),
                     {
                         "name": "router",
                         "typed_config": {
