@@ -199,6 +199,9 @@ impl Worker {
             let footprint = active.footprint();
             let before = std::mem::replace(&mut active.memory, footprint);
             self.memory.change(before, footprint);
+            if !active.exchange.awaits_claim() {
+                self.waiting_room.end_asking(id);
+            }
         }
     }
 
@@ -206,6 +209,7 @@ impl Worker {
     pub(super) fn let_go(&mut self, id: ExchangeId) {
         if let Some(active) = self.exchanges.remove(&id) {
             self.memory.change(active.memory, 0);
+            self.waiting_room.end_asking(id);
         }
     }
 }

@@ -23,6 +23,9 @@ pub const POLL: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, Default)]
 pub(super) struct WaitingRoom {
     groups: BTreeMap<OperationId, Group>,
+    /// Who asks again, and whose they are. They keep their places, as most of them come back.
+    asking: BTreeMap<ExchangeId, Option<Caller>>,
+    /// How many places are taken.
     waiting: usize,
     /// How many of them each caller has.
     by_caller: BTreeMap<Option<Caller>, usize>,
@@ -46,7 +49,8 @@ struct Called {
 }
 
 impl WaitingRoom {
-    /// Lets an exchange of this caller wait, unless as many wait as may, or as many of its caller.
+    /// Lets an exchange of this caller wait, unless as many wait as may, or as many of its caller. One that has asked again
+    /// has its place.
     pub(super) fn enter(
         &mut self,
         operation: OperationId,
@@ -54,26 +58,27 @@ impl WaitingRoom {
         policy: &Policy,
         recheck: Timestamp,
     ) -> Result<(), NoRoom> {
-        let (taken, places) = (self.waiting as u64, policy.duplicates.max_waiting.into());
-        if taken >= places {
-            return Err(NoRoom::AllTaken);
-        }
-        let held = self.by_caller.get(&caller).copied().unwrap_or_default();
-        if !policy.limits.caller_share.allows(held as u64, taken, places) {
-            return Err(NoRoom::OverShare);
+        if self.asking.remove(&exchange).is_none() {
+            self.take_place(caller, policy)?;
         }
         let group = self.groups.entry(operation).or_insert_with(|| Group { exchanges: BTreeMap::new(), recheck });
         group.recheck = recheck;
-        if group.exchanges.insert(exchange, caller).is_none() {
-            self.waiting += 1;
-            self.by_caller.insert(caller, held + 1);
-        }
+        group.exchanges.insert(exchange, caller);
         Ok(())
     }
 
     /// Takes an exchange out.
     pub(super) fn leave(&mut self, operation: &OperationId, exchange: ExchangeId) {
-        self.take(operation, |group| group.exchanges.remove_entry(&exchange));
+        if let Some((_, caller)) = self.take(operation, |group| group.exchanges.remove_entry(&exchange)) {
+            self.free_place(caller);
+        }
+    }
+
+    /// Frees the place of an exchange that has asked again and does not wait on.
+    pub(super) fn end_asking(&mut self, exchange: ExchangeId) {
+        if let Some(caller) = self.asking.remove(&exchange) {
+            self.free_place(caller);
+        }
     }
 
     /// Calls those who wait for an operation, if anybody does: the first of them is to ask again when its turn comes.
@@ -89,13 +94,15 @@ impl WaitingRoom {
         operations.iter().for_each(|operation| self.call(operation));
     }
 
-    /// The first of those who wait for the operation whose turn it is, taken out. If the next of them is to have a turn,
-    /// when all other operations have had theirs, the operation is to be called again.
+    /// The first of those who wait for the operation whose turn it is; it is to ask again, and then to wait on or to end
+    /// asking. If the next of them is to have a turn, when all other operations have had theirs, the operation is to be
+    /// called again.
     pub(super) fn next_called(&mut self) -> Option<(OperationId, ExchangeId)> {
         loop {
             let operation = self.called.next()?;
             // All who waited for it may have left meanwhile.
-            if let Some(exchange) = self.take(&operation, |group| group.exchanges.pop_first()) {
+            if let Some((exchange, caller)) = self.take(&operation, |group| group.exchanges.pop_first()) {
+                self.asking.insert(exchange, caller);
                 return Some((operation, exchange));
             }
         }
@@ -122,7 +129,7 @@ impl WaitingRoom {
         }
     }
 
-    /// How many wait.
+    /// How many wait, those who ask again included.
     pub(super) fn len(&self) -> usize {
         self.waiting
     }
@@ -131,19 +138,35 @@ impl WaitingRoom {
         &mut self,
         operation: &OperationId,
         choose: impl FnOnce(&mut Group) -> Option<(ExchangeId, Option<Caller>)>,
-    ) -> Option<ExchangeId> {
+    ) -> Option<(ExchangeId, Option<Caller>)> {
         let group = self.groups.get_mut(operation)?;
         let chosen = choose(group);
         if group.exchanges.is_empty() {
             self.groups.remove(operation);
         }
-        let (exchange, caller) = chosen?;
+        chosen
+    }
+
+    fn take_place(&mut self, caller: Option<Caller>, policy: &Policy) -> Result<(), NoRoom> {
+        let (taken, places) = (self.waiting as u64, policy.duplicates.max_waiting.into());
+        if taken >= places {
+            return Err(NoRoom::AllTaken);
+        }
+        let held = self.by_caller.get(&caller).copied().unwrap_or_default();
+        if !policy.limits.caller_share.allows(held as u64, taken, places) {
+            return Err(NoRoom::OverShare);
+        }
+        self.waiting += 1;
+        self.by_caller.insert(caller, held + 1);
+        Ok(())
+    }
+
+    fn free_place(&mut self, caller: Option<Caller>) {
         self.waiting = self.waiting.saturating_sub(1);
         match self.by_caller.get_mut(&caller) {
             Some(held) if *held > 1 => *held -= 1,
             _ => drop(self.by_caller.remove(&caller)),
         }
-        Some(exchange)
     }
 }
 

@@ -439,6 +439,17 @@ fn a_worker_that_has_its_queue_has_nothing_to_say_of_it_however_long_somebody_wa
     assert!(host.log().iter().all(|line| !line.message.contains("queue")), "{:?}", host.log());
 }
 
+/// Answers what the worker asks the store until it asks nothing more.
+fn answer_calls(worker: &Worker, table: &mut Table) {
+    worker.rest();
+    while let Some(call) = worker.callouts().pop() {
+        let target = call.headers.iter().find(|(name, _)| name == b"x-amz-target").expect("a target").1;
+        let (status, body) = table.call(str::from_utf8(target).unwrap(), &call.body);
+        worker.answer_callout(call.token, [(":status", status.to_string().as_str())], &body);
+        worker.rest();
+    }
+}
+
 /// The end of an execution by another Envoy shows in the store alone.
 #[test]
 fn who_asks_the_store_again_at_each_tick_is_told_when_its_time_is_over() {
@@ -448,23 +459,13 @@ fn who_asks_the_store_again_at_each_tick_is_told_when_its_time_is_over() {
         r#"{"store":{"dynamodb":{"cluster":"aws","table":"idemgate"}},"duplicates":{"in_flight":"wait","wait_timeout":"3s"}}"#,
     );
     let mut table = Table::default();
-    // It answers before time goes on: so a look that is due at a tick is due again at the next.
-    let mut answer_calls = || {
-        one.rest();
-        while let Some(call) = one.callouts().pop() {
-            let target = call.headers.iter().find(|(name, _)| name == b"x-amz-target").expect("a target").1;
-            let (status, body) = table.call(str::from_utf8(target).unwrap(), &call.body);
-            one.answer_callout(call.token, [(":status", status.to_string().as_str())], &body);
-            one.rest();
-        }
-    };
-    answer_calls();
+    answer_calls(&one, &mut table);
     let first = one.stream();
     first.send(&order("k1"));
-    answer_calls();
+    answer_calls(&one, &mut table);
     assert!(first.upstream().is_some());
     let waiter = waiter(&one, "k1");
-    answer_calls();
+    answer_calls(&one, &mut table);
     let mut waited = Duration::ZERO;
     while waiter.answer().is_none() {
         assert!(waited <= TIME + Duration::from_millis(200), "it waits for longer than it may");
@@ -472,9 +473,54 @@ fn who_asks_the_store_again_at_each_tick_is_told_when_its_time_is_over() {
         host.advance(period);
         waited += period;
         one.tick();
-        answer_calls();
+        // It answers before time goes on: so a look that is due at a tick is due again at the next.
+        answer_calls(&one, &mut table);
     }
     assert!(waited >= TIME, "{waited:?}");
     assert_problem(&waiter.finish(), 409, "request-in-flight");
     assert_eq!((host.metric("idemgate.requests.wait_timeouts"), host.metric("idemgate.waiting")), (1, 0));
+}
+
+/// Who waits asks the store every now and then, and nobody else is to have its place meanwhile.
+#[test]
+fn who_asks_the_store_again_keeps_its_place() {
+    let (host, one, _) = workers(
+        r#"{"store":{"dynamodb":{"cluster":"aws","table":"idemgate"}},"duplicates":{"in_flight":"wait","max_waiting":1}}"#,
+    );
+    let (mut table, orders) = (Table::default(), Orders::default());
+    answer_calls(&one, &mut table);
+    let first = one.stream();
+    first.send(&order("k1"));
+    answer_calls(&one, &mut table);
+    assert!(first.upstream().is_some());
+    let waiting = waiter(&one, "k1");
+    answer_calls(&one, &mut table);
+    let look = || {
+        host.advance(Duration::from_millis(200));
+        one.tick();
+        one.rest();
+    };
+
+    // Of one operation, one asks after the other.
+    let late = waiter(&one, "k1");
+    look();
+    assert_eq!(host.metric("idemgate.waiting"), 1);
+    answer_calls(&one, &mut table);
+    assert_problem(&late.finish(), 409, "request-in-flight");
+    assert_eq!((waiting.answer(), host.metric("idemgate.waiting")), (None, 1));
+
+    first.respond(&orders.run());
+    answer_calls(&one, &mut table);
+    assert_eq!(word(&first.finish()), "executed");
+    look();
+    answer_calls(&one, &mut table);
+    assert_eq!(word(&waiting.finish()), "replayed");
+    // The place is free again, for the next as well.
+    assert_eq!((orders.count(), host.metric("idemgate.waiting")), (1, 0));
+    let next = one.stream();
+    next.send(&order("k2"));
+    answer_calls(&one, &mut table);
+    let waiting = waiter(&one, "k2");
+    answer_calls(&one, &mut table);
+    assert_eq!((waiting.answer(), host.metric("idemgate.waiting")), (None, 1));
 }
