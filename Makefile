@@ -9,7 +9,6 @@ MAKEFLAGS += --no-print-directory
 export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # The Envoy of all tests but those for the oldest.
 NEWEST = $(or $(ENVOY),$(CURDIR)/.tools/envoy)
-OLDEST = $(CURDIR)/.tools/envoy-oldest
 # Without the tests that run once for each Envoy, and those of which a part needs a browser.
 TESTS := $(filter-out clients e2e,$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)))
 # Those that start nothing.
@@ -47,16 +46,15 @@ check: lint ## The quick half of the tests, for while you work: unit, property, 
 test: ## Run every test: unit, property, ABI host, end to end on the real Envoys (oldest and newest supported) and stores
 	@# The module is linked on one core; the others build the tests meanwhile.
 	@$(MAKE) -j2 native-tests module-and-servers
-	@# Processes are waited for most of the time.
-	@$(MAKE) -j2 --output-sync processes proofs-and-envoys
-	@$(MAKE) envoys-alone
+	@$(MAKE) test-native
+	@$(MAKE) e2e-newest $(if $(ENVOY),,e2e-oldest)
 
 # The parts of `make test`, for machines that share the work.
 
 .PHONY: test-native
 test-native: crash-test envoy redis postgres moto sdks
 	@# What computes and what waits for processes, side by side.
-	@$(MAKE) -j2 --output-sync proofs processes
+	@ENVOY="$(NEWEST)" $(MAKE) -j2 --output-sync proofs processes
 
 # The processes have the shipped timeouts, so what runs beside them leaves them the cores.
 .PHONY: proofs
@@ -65,36 +63,25 @@ proofs:
 	nice cargo test --locked --doc
 
 .PHONY: processes
-processes: export ENVOY := $(NEWEST)
 processes:
 	cargo test --locked $(patsubst %,--test %,$(filter-out $(PROOFS),$(TESTS)))
 	cargo test --locked --test clients -- --skip browser::
 	REDIS_SERVER="$(CURDIR)/.tools/valkey/valkey-server" cargo test --locked --test redis_store
 
-.PHONY: proofs-and-envoys
-proofs-and-envoys: proofs
-	$(call end-to-end,$(NEWEST))
-	$(if $(ENVOY),,$(call end-to-end,$(OLDEST)))
-
-.PHONY: envoys-alone
-envoys-alone:
-	$(call end-to-end-alone,$(NEWEST))
-	$(if $(ENVOY),,$(call end-to-end-alone,$(OLDEST)))
-
 .PHONY: e2e-newest
 e2e-newest: crash-test envoy redis postgres dynamodb
 	$(call end-to-end,$(NEWEST))
-	$(call end-to-end-alone,$(NEWEST))
 
 .PHONY: e2e-oldest
 e2e-oldest: crash-test redis postgres dynamodb
 	@tools/setup-envoy oldest
-	$(call end-to-end,$(OLDEST))
-	$(call end-to-end-alone,$(OLDEST))
+	$(call end-to-end,$(CURDIR)/.tools/envoy-oldest)
 
-end-to-end = ENVOY="$(1)" nice cargo test --locked --test e2e -- --skip bursts:: --skip crowds::
 # Bursts and crowds have the machine for themselves: a busy one alone can break the store's default timeout or their patience.
-end-to-end-alone = ENVOY="$(1)" cargo test --locked --test e2e -- bursts:: crowds:: --test-threads 1
+define end-to-end
+	ENVOY="$(1)" cargo test --locked --test e2e -- --skip bursts:: --skip crowds::
+	ENVOY="$(1)" cargo test --locked --test e2e -- bursts:: crowds:: --test-threads 1
+endef
 
 .PHONY: native-tests
 native-tests: lint

@@ -124,7 +124,6 @@ impl HttpContext for Stream {
         let start = if is_shadow { 0 } else { self.body_read };
         let chunk = host::buffer(BufferType::HttpRequestBody, start, size.saturating_sub(start));
         if !is_shadow {
-            self.with_exchange(|filter, id| filter.with_worker(|worker, _| worker.note_body(id)));
             self.body_read = self.body_read.saturating_add(chunk.len());
         }
         self.on(Event::RequestBody { chunk: &chunk, end_of_stream }).request.map_or(Action::Continue, action_of)

@@ -86,6 +86,11 @@ impl Worker {
         {
             host.report(Report::ClaimTook(time, active.subject(id)), now.get());
         }
+        // In shadow mode no headers are held, so its bodies say nothing of those that are.
+        if matches!(event, Event::RequestBody { .. }) && !active.is_shadow() {
+            active.body_wait = None;
+            self.body_watch.handed_over();
+        }
         active.exchange.set_room(self.memory.room());
         active.exchange.handle(no_room_to_run.map_or(event, Event::NoRoomToRun), now, effects);
     }

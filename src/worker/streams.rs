@@ -64,14 +64,6 @@ impl Worker {
         self.exchanges.get_mut(&id)?.exchange.outgoing()
     }
 
-    /// Notes that the host hands over the body of this request, whose headers are held.
-    pub fn note_body(&mut self, id: ExchangeId) {
-        self.body_watch.handed_over();
-        if let Some(active) = self.exchanges.get_mut(&id) {
-            active.body_wait = None;
-        }
-    }
-
     /// The stream of an exchange has ended because the host follows a redirect of the upstream itself: another stream is
     /// to go on with it.
     pub fn redirect(&mut self, id: ExchangeId) {

@@ -127,10 +127,14 @@ async fn an_end_that_is_throttled_is_recorded_in_the_end_whether_or_not_its_clie
         let retried = async {
             loop {
                 let retried = bench.send(&request).await;
-                if retried.status != 409 {
-                    return retried;
+                match retried.status {
+                    409 => assert_in_flight(&retried, 30),
+                    // On a busy machine the store may be later than the second one's 200 ms.
+                    503 => {
+                        assert_problem(&retried, 503, "store-unavailable");
+                    }
+                    _ => return retried,
                 }
-                assert_in_flight(&retried, 30);
             }
         };
         assert_replay_of(&first, &timeout(PATIENCE, retried).await.expect("the end is lost"));

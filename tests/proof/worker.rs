@@ -543,7 +543,6 @@ impl Callback<'_, '_> {
         let body = [b'0' + request.body];
         let actions = self.worker.open(self.envoy, opening, &self.now.into());
         self.envoy.take(actions);
-        self.worker.note_body(exchange_of(attempt));
         self.drive(attempt, Event::RequestBody { chunk: &body, end_of_stream: true });
     }
 
