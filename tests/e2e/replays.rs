@@ -129,6 +129,25 @@ async fn the_replay_marker_and_the_fields_left_out_are_configured() {
 }
 
 #[tokio::test]
+async fn what_is_true_of_one_message_is_replayed_unless_it_is_left_out() {
+    let fields = [("x-request-id", "r1"), ("traceparent", "t1"), ("x-ratelimit-remaining", "7"), ("age", "3")];
+    let names = fields.map(|(name, _)| name);
+    for (left_out, is_there) in [(json!([]), true), (json!(names), false)] {
+        let bench = Bench::new(json!({ "replay": { "drop_headers": left_out } })).await;
+        let answer = fields.iter().fold(Answer::new(201), |answer, (name, value)| answer.header(*name, *value));
+        bench.upstream.script("/orders", [answer.body("done"), Answer::new(299)]);
+        let request = Request::post("/orders").key("k");
+        assert_executed(&bench.send(&request).await, 201);
+        let replay = bench.send(&request).await;
+        assert_eq!((replay.status, replay.text("idempotency-replayed")), (201, "true".to_owned()), "{replay:?}");
+        for (name, value) in fields {
+            assert_eq!(replay.header(name), is_there.then_some(value.as_bytes()), "{name}: {replay:?}");
+        }
+        bench.assert_executions(1);
+    }
+}
+
+#[tokio::test]
 async fn what_belongs_to_one_client_is_replayed_only_if_it_is_named() {
     let names = ["set-cookie", "set-cookie2", "mcp-session-id", "authentication-info", "clear-site-data"];
     let names = names.into_iter().chain(["dpop-nonce", "replay-nonce", "sec-session-registration"]);

@@ -1,6 +1,10 @@
 //! A replay is the first response, whatever route configuration and other filters do to local replies.
 
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::bench::{
     Answer, Bench, Gate, Protocol, Request, Response, Setup, also_detached, also_on_remote_stores, assert_executed,
@@ -178,7 +182,9 @@ async fn replays_and_problems_are_not_rewritten_as_local_replies() {
 #[tokio::test]
 async fn a_response_of_more_fields_than_a_local_reply_can_have_is_a_tombstone() {
     for (mode, told) in [("inline", "executed"), ("detached", "not-kept")] {
-        let bench = Bench::start(Setup::new(&json!({ "execution": { "mode": mode } })).upstream_fields(2_000)).await;
+        let options = json!({ "common_http_protocol_options": { "max_headers_count": 2_000 } });
+        let setup = Setup::new(&json!({ "execution": { "mode": mode } })).upstream_options(options);
+        let bench = Bench::start(setup).await;
         let of = |count: usize| {
             (0..count).fold(Answer::new(201), |answer, number| answer.header(format!("x-{number}"), "1")).json("{}")
         };
@@ -258,7 +264,7 @@ fn with_filter_of_the_cluster(configuration: &Value, filter: Value) -> Setup {
         "name": "envoy.filters.http.upstream_codec",
         "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec" },
     });
-    Setup::new(configuration).upstream_filters(json!([filter, codec]))
+    Setup::new(configuration).upstream_options(json!({ "http_filters": [filter, codec] }))
 }
 
 /// Envoy 1.36 has none among a cluster's filters.
@@ -314,6 +320,52 @@ async fn what_a_route_takes_off_answers_stays_on_those_of_detached_calls() {
         assert_replay_of(&first, &bench.send(&order()).await);
         bench.assert_executions(1);
     }
+}
+
+#[tokio::test]
+async fn a_detached_call_goes_to_any_host_whatever_subset_the_route_names() {
+    // There is no host in the route's subset; a call without one goes to all.
+    let subsets = json!({ "lb_subset_config": {
+        "fallback_policy": "ANY_ENDPOINT",
+        "subset_selectors": [{ "keys": ["stage"], "fallback_policy": "NO_FALLBACK" }],
+    } });
+    let subset = json!({ "filter_metadata": { "envoy.lb": { "stage": "b" } } });
+    let routes = json!([{ "match": { "prefix": "/" }, "route": { "cluster": "upstream", "metadata_match": subset } }]);
+    let hosts = json!({ "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": routes }] });
+    for (mode, status, executions) in [("inline", 503, 0), ("detached", 201, 1)] {
+        let setup = Setup::new(&json!({ "execution": { "mode": mode } }));
+        let setup = setup.upstream_cluster(subsets.clone()).route_config(hosts.clone());
+        let bench = Bench::start(setup).await;
+        bench.upstream.script("/orders", [created(), Answer::new(299)]);
+        let first = bench.send(&order()).await;
+        assert_eq!(first.status, status, "{mode}: {first:?}");
+        bench.assert_executions(executions);
+    }
+}
+
+#[tokio::test]
+async fn names_of_fields_are_in_lower_case_in_replays_whatever_the_service_writes() {
+    let keeps_case = json!({ "stateful_formatter": {
+        "name": "preserve_case",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig",
+        },
+    } });
+    let options = json!({ "enable_trailers": true, "header_key_format": keeps_case });
+    let setup = Setup::new(&json!({}))
+        .connection_manager(json!({ "http_protocol_options": options }))
+        .upstream_options(json!({ "explicit_http_config": { "http_protocol_options": options } }));
+    let bench = Bench::start(setup).await;
+    bench.upstream.script("/orders", [created().header("x-thing", "1"), Answer::new(299)]);
+    for (name, word) in [("\r\nX-Thing: 1\r\n", "executed"), ("\r\nx-thing: 1\r\n", "replayed")] {
+        let mut connection = TcpStream::connect(bench.envoy.address()).await.unwrap();
+        let request = "POST /orders HTTP/1.1\r\nHost: shop\r\nIdempotency-Key: k\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains(name) && answer.contains(&format!("idempotency-status: {word}")), "{answer}");
+    }
+    bench.assert_executions(1);
 }
 
 also_detached! {

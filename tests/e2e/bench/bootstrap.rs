@@ -46,8 +46,8 @@ pub(crate) struct Setup {
     signing: Signing,
     pub(super) store: Store,
     shown_variables: Vec<&'static str>,
-    upstream_fields: Option<u32>,
-    upstream_filters: Value,
+    upstream_cluster: Value,
+    upstream_options: Value,
     pub(super) upstream_door: Door,
     pub(super) upstream_protocol: Protocol,
     virtual_host: Value,
@@ -277,8 +277,8 @@ impl Setup {
             route_fields: json!({}),
             store: Store::current(),
             shown_variables: Vec::new(),
-            upstream_fields: None,
-            upstream_filters: Value::Null,
+            upstream_cluster: json!({}),
+            upstream_options: json!({}),
             upstream_door: Door::Open,
             upstream_protocol: Protocol::Http1,
             virtual_host: json!({}),
@@ -335,15 +335,15 @@ impl Setup {
         self
     }
 
-    /// How many fields an answer of the upstream may have.
-    pub(crate) fn upstream_fields(mut self, count: u32) -> Self {
-        self.upstream_fields = Some(count);
+    /// Fields of the upstream's cluster.
+    pub(crate) fn upstream_cluster(mut self, fields: Value) -> Self {
+        self.upstream_cluster = fields;
         self
     }
 
-    /// The `http_filters` of the upstream's cluster.
-    pub(crate) fn upstream_filters(mut self, filters: Value) -> Self {
-        self.upstream_filters = filters;
+    /// Fields of its `HttpProtocolOptions`.
+    pub(crate) fn upstream_options(mut self, fields: Value) -> Self {
+        self.upstream_options = fields;
         self
     }
 
@@ -599,14 +599,8 @@ impl Setup {
         };
         let upstream = [address(upstream)];
         let mut clusters = vec![cluster("upstream", &upstream, &protocol), cluster("hostless", &[], &protocol)];
-        if let Some(count) = self.upstream_fields {
-            let options = &mut clusters[0]["typed_extension_protocol_options"][HTTP_OPTIONS];
-            options["common_http_protocol_options"] = json!({ "max_headers_count": count });
-        }
-        if !self.upstream_filters.is_null() {
-            clusters[0]["typed_extension_protocol_options"][HTTP_OPTIONS]["http_filters"] =
-                self.upstream_filters.clone();
-        }
+        merge(&mut clusters[0], &self.upstream_cluster);
+        merge(&mut clusters[0]["typed_extension_protocol_options"][HTTP_OPTIONS], &self.upstream_options);
         for limit in ["max_pending_requests", "max_requests"] {
             let mut overflowing = cluster(limit, &upstream, &protocol);
             overflowing["circuit_breakers"]["thresholds"][0][limit] = json!(0);

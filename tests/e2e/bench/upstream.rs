@@ -252,9 +252,10 @@ impl Shared {
 async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, protocol: Protocol, shared: Arc<Shared>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
     let io = TokioIo::new(stream);
-    // Connections end by being cut in half of the tests; that is not the upstream's failure.
+    // Connections end by being cut in half of the tests; that is not the upstream's failure. Names of fields have capitals, as
+    // many services write them.
     let _ = match protocol {
-        Protocol::Http1 => http1::Builder::new().serve_connection(io, service).await,
+        Protocol::Http1 => http1::Builder::new().title_case_headers(true).serve_connection(io, service).await,
         Protocol::Http2 => http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await,
     };
 }
